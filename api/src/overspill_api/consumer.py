@@ -1,0 +1,40 @@
+"""Consumer: who may call which routes. It holds keyed hashes of API keys, never a key."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from overspill_api.modelroute import ConsumerLimits, DnsLabel
+from overspill_api.schema import Strict
+
+
+class ConsumerKey(Strict):
+    """One API key of a consumer, as its public id and a keyed hash."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{12}$")]
+    """Public part of the key (``osk-<id>-<secret>``): names the key in logs and metrics."""
+    hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """HMAC-SHA256 of the whole key under the release's pepper, 64 hex digits. ``overspill keys create``
+    computes it."""
+
+
+class RouteReference(Strict):
+    """A route that a consumer may call."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the ModelRoute; * means every route of the namespace."""
+    namespace: DnsLabel | None = None
+    """Namespace of the ModelRoute. Default: that of the consumer."""
+
+
+class ConsumerSpec(Strict):
+    """Who may call which routes, and how much."""
+
+    keys: Annotated[list[ConsumerKey], Field(max_length=16)] = []
+    """The consumer's API keys. Default: none, which lets nobody in."""
+    routes: Annotated[list[RouteReference], Field(max_length=256)] = [RouteReference(name="*")]
+    """Routes that the consumer may call. Default: every route of its own namespace."""
+    rate_limit: ConsumerLimits = ConsumerLimits()
+    """Limits over all routes together."""
+    suspended: bool = False
+    """Refuse all keys of this consumer at once. Default: false."""

@@ -1,0 +1,69 @@
+"""Contract 2, gateway to operator: what the autoscaler needs to know of each route.
+
+``GET /demand`` on the gateway's admin port answers one ``GatewayDemand`` as a line of JSON and stays open: after
+the first line, which holds every route, each further line holds the routes that changed. A line is written at once
+when a route starts to want replicas that it does not have (a first request at zero), else at most once a second,
+and an empty one every 10 s, so that a reader knows a dead stream from a quiet one. Counters only grow during a
+gateway process's life, which ``gateway`` identifies.
+"""
+
+from pydantic import Field
+
+from overspill_api.compiled import Compiled
+
+
+class BackendDemand(Compiled):
+    """Counters of one backend of a route: ``local`` or ``hosted/<name>``."""
+
+    served_total: int = 0
+    """Requests that it answered (any status that was passed to the client)."""
+    errors_total: int = 0
+    """Attempts that failed (connect, timeout, reset, 5xx, 429)."""
+    prompt_tokens_total: int = 0
+    """Prompt tokens that it reported."""
+    output_tokens_total: int = 0
+    """Output tokens that it reported."""
+    cost_nano_usd_total: int = 0
+    """Nano-dollars for the tokens that it reported."""
+
+
+class RouteDemand(Compiled):
+    """Demand for one route as one gateway sees it. A spilled or a held request counts as demand."""
+
+    route: str
+    """``namespace/name``."""
+    arrivals_total: int = 0
+    """Requests that came and were let in."""
+    in_flight_local: int = 0
+    """Requests at replicas now."""
+    in_flight_spilled: int = 0
+    """Requests at hosted APIs now."""
+    held: int = 0
+    """Requests that wait for a replica now."""
+    spilled_total: int = 0
+    """Requests that went to a hosted API although the route has replicas of its own."""
+    spilled_output_seconds_total: float = 0.0
+    """Seconds that spilled requests took together: with arrivals, the concurrency they would have been."""
+    wants_replica: bool = False
+    """A request came while no replica could serve it, and since then none could: wake the pool."""
+    last_arrival_unix_seconds: float | None = None
+    """When the last request came; None: none in this process's life."""
+    ready_endpoints: int = 0
+    """Replicas that answer, as this gateway has found out by itself."""
+    time_to_first_token_seconds_sum: float = 0.0
+    """Sum over answered requests."""
+    time_to_first_token_count: int = 0
+    """Answered requests in the sum."""
+    backends: dict[str, BackendDemand] = Field(default={})
+    """By backend."""
+
+
+class GatewayDemand(Compiled):
+    """One line of the stream."""
+
+    gateway: str
+    """Identity of the gateway process: pod name and start time."""
+    now_unix_seconds: float
+    """The gateway's clock when the line was written."""
+    routes: tuple[RouteDemand, ...] = ()
+    """All routes (first line) or those that changed."""

@@ -1,0 +1,359 @@
+"""ModelRoute: one object per model. What a person writes, with units, defaults and what a bad value gets.
+
+Source of the CRD (``crd.py``): field docstrings are what ``kubectl explain`` prints. Status is in ``status.py``.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from overspill_api.quantities import (
+    DNS_LABEL_PATTERN,
+    HTTP_URL_PATTERN,
+    MODEL_NAME_PATTERN,
+    SOURCE_PATTERN,
+    STORAGE_PATTERN,
+    Duration,
+    TimeOfDay,
+    UsdAmount,
+)
+from overspill_api.schema import Strict
+
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, max_length=253)]
+DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL_PATTERN, max_length=63)]
+TimeZoneName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$", max_length=64)]
+Tokens = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
+Replicas = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Day(StrEnum):
+    """A day of the week."""
+
+    MON = "Mon"
+    TUE = "Tue"
+    WED = "Wed"
+    THU = "Thu"
+    FRI = "Fri"
+    SAT = "Sat"
+    SUN = "Sun"
+
+
+class Objective(StrEnum):
+    """What scaling aims at."""
+
+    LATENCY = "Latency"
+    COST = "Cost"
+
+
+class ColdStart(StrEnum):
+    """Who answers while no replica can."""
+
+    HOSTED = "Hosted"
+    HOLD = "Hold"
+
+
+class OnExhausted(StrEnum):
+    """What happens to requests for a hosted API when the budget is used up."""
+
+    SELF_HOSTED_ONLY = "SelfHostedOnly"
+    REJECT = "Reject"
+
+
+class BudgetPeriod(StrEnum):
+    """The calendar period a budget is for."""
+
+    DAY = "Day"
+    WEEK = "Week"
+    MONTH = "Month"
+
+
+class CacheScope(StrEnum):
+    """Who shares a cached answer."""
+
+    CONSUMER = "Consumer"
+    ROUTE = "Route"
+
+
+class EnvironmentVariable(Strict):
+    """One environment variable of the engine."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    """Name of the variable. Names that the engine's own settings use are overridden by this one."""
+    value: Annotated[str, StringConstraints(max_length=4096)]
+    """Value of the variable, not a secret: use sourceSecretName or podTemplate for secrets."""
+
+
+class ModelCache(Strict):
+    """A volume that keeps downloaded weights between replicas and restarts."""
+
+    size: Annotated[str, StringConstraints(pattern=STORAGE_PATTERN, max_length=20)]
+    """Size of the volume, a Kubernetes quantity such as 50Gi. It can grow later, never shrink."""
+    storage_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """StorageClass of the volume. Default: the cluster's default class. With more than one replica on
+    more than one node it must allow ReadWriteMany."""
+
+
+class SelfHosted(Strict):
+    """The engine that Overspill runs for this model: vLLM on your own nodes."""
+
+    source: Annotated[str, StringConstraints(pattern=SOURCE_PATTERN, max_length=1024)]
+    """Where the weights come from: hf://org/model[@revision], s3://bucket/prefix, pvc://claim/path,
+    oci://registry/repository:tag (an image volume), or file:///path inside the engine's image.
+    Another scheme is refused."""
+    source_secret_name: DnsLabel | None = None
+    """Secret in this namespace whose keys become environment variables of the engine, for private
+    weights: HF_TOKEN for hf://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://.
+    Default: none. A Secret that is not there sets EngineAvailable to False."""
+    profile: Annotated[str, StringConstraints(max_length=63)]
+    """Name of a hardware profile from the chart's values: image, resources, node selector,
+    tolerations, arguments, price. An unknown one sets Ready to False and changes nothing that runs."""
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """GPUs that one replica spans. Default: the number of GPUs of the profile."""
+    args: Annotated[list[Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=128)] = []
+    """Arguments added to vLLM's command line after those of the profile, such as --max-model-len=8192.
+    Default: none."""
+    env: Annotated[list[EnvironmentVariable], Field(max_length=128)] = []
+    """Environment variables added to the engine's container. Default: none."""
+    cache: ModelCache | None = None
+    """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space."""
+    pod_template: dict[str, Any] = Field(
+        default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+    )
+    """The escape hatch: a pod template (metadata, spec) merged over the generated one as a strategic merge
+    patch does: maps are merged, containers, volumes and env by name, other lists are replaced.
+    Default: nothing. One that makes an invalid pod sets EngineAvailable to False."""
+
+
+class LatencyTarget(Strict):
+    """A latency target by percentile."""
+
+    p95: Duration
+    """The latency that 95 of 100 requests shall not exceed, such as 2s or 60ms."""
+
+
+class ScalingTargets(Strict):
+    """What one replica is meant to carry."""
+
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 32
+    """Requests that one replica shall serve at the same time. Default: 32."""
+    queue_depth: Annotated[int, Field(ge=1, le=100_000)] = 4
+    """Requests waiting inside vLLM per replica (vllm:num_requests_waiting) above which replicas are
+    added. Default: 4."""
+    time_to_first_token: LatencyTarget | None = None
+    """Add replicas when the time to first token is worse than this. Default: not looked at."""
+    inter_token_latency: LatencyTarget | None = None
+    """Add replicas when the time between tokens is worse than this. Default: not looked at."""
+
+
+class ScalingWindow(Strict):
+    """Bounds that hold during certain hours. Where windows overlap, the highest minReplicas and the
+    lowest maxReplicas hold, and maxReplicas wins over minReplicas.
+    """
+
+    name: DnsLabel
+    """Name of the window, unique in the list; conditions and decisions refer to it."""
+    days: Annotated[list[Day], Field(min_length=1, max_length=7)] = list(Day)
+    """Days on which the window starts. Default: every day."""
+    from_: Annotated[TimeOfDay, Field(alias="from")]
+    """Start, HH:MM on a 24-hour clock, inclusive."""
+    to: TimeOfDay
+    """End, HH:MM, exclusive. Earlier than (or equal to) the start means the next day: a window may cross
+    midnight."""
+    time_zone: TimeZoneName = "UTC"
+    """IANA time zone of both times, such as Europe/Berlin; summer time is followed. Default: UTC.
+    An unknown zone sets Ready to False."""
+    min_replicas: Replicas | None = None
+    """Least replicas during the window. Default: that of scaling."""
+    max_replicas: Replicas | None = None
+    """Most replicas during the window; 0 keeps the GPUs off and leaves all to the hosted APIs.
+    Default: that of scaling."""
+
+
+class Scaling(Strict):
+    """How many replicas run."""
+
+    min_replicas: Replicas = 0
+    """Least replicas. 0 lets the engine go to zero when nobody asks. Default: 0."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Most replicas. Default: 1."""
+    replicas: Replicas | None = None
+    """A fixed number of replicas, which switches scaling off: for kubectl scale, or for another
+    autoscaler that drives this object's /scale. Default: Overspill decides."""
+    targets: ScalingTargets = ScalingTargets()
+    """What one replica is meant to carry."""
+    idle_after: Duration = "10m"
+    """Time without a request after which the engine goes to minReplicas (and to zero where that is 0).
+    Default: 10m."""
+    windows: Annotated[list[ScalingWindow], Field(max_length=32)] = []
+    """Hours with bounds of their own. Default: none."""
+    objective: Objective = Objective.LATENCY
+    """Latency: replicas follow demand. Cost: a replica runs only while it is cheaper than the hosted
+    API, which needs prices. Default: Latency."""
+
+
+class Credentials(Strict):
+    """A key in a Secret of this namespace."""
+
+    secret_name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """Name of the Secret. One that is not there sets HostedAvailable to False; the route keeps serving
+    what it can."""
+    key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "api-key"
+    """Key inside the Secret. Default: api-key."""
+
+
+class Price(Strict):
+    """List price of a hosted API in US dollars per million tokens, as quoted decimals."""
+
+    input: UsdAmount
+    """Per million prompt tokens, such as "0.15"."""
+    cached_input: UsdAmount | None = None
+    """Per million prompt tokens served from the provider's cache. Default: the price of input."""
+    output: UsdAmount
+    """Per million output tokens, such as "0.60"."""
+
+
+class HostedLimits(Strict):
+    """What the provider allows this key."""
+
+    requests_per_minute: Tokens | None = None
+    """Requests a minute. Default: no limit known."""
+    tokens_per_minute: Tokens | None = None
+    """Prompt and output tokens a minute. Default: no limit known."""
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Requests at the same time. Default: no limit known."""
+
+
+class HostedAPI(Strict):
+    """One hosted API that may serve this model. Data leaves the cluster only to the APIs listed here."""
+
+    name: DnsLabel
+    """Name of the entry, unique in the list; x-overspill-served-by says hosted/<name>."""
+    base_url: Annotated[str, StringConstraints(pattern=HTTP_URL_PATTERN, max_length=2048)] = Field(
+        alias="baseURL"
+    )
+    """Base URL of the OpenAI-compatible API, such as https://api.openai.com/v1; /chat/completions and
+    the rest are appended. http:// is for services inside the cluster."""
+    model: ModelName
+    """The provider's name of the model; it replaces the client's in the request."""
+    credentials: Credentials | None = None
+    """Where the API key is. Default: none is sent."""
+    price: Price | None = None
+    """What a token costs. Required where a budget applies. Default: unknown."""
+    limits: HostedLimits = HostedLimits()
+    """What the provider allows."""
+
+
+class Hold(Strict):
+    """Bounds of the queue of requests that wait for a replica."""
+
+    timeout: Duration = "120s"
+    """The longest a request waits for a replica before it is answered with 503. Default: 120s."""
+    max_requests: Annotated[int, Field(ge=0, le=100_000)] = 500
+    """The most requests of this route that wait in one gateway; the next one spills, or gets 429 where
+    there is no hosted API. Default: 500."""
+
+
+class Overflow(Strict):
+    """When a request goes to a hosted API instead of a replica."""
+
+    on_cold_start: ColdStart | None = None
+    """While no replica can serve: Hosted sends requests to the hosted list and wakes the engine
+    meanwhile, Hold lets them wait for it. Default: Hosted where there is a hosted list, else Hold."""
+    time_to_first_token: Duration | None = None
+    """Spill when the predicted time to first token is worse than this. Default: only a full queue, a
+    cold start or a failure spills."""
+    hold: Hold = Hold()
+    """Bounds of the waiting queue."""
+
+
+class Timeouts(Strict):
+    """How long the gateway waits for a backend. All of them together never exceed total."""
+
+    connect: Duration = "2s"
+    """For a connection to be made. Default: 2s."""
+    first_token: Duration = "30s"
+    """From the request being sent to the first byte of the answer's body. Default: 30s."""
+    idle: Duration = "20s"
+    """Between two pieces of a streamed answer. Default: 20s."""
+    total: Duration = "10m"
+    """For the whole request, the time it is held included. Default: 10m."""
+
+
+class Retries(Strict):
+    """Tries after a failure that came before the first token."""
+
+    attempts: Annotated[int, Field(ge=0, le=10)] = 2
+    """Tries beyond the first, over replicas and hosted APIs together. Default: 2."""
+
+
+class Budget(Strict):
+    """A cap on what the hosted APIs of this route may cost. Every hosted entry then needs a price."""
+
+    limit: UsdAmount
+    """The cap in US dollars, a quoted decimal such as "500"."""
+    period: BudgetPeriod = BudgetPeriod.MONTH
+    """Calendar period after which the count starts anew. Default: Month."""
+    time_zone: TimeZoneName = "UTC"
+    """IANA time zone in which the period begins. Default: UTC."""
+    alerts: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10)] = [50, 75, 100]
+    """Percentages of the limit at which an event is emitted, once each a period. Default: 50, 75, 100."""
+    on_exhausted: OnExhausted = OnExhausted.SELF_HOSTED_ONLY
+    """At the cap: SelfHostedOnly lets requests wait for replicas, Reject answers 429.
+    Default: SelfHostedOnly."""
+
+
+class ConsumerLimits(Strict):
+    """Limits that hold for each consumer on its own."""
+
+    requests_per_minute: Tokens | None = None
+    """Requests a minute. Default: no limit."""
+    tokens_per_minute: Tokens | None = None
+    """Prompt and output tokens a minute. Default: no limit."""
+
+
+class RateLimit(Strict):
+    """Limits of use."""
+
+    per_consumer: ConsumerLimits = ConsumerLimits()
+    """Limits that hold for each consumer on its own."""
+
+
+class ResponseCache(Strict):
+    """Answer repeated requests from memory."""
+
+    ttl: Duration
+    """How long an answer may be repeated, such as 10m."""
+    scope: CacheScope = CacheScope.CONSUMER
+    """Consumer: nobody gets an answer made for somebody else. Route: all consumers of the route share.
+    Default: Consumer."""
+
+
+class ModelRouteSpec(Strict):
+    """What you want for one model."""
+
+    model_config = ConfigDict(title="ModelRouteSpec")
+
+    model: ModelName | None = None
+    """The name that clients send as "model". Default: metadata.name. Where two routes claim one name, the
+    older keeps it and the other's Ready condition says so."""
+    aliases: Annotated[list[ModelName], Field(max_length=32)] = []
+    """Further names that clients may send. Default: none."""
+    self_hosted: SelfHosted | None = None
+    """The engine that Overspill runs. Default: none; then hosted is needed."""
+    scaling: Scaling = Scaling()
+    """How many replicas run. Without selfHosted it has no effect."""
+    hosted: Annotated[list[HostedAPI], Field(max_length=16)] = []
+    """Hosted APIs in order of preference. Default: none; then selfHosted is needed."""
+    overflow: Overflow = Overflow()
+    """When a request goes to a hosted API."""
+    timeouts: Timeouts = Timeouts()
+    """How long the gateway waits."""
+    retries: Retries = Retries()
+    """Tries after a failure."""
+    budget: Budget | None = None
+    """A cap on the cost of the hosted APIs. Default: no cap."""
+    rate_limit: RateLimit | None = None
+    """Limits of use. Default: none beyond those of the consumer."""
+    cache: ResponseCache | None = None
+    """Answer repeated requests from memory. Default: off."""

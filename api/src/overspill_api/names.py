@@ -1,0 +1,54 @@
+"""Names that both sides and the chart must agree on: API group, labels, annotations, Secret keys, headers."""
+
+GROUP = "overspill.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FIELD_MANAGER = "overspill-operator"
+"""Field manager of every server-side apply and of every scale that the operator writes."""
+
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "overspill"
+"""Value of ``app.kubernetes.io/managed-by`` on all that the operator makes."""
+
+LABEL_ROUTE = f"{GROUP}/route"
+"""On engines, their pods, Services and (copied by Kubernetes) EndpointSlices: the ModelRoute's name."""
+
+LABEL_COMPILED = f"{GROUP}/compiled"
+"""On Secrets in the release's namespace: which compiled document they hold, ``route`` or ``consumer``."""
+
+LABEL_SOURCE_NAMESPACE = f"{GROUP}/source-namespace"
+"""On compiled Secrets: the namespace of the object they were compiled from."""
+
+LABEL_SOURCE_NAME = f"{GROUP}/source-name"
+"""On compiled Secrets: the name of the object they were compiled from."""
+
+COMPILED_KEY = "document.json"
+"""Key of the JSON document inside a compiled Secret."""
+
+ENGINE_PORT = 8000
+"""TCP port on which an engine serves the OpenAI API."""
+
+ENGINE_CONTAINER = "engine"
+"""Name of the engine's container, for ``kubectl logs -c`` and for podTemplate merges."""
+
+HEADER_SERVED_BY = "x-overspill-served-by"
+"""Response header: ``local/<pod>`` or ``hosted/<name>``; ``none`` when nobody served."""
+
+HEADER_REASON = "x-overspill-reason"
+"""Response header: why that backend served (see ``ServedReason`` in the gateway)."""
+
+
+def engine_name(route_name: str) -> str:
+    """Name of the Deployment and the Service that run a route's engine."""
+    return f"{route_name}-engine"
+
+
+def compiled_route_secret_name(namespace: str, name: str) -> str:
+    """Name of the Secret with a route's compiled document; a namespace holds no dot, so it is unique."""
+    return f"route.{namespace}.{name}"
+
+
+def compiled_consumer_secret_name(namespace: str, name: str) -> str:
+    """Name of the Secret with a consumer's compiled document."""
+    return f"consumer.{namespace}.{name}"

@@ -1,0 +1,124 @@
+"""Status of the API objects: conditions, their reasons, and the figures that ``kubectl get mr`` prints."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from overspill_api.schema import Strict
+
+
+class ConditionType(StrEnum):
+    """What a condition speaks of. ``Ready`` sums the others up."""
+
+    READY = "Ready"
+    ENGINE_AVAILABLE = "EngineAvailable"
+    SCALING_ACTIVE = "ScalingActive"
+    METRICS_AVAILABLE = "MetricsAvailable"
+    HOSTED_AVAILABLE = "HostedAvailable"
+    WITHIN_BUDGET = "WithinBudget"
+    SPEC_ENFORCED = "SpecEnforced"
+
+
+class ConditionStatus(StrEnum):
+    """Kubernetes' three-valued truth."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Strict):
+    """One condition, as in Kubernetes' metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """What the condition speaks of, unique in the list."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    """One word in CamelCase that programs can switch on."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """What is so and what would mend it, for people."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """metadata.generation that the condition was made from."""
+    last_transition_time: datetime
+    """When status last changed."""
+
+
+class ScalingDecision(Strict):
+    """One change of the number of replicas, with its reason."""
+
+    time: datetime
+    """When it was decided."""
+    from_: Annotated[int, Field(alias="from", ge=0)]
+    """Replicas before."""
+    to: Annotated[int, Field(ge=0)]
+    """Replicas after."""
+    reason: Annotated[str, Field(max_length=64)]
+    """One word in CamelCase, such as FirstRequest, Demand, QueueDepth, Idle, Window."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The figures behind it."""
+
+
+class GatewaySpend(Strict):
+    """What one gateway process has reported as spent; kept so that a restarted operator counts nothing twice."""
+
+    gateway: Annotated[str, Field(max_length=300)]
+    """Identity of the gateway process."""
+    nano_usd: Annotated[int, Field(alias="nanoUSD", ge=0)]
+    """Its counter in nano-dollars."""
+
+
+class Spend(Strict):
+    """Cost of the hosted APIs, from the usage that they reported and the prices in spec."""
+
+    usd: Annotated[str, Field(alias="USD")] = "0.00"
+    """Dollars since the route was made."""
+    settled_nano_usd: Annotated[int, Field(alias="settledNanoUSD", ge=0)] = 0
+    """Nano-dollars reported by gateway processes that are gone."""
+    gateways: Annotated[list[GatewaySpend], Field(max_length=64)] = []
+    """Counters of the gateway processes that run."""
+
+
+class ModelRouteStatus(Strict):
+    """What is so, as far as the operator knows."""
+
+    observed_generation: int | None = None
+    """metadata.generation that this status was made from."""
+    conditions: Annotated[
+        list[Condition],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
+    """Ready sums up; EngineAvailable, ScalingActive, MetricsAvailable, HostedAvailable, WithinBudget and
+    SpecEnforced say why."""
+    replicas: int | None = None
+    """Replicas that exist."""
+    ready_replicas: int | None = None
+    """Replicas that can answer."""
+    desired_replicas: int | None = None
+    """Replicas that scaling wants."""
+    selector: str | None = None
+    """Label selector of the replicas' pods, for /scale."""
+    url: str | None = None
+    """Base URL for OpenAI SDKs inside the cluster."""
+    served_by: str | None = None
+    """Share of requests by backend since the gateways started, such as "local 93%, hosted 7%"."""
+    spend: Spend | None = None
+    """Cost of the hosted APIs."""
+    last_request_time: datetime | None = None
+    """When the last request came, to the minute."""
+    decisions: Annotated[list[ScalingDecision], Field(max_length=5)] = []
+    """The last changes of the number of replicas, newest first."""
+
+
+class ConsumerStatus(Strict):
+    """What is so, as far as the operator knows."""
+
+    observed_generation: int | None = None
+    """metadata.generation that this status was made from."""
+    conditions: Annotated[
+        list[Condition],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
+    """Ready says whether the gateways know this consumer."""

@@ -1,0 +1,1 @@
+"""The command line: what an administrator types beside kubectl and helm."""

@@ -1,0 +1,1 @@
+"""The control plane: turns ModelRoutes into engines, compiled routes and replica counts."""
