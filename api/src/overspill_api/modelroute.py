@@ -117,9 +117,7 @@ class SelfHosted(Strict):
     """Environment variables added to the engine's container. Default: none."""
     cache: ModelCache | None = None
     """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space."""
-    pod_template: dict[str, Any] = Field(
-        default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
-    )
+    pod_template: dict[str, Any] = Field(default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     """The escape hatch: a pod template (metadata, spec) merged over the generated one as a strategic merge
     patch does: maps are merged, containers, volumes and env by name, other lists are replaced.
     Default: nothing. One that makes an invalid pod sets EngineAvailable to False."""
@@ -229,9 +227,7 @@ class HostedAPI(Strict):
 
     name: DnsLabel
     """Name of the entry, unique in the list; x-overspill-served-by says hosted/<name>."""
-    base_url: Annotated[str, StringConstraints(pattern=HTTP_URL_PATTERN, max_length=2048)] = Field(
-        alias="baseURL"
-    )
+    base_url: Annotated[str, StringConstraints(pattern=HTTP_URL_PATTERN, max_length=2048)] = Field(alias="baseURL")
     """Base URL of the OpenAI-compatible API, such as https://api.openai.com/v1; /chat/completions and
     the rest are appended. http:// is for services inside the cluster."""
     model: ModelName

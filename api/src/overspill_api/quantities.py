@@ -41,9 +41,7 @@ def duration_seconds(text: str) -> float:
     Raises ValueError that names the text when it is not a duration.
     """
     if not re.match(DURATION_PATTERN, text):
-        raise ValueError(
-            f"{text!r} is not a duration; write a number with ms, s, m or h, such as 500ms or 1h30m"
-        )
+        raise ValueError(f"{text!r} is not a duration; write a number with ms, s, m or h, such as 500ms or 1h30m")
     parts = _DURATION_PART.findall(text)
     return float(sum((Decimal(number) * _SECONDS_PER_UNIT[unit] for number, unit in parts), Decimal(0)))
 
@@ -64,9 +62,7 @@ def usd_to_nano(text: str) -> int:
     Raises ValueError that names the text when it is not an amount.
     """
     if not re.match(USD_PATTERN, text):
-        raise ValueError(
-            f'{text!r} is not an amount of US dollars; write it as a quoted decimal such as "0.15"'
-        )
+        raise ValueError(f'{text!r} is not an amount of US dollars; write it as a quoted decimal such as "0.15"')
     return int((Decimal(text) * NANO_USD).to_integral_value(rounding=ROUND_CEILING))
 
 

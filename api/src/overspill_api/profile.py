@@ -1,0 +1,63 @@
+"""Hardware profiles: what one replica of an engine needs from a node. Written in the chart's values.
+
+The chart puts them into a ConfigMap that the operator reads; ``values.schema.json`` is made from these types.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from overspill_api.quantities import Duration, UsdAmount
+from overspill_api.schema import Strict
+
+
+class GPUs(Strict):
+    """Accelerators of one replica."""
+
+    resource: str = "nvidia.com/gpu"
+    """Extended resource that the device plugin offers."""
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many one replica asks for; vLLM's tensor parallel size unless the route says otherwise."""
+
+
+class Profile(Strict):
+    """One kind of replica."""
+
+    image: str
+    """Image with vLLM; command and args run it."""
+    image_pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
+    """Kubernetes' pull policy."""
+    image_pull_secrets: list[str] = []
+    """Secrets with registry credentials, in the route's namespace."""
+    command: list[str] = ["vllm", "serve"]
+    """Command that takes the model as its first argument and vLLM's options after it."""
+    args: list[str] = []
+    """vLLM options of every replica of this kind; the route's args follow and win."""
+    env: dict[str, str] = {}
+    """Environment variables of the engine."""
+    gpus: GPUs | None = None
+    """Accelerators; default: none, for engines on CPU."""
+    resources: dict[str, dict[str, str]] = {}
+    """Requests and limits beside the GPUs, as in a pod."""
+    shared_memory: str = "2Gi"
+    """Size of /dev/shm; tensor parallelism talks through it."""
+    node_selector: dict[str, str] = {}
+    """Labels of the nodes that fit."""
+    tolerations: list[dict[str, Any]] = []
+    """Taints to tolerate, as in a pod."""
+    affinity: dict[str, Any] = {}
+    """Affinity, as in a pod."""
+    runtime_class_name: str | None = None
+    """RuntimeClass, such as nvidia."""
+    priority_class_name: str | None = None
+    """PriorityClass of the engines."""
+    run_as_user: Annotated[int, Field(ge=1)] = 65534
+    """User of the engine, never root."""
+    read_only_root_filesystem: bool = True
+    """Mount the image read-only; /tmp, the home and the cache folders are writable all the same."""
+    startup_timeout: Duration = "30m"
+    """The longest that loading may take before the pod is restarted."""
+    drain_timeout: Duration = "60s"
+    """The longest that a replica going away may finish what it has begun."""
+    usd_per_replica_hour: UsdAmount | None = None
+    """What one replica costs; needed for objective Cost."""
