@@ -145,8 +145,10 @@ class ScalingTargets(Strict):
 
 
 class ScalingWindow(Strict):
-    """Bounds that hold during certain hours. Where windows overlap, the highest minReplicas and the
-    lowest maxReplicas hold, and maxReplicas wins over minReplicas.
+    """Bounds that hold during certain hours.
+
+    Where windows overlap, the highest minReplicas and the lowest maxReplicas hold, and maxReplicas wins
+    over minReplicas.
     """
 
     name: DnsLabel
@@ -268,7 +270,7 @@ class Timeouts(Strict):
 
     connect: Duration = "2s"
     """For a connection to be made. Default: 2s."""
-    first_token: Duration = "30s"
+    first_token: Duration = "30s"  # noqa: S105  a time, not a password
     """From the request being sent to the first byte of the answer's body. Default: 30s."""
     idle: Duration = "20s"
     """Between two pieces of a streamed answer. Default: 20s."""
