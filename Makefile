@@ -1,0 +1,97 @@
+# Overspill. `make` lists what there is.
+#
+# On a fresh machine two commands do everything: `make demo` and `make test`. Both install what they need (a virtual
+# environment here, binaries and images in the cache folder) and say what they do and how long each step takes.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+STEP := scripts/step
+VENV := .venv/bin
+CLUSTER := $(PYTHON) tests/cluster
+GATEWAY_URL ?= http://127.0.0.1:8080
+# Named lazily: both need the command line's Python only.
+TOOLS = $(shell $(CLUSTER) bin-dir)
+KUBECONFIG_FILE = $(shell $(CLUSTER) kubeconfig)
+E2E_ENVIRONMENT = OVERSPILL_KUBECONFIG=$(KUBECONFIG_FILE) OVERSPILL_GATEWAY_URL=$(GATEWAY_URL) OVERSPILL_TOOLS=$(TOOLS)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, Helm; a table of what happened, and build/demo.json
+	@$(STEP) "demo" $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
+	@echo "The cluster still runs; \`make cluster-down\` ends it."
+
+.PHONY: test
+test: ## all tests: unit, integration, end to end
+	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
+	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
+	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
+
+.PHONY: test-unit
+test-unit: venv ## tests without a cluster (seconds)
+	@$(VENV)/pytest tests/unit
+
+.PHONY: test-integration
+test-integration: venv binaries ## tests against a real control plane: etcd, API server, controllers (no root)
+	@OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration
+
+.PHONY: test-e2e
+test-e2e: venv cluster-up images ## tests with real pods and real vLLM; the cluster is ended afterwards
+	@$(E2E_ENVIRONMENT) $(VENV)/pytest tests/e2e --durations=15; code=$$?; $(CLUSTER) down; exit $$code
+
+.PHONY: lint
+lint: venv check-generated ## ruff, mypy --strict, import contracts
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(MAKE) --no-print-directory lint-types
+	@$(VENV)/lint-imports
+
+.PHONY: lint-types
+lint-types: venv
+	@$(VENV)/mypy -p overspill_api -p overspill_operator -p overspill_gateway -p overspill_cli
+	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p standin
+	@$(VENV)/mypy bench
+
+.PHONY: format
+format: venv ## format the code
+	@$(VENV)/ruff check --fix --quiet . || true
+	@$(VENV)/ruff format .
+
+.PHONY: generate
+generate: venv ## write what is made from the types: CRDs, chart schema, reference
+	@$(VENV)/python -m overspill_api.crd
+
+.PHONY: lock
+lock: ## resolve the dependencies anew, with hashes and without addresses
+	@for extra in operator gateway; do \
+	  uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header -o requirements/$$extra.txt; done
+	@uv pip compile --quiet pyproject.toml --extra operator --extra gateway --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+
+.PHONY: venv
+venv: ## the virtual environment, from the locked requirements
+	@scripts/venv
+
+.PHONY: binaries
+binaries: ## build the test cluster's binaries from Go modules (once, cached)
+	@$(STEP) "cluster binaries" $(CLUSTER) build
+
+.PHONY: cluster-up
+cluster-up: ## start a Kubernetes cluster on this machine, without Docker
+	@$(STEP) "cluster" $(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## end it; nothing stays behind
+	@$(CLUSTER) down
+
+.PHONY: images
+images: ## build the images and load them into the cluster
+	@$(STEP) "images" $(CLUSTER) images
+
+.PHONY: bench-cluster
+bench-cluster: venv cluster-up images ## measure Overspill on the running cluster; one JSON line last
+	@$(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster
