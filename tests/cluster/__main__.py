@@ -1,0 +1,14 @@
+"""The command line of the local cluster: `python3 tests/cluster --help`. It only takes arguments apart."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Run as a folder, Python puts the folder itself on the path, where `plan` would be a top-level module.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from cluster import command_line
+
+if __name__ == "__main__":
+    sys.exit(command_line.main(sys.argv[1:]))

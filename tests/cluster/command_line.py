@@ -1,0 +1,200 @@
+"""The commands that people and Makefiles call. Each is a few lines over a module that does the work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cluster import binaries, lifecycle, machine, processes
+from cluster.image_store import CommandImage, prepare
+from cluster.places import DEFAULT_NAME, Places, cache_folder
+from cluster.plan import MARK
+from cluster.supervisor import supervise
+
+EXAMPLES = """examples:
+  python3 tests/cluster up                          start the cluster, or make sure that it is well
+  eval "$(python3 tests/cluster env)"               KUBECONFIG and PATH for kubectl and helm of its version
+  python3 tests/cluster images                      build the project's images and load them
+  python3 tests/cluster gpu-nodes 4 --gpus 8        four nodes that kwok plays, with 8 GPUs each
+  python3 tests/cluster run -- curl 192.0.2.2:30080 run a command in the cluster's network
+  python3 tests/cluster down                        end it and leave nothing behind
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit status."""
+    # What runs inside the cluster comes first: it has its own, fixed form.
+    if arguments[:1] == ["supervise"]:
+        supervise(Path(arguments[1]), until_input_ends="--until-input-ends" in arguments)
+        return 0
+    if arguments[:1] == ["prepare-store"]:
+        root, folder, *images = arguments[1:]
+        pairs = [image.split("=", 1) for image in images]
+        prepare(Path(root), Path(folder), [CommandImage(name, Path(binary)) for name, binary in pairs])
+        return 0
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed) or 0)
+    except (machine.Lacking, lifecycle.NotRunning, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except (RuntimeError, TimeoutError) as error:
+        print(f"error: {error}\nthe logs are in {_places(parsed).logs}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python3 tests/cluster",
+        description="A real Kubernetes on one machine, without Docker.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", parents=[shared], help="start the cluster, or repair it")
+    up.add_argument("--api-port", type=int, help="port of 127.0.0.1 for the API server (default: 16443 if free)")
+    up.add_argument(
+        "--gateway-port", type=int, help="port of 127.0.0.1 that leads to NodePort 30080 (default: 8080 if free)"
+    )
+    up.add_argument(
+        "--fast-controllers",
+        action=argparse.BooleanOptionalAction,
+        help="raise the controllers' and the scheduler's request limits to 500/1000 a second, for scale tests",
+    )
+    up.add_argument("--gpu-nodes", type=int, default=0, metavar="N", help="also have N nodes that kwok plays")
+    up.add_argument("--gpus-per-node", type=int, default=8, metavar="M", help="nvidia.com/gpu of each (default: 8)")
+    up.set_defaults(run=_up)
+
+    down = commands.add_parser("down", parents=[shared], help="end the cluster; images stay cached")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", parents=[shared], help="what runs; exit status 1 if something is wrong")
+    status.set_defaults(run=_status)
+    build = commands.add_parser("build", parents=[shared], help="build the binaries that are not cached")
+    build.set_defaults(run=_build)
+    bin_dir = commands.add_parser("bin-dir", parents=[shared], help="print the folder with kubectl and helm")
+    bin_dir.set_defaults(run=_bin_dir)
+    env = commands.add_parser("env", parents=[shared], help="print export lines for a shell")
+    env.set_defaults(run=_env)
+
+    nodes = commands.add_parser("gpu-nodes", parents=[shared], help="have this many nodes that kwok plays")
+    nodes.add_argument("nodes", type=int)
+    nodes.add_argument("--gpus", type=int, default=8, help="nvidia.com/gpu of each (default: %(default)s)")
+    nodes.set_defaults(run=_gpu_nodes)
+
+    forward = commands.add_parser(
+        "forward", parents=[shared], help="lead a host port to an address inside, until Ctrl-C"
+    )
+    forward.add_argument("port", type=int, help="port of 127.0.0.1; 0: a free one")
+    forward.add_argument("target", help="ADDRESS:PORT in the cluster, such as a Service's")
+    forward.set_defaults(run=_forward)
+
+    run = commands.add_parser("run", parents=[shared], help="run a command in the cluster's network namespace")
+    run.add_argument("command", nargs=argparse.REMAINDER)
+    run.set_defaults(run=_run)
+    return parser
+
+
+def _places(parsed: argparse.Namespace) -> Places:
+    return Places(parsed.name, cache_folder())
+
+
+def _up(parsed: argparse.Namespace) -> None:
+    places, started = _places(parsed), time.monotonic()
+    machine.prepare_cluster()
+    built = binaries.ensure(places.cache)
+    building = time.monotonic() - started
+    wanted = {
+        name: value
+        for name in ("api_port", "gateway_port", "fast_controllers")
+        if (value := getattr(parsed, name)) is not None
+    }
+    anew = lifecycle.up(places, built, wanted)
+    if parsed.gpu_nodes:
+        lifecycle.set_gpu_nodes(places, parsed.gpu_nodes, parsed.gpus_per_node)
+    seconds = time.monotonic() - started - building
+    did = f"started in {seconds:.1f} s" if anew else f"was running, checked in {seconds:.1f} s"
+    access = lifecycle.access(places)
+    print(f"cluster {places.name}: {did}; end it with `down`")
+    print(f"  runs        {', '.join(lifecycle.components(places))}")
+    print(f"  kubeconfig  {access.kubeconfig}")
+    print(f"  API server  {access.api_url}")
+    print(f"  NodePort {lifecycle.GATEWAY_NODE_PORT}  {access.gateway_url}")
+    print(f"  kubectl, helm in {places.cache / 'bin'}; logs in {places.logs}")
+
+
+def _down(parsed: argparse.Namespace) -> None:
+    places, started = _places(parsed), time.monotonic()
+    ended = lifecycle.down(places)
+    did = f"ended {ended} processes in {time.monotonic() - started:.1f} s" if ended else "nothing was running"
+    print(f"cluster {places.name}: {did}; images stay in {places.image_store}, logs in {places.logs}")
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    places = _places(parsed)
+    running = processes.of_cluster(places.state)
+    if not running:
+        print(f"cluster {places.name}: not running")
+        return 1
+    for name, component in lifecycle.components(places).items():
+        state = "runs" if component["pid"] else f"stopped with {component['lastExit']}"
+        again = f", started {component['starts']} times" if (component["starts"] or 0) > 1 else ""
+        print(f"  {name}: {state}{again}")
+    problem = lifecycle.trouble(places)
+    print(f"cluster {places.name}: {len(running)} processes, {problem or 'well'}; kubeconfig {places.kubeconfig}")
+    return 1 if problem else 0
+
+
+def _build(parsed: argparse.Namespace) -> None:
+    machine.prepare_control_plane()
+    binaries.ensure(_places(parsed).cache)
+    _bin_dir(parsed)
+
+
+def _bin_dir(parsed: argparse.Namespace) -> None:
+    print(_places(parsed).cache / "bin")
+
+
+def _env(parsed: argparse.Namespace) -> None:
+    places = _places(parsed)
+    print(f"export KUBECONFIG='{places.kubeconfig}'")
+    print(f"export PATH='{places.cache / 'bin'}':\"$PATH\"")
+
+
+def _gpu_nodes(parsed: argparse.Namespace) -> None:
+    lifecycle.set_gpu_nodes(_places(parsed), parsed.nodes, parsed.gpus)
+    print(f"{parsed.nodes} nodes with {parsed.gpus} GPUs each are Ready; pods need a toleration for kwok.x-k8s.io/node")
+
+
+def _forward(parsed: argparse.Namespace) -> int:
+    places = _places(parsed)
+    command = binaries.ensure(places.cache, [binaries.NODE]).command("forward")
+    with lifecycle.listen(parsed.port, parsed.port) as listening:
+        listening.set_inheritable(True)
+        print(f"127.0.0.1:{listening.getsockname()[1]} leads to {parsed.target}; Ctrl-C ends it", flush=True)
+        return _inside(places, [command, f"{listening.fileno()}={parsed.target}"], (listening.fileno(),))
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    command = parsed.command[1:] if parsed.command[:1] == ["--"] else parsed.command
+    if not command:
+        raise ValueError("run what? python3 tests/cluster run -- COMMAND ARGUMENT...")
+    return _inside(_places(parsed), command)
+
+
+def _inside(places: Places, command: list[str], descriptors: tuple[int, ...] = ()) -> int:
+    """In the cluster's network, but the host's other namespaces; marked, so that `down` ends it as well."""
+    first = processes.first_process(places.state)
+    if first is None:
+        raise lifecycle.NotRunning(places.name)
+    environment = {**os.environ, MARK: str(places.state), "KUBECONFIG": str(places.state / "admin.kubeconfig")}
+    nsenter = ["nsenter", f"--net=/proc/{first.pid}/ns/net", "--", *command]
+    return subprocess.run(nsenter, env=environment, pass_fds=descriptors).returncode

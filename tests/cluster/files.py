@@ -1,0 +1,53 @@
+"""Writing files so that neither a second process nor a power cut leaves half of one. No cluster knowledge."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file by its new content in one step; readers see the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def link_whole(link: Path, target: Path) -> None:
+    """Point a symbolic link at a target in one step, also when it exists."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold a lock file; a second process waits, and says why if `waiting` is given.
+
+    The kernel lets go of the lock when its holder ends, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Python opens files close-on-exec, so no daemon started under the lock inherits it.
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

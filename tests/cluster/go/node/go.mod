@@ -1,0 +1,3 @@
+module overspill.dev/tests/cluster/node
+
+go 1.24.0

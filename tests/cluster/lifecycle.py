@@ -1,0 +1,320 @@
+"""Starts, looks at and ends a whole cluster. One function each; what a cluster consists of is told elsewhere.
+
+The cluster is one process tree in PID, mount and network namespaces of its own. Ending its first process
+ends everything; what can outlive that are files and empty cgroups, and both are found by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster import certificates, cgroups, controllers, dns, gpu_nodes, machine, network, node, processes
+from cluster.api import Api, has_condition, has_default_service_account, ready, wait_until
+from cluster.binaries import Binaries
+from cluster.files import exclusive, write_whole
+from cluster.image_store import CommandImage
+from cluster.places import SOURCES, Places
+from cluster.plan import MARK, Component, Plan
+
+API_PORT, GATEWAY_PORT, GATEWAY_NODE_PORT = 16443, 8080, 30080
+START_SECONDS = 120.0
+REPAIR_SECONDS = 15.0
+"""How long a running cluster gets to be well again, by the supervisor's restarts, before it is built anew."""
+
+
+class NotRunning(Exception):
+    """There is no such cluster."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"cluster {name} does not run: start it with `python3 tests/cluster up --name {name}`")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen for a cluster. A value is kept until `up` is told another."""
+
+    api_port: int = 0
+    """Port on the host's loopback; 0: 16443, or a free one if that is taken."""
+    gateway_port: int = 0
+    """Port on the host's loopback that leads to NodePort 30080; 0: 8080, or a free one."""
+    fast_controllers: bool = False
+    """See `controllers.Settings`."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the host reaches a running cluster."""
+
+    kubeconfig: Path
+    api_url: str
+    gateway_url: str
+    """Leads to NodePort 30080, whatever serves there."""
+
+
+def options_of(places: Places) -> Options | None:
+    """The options of the cluster that runs or ran; None without one."""
+    try:
+        return Options(**json.loads((places.state / "options.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def access(places: Places) -> Access:
+    """Addresses and kubeconfig of a cluster that has been started."""
+    options = options_of(places)
+    if options is None:
+        raise NotRunning(places.name)
+    return Access(
+        places.kubeconfig,
+        f"https://127.0.0.1:{options.api_port}",
+        f"http://127.0.0.1:{options.gateway_port}",
+    )
+
+
+def components(places: Places) -> dict[str, dict[str, int | None]]:
+    """What the supervisor says: pid inside (None: stopped), number of starts and last exit status by name."""
+    try:
+        status: dict[str, dict[str, int | None]] = json.loads(places.status.read_text())
+    except (OSError, ValueError):
+        return {}
+    return status
+
+
+def trouble(places: Places) -> str:
+    """What is wrong with a cluster, seen from the host; empty when nothing is."""
+    if processes.first_process(places.state) is None:
+        return "its first process is gone"
+    status = components(places)
+    try:
+        api = Api(access(places).api_url, places.pki)
+    except (OSError, ValueError, NotRunning):
+        return "its state folder is damaged"
+    if not status:
+        return "its state folder is damaged"
+    if stopped := [name for name, component in status.items() if component["pid"] is None]:
+        return f"not running: {', '.join(stopped)}"
+    checks = {
+        "the API server is not ready": ready,
+        "its node is not Ready": has_condition(f"/api/v1/nodes/{node.NAME}", "Ready"),
+        "its DNS is not available": has_condition(dns.DEPLOYMENT_PATH, "Available"),
+    }
+    found = next((what for what, check in checks.items() if not api.holds(check)), "")
+    api.close()
+    return found
+
+
+def up(places: Places, binaries: Binaries, wanted: dict[str, object]) -> bool:
+    """Make the cluster run. True if it was started anew, False if it ran.
+
+    `wanted` holds the options that the caller insists on; the rest stays as it is.
+    """
+    with exclusive(places.lock, f"cluster {places.name}: another start or end of it is under way; waiting"):
+        existing = options_of(places)
+        options = Options(**{**asdict(existing or Options()), **wanted})
+        if processes.of_cluster(places.state):
+            if existing is not None and _well_again(places) and _ports(options) == _ports(existing):
+                _adjust(places, binaries, existing, options)
+                return False
+            print(f"cluster {places.name}: {trouble(places) or 'other ports are wanted'}: building it anew", flush=True)
+        _clear(places)
+        try:
+            _start(places, binaries, options)
+        except BaseException:
+            processes.end_all(places.state)
+            cgroups.remove(places.cgroup)
+            raise
+        return True
+
+
+def down(places: Places) -> int:
+    """End the cluster and remove all of it but logs and images; returns how many processes there were."""
+    with exclusive(places.lock, f"cluster {places.name}: another start or end of it is under way; waiting"):
+        return _clear(places)
+
+
+def _ports(options: Options) -> tuple[int, int]:
+    return options.api_port, options.gateway_port
+
+
+def _well_again(places: Places) -> bool:
+    """The supervisor starts again what has died: give it the time."""
+    deadline = time.monotonic() + REPAIR_SECONDS
+    while problem := trouble(places):
+        if time.monotonic() > deadline or "gone" in problem or "damaged" in problem:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _adjust(places: Places, binaries: Binaries, existing: Options, options: Options) -> None:
+    """Change a running cluster's controllers; nothing else is touched."""
+    if existing.fast_controllers == options.fast_controllers:
+        return
+    settings = _settings(places, binaries, options)
+    changed = {component.name: component for component in _controllers(settings)}
+    plan = Plan.from_json(places.plan.read_text())
+    components = [changed.get(component.name, component) for component in plan.components]
+    plan = Plan(**{**plan.__dict__, "components": components})
+    write_whole(places.plan, plan.to_json())
+    write_whole(places.state / "options.json", json.dumps(asdict(options)))
+    first = processes.first_process(places.state)
+    if first is not None:
+        processes.send(first, signal.SIGHUP)
+
+
+def _clear(places: Places) -> int:
+    ended = processes.end_all(places.state)
+    cgroups.remove(places.cgroup)
+    if places.state.is_dir():
+        _refuse_mounts(places.state)
+        for entry in places.state.iterdir():
+            if entry == places.logs:
+                continue
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    return ended
+
+
+def _refuse_mounts(folder: Path) -> None:
+    """The cluster mounts only in its own namespace: a mount here is someone else's, and not to be deleted."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if inside := [point for point in points if point.startswith(f"{folder}/")]:
+        raise RuntimeError(f"something is mounted on {inside[0]}, not by this cluster: unmount it, then try again")
+
+
+def _settings(places: Places, binaries: Binaries, options: Options) -> controllers.Settings:
+    return controllers.Settings(
+        binaries,
+        places.state,
+        bind_address="0.0.0.0",
+        advertised=True,
+        fast_controllers=options.fast_controllers,
+    )
+
+
+def _controllers(settings: controllers.Settings) -> list[Component]:
+    return [controllers.controller_manager(settings), controllers.scheduler(settings)]
+
+
+def _start(places: Places, binaries: Binaries, options: Options) -> None:
+    shutil.rmtree(places.logs, ignore_errors=True)
+    places.logs.mkdir(parents=True)
+    places.image_store.mkdir(parents=True, exist_ok=True)
+    cgroups.create(places.cgroup)
+    images = {name: CommandImage(name, Path(binaries.command(name))) for name in ("pause", "coredns")}
+    with listen(options.api_port, API_PORT) as api_socket, listen(options.gateway_port, GATEWAY_PORT) as gateway_socket:
+        options = Options(api_socket.getsockname()[1], gateway_socket.getsockname()[1], options.fast_controllers)
+        settings = _settings(places, binaries, options)
+        _write_access(places, options)
+        cni_folder = machine.cni_folder()
+        assert cni_folder is not None, "machine.prepare_cluster comes first"
+        node.configure(places, images["pause"].reference, cni_folder)
+        forward = Component(
+            "forward",
+            [
+                binaries.command("forward"),
+                f"{api_socket.fileno()}=127.0.0.1:6443",
+                f"{gateway_socket.fileno()}={controllers.NODE_ADDRESS}:{GATEWAY_NODE_PORT}",
+            ],
+            descriptors=[api_socket.fileno(), gateway_socket.fileno()],
+        )
+        components = [controllers.etcd(settings), controllers.api_server(settings), *_controllers(settings)]
+        components += [*node.components(places, binaries, settings), controllers.kwok(settings), forward]
+        store = [sys.executable, str(SOURCES), "prepare-store", str(places.image_store), str(places.state)]
+        store += [f"{image.name}={image.binary}" for image in images.values()]
+        setup = [*network.setup_commands(places.state), store]
+        plan = Plan(str(places.state), str(places.logs), str(places.status), components, setup)
+        write_whole(places.plan, plan.to_json())
+        write_whole(places.state / "options.json", json.dumps(asdict(options)))
+        supervisor = _launch(places, forward.descriptors)
+    _wait_until_up(places, supervisor, images["coredns"])
+
+
+def listen(port: int, preferred: int) -> socket.socket:
+    """A socket on the host's loopback, handed to the cluster: at no time can another process take the port."""
+    for choice in [port] if port else [preferred, 0]:
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", choice))
+            listening.listen(1024)
+        except OSError as error:
+            listening.close()
+            if choice == port:
+                raise RuntimeError(
+                    f"port {port} of 127.0.0.1 cannot be had ({error}): choose another, or 0 for a free one"
+                ) from error
+        else:
+            return listening
+    raise AssertionError("unreachable: port 0 is always free")
+
+
+def _write_access(places: Places, options: Options) -> None:
+    addresses = ["127.0.0.1", controllers.NODE_ADDRESS, controllers.KUBERNETES_SERVICE]
+    users = [certificates.ADMIN, certificates.CONTROLLER_MANAGER, certificates.SCHEDULER, certificates.PROXY]
+    users.append(certificates.kubelet(node.NAME, controllers.NODE_ADDRESS))
+    certificates.make(places.pki, [certificates.api_server(addresses), certificates.FRONT_PROXY, *users])
+    inside, outside = "https://127.0.0.1:6443", f"https://127.0.0.1:{options.api_port}"
+    for identity in users:
+        path = places.state / f"{identity.file}.kubeconfig"
+        certificates.write_kubeconfig(path, inside, places.pki, identity, places.name)
+    certificates.write_kubeconfig(places.kubeconfig, outside, places.pki, certificates.ADMIN, places.name)
+
+
+def _launch(places: Places, descriptors: list[int]) -> subprocess.Popen[bytes]:
+    namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+    with (places.logs / "supervisor.log").open("wb") as log:
+        return subprocess.Popen(
+            [*namespaces, sys.executable, str(SOURCES), "supervise", str(places.plan)],
+            env={**os.environ, MARK: str(places.state)},
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def _wait_until_up(places: Places, supervisor: subprocess.Popen[bytes], coredns: CommandImage) -> None:
+    api = Api(access(places).api_url, places.pki)
+
+    def is_ready() -> bool:
+        if supervisor.poll() is not None:
+            raise RuntimeError(f"the cluster's first process ended:\n{_log_ends(places)}")
+        return api.holds(ready)
+
+    hint = lambda: _log_ends(places)  # noqa: E731
+    wait_until(is_ready, "the API server is ready", START_SECONDS, hint)
+    for path, manifest in dns.manifests(coredns.reference):
+        api.apply(path, manifest)
+    checks = {
+        "the node is Ready": has_condition(f"/api/v1/nodes/{node.NAME}", "Ready"),
+        "the default service account exists": has_default_service_account,
+        "DNS is available": has_condition(dns.DEPLOYMENT_PATH, "Available"),
+    }
+    for what, check in checks.items():
+        wait_until(lambda check=check: api.holds(check), what, START_SECONDS, hint)  # type: ignore[misc]
+    api.close()
+
+
+def _log_ends(places: Places) -> str:
+    logs = sorted(places.logs.glob("*.log"))
+    return "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-1000:]}" for log in logs)
+
+
+def set_gpu_nodes(places: Places, nodes: int, gpus_per_node: int) -> None:
+    """Make it this many of kwok's nodes, tainted, so that only pods that tolerate it land there."""
+    api = Api(access(places).api_url, places.pki)
+    gpu_nodes.set_number(api, nodes, gpus_per_node, tainted=True)
+    check = gpu_nodes.all_ready(nodes)
+    wait_until(lambda: api.holds(check), "kwok's nodes are Ready", START_SECONDS, lambda: _log_ends(places))
+    api.close()
