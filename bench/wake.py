@@ -1,0 +1,69 @@
+"""From zero: a request's way to the Deployment's scale, to the pod object, to the first byte."""
+
+import statistics
+import time
+
+from bench.routes import route
+from bench.watching import Watch
+from e2e import installation
+from e2e.kubernetes_cli import Cluster, wait_until
+
+NAMESPACE = "bench"
+NAME = "wake"
+REPLICAS = 'jsonpath={.spec.replicas}{"\\n"}'
+POD = 'jsonpath={.metadata.name}{" "}{.status.phase}{" "}{.status.podIP}{"\\n"}'
+
+
+def measure(cluster: Cluster, key: str, rounds: int = 10) -> dict[str, float]:
+    """Medians over some rounds, in milliseconds, with the engine that starts at once and onColdStart: Hold."""
+    manifest = route(NAME, idle_after="1s")
+    import json  # noqa: PLC0415
+
+    cluster.apply(json.dumps(manifest), NAMESPACE)
+    cluster.kubectl("-n", NAMESPACE, "wait", f"mr/{NAME}", "--for=condition=Ready", "--timeout=60s")
+    samples: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, value in _one_round(cluster, key).items():
+            samples.setdefault(name, []).append(value)
+    cluster.kubectl("-n", NAMESPACE, "delete", "mr", NAME, "--wait=true")
+    medians = {f"{name}_p50": round(statistics.median(values), 1) for name, values in samples.items()}
+    worst = {f"{name}_max": round(max(values), 1) for name, values in samples.items()}
+    return {**medians, **worst}
+
+
+def _one_round(cluster: Cluster, key: str) -> dict[str, float]:
+    _wait_for_zero(cluster)
+    labels = ("-n", NAMESPACE, "-l", f"overspill.dev/route={NAME}")
+    with (
+        Watch(cluster, "deployment", f"{NAME}-engine", "-n", NAMESPACE, "-o", REPLICAS) as scales,
+        Watch(cluster, "pods", *labels, "-o", POD) as pods,
+    ):
+        scales.first(lambda text: text == "0", after=0, seconds=20)
+        client = installation.openai_client(cluster, key, timeout_seconds=60)
+        client.models.list()  # the connection is made: what is measured is the request
+        time.sleep(0.5)  # both watches are established once kubectl has printed the list it began with
+        asked = time.monotonic()
+        with client.completions.with_streaming_response.create(
+            model=NAME, prompt="x", max_tokens=2, stream=True
+        ) as response:
+            next(response.iter_bytes())
+            first_byte = time.monotonic()
+            began = float(response.headers.get("x-standin-listening-unix", "nan"))
+            now = time.time() - time.monotonic()
+        scaled = scales.first(lambda text: text == "1", after=asked, seconds=10)
+        created = pods.first(bool, after=asked, seconds=10)
+    return {
+        "request_to_scale_ms": (scaled.at - asked) * 1000,
+        "request_to_pod_ms": (created.at - asked) * 1000,
+        "request_to_first_byte_ms": (first_byte - asked) * 1000,
+        "engine_able_to_first_byte_ms": (first_byte + now - began) * 1000,
+    }
+
+
+def _wait_for_zero(cluster: Cluster) -> None:
+    def is_zero() -> bool:
+        deployment = cluster.get("deployment", f"{NAME}-engine", "-n", NAMESPACE)
+        pods = cluster.get("pods", "-n", NAMESPACE, "-l", f"overspill.dev/route={NAME}")
+        return deployment["spec"]["replicas"] == 0 and not pods["items"]
+
+    wait_until("the engine is at zero", is_zero, seconds=90)
