@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from cluster import binaries, lifecycle, machine, processes
-from cluster.image_store import CommandImage, prepare
+from cluster import binaries, images, lifecycle, machine, processes
+from cluster.image_store import CommandImage, ImageStore, prepare
 from cluster.places import DEFAULT_NAME, Places, cache_folder
 from cluster.plan import MARK
 from cluster.supervisor import supervise
@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
         supervise(Path(arguments[1]), until_input_ends="--until-input-ends" in arguments)
         return 0
     if arguments[:1] == ["prepare-store"]:
-        root, folder, *images = arguments[1:]
-        pairs = [image.split("=", 1) for image in images]
+        root, folder, *commands = arguments[1:]
+        pairs = [command.split("=", 1) for command in commands]
         prepare(Path(root), Path(folder), [CommandImage(name, Path(binary)) for name, binary in pairs])
         return 0
     parsed = _parser().parse_args(arguments)
@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     bin_dir.set_defaults(run=_bin_dir)
     env = commands.add_parser("env", parents=[shared], help="print export lines for a shell")
     env.set_defaults(run=_env)
+
+    images = commands.add_parser("images", parents=[shared], help="build the project's images and load them")
+    images.add_argument("images", nargs="*", metavar="IMAGE", help="default: all")
+    images.add_argument("--build-only", action="store_true", help="do not load them")
+    images.set_defaults(run=_images)
 
     nodes = commands.add_parser("gpu-nodes", parents=[shared], help="have this many nodes that kwok plays")
     nodes.add_argument("nodes", type=int)
@@ -167,6 +172,20 @@ def _env(parsed: argparse.Namespace) -> None:
     places = _places(parsed)
     print(f"export KUBECONFIG='{places.kubeconfig}'")
     print(f"export PATH='{places.cache / 'bin'}':\"$PATH\"")
+
+
+def _images(parsed: argparse.Namespace) -> None:
+    places, started = _places(parsed), time.monotonic()
+    chosen = images.images_named(parsed.images)
+    machine.prepare_images()
+    if not parsed.build_only and processes.first_process(places.state) is None:
+        raise lifecycle.NotRunning(places.name)
+    store = None if parsed.build_only else ImageStore(places.runtime_socket)
+    references = images.build_and_load(places, chosen, store)
+    did = "built" if parsed.build_only else f"in cluster {places.name}"
+    for name, reference in references.items():
+        print(f"{name}: {did} as localhost/{name}:dev, the same as {reference}")
+    print(f"images: {time.monotonic() - started:.1f} s; disk: {images.disk_use(places)} in {places.cache}")
 
 
 def _gpu_nodes(parsed: argparse.Namespace) -> None:

@@ -1,0 +1,202 @@
+"""The project's images: built with buildah from the Dockerfiles that people ship, loaded into a running cluster.
+
+An image's tag is the hash of all that it is made from, so nothing is built or loaded twice; `:dev` names the
+newest. Every step runs in mount and PID namespaces of its own: a build that is killed leaves no mount and no process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster import base_image
+from cluster.files import exclusive
+from cluster.image_store import NAMESPACE, ImageStore
+from cluster.places import CHECKOUT, Places
+
+SANDBOX = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+UNNAMED_IMAGES_MAX = 150
+"""buildah keeps each step as an unnamed image to build on; beyond this many all of them go."""
+CERTIFICATES = Path("/etc/ssl/certs")
+PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""How this machine reaches the package registries, for those RUN steps that declare the ARG."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of the project."""
+
+    name: str
+    dockerfile: str
+    """Path in the checkout; the checkout is the build's context."""
+    inputs: tuple[str, ...]
+    """Files and folders that the Dockerfile copies: they and it make the hash."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """Build arguments beside BASE."""
+
+
+DISTRIBUTION = ("pyproject.toml", "README.md", "LICENSE", "api", "operator", "inference/src", "cli")
+IMAGES = (
+    Image("overspill-operator", "operator/Dockerfile", (*DISTRIBUTION, "requirements/operator.txt")),
+    Image("overspill-gateway", "inference/Dockerfile", (*DISTRIBUTION, "requirements/gateway.txt")),
+    Image("overspill-standin", "tests/standin/Dockerfile", ("tests/standin",)),
+    Image("overspill-engine-cpu", "inference/engine/Dockerfile.cpu", ("inference/engine",)),
+)
+
+
+def content_hash(image: Image, base: str, checkout: Path = CHECKOUT) -> str:
+    """Tells whether an image must be built: any change of an input, of the base or of an argument changes it."""
+    digest = hashlib.sha256(repr((image.name, base, sorted(image.arguments.items()))).encode())
+    for name in (image.dockerfile, *image.inputs):
+        top = checkout / name
+        if not top.exists():
+            raise ValueError(f"{image.name} is made from {name}, which is not in {checkout}")
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and "__pycache__" not in path.parts and not path.name.endswith(".egg-info"):
+                executable = os.access(path, os.X_OK)
+                digest.update(f"{path.relative_to(checkout)}\0{executable}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Builder:
+    """buildah with its storage in the cache; only one runs at a time."""
+
+    folder: Path
+    """Storage, and what RUN steps cache."""
+
+    def command(self, *arguments: str) -> list[str]:
+        """One buildah command line."""
+        stores = ["--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run")]
+        return [*SANDBOX, "buildah", *stores, "--storage-driver", "overlay", *arguments]
+
+    def run(self, *arguments: str, log: Path | None = None) -> str:
+        """What a command printed; with `log`, that goes to a file."""
+        environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "TMPDIR": str(self.folder / "temporary")}
+        (self.folder / "temporary").mkdir(parents=True, exist_ok=True)
+        ran = subprocess.run(
+            self.command(*arguments),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if log is not None:
+            log.write_text(ran.stdout)
+        if ran.returncode:
+            where = f" (all of it in {log})" if log else ""
+            raise RuntimeError(f"buildah {arguments[0]} failed{where}:\n{ran.stdout[-3000:]}")
+        return ran.stdout
+
+    def references(self) -> list[str]:
+        """The names of all named images."""
+        listed = self.run("images", "--format", "{{.Name}}:{{.Tag}}").split()
+        return [reference for reference in listed if not reference.startswith("<none>")]
+
+    def build(self, image: Image, reference: str, base: str) -> None:
+        """Run the Dockerfile, with this machine's certificates for steps that reach the package registries."""
+        pip_cache = self.folder / "package-cache"
+        pip_cache.mkdir(parents=True, exist_ok=True)
+        certificate = str(CERTIFICATES / "ca-certificates.crt")
+        arguments = {"BASE": base, "SSL_CERT_FILE": certificate, "PIP_CERT": certificate, **image.arguments}
+        arguments.update({name: os.environ[name] for name in PASSED_ON if name in os.environ})
+        options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--volume", f"{pip_cache}:/root/.cache"]
+        log = self.folder / f"{image.name}.log"
+        self.run("bud", "--layers", "-f", str(CHECKOUT / image.dockerfile), "-t", reference, *options, str(CHECKOUT), log=log)
+
+    def forget_others(self, name: str, keep: str) -> None:
+        """Remove the older images of a name, and all unnamed ones when there are many."""
+        if others := [ref for ref in self.references() if ref.startswith(f"localhost/{name}:") and ref != keep]:
+            self.run("rmi", *others)
+        if self.run("images", "--all", "--quiet", "--filter", "dangling=true").count("\n") > UNNAMED_IMAGES_MAX:
+            self.run("rmi", "--prune")
+
+    def load(self, reference: str, store: ImageStore) -> None:
+        """Stream an image into containerd, without a file between."""
+        push = subprocess.Popen(
+            self.command("push", "--quiet", reference, f"docker-archive:/dev/stdout:{reference}"),
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": str(self.folder / "temporary")},
+        )
+        assert push.stdout is not None
+        address = ["--address", str(store.socket), "--namespace", NAMESPACE]
+        imported = subprocess.run(
+            ["ctr", *address, "images", "import", "-"], stdin=push.stdout, capture_output=True, text=True, check=False
+        )
+        push.stdout.close()
+        if push.wait() or imported.returncode:
+            raise RuntimeError(f"{reference} could not be loaded into containerd: {imported.stderr.strip()[-1000:]}")
+
+
+def images_named(names: list[str]) -> list[Image]:
+    """The images of these names, all without a name."""
+    known = {image.name: image for image in IMAGES}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no image {unknown[0]!r}: there are {', '.join(known)}")
+    return [known[name] for name in names] or list(IMAGES)
+
+
+def build_and_load(places: Places, images: list[Image], store: ImageStore | None) -> dict[str, str]:
+    """Build what is not built, load what is not loaded (without a store: build only); reference by name."""
+    folder = places.cache / "images"
+    builder = Builder(folder)
+    with exclusive(folder / "lock", "another image build is running; waiting"):
+        base = base_image.ensure(builder, folder)
+        references = {}
+        for image in images:
+            reference = f"localhost/{image.name}:{content_hash(image, base)}"
+            references[image.name] = reference
+            loaded = store is not None and reference in store.references()
+            if not loaded and reference not in builder.references():
+                _timed(f"{image.name}: building", lambda: builder.build(image, reference, base))  # noqa: B023
+                builder.forget_others(image.name, keep=reference)
+            if store is not None and not loaded:
+                _timed(f"{image.name}: loading", lambda: builder.load(reference, store))  # noqa: B023
+            if store is not None:
+                _make_newest(store, image.name, reference)
+    return references
+
+
+def _make_newest(store: ImageStore, name: str, reference: str) -> None:
+    """Point `:dev` at an image and drop the older ones of its name."""
+    newest = f"localhost/{name}:dev"
+    store.run("images", "tag", "--force", reference, newest)
+    others = [ref for ref in store.references() if ref.startswith(f"localhost/{name}:") and ref not in (reference, newest)]
+    store.remove(others)
+
+
+def _timed(what: str, work: object) -> None:
+    assert callable(work)
+    print(f"{what} ...", flush=True)
+    started = time.monotonic()
+    work()
+    print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def disk_use(places: Places) -> str:
+    """What all of it takes, for people to judge."""
+    sizes = []
+    for name in ("images", "containerd", "binaries"):
+        ran = subprocess.run(["du", "-sxk", str(places.cache / name)], capture_output=True, text=True, check=False)
+        if ran.stdout:
+            sizes.append(f"{name} {int(ran.stdout.split()[0]) / 1e6:.1f} GB")
+    return ", ".join(sizes)
+
+
+def remove_all(places: Places) -> None:
+    """Give the builds' disk space back."""
+    with exclusive(places.cache / "images" / "lock", "an image build is running; waiting"):
+        for entry in (places.cache / "images").iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
