@@ -21,7 +21,7 @@ help: ## list the targets
 
 .PHONY: demo
 demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, Helm; a table of what happened, and build/demo.json
-	@$(STEP) "demo" $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
+	@$(STEP) "demo" env PYTHONPATH=tests $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
 	@echo "The cluster still runs; \`make cluster-down\` ends it."
 
 .PHONY: test
@@ -53,7 +53,7 @@ lint: venv check-generated ## ruff, mypy --strict, import contracts
 lint-types: venv
 	@$(VENV)/mypy -p overspill_api -p overspill_operator -p overspill_gateway -p overspill_cli
 	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p standin
-	@$(VENV)/mypy bench
+	@MYPYPATH=tests $(VENV)/mypy bench
 
 .PHONY: format
 format: venv ## format the code
@@ -94,4 +94,4 @@ images: ## build the images and load them into the cluster
 
 .PHONY: bench-cluster
 bench-cluster: venv cluster-up images ## measure Overspill on the running cluster; one JSON line last
-	@$(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster
+	@PYTHONPATH=tests $(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster $(PARTS)

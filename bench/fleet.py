@@ -14,7 +14,9 @@ from e2e.kubernetes_cli import Cluster, wait_until
 
 NAMESPACE = "fleet"
 OTHER = "other"
-READY = 'jsonpath={.metadata.name}{" "}{.status.readyReplicas}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
+READY = (
+    'jsonpath={.metadata.name}{" "}{.status.readyReplicas}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
+)
 APPLIERS = 4
 
 

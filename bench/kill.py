@@ -1,4 +1,4 @@
-"""An engine is killed under load: what do eight connections see?"""
+"""What eight connections see when an engine is killed under load."""
 
 import json
 import threading
@@ -63,9 +63,7 @@ def measure(cluster: Cluster, key: str) -> dict[str, object]:
     return results
 
 
-def _one(
-    cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool
-) -> dict[str, object]:
+def _one(cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool) -> dict[str, object]:
     name = f"kill-{replicas}"
     environment = {"STANDIN_ANSWER_DELAY_MS": str(ANSWER_MS), "STANDIN_TOKEN_DELAY_MS": "20", "STANDIN_TOKENS": "20"}
     manifest = route(

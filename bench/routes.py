@@ -1,4 +1,7 @@
-"""ModelRoutes as the benchmarks apply them: the stand-in as engine, so that only Overspill and Kubernetes are measured."""
+"""ModelRoutes as the benchmarks apply them.
+
+The stand-in is the engine, so that only Overspill and Kubernetes are measured.
+"""
 
 import json
 from typing import Any

@@ -1,5 +1,6 @@
 """From zero: a request's way to the Deployment's scale, to the pod object, to the first byte."""
 
+import json
 import statistics
 import time
 
@@ -17,8 +18,6 @@ POD = 'jsonpath={.metadata.name}{" "}{.status.phase}{" "}{.status.podIP}{"\\n"}'
 def measure(cluster: Cluster, key: str, rounds: int = 10) -> dict[str, float]:
     """Medians over some rounds, in milliseconds, with the engine that starts at once and onColdStart: Hold."""
     manifest = route(NAME, idle_after="1s")
-    import json  # noqa: PLC0415
-
     cluster.apply(json.dumps(manifest), NAMESPACE)
     cluster.kubectl("-n", NAMESPACE, "wait", f"mr/{NAME}", "--for=condition=Ready", "--timeout=60s")
     samples: dict[str, list[float]] = {}

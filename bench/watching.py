@@ -34,6 +34,7 @@ class Watch:
             "KUBECONFIG": str(cluster.kubeconfig),
             "PATH": f"{tools}{os.environ['PATH']}",
         }
+        self._arguments = " ".join(arguments)
         self._process = subprocess.Popen(
             ["kubectl", "get", *arguments, "--watch"],
             stdout=subprocess.PIPE,
@@ -71,7 +72,7 @@ class Watch:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     last = self._lines[-1].text if self._lines else "nothing"
-                    raise GaveUpError(f"no such line in {seconds:.0f} s of {self._process.args}; last: {last}")
+                    raise GaveUpError(f"no such line in {seconds:.0f} s of {self._arguments}; last: {last}")
                 self._changed.wait(left)
 
     def __enter__(self) -> Self:
