@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import fleet, idle, kill, wake
-from bench.routes import route
 from e2e import installation
 from e2e.kubernetes_cli import Cluster
+from e2e.routes import route
 
 NAMESPACE = "bench"
 PARTS = ("install", "idle", "wake", "kill")

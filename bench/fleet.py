@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 
-from bench.routes import as_list, route
 from bench.watching import Watch
 from e2e import installation
 from e2e.kubernetes_cli import Cluster, wait_until
+from e2e.routes import as_list, route
 
 NAMESPACE = "fleet"
 OTHER = "other"

@@ -1,143 +1,23 @@
-"""What eight connections see when an engine is killed under load."""
+"""Failures and waits when an engine is killed under load, by kind of kill."""
 
-import json
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import openai
-
-from bench.routes import route
-from e2e import installation
-from e2e.kubernetes_cli import Cluster, wait_until
-
-NAMESPACE = "bench"
-CONNECTIONS = 8
-SECONDS = 6.0
-ANSWER_MS = 50
-
-Kill = Callable[[Cluster, str], None]
+from e2e.killing import KINDS, killed_under_load
+from e2e.kubernetes_cli import Cluster
 
 
-def sigkill(cluster: Cluster, pod: str) -> None:
-    """The engine's process dies at once: its container is told to die by the stand-in's own endpoint."""
-    cluster.kubectl("-n", NAMESPACE, "exec", pod, "--", "vllm", "die")
-
-
-def delete(cluster: Cluster, pod: str) -> None:
-    """``kubectl delete pod``."""
-    cluster.kubectl("-n", NAMESPACE, "delete", "pod", pod, "--wait=false")
-
-
-def force_delete(cluster: Cluster, pod: str) -> None:
-    """``kubectl delete pod --force``."""
-    cluster.kubectl("-n", NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0")
-
-
-KINDS: dict[str, Kill] = {"sigkill": sigkill, "delete": delete, "force_delete": force_delete}
-
-
-@dataclass
-class Outcome:
-    """What the connections saw."""
-
-    seconds: list[float] = field(default_factory=list)
-    """Of each answered request."""
-    failures: list[str] = field(default_factory=list)
-    """Of each failed one."""
-    cut_with_error_event: int = 0
-    """Streams that ended with an in-band error."""
-    cut_silently: int = 0
-    """Streams that ended without [DONE] and without an error."""
-
-
-def measure(cluster: Cluster, key: str) -> dict[str, object]:
-    """Failures and the longest wait by kind of kill, with two replicas, and with one and a hosted API."""
-    results: dict[str, object] = {}
+def measure(cluster: Cluster, key: str) -> dict[str, dict[str, object]]:
+    """With two replicas, and with one and a hosted API; plain and streamed; each kind of kill."""
+    results: dict[str, dict[str, object]] = {}
     for replicas, hosted in ((2, False), (1, True)):
         for streamed in (False, True):
             for kind, kill in KINDS.items():
+                outcome = killed_under_load(cluster, key, kill, replicas=replicas, hosted=hosted, streamed=streamed)
                 label = f"{kind}_{replicas}_replicas{'_hosted' if hosted else ''}{'_streams' if streamed else ''}"
-                results[label] = _one(cluster, key, kill, replicas=replicas, hosted=hosted, streamed=streamed)
+                results[label] = {
+                    "requests": len(outcome.seconds) + len(outcome.failures),
+                    "failed": len(outcome.failures),
+                    "first_failures": outcome.failures[:3],
+                    "longest_extra_wait_s": round(outcome.longest_extra_wait_seconds, 3),
+                    "streams_cut_with_error_event": outcome.cut_with_error_event,
+                    "streams_cut_silently": outcome.cut_silently,
+                }
     return results
-
-
-def _one(cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool) -> dict[str, object]:
-    name = f"kill-{replicas}"
-    environment = {"STANDIN_ANSWER_DELAY_MS": str(ANSWER_MS), "STANDIN_TOKEN_DELAY_MS": "20", "STANDIN_TOKENS": "20"}
-    manifest = route(
-        name,
-        minimum=replicas,
-        maximum=replicas,
-        hosted=hosted,
-        on_cold_start="Hosted" if hosted else "Hold",
-        engine_environment=environment,
-    )
-    cluster.apply(json.dumps(manifest), NAMESPACE)
-    wait_until("all replicas are ready", lambda: len(_ready_pods(cluster, name)) == replicas, seconds=120)
-    outcome, ended = Outcome(), threading.Event()
-    client = installation.openai_client(cluster, key, timeout_seconds=60)
-    work = _stream if streamed else _plain
-    threads = [
-        threading.Thread(target=work, args=(client, name, outcome, ended), daemon=True) for _ in range(CONNECTIONS)
-    ]
-    for thread in threads:
-        thread.start()
-    time.sleep(SECONDS / 3)
-    kill(cluster, _ready_pods(cluster, name)[0])
-    time.sleep(SECONDS * 2 / 3)
-    ended.set()
-    for thread in threads:
-        thread.join(timeout=90)
-    usual = sorted(outcome.seconds)[len(outcome.seconds) // 2] if outcome.seconds else 0.0
-    return {
-        "requests": len(outcome.seconds) + len(outcome.failures),
-        "failed": len(outcome.failures),
-        "first_failures": outcome.failures[:3],
-        "longest_extra_wait_s": round(max(outcome.seconds, default=0.0) - usual, 3),
-        "streams_cut_with_error_event": outcome.cut_with_error_event,
-        "streams_cut_silently": outcome.cut_silently,
-    }
-
-
-def _plain(client: openai.OpenAI, name: str, outcome: Outcome, ended: threading.Event) -> None:
-    while not ended.is_set():
-        started = time.monotonic()
-        try:
-            client.completions.create(model=name, prompt="x", max_tokens=20)
-            outcome.seconds.append(time.monotonic() - started)
-        except openai.OpenAIError as error:
-            outcome.failures.append(f"{type(error).__name__}: {error}"[:300])
-
-
-def _stream(client: openai.OpenAI, name: str, outcome: Outcome, ended: threading.Event) -> None:
-    while not ended.is_set():
-        started = time.monotonic()
-        done = error_event = False
-        try:
-            with client.completions.with_streaming_response.create(
-                model=name, prompt="x", max_tokens=20, stream=True
-            ) as response:
-                for line in response.iter_lines():
-                    done = done or line == "data: [DONE]"
-                    error_event = error_event or line.startswith('data: {"error"')
-        except openai.OpenAIError as error:
-            outcome.failures.append(f"{type(error).__name__}: {error}"[:300])
-            continue
-        if error_event and not done:
-            outcome.cut_with_error_event += 1
-        elif not done:
-            outcome.cut_silently += 1
-        else:
-            outcome.seconds.append(time.monotonic() - started)
-
-
-def _ready_pods(cluster: Cluster, name: str) -> list[str]:
-    pods = cluster.get("pods", "-n", NAMESPACE, "-l", f"overspill.dev/route={name}")["items"]
-    return [
-        pod["metadata"]["name"]
-        for pod in pods
-        if "deletionTimestamp" not in pod["metadata"]
-        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-    ]

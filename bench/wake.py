@@ -4,10 +4,10 @@ import json
 import statistics
 import time
 
-from bench.routes import route
 from bench.watching import Watch
 from e2e import installation
 from e2e.kubernetes_cli import Cluster, wait_until
+from e2e.routes import route
 
 NAMESPACE = "bench"
 NAME = "wake"

@@ -1,8 +1,8 @@
 """The cluster that the end-to-end tests use: the one that `make` started, or another that the environment names.
 
-    OVERSPILL_KUBECONFIG   kubeconfig of an administrator
-    OVERSPILL_GATEWAY_URL  where the gateway's NodePort is reached (default http://127.0.0.1:8080)
-    OVERSPILL_TOOLS        folder with kubectl and helm (default: PATH)
+- OVERSPILL_KUBECONFIG: kubeconfig of an administrator
+- OVERSPILL_GATEWAY_URL: where the gateway's NodePort is reached (default http://127.0.0.1:8080)
+- OVERSPILL_TOOLS: folder with kubectl and helm (default: PATH)
 """
 
 import os

@@ -23,9 +23,7 @@ def failed_steps() -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "step"), scenario.STEPS, ids=[name for name, _ in scenario.STEPS])
-def test_step_of_the_main_job(
-    name: str, step: scenario.Step, world: scenario.World, failed_steps: list[str]
-) -> None:
+def test_step_of_the_main_job(name: str, step: scenario.Step, world: scenario.World, failed_steps: list[str]) -> None:
     """Each step of the main job happens; what was seen is printed."""
     if failed_steps:
         pytest.fail(f"not tried: an earlier step failed ({failed_steps[0]})")

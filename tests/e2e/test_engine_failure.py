@@ -1,0 +1,52 @@
+"""An engine dies under load: nobody who sent a plain request notices, and a cut stream says that it was cut.
+
+The stand-in plays the engine, so that it is back at once and many requests fit into seconds.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e import installation
+from e2e.killing import KINDS, NAMESPACE, killed_under_load
+from e2e.kubernetes_cli import Cluster
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def key(cluster: Cluster) -> Iterator[str]:
+    """An API key of a fresh installation, which is removed afterwards."""
+    installation.uninstall(cluster)
+    cluster.delete_namespaces(NAMESPACE, installation.RELEASE_NAMESPACE)
+    installation.install(cluster)
+    installation.start_hosted_standin(cluster, NAMESPACE)
+    yield installation.create_key(cluster, "failure", NAMESPACE)
+    installation.uninstall(cluster)
+    cluster.delete_namespaces(NAMESPACE, installation.RELEASE_NAMESPACE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_replicas_lose_no_plain_request(cluster: Cluster, key: str, kind: str) -> None:
+    """With a second replica every plain request is answered, however the first one dies."""
+    outcome = killed_under_load(cluster, key, KINDS[kind], replicas=2, hosted=False, streamed=False)
+
+    assert outcome.failures == []
+    assert len(outcome.seconds) > 100
+
+
+def test_hosted_api_stands_in_for_the_only_replica(cluster: Cluster, key: str) -> None:
+    """With one replica and a hosted API every plain request is answered."""
+    outcome = killed_under_load(cluster, key, KINDS["sigkill"], replicas=1, hosted=True, streamed=False)
+
+    assert outcome.failures == []
+    assert len(outcome.seconds) > 100
+
+
+def test_cut_stream_ends_with_an_error_event(cluster: Cluster, key: str) -> None:
+    """A stream that was under way when its replica died ends with an error event, never as if it were whole."""
+    outcome = killed_under_load(cluster, key, KINDS["sigkill"], replicas=2, hosted=False, streamed=True)
+
+    assert outcome.failures == []
+    assert outcome.cut_silently == 0
+    assert outcome.cut_with_error_event > 0
