@@ -82,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
     bin_dir = commands.add_parser("bin-dir", parents=[shared], help="print the folder with kubectl and helm")
     bin_dir.set_defaults(run=_bin_dir)
+    kubeconfig = commands.add_parser("kubeconfig", parents=[shared], help="print the kubeconfig's path, running or not")
+    kubeconfig.set_defaults(run=_kubeconfig)
+    gateway = commands.add_parser("gateway-url", parents=[shared], help="print the host's address of NodePort 30080")
+    gateway.set_defaults(run=_gateway_url)
     env = commands.add_parser("env", parents=[shared], help="print export lines for a shell")
     env.set_defaults(run=_env)
 
@@ -166,6 +170,14 @@ def _build(parsed: argparse.Namespace) -> None:
 
 def _bin_dir(parsed: argparse.Namespace) -> None:
     print(_places(parsed).cache / "bin")
+
+
+def _kubeconfig(parsed: argparse.Namespace) -> None:
+    print(_places(parsed).kubeconfig)
+
+
+def _gateway_url(parsed: argparse.Namespace) -> None:
+    print(lifecycle.access(_places(parsed)).gateway_url)
 
 
 def _env(parsed: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from cluster.node import DNS_ADDRESS, DNS_DOMAIN
@@ -11,7 +12,8 @@ DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/coredns"
 PORT = 1053
 """Above 1023, so that the container needs no capability."""
 
-COREFILE = f""".:{PORT} {{
+# Two servers: within one, `template` would answer before `kubernetes`.
+COREFILE = f"""{DNS_DOMAIN}:{PORT} in-addr.arpa:{PORT} ip6.arpa:{PORT} {{
     errors
     health
     ready
@@ -21,6 +23,9 @@ COREFILE = f""".:{PORT} {{
     cache 5 {{
         disable denial
     }}
+}}
+.:{PORT} {{
+    errors
     template ANY ANY . {{
         rcode NXDOMAIN
     }}
@@ -90,5 +95,7 @@ def _deployment(image: str) -> dict[str, Any]:
         "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
         "terminationGracePeriodSeconds": 1,
     }
-    template = {"metadata": {"labels": labels}, "spec": pod}
+    # A changed configuration makes another template, and so new pods.
+    annotations = {"configuration": hashlib.sha256(COREFILE.encode()).hexdigest()[:16]}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
     return {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}

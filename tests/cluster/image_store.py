@@ -37,6 +37,11 @@ class CommandImage:
     binary: Path
 
     @property
+    def argument(self) -> str:
+        """As the command line `prepare-store` takes it."""
+        return f"{self.name}={self.binary}"
+
+    @property
     def reference(self) -> str:
         """Tagged by the build that the binary is from: another build is another image."""
         return f"localhost/{self.name}:{self.binary.parent.name.rsplit('-', 1)[-1]}"

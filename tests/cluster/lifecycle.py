@@ -6,6 +6,7 @@ ends everything; what can outlive that are files and empty cgroups, and both are
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from cluster.files import exclusive, write_whole
 from cluster.image_store import CommandImage
 from cluster.places import SOURCES, Places
 from cluster.plan import MARK, Component, Plan
+from cluster.supervisor import QUICK_FAILURE_SECONDS
 
 API_PORT, GATEWAY_PORT, GATEWAY_NODE_PORT = 16443, 8080, 30080
 START_SECONDS = 120.0
@@ -89,6 +91,11 @@ def components(places: Places) -> dict[str, dict[str, int | None]]:
     return status
 
 
+def _keeps_failing(component: dict[str, int | None]) -> bool:
+    age = time.time() - (component.get("startedAt") or 0)
+    return (component.get("quickFailures") or 0) >= 3 and age < QUICK_FAILURE_SECONDS
+
+
 def trouble(places: Places) -> str:
     """What is wrong with a cluster, seen from the host; empty when nothing is."""
     if processes.first_process(places.state) is None:
@@ -98,10 +105,12 @@ def trouble(places: Places) -> str:
         api = Api(access(places).api_url, places.pki)
     except (OSError, ValueError, NotRunning):
         return "its state folder is damaged"
-    if not status:
+    if not status or not places.kubeconfig.exists():
         return "its state folder is damaged"
     if stopped := [name for name, component in status.items() if component["pid"] is None]:
         return f"not running: {', '.join(stopped)}"
+    if failing := [name for name, component in status.items() if _keeps_failing(component)]:
+        return f"starts and fails again and again: {', '.join(failing)}"
     checks = {
         "the API server is not ready": ready,
         "its node is not Ready": has_condition(f"/api/v1/nodes/{node.NAME}", "Ready"),
@@ -156,12 +165,16 @@ def _well_again(places: Places) -> bool:
 
 
 def _adjust(places: Places, binaries: Binaries, existing: Options, options: Options) -> None:
-    """Change a running cluster's controllers; nothing else is touched."""
+    """Change a running cluster's controllers and DNS where they differ; nothing else is touched."""
+    plan = Plan.from_json(places.plan.read_text())
+    coredns = CommandImage("coredns", Path(binaries.command("coredns")))
+    if coredns.argument in plan.setup[-1]:  # otherwise it was started from other binaries, and lacks this image
+        with contextlib.closing(Api(access(places).api_url, places.pki)) as api:
+            _apply_dns(api, coredns)
     if existing.fast_controllers == options.fast_controllers:
         return
     settings = _settings(places, binaries, options)
     changed = {component.name: component for component in _controllers(settings)}
-    plan = Plan.from_json(places.plan.read_text())
     components = [changed.get(component.name, component) for component in plan.components]
     plan = Plan(**{**plan.__dict__, "components": components})
     write_whole(places.plan, plan.to_json())
@@ -229,7 +242,7 @@ def _start(places: Places, binaries: Binaries, options: Options) -> None:
         components = [controllers.etcd(settings), controllers.api_server(settings), *_controllers(settings)]
         components += [*node.components(places, binaries, settings), controllers.kwok(settings), forward]
         store = [sys.executable, str(SOURCES), "prepare-store", str(places.image_store), str(places.state)]
-        store += [f"{image.name}={image.binary}" for image in images.values()]
+        store += [image.argument for image in images.values()]
         setup = [*network.setup_commands(places.state), store]
         plan = Plan(str(places.state), str(places.logs), str(places.status), components, setup)
         write_whole(places.plan, plan.to_json())
@@ -294,8 +307,7 @@ def _wait_until_up(places: Places, supervisor: subprocess.Popen[bytes], coredns:
 
     hint = lambda: _log_ends(places)  # noqa: E731
     wait_until(is_ready, "the API server is ready", START_SECONDS, hint)
-    for path, manifest in dns.manifests(coredns.reference):
-        api.apply(path, manifest)
+    _apply_dns(api, coredns)
     checks = {
         "the node is Ready": has_condition(f"/api/v1/nodes/{node.NAME}", "Ready"),
         "the default service account exists": has_default_service_account,
@@ -304,6 +316,11 @@ def _wait_until_up(places: Places, supervisor: subprocess.Popen[bytes], coredns:
     for what, check in checks.items():
         wait_until(lambda check=check: api.holds(check), what, START_SECONDS, hint)  # type: ignore[misc]
     api.close()
+
+
+def _apply_dns(api: Api, coredns: CommandImage) -> None:
+    for path, manifest in dns.manifests(coredns.reference):
+        api.apply(path, manifest)
 
 
 def _log_ends(places: Places) -> str:

@@ -65,6 +65,8 @@ class Running:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     """Monotonic time of the last start."""
+    started_at_clock: float = 0.0
+    """The same as Unix time, for people and other processes."""
     not_before: float = 0.0
     """Monotonic time before which it is not started again."""
     starts: int = 0
@@ -161,7 +163,7 @@ class Supervisor:
                 log.write(f"cannot start {component.arguments[0]}: {error}\n".encode())
                 running.not_before = time.monotonic() + restart_delay_seconds(10)
                 return
-        running.started_at = time.monotonic()
+        running.started_at, running.started_at_clock = time.monotonic(), time.time()
         running.starts += 1
         self._write_status()
 
@@ -191,6 +193,8 @@ class Supervisor:
             name: {
                 "pid": running.process.pid if running.process else None,
                 "starts": running.starts,
+                "startedAt": int(running.started_at_clock),
+                "quickFailures": running.quick_failures,
                 "lastExit": running.last_exit,
             }
             for name, running in self.running.items()
