@@ -28,7 +28,8 @@ class Api:
 
     def __init__(self, url: str, pki: Path, identity: str = "admin") -> None:
         parts = urllib.parse.urlsplit(url)
-        assert parts.hostname and parts.port
+        assert parts.hostname
+        assert parts.port
         self._address = (parts.hostname, parts.port)
         self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self._context.load_cert_chain(pki / f"{identity}.crt", pki / f"{identity}.key")

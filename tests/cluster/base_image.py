@@ -22,7 +22,15 @@ NAME = "overspill-base"
 PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1")
 """libgomp1 and libnuma1 are vLLM's on CPU."""
 SOURCES = Path("/etc/apt")
-REMOVED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+REMOVED = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,9 @@ def _deb822(text: str) -> list[Mirror]:
         fields = {key.strip().lower(): value.split() for key, value in (line.split(":", 1) for line in lines)}
         enabled = fields.get("enabled", ["yes"])[0].lower() not in ("no", "false")
         if enabled and "deb" in fields.get("types", []) and "main" in fields.get("components", []):
-            found += [Mirror(address, suite) for address in fields.get("uris", []) for suite in fields.get("suites", [])]
+            found += [
+                Mirror(address, suite) for address in fields.get("uris", []) for suite in fields.get("suites", [])
+            ]
     return found
 
 
@@ -71,11 +81,17 @@ def _one_line(text: str) -> list[Mirror]:
 def machine_mirror() -> Mirror:
     """The mirror of this machine."""
     release = platform.freedesktop_os_release()
-    files = [*sorted(SOURCES.glob("sources.list.d/*.sources")), SOURCES / "sources.list", *sorted(SOURCES.glob("sources.list.d/*.list"))]
+    files = [
+        *sorted(SOURCES.glob("sources.list.d/*.sources")),
+        SOURCES / "sources.list",
+        *sorted(SOURCES.glob("sources.list.d/*.list")),
+    ]
     texts = [file.read_text() for file in files if file.exists()]
     mirror = find_mirror(texts, release.get("VERSION_CODENAME", ""))
     if mirror is None:
-        raise RuntimeError(f"no apt source of {release.get('PRETTY_NAME')} was found in {SOURCES}: the base image is made from one")
+        raise RuntimeError(
+            f"no apt source of {release.get('PRETTY_NAME')} was found in {SOURCES}: the base image is made from one"
+        )
     return mirror
 
 
@@ -103,7 +119,14 @@ def ensure(builder: Builder, folder: Path) -> str:
 def _debootstrap(mirror: Mirror, root: Path, log: Path) -> None:
     # In namespaces of its own: debootstrap mounts /proc, and nothing may stay behind when it is killed.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-    command += ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", mirror.suite, str(root), mirror.address]
+    command += [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        mirror.suite,
+        str(root),
+        mirror.address,
+    ]
     with log.open("wb") as file:
         ran = subprocess.run(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, check=False)
     if ran.returncode:

@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import machine
 from cluster.files import exclusive, link_whole
-from cluster.machine import Lacking
 from cluster.places import SOURCES
 
 PROGRESS_SECONDS = 15
@@ -52,7 +52,9 @@ class GoModule:
     @property
     def version(self) -> str:
         """As go.mod pins it, for example v1.34.4; empty for a module of our own."""
-        found = re.search(rf"^\s*(?:require )?{re.escape(self.pin)} (v\S+)", (self.folder / "go.mod").read_text(), re.M)
+        found = re.search(
+            rf"^\s*(?:require )?{re.escape(self.pin)} (v\S+)", (self.folder / "go.mod").read_text(), re.MULTILINE
+        )
         return found.group(1) if found else ""
 
     @property
@@ -112,18 +114,14 @@ class Binaries:
         raise KeyError(f"no pinned Go module builds {name!r}")
 
     def stages(self) -> list[Path]:
-        """kwok's stage files."""
+        """The stage files of kwok."""
         return sorted((self.folders["kwok"] / "stages").rglob("*.yaml"))
 
 
 @functools.cache
 def go_version() -> str:
     """The toolchain that builds, as it names itself: part of every build's hash."""
-    if not shutil.which("go"):
-        raise Lacking(
-            ["Go is not installed, and the cluster's binaries are built from Go modules: install Go 1.24 or newer"]
-        )
-    ran = subprocess.run(["go", "env", "GOVERSION", "GOARCH"], capture_output=True, text=True, check=True)
+    ran = subprocess.run([machine.go(), "env", "GOVERSION", "GOARCH"], capture_output=True, text=True, check=True)
     return " ".join(ran.stdout.split())
 
 
@@ -193,7 +191,7 @@ def _go_build(module: GoModule, commands: list[tuple[str, str]], target: Path) -
     packages = [package for _, package in commands]
     output = f"{target}/" if len(commands) > 1 else str(target / commands[0][0])
     total = _run_go(module, "list", "-deps", *packages).count("\n")
-    arguments = ["go", "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+    arguments = [machine.go(), "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]
     arguments += ["-ldflags", module.link_flags, "-o", output, *packages]
     with subprocess.Popen(
         arguments, cwd=module.folder, env=_environment(), stderr=subprocess.PIPE, text=True
@@ -237,7 +235,9 @@ def _keep_extra(module: GoModule, target: Path) -> None:
 
 
 def _run_go(module: GoModule, *arguments: str) -> str:
-    ran = subprocess.run(["go", *arguments], cwd=module.folder, env=_environment(), capture_output=True, text=True)
+    ran = subprocess.run(
+        ["go", *arguments], cwd=module.folder, env=_environment(), capture_output=True, text=True, check=False
+    )
     if ran.returncode:
         raise RuntimeError(f"{module.name}: go {arguments[0]} failed in {module.folder}:\n{ran.stderr[-3000:]}")
     return ran.stdout

@@ -1,4 +1,4 @@
-"""Keys, certificates and kubeconfigs for one cluster, made with the openssl command. All are for tests: one day's use."""
+"""Keys, certificates and kubeconfigs for one cluster, made with the openssl command. For tests only."""
 
 from __future__ import annotations
 

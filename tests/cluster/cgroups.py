@@ -54,4 +54,4 @@ def remove(name: str) -> None:
     """Remove the parent and all below it. Their processes must have ended."""
     for top in existing(name):
         for folder, _, _ in os.walk(top, topdown=False):
-            os.rmdir(folder)
+            Path(folder).rmdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed) or 0)
-    except (machine.Lacking, lifecycle.NotRunning, ValueError) as error:
+    except (machine.LackingError, lifecycle.NotRunningError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except (RuntimeError, TimeoutError) as error:
         print(f"error: {error}\nthe logs are in {_places(parsed).logs}", file=sys.stderr)
@@ -191,7 +190,7 @@ def _images(parsed: argparse.Namespace) -> None:
     chosen = images.images_named(parsed.images)
     machine.prepare_images()
     if not parsed.build_only and processes.first_process(places.state) is None:
-        raise lifecycle.NotRunning(places.name)
+        raise lifecycle.NotRunningError(places.name)
     store = None if parsed.build_only else ImageStore(places.runtime_socket)
     references = images.build_and_load(places, chosen, store)
     did = "built" if parsed.build_only else f"in cluster {places.name}"
@@ -225,7 +224,7 @@ def _inside(places: Places, command: list[str], descriptors: tuple[int, ...] = (
     """In the cluster's network, but the host's other namespaces; marked, so that `down` ends it as well."""
     first = processes.first_process(places.state)
     if first is None:
-        raise lifecycle.NotRunning(places.name)
+        raise lifecycle.NotRunningError(places.name)
     environment = {**os.environ, MARK: str(places.state), "KUBECONFIG": str(places.state / "admin.kubeconfig")}
     nsenter = ["nsenter", f"--net=/proc/{first.pid}/ns/net", "--", *command]
-    return subprocess.run(nsenter, env=environment, pass_fds=descriptors).returncode
+    return subprocess.run(nsenter, env=environment, pass_fds=descriptors, check=False).returncode

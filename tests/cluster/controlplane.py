@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from cluster import binaries, certificates, controllers, gpu_nodes, machine
 from cluster.api import Api, has_default_service_account, ready, wait_until
@@ -51,6 +52,7 @@ class ControlPlane:
 
     def __init__(
         self,
+        *,
         controllers: bool = True,
         scheduler: bool = False,
         kwok_nodes: int = 0,
@@ -68,14 +70,13 @@ class ControlPlane:
         """The path of a kubectl of the same version."""
         self._supervisor: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> ControlPlane:
+    def __enter__(self) -> Self:
         machine.prepare_control_plane()
         built = binaries.ensure(cache_folder(), binaries.CONTROL_PLANE_MODULES)
         self.kubectl = built.command("kubectl")
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._start(built)
-                return self
             except TimeoutError as error:
                 self._stop()
                 if attempt == ATTEMPTS or "address already in use" not in str(error):
@@ -83,7 +84,9 @@ class ControlPlane:
             except BaseException:
                 self._stop()
                 raise
-        raise AssertionError("unreachable")
+            else:
+                break
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""CoreDNS as manifests. It knows the cluster's names and says of all others that they don't exist: there is no way out."""
+"""CoreDNS as manifests: it knows the cluster's names, and says that no other exists, since there is no way out."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def name_of(number: int) -> str:
     return f"gpu-node-{number}"
 
 
-def manifest(number: int, gpus: int, product: str = "NVIDIA-L4", tainted: bool = False) -> dict[str, Any]:
+def manifest(number: int, gpus: int, *, product: str = "NVIDIA-L4", tainted: bool = False) -> dict[str, Any]:
     """One node with GPUs as NVIDIA's device plugin and feature discovery would show them.
 
     `tainted` keeps away the pods that must really run: use it where the cluster has a real node as well.
@@ -50,11 +50,11 @@ def manifest(number: int, gpus: int, product: str = "NVIDIA-L4", tainted: bool =
 
 
 def set_number(
-    api: Api, nodes: int, gpus_per_node: int, product: str = "NVIDIA-L4", tainted: bool = False
+    api: Api, nodes: int, gpus_per_node: int, *, product: str = "NVIDIA-L4", tainted: bool = False
 ) -> list[str]:
     """Make it this many nodes: creates those that are lacking, removes those too many; returns the names."""
     for number in range(nodes):
-        node = manifest(number, gpus_per_node, product, tainted)
+        node = manifest(number, gpus_per_node, product=product, tainted=tainted)
         status = {key: node[key] for key in ("apiVersion", "kind", "status")} | {"metadata": {"name": name_of(number)}}
         path = f"/api/v1/nodes/{name_of(number)}"
         api.apply(path, {key: value for key, value in node.items() if key != "status"})

@@ -81,7 +81,7 @@ class ImageStore:
     def run(self, *arguments: str) -> str:
         """One `ctr` command, and what it printed."""
         command = ["ctr", "--address", str(self.socket), "--namespace", NAMESPACE, *arguments]
-        ran = subprocess.run(command, capture_output=True, text=True)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
             raise RuntimeError(f"ctr {' '.join(arguments)} failed: {ran.stderr.strip()[-1000:]}")
         return ran.stdout

@@ -24,7 +24,15 @@ SANDBOX = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-pro
 UNNAMED_IMAGES_MAX = 150
 """buildah keeps each step as an unnamed image to build on; beyond this many all of them go."""
 CERTIFICATES = Path("/etc/ssl/certs")
-PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+PASSED_ON = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
 """How this machine reaches the package registries, for those RUN steps that declare the ARG."""
 
 
@@ -112,7 +120,9 @@ class Builder:
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--volume", f"{pip_cache}:/root/.cache"]
         log = self.folder / f"{image.name}.log"
-        self.run("bud", "--layers", "-f", str(CHECKOUT / image.dockerfile), "-t", reference, *options, str(CHECKOUT), log=log)
+        self.run(
+            "bud", "--layers", "-f", str(CHECKOUT / image.dockerfile), "-t", reference, *options, str(CHECKOUT), log=log
+        )
 
     def forget_others(self, name: str, keep: str) -> None:
         """Remove the older images of a name, and all unnamed ones when there are many."""
@@ -172,7 +182,9 @@ def _make_newest(store: ImageStore, name: str, reference: str) -> None:
     """Point `:dev` at an image and drop the older ones of its name."""
     newest = f"localhost/{name}:dev"
     store.run("images", "tag", "--force", reference, newest)
-    others = [ref for ref in store.references() if ref.startswith(f"localhost/{name}:") and ref not in (reference, newest)]
+    others = [
+        ref for ref in store.references() if ref.startswith(f"localhost/{name}:") and ref not in (reference, newest)
+    ]
     store.remove(others)
 
 

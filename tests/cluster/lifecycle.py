@@ -33,7 +33,7 @@ REPAIR_SECONDS = 15.0
 """How long a running cluster gets to be well again, by the supervisor's restarts, before it is built anew."""
 
 
-class NotRunning(Exception):
+class NotRunningError(Exception):
     """There is no such cluster."""
 
     def __init__(self, name: str) -> None:
@@ -74,7 +74,7 @@ def access(places: Places) -> Access:
     """Addresses and kubeconfig of a cluster that has been started."""
     options = options_of(places)
     if options is None:
-        raise NotRunning(places.name)
+        raise NotRunningError(places.name)
     return Access(
         places.kubeconfig,
         f"https://127.0.0.1:{options.api_port}",
@@ -103,7 +103,7 @@ def trouble(places: Places) -> str:
     status = components(places)
     try:
         api = Api(access(places).api_url, places.pki)
-    except (OSError, ValueError, NotRunning):
+    except (OSError, ValueError, NotRunningError):
         return "its state folder is damaged"
     if not status or not places.kubeconfig.exists():
         return "its state folder is damaged"

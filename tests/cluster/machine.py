@@ -10,11 +10,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-WITHOUT_ROOT = "; with Docker `make kind` needs neither"
+WAY_OUT = "; or, with Docker: `make kind`"
 
 # A command and the Debian package that brings it.
 CONTROL_PLANE_NEEDS = {"openssl": "openssl"}
@@ -35,11 +34,8 @@ IMAGE_NEEDS = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "u
 CNI_PACKAGE = "containernetworking-plugins"
 
 
-class Lacking(Exception):
-    """What this machine lacks, one sentence each, with the way out."""
-
-    def __init__(self, sentences: Iterable[str]) -> None:
-        super().__init__("; ".join(sentences))
+class LackingError(Exception):
+    """What this machine lacks: one sentence, with the way out."""
 
 
 def cni_folder() -> Path | None:
@@ -48,10 +44,10 @@ def cni_folder() -> Path | None:
 
 
 def _find(command: str) -> str | None:
-    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/go/bin")
 
 
-def missing_packages(needs: dict[str, str], with_cni: bool = False) -> list[str]:
+def missing_packages(needs: dict[str, str], *, with_cni: bool = False) -> list[str]:
     """Debian packages whose commands are not there."""
     missing = {package for command, package in needs.items() if not _find(command)}
     if with_cni and cni_folder() is None:
@@ -62,7 +58,7 @@ def missing_packages(needs: dict[str, str], with_cni: bool = False) -> list[str]
 def prepare_control_plane() -> None:
     """All that a control plane needs; no root unless a package is missing."""
     _check_platform()
-    _check_go()
+    go()
     _install(missing_packages(CONTROL_PLANE_NEEDS))
 
 
@@ -70,7 +66,7 @@ def prepare_cluster() -> None:
     """All that a whole cluster needs."""
     _check_platform()
     _check_root("a cluster with real pods")
-    _check_go()
+    go()
     _install(missing_packages(CLUSTER_NEEDS, with_cni=True))
 
 
@@ -83,24 +79,23 @@ def prepare_images() -> None:
 
 def _check_platform() -> None:
     if sys.platform != "linux":
-        raise Lacking([f"this is {sys.platform}, and a cluster without Docker needs Linux{WITHOUT_ROOT}"])
-    if sys.version_info < (3, 11):
-        raise Lacking([f"this is Python {sys.version.split()[0]}: run it with Python 3.11 or newer"])
+        raise LackingError(f"this is {sys.platform}, and a cluster without Docker needs Linux{WAY_OUT}")
 
 
 def _check_root(what: str) -> None:
     if os.geteuid() != 0:
-        raise Lacking([f"{what} needs root (namespaces, mounts, cgroups): run it with sudo{WITHOUT_ROOT}"])
+        raise LackingError(f"{what} needs root (namespaces, mounts, cgroups): run it with sudo{WAY_OUT}")
 
 
-def _check_go() -> None:
-    if not shutil.which("go"):
-        raise Lacking(
-            [
-                "Go is not on the PATH, and the cluster's binaries are built from Go modules: install Go 1.24 or newer "
-                f"(https://go.dev/doc/install){WITHOUT_ROOT}"
-            ]
+def go() -> str:
+    """The Go command, also where its installer puts it and `sudo` does not look."""
+    found = _find("go")
+    if found is None:
+        raise LackingError(
+            "Go is not on the PATH, and the cluster's binaries are built from Go modules: install Go 1.24 or newer "
+            f"(https://go.dev/doc/install){WAY_OUT}"
         )
+    return found
 
 
 def _install(packages: list[str]) -> None:
@@ -108,16 +103,16 @@ def _install(packages: list[str]) -> None:
         return
     names = " ".join(packages)
     if not shutil.which("apt-get"):
-        raise Lacking([f"this machine lacks what Debian calls {names}, and has no apt-get: install them{WITHOUT_ROOT}"])
+        raise LackingError(f"this machine lacks what Debian calls {names}, and has no apt-get: install them{WAY_OUT}")
     if os.geteuid() != 0:
-        raise Lacking([f"this machine lacks {names}: run `sudo apt-get install {names}`{WITHOUT_ROOT}"])
+        raise LackingError(f"this machine lacks {names}: run `sudo apt-get install {names}`{WAY_OUT}")
     print(f"installing Debian packages: {names}", flush=True)
     started = time.monotonic()
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
-        ran = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True)
+        ran = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
         # `update` also fails when one of many sources is down; what counts is that the install works.
         if ran.returncode and arguments[0] == "install":
             said = (ran.stdout + ran.stderr)[-2000:]
-            raise Lacking([f"apt-get could not install {names}: install them by hand{WITHOUT_ROOT}. It said:\n{said}"])
+            raise LackingError(f"apt-get could not install {names}: install them by hand{WAY_OUT}. It said:\n{said}")
     print(f"installed in {time.monotonic() - started:.0f} s", flush=True)

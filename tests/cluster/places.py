@@ -93,7 +93,7 @@ class Places:
 
     @property
     def image_store(self) -> Path:
-        """containerd's root: images survive `down`."""
+        """The root of containerd: images survive `down`."""
         return self.cache / "containerd" / self.name
 
     @property

@@ -47,7 +47,7 @@ def read_process(pid: int) -> Process | None:
     folder = Path("/proc") / str(pid)
     try:
         environment = (folder / "environ").read_bytes().split(b"\0")
-        namespaces = tuple(os.readlink(folder / "ns" / kind) for kind in OWN_KINDS)
+        namespaces = tuple(str((folder / "ns" / kind).readlink()) for kind in OWN_KINDS)
         status = (folder / "status").read_text()
         command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -60,8 +60,8 @@ def read_process(pid: int) -> Process | None:
 
 def all_processes() -> Iterator[Process]:
     """All that can be looked at."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (process := read_process(int(entry))) is not None:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (process := read_process(int(entry.name))) is not None:
             yield process
 
 
@@ -74,7 +74,7 @@ def belonging(processes: list[Process], state: Path, own: tuple[str, ...]) -> li
 
 def of_cluster(state: Path) -> list[Process]:
     """A cluster's processes now, this one excepted."""
-    own = tuple(os.readlink(f"/proc/self/ns/{kind}") for kind in OWN_KINDS)
+    own = tuple(str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in OWN_KINDS)
     return [process for process in belonging(list(all_processes()), state, own) if process.pid != os.getpid()]
 
 

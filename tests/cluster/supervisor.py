@@ -84,7 +84,7 @@ class Supervisor:
     ending: bool = False
     reload: bool = False
 
-    def run(self, until_input_ends: bool) -> None:
+    def run(self, *, until_input_ends: bool) -> None:
         """Set up, run until told to end, and end everything."""
         wakeup = self._catch_signals()
         try:
@@ -156,7 +156,7 @@ class Supervisor:
                     stderr=log,
                     env={**self._environment(), **component.environment},
                     pass_fds=component.descriptors,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509  -- the supervisor has one thread
                     start_new_session=True,
                 )
             except OSError as error:
@@ -213,6 +213,6 @@ class Supervisor:
             shutil.rmtree(self.plan.remove_at_end, ignore_errors=True)
 
 
-def supervise(plan_path: Path, until_input_ends: bool) -> None:
+def supervise(plan_path: Path, *, until_input_ends: bool) -> None:
     """Run a plan to its end."""
-    Supervisor(plan_path, Plan.from_json(plan_path.read_text())).run(until_input_ends)
+    Supervisor(plan_path, Plan.from_json(plan_path.read_text())).run(until_input_ends=until_input_ends)
