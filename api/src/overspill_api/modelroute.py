@@ -4,25 +4,26 @@ Source of the CRD (``crd.py``): field docstrings are what ``kubectl explain`` pr
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from overspill_api.quantities import (
-    DNS_LABEL_PATTERN,
-    HTTP_URL_PATTERN,
-    MODEL_NAME_PATTERN,
-    SOURCE_PATTERN,
-    STORAGE_PATTERN,
+    DnsLabel,
     Duration,
+    HttpUrl,
+    ModelName,
+    PositiveDuration,
+    Source,
+    StorageSize,
     TimeOfDay,
+    TimeZoneName,
     UsdAmount,
+    VariableName,
 )
+from overspill_api.rules import Rule, Unique
 from overspill_api.schema import Strict
 
-ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME_PATTERN, max_length=253)]
-DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL_PATTERN, max_length=63)]
-TimeZoneName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$", max_length=64)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Replicas = Annotated[int, Field(ge=0, le=1000)]
 
@@ -78,7 +79,7 @@ class CacheScope(StrEnum):
 class EnvironmentVariable(Strict):
     """One environment variable of the engine."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    name: VariableName
     """Name of the variable. Names that the engine's own settings use are overridden by this one."""
     value: Annotated[str, StringConstraints(max_length=4096)]
     """Value of the variable, not a secret: use sourceSecretName or podTemplate for secrets."""
@@ -87,7 +88,7 @@ class EnvironmentVariable(Strict):
 class ModelCache(Strict):
     """A volume that keeps downloaded weights between replicas and restarts."""
 
-    size: Annotated[str, StringConstraints(pattern=STORAGE_PATTERN, max_length=20)]
+    size: StorageSize
     """Size of the volume, a Kubernetes quantity such as 50Gi. It can grow later, never shrink."""
     storage_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
     """StorageClass of the volume. Default: the cluster's default class. With more than one replica on
@@ -97,7 +98,7 @@ class ModelCache(Strict):
 class SelfHosted(Strict):
     """The engine that Overspill runs for this model: vLLM on your own nodes."""
 
-    source: Annotated[str, StringConstraints(pattern=SOURCE_PATTERN, max_length=1024)]
+    source: Source
     """Where the weights come from: hf://org/model[@revision], s3://bucket/prefix, pvc://claim/path,
     oci://registry/repository:tag (an image volume), or file:///path inside the engine's image.
     Another scheme is refused."""
@@ -113,7 +114,7 @@ class SelfHosted(Strict):
     args: Annotated[list[Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=128)] = []
     """Arguments added to vLLM's command line after those of the profile, such as --max-model-len=8192.
     Default: none."""
-    env: Annotated[list[EnvironmentVariable], Field(max_length=128)] = []
+    env: Annotated[list[EnvironmentVariable], Field(max_length=128), Unique("name")] = []
     """Environment variables added to the engine's container. Default: none."""
     cache: ModelCache | None = None
     """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space."""
@@ -126,7 +127,7 @@ class SelfHosted(Strict):
 class LatencyTarget(Strict):
     """A latency target by percentile."""
 
-    p95: Duration
+    p95: PositiveDuration
     """The latency that 95 of 100 requests shall not exceed, such as 2s or 60ms."""
 
 
@@ -151,9 +152,20 @@ class ScalingWindow(Strict):
     over minReplicas.
     """
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="minReplicas",
+            message="minReplicas is above maxReplicas of this window; lower it or raise maxReplicas",
+            cel="!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+            holds=lambda window: (
+                window.min_replicas is None or window.max_replicas is None or window.min_replicas <= window.max_replicas
+            ),
+        ),
+    )
+
     name: DnsLabel
     """Name of the window, unique in the list; conditions and decisions refer to it."""
-    days: Annotated[list[Day], Field(min_length=1, max_length=7)] = list(Day)
+    days: Annotated[list[Day], Field(min_length=1, max_length=7), Unique()] = list(Day)
     """Days on which the window starts. Default: every day."""
     from_: Annotated[TimeOfDay, Field(alias="from")]
     """Start, HH:MM on a 24-hour clock, inclusive."""
@@ -173,6 +185,34 @@ class ScalingWindow(Strict):
 class Scaling(Strict):
     """How many replicas run."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="minReplicas",
+            message="minReplicas is above maxReplicas; lower it or raise maxReplicas",
+            cel="!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+            holds=lambda scaling: scaling.min_replicas <= scaling.max_replicas,
+        ),
+        Rule(
+            field="replicas",
+            message="replicas is above maxReplicas; lower it or raise maxReplicas",
+            cel="!has(self.replicas) || !has(self.maxReplicas) || self.replicas <= self.maxReplicas",
+            holds=lambda scaling: scaling.replicas is None or scaling.replicas <= scaling.max_replicas,
+        ),
+        Rule(
+            field="windows",
+            message="a window's minReplicas is above scaling.maxReplicas; lower it, raise scaling.maxReplicas, "
+            "or give the window a maxReplicas of its own",
+            cel="!has(self.windows) || !has(self.maxReplicas) || self.windows.all(window, "
+            "!has(window.minReplicas) || has(window.maxReplicas) || window.minReplicas <= self.maxReplicas)",
+            holds=lambda scaling: all(
+                window.min_replicas is None
+                or window.max_replicas is not None
+                or window.min_replicas <= scaling.max_replicas
+                for window in scaling.windows
+            ),
+        ),
+    )
+
     min_replicas: Replicas = 0
     """Least replicas. 0 lets the engine go to zero when nobody asks. Default: 0."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -185,7 +225,7 @@ class Scaling(Strict):
     idle_after: Duration = "10m"
     """Time without a request after which the engine goes to minReplicas (and to zero where that is 0).
     Default: 10m."""
-    windows: Annotated[list[ScalingWindow], Field(max_length=32)] = []
+    windows: Annotated[list[ScalingWindow], Field(max_length=32), Unique("name")] = []
     """Hours with bounds of their own. Default: none."""
     objective: Objective = Objective.LATENCY
     """Latency: replicas follow demand. Cost: a replica runs only while it is cheaper than the hosted
@@ -229,7 +269,7 @@ class HostedAPI(Strict):
 
     name: DnsLabel
     """Name of the entry, unique in the list; x-overspill-served-by says hosted/<name>."""
-    base_url: Annotated[str, StringConstraints(pattern=HTTP_URL_PATTERN, max_length=2048)] = Field(alias="baseURL")
+    base_url: HttpUrl = Field(alias="baseURL")
     """Base URL of the OpenAI-compatible API, such as https://api.openai.com/v1; /chat/completions and
     the rest are appended. http:// is for services inside the cluster."""
     model: ModelName
@@ -258,7 +298,7 @@ class Overflow(Strict):
     on_cold_start: ColdStart | None = None
     """While no replica can serve: Hosted sends requests to the hosted list and wakes the engine
     meanwhile, Hold lets them wait for it. Default: Hosted where there is a hosted list, else Hold."""
-    time_to_first_token: Duration | None = None
+    time_to_first_token: PositiveDuration | None = None
     """Spill when the predicted time to first token is worse than this. Default: only a full queue, a
     cold start or a failure spills."""
     hold: Hold = Hold()
@@ -268,13 +308,13 @@ class Overflow(Strict):
 class Timeouts(Strict):
     """How long the gateway waits for a backend. All of them together never exceed total."""
 
-    connect: Duration = "2s"
+    connect: PositiveDuration = "2s"
     """For a connection to be made. Default: 2s."""
-    first_token: Duration = "30s"  # noqa: S105  a time, not a password
+    first_token: PositiveDuration = "30s"  # noqa: S105  a time, not a password
     """From the request being sent to the first byte of the answer's body. Default: 30s."""
-    idle: Duration = "20s"
+    idle: PositiveDuration = "20s"
     """Between two pieces of a streamed answer. Default: 20s."""
-    total: Duration = "10m"
+    total: PositiveDuration = "10m"
     """For the whole request, the time it is held included. Default: 10m."""
 
 
@@ -294,7 +334,7 @@ class Budget(Strict):
     """Calendar period after which the count starts anew. Default: Month."""
     time_zone: TimeZoneName = "UTC"
     """IANA time zone in which the period begins. Default: UTC."""
-    alerts: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10)] = [50, 75, 100]
+    alerts: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10), Unique()] = [50, 75, 100]
     """Percentages of the limit at which an event is emitted, once each a period. Default: 50, 75, 100."""
     on_exhausted: OnExhausted = OnExhausted.SELF_HOSTED_ONLY
     """At the cap: SelfHostedOnly lets requests wait for replicas, Reject answers 429.
@@ -320,7 +360,7 @@ class RateLimit(Strict):
 class ResponseCache(Strict):
     """Answer repeated requests from memory."""
 
-    ttl: Duration
+    ttl: PositiveDuration
     """How long an answer may be repeated, such as 10m."""
     scope: CacheScope = CacheScope.CONSUMER
     """Consumer: nobody gets an answer made for somebody else. Route: all consumers of the route share.
@@ -330,18 +370,58 @@ class ResponseCache(Strict):
 class ModelRouteSpec(Strict):
     """What you want for one model."""
 
-    model_config = ConfigDict(title="ModelRouteSpec")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            message="nobody would answer: add selfHosted (your own replicas), hosted (hosted APIs), or both",
+            cel="has(self.selfHosted) || (has(self.hosted) && size(self.hosted) > 0)",
+            holds=lambda spec: spec.self_hosted is not None or bool(spec.hosted),
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field="overflow.onColdStart",
+            message="Hosted needs somewhere to send requests; list an API under hosted, or write Hold",
+            cel="!has(self.overflow) || !has(self.overflow.onColdStart) || self.overflow.onColdStart != 'Hosted' "
+            "|| (has(self.hosted) && size(self.hosted) > 0)",
+            holds=lambda spec: spec.overflow.on_cold_start is not ColdStart.HOSTED or bool(spec.hosted),
+        ),
+        Rule(
+            field="overflow.onColdStart",
+            message="Hold waits for a replica, and this route has none; add selfHosted, or write Hosted",
+            cel="!has(self.overflow) || !has(self.overflow.onColdStart) || self.overflow.onColdStart != 'Hold' "
+            "|| has(self.selfHosted)",
+            holds=lambda spec: spec.overflow.on_cold_start is not ColdStart.HOLD or spec.self_hosted is not None,
+        ),
+        Rule(
+            field="hosted",
+            message="a budget applies, so every hosted entry needs a price (input and output); "
+            "a call of unknown cost could exceed it",
+            cel="!has(self.budget) || !has(self.hosted) || self.hosted.all(api, has(api.price))",
+            holds=lambda spec: spec.budget is None or all(api.price is not None for api in spec.hosted),
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field="scaling.objective",
+            message="Cost compares replicas with hosted prices; list at least one hosted API, each with a price, "
+            "or write Latency",
+            cel="!has(self.scaling) || !has(self.scaling.objective) || self.scaling.objective != 'Cost' "
+            "|| (has(self.hosted) && size(self.hosted) > 0 && self.hosted.all(api, has(api.price)))",
+            holds=lambda spec: (
+                spec.scaling.objective is not Objective.COST
+                or (bool(spec.hosted) and all(api.price is not None for api in spec.hosted))
+            ),
+        ),
+    )
 
     model: ModelName | None = None
     """The name that clients send as "model". Default: metadata.name. Where two routes claim one name, the
     older keeps it and the other's Ready condition says so."""
-    aliases: Annotated[list[ModelName], Field(max_length=32)] = []
+    aliases: Annotated[list[ModelName], Field(max_length=32), Unique()] = []
     """Further names that clients may send. Default: none."""
     self_hosted: SelfHosted | None = None
     """The engine that Overspill runs. Default: none; then hosted is needed."""
     scaling: Scaling = Scaling()
     """How many replicas run. Without selfHosted it has no effect."""
-    hosted: Annotated[list[HostedAPI], Field(max_length=16)] = []
+    hosted: Annotated[list[HostedAPI], Field(max_length=16), Unique("name")] = []
     """Hosted APIs in order of preference. Default: none; then selfHosted is needed."""
     overflow: Overflow = Overflow()
     """When a request goes to a hosted API."""

@@ -1,6 +1,6 @@
 """Written quantities of the API (durations, times of day, money) and their exact values.
 
-The patterns go into the CRD's schema, so that the API server refuses what these functions could not read.
+The forms go into the CRD, so that the API server refuses what these functions could not read.
 """
 
 import re
@@ -9,12 +9,19 @@ from typing import Annotated, Final
 
 from pydantic import StringConstraints
 
+from overspill_api.rules import Form
+
 DURATION_PATTERN: Final = r"^(0|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$"
+POSITIVE_DURATION_PATTERN: Final = (
+    r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))*([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(ms|s|m|h)"
+    r"([0-9]+(\.[0-9]+)?(ms|s|m|h))*$"
+)
 TIME_OF_DAY_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 USD_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
 STORAGE_PATTERN: Final = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"
-MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._:/@+-]{0,251}[A-Za-z0-9])?$"
-DNS_LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._:/@+-]*[A-Za-z0-9])?$"
+TIME_ZONE_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_+/-]*$"
+DNS_LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 HTTP_URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
 SOURCE_PATTERN: Final = (
     r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._/-]+)?"
@@ -24,9 +31,67 @@ SOURCE_PATTERN: Final = (
     r"|file:///[^\s]+)$"
 )
 
-Duration = Annotated[str, StringConstraints(pattern=DURATION_PATTERN, max_length=32)]
-TimeOfDay = Annotated[str, StringConstraints(pattern=TIME_OF_DAY_PATTERN, max_length=5)]
-UsdAmount = Annotated[str, StringConstraints(pattern=USD_PATTERN, max_length=20)]
+_DURATION_PROBLEM: Final = "is not a duration; write a number with ms, s, m or h, such as 500ms, 2s or 1h30m"
+_TIME_OF_DAY_PROBLEM: Final = 'is not a time of day; write it quoted, from "00:00" to "23:59"'
+_USD_PROBLEM: Final = (
+    'is not an amount of US dollars; write it as a quoted decimal without sign or unit, such as "0.15"'
+)
+
+Duration = Annotated[str, StringConstraints(max_length=32), Form(DURATION_PATTERN, _DURATION_PROBLEM)]
+PositiveDuration = Annotated[
+    str,
+    StringConstraints(max_length=32),
+    Form(POSITIVE_DURATION_PATTERN, "is not a duration above zero; write a number with ms, s, m or h, such as 2s"),
+]
+TimeOfDay = Annotated[str, StringConstraints(max_length=16), Form(TIME_OF_DAY_PATTERN, _TIME_OF_DAY_PROBLEM)]
+UsdAmount = Annotated[str, StringConstraints(max_length=32), Form(USD_PATTERN, _USD_PROBLEM)]
+StorageSize = Annotated[
+    str, StringConstraints(max_length=20), Form(STORAGE_PATTERN, "is not a size; write a number with a unit: 50Gi")
+]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    Form(
+        DNS_LABEL_PATTERN,
+        "is not a Kubernetes name; use lower-case letters, digits and dashes, with a letter or digit at both ends",
+    ),
+]
+ModelName = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    Form(
+        MODEL_NAME_PATTERN,
+        "is not a model name; use letters, digits and . _ : / @ + - with a letter or digit at both ends",
+    ),
+]
+TimeZoneName = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    Form(TIME_ZONE_PATTERN, "is not the name of a time zone; write it as IANA does: Europe/Berlin or UTC"),
+]
+HttpUrl = Annotated[
+    str,
+    StringConstraints(max_length=2048),
+    Form(
+        HTTP_URL_PATTERN,
+        "is not the base URL of an API; write https://host/path without query or credentials, "
+        "such as https://api.openai.com/v1",
+    ),
+]
+Source = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Form(
+        SOURCE_PATTERN,
+        "is not a source of weights; write hf://org/model, s3://bucket/prefix, pvc://claim/path, "
+        "oci://registry/repository:tag or file:///path",
+    ),
+]
+VariableName = Annotated[
+    str,
+    StringConstraints(max_length=128),
+    Form(r"^[A-Za-z_][A-Za-z0-9_]*$", "is not the name of an environment variable; use letters, digits and _"),
+]
 
 NANO_USD: Final = 1_000_000_000
 """Nano-dollars in a dollar; money is an integer number of them everywhere."""
@@ -40,8 +105,8 @@ def duration_seconds(text: str) -> float:
 
     Raises ValueError that names the text when it is not a duration.
     """
-    if not re.match(DURATION_PATTERN, text):
-        raise ValueError(f"{text!r} is not a duration; write a number with ms, s, m or h, such as 500ms or 1h30m")
+    if not re.fullmatch(DURATION_PATTERN, text):
+        raise ValueError(f'"{text}" {_DURATION_PROBLEM}')
     parts = _DURATION_PART.findall(text)
     return float(sum((Decimal(number) * _SECONDS_PER_UNIT[unit] for number, unit in parts), Decimal(0)))
 
@@ -51,8 +116,8 @@ def minutes_of_day(text: str) -> int:
 
     Raises ValueError that names the text when it is not a time of day.
     """
-    if not re.match(TIME_OF_DAY_PATTERN, text):
-        raise ValueError(f'{text!r} is not a time of day; write it as "HH:MM" from "00:00" to "23:59"')
+    if not re.fullmatch(TIME_OF_DAY_PATTERN, text):
+        raise ValueError(f'"{text}" {_TIME_OF_DAY_PROBLEM}')
     return int(text[:2]) * 60 + int(text[3:])
 
 
@@ -61,8 +126,8 @@ def usd_to_nano(text: str) -> int:
 
     Raises ValueError that names the text when it is not an amount.
     """
-    if not re.match(USD_PATTERN, text):
-        raise ValueError(f'{text!r} is not an amount of US dollars; write it as a quoted decimal such as "0.15"')
+    if not re.fullmatch(USD_PATTERN, text):
+        raise ValueError(f'"{text}" {_USD_PROBLEM}')
     return int((Decimal(text) * NANO_USD).to_integral_value(rounding=ROUND_CEILING))
 
 
