@@ -14,18 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from overspill_api.consumer import ConsumerSpec
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import GROUP, VERSION
+from overspill_api.quantities import ConsumerName, RouteName
 from overspill_api.rules import CEL_RULES, cel_text
 from overspill_api.status import ConsumerStatus, ModelRouteStatus
 
 Schema = dict[str, Any]
-
-ROUTE_NAME_LENGTH_MAX: Final = 50
-"""Of a ModelRoute: its name with ``-engine`` must fit a Service's 63 characters, and leave some to spare."""
 
 COPIED: Final = (
     "type",
@@ -127,7 +125,14 @@ class _Generator:
         if isinstance(default, dict):  # of an object: its fields bring their own defaults
             nested = (field.get("default") for field in result.get("properties", {}).values())
             return {} if any(value is not None for value in nested) else None
+        if isinstance(default, list):  # of objects: without fields that are not there
+            default = [without_nothing(value) if isinstance(value, dict) else value for value in default]
         return default if default != [] else None
+
+
+def without_nothing(value: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the fields that are None: an API server refuses null."""
+    return {name: field for name, field in value.items() if field is not None}
 
 
 def one_of(values: list[str]) -> Schema:
@@ -195,7 +200,7 @@ READY: Final = (
 AGE: Final = column("Age", ".metadata.creationTimestamp", "date")
 
 
-def root_schema(description: str, spec: Schema, status: Schema, name_rules: list[Schema]) -> Schema:
+def root_schema(description: str, spec: Schema, status: Schema, name: Schema) -> Schema:
     """Put spec and status under the fields that every Kubernetes object has."""
     return {
         "description": description,
@@ -203,12 +208,11 @@ def root_schema(description: str, spec: Schema, status: Schema, name_rules: list
         "properties": {
             "apiVersion": {"description": "Version of the schema, overspill.dev/v1alpha1.", "type": "string"},
             "kind": {"description": "Kind of the object.", "type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": name}},
             "spec": spec,
             "status": status,
         },
         CEL_RULES: [
-            *name_rules,
             {
                 "rule": "has(self.spec)",
                 "fieldPath": ".spec",
@@ -260,13 +264,6 @@ def modelroute_crd() -> Schema:
         "shortNames": ["mr"],
         "categories": ["all", "overspill"],
     }
-    name_rule = {
-        "rule": f"self.metadata.name.size() <= {ROUTE_NAME_LENGTH_MAX} "
-        "&& self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "message": "metadata.name must start with a letter, hold lower-case letters, digits and dashes only, end with "
-        f"a letter or digit, and have at most {ROUTE_NAME_LENGTH_MAX} characters: the engine's Service is named after "
-        "it; the name that clients send may be another, under spec.model",
-    }
     columns = [
         *READY,
         column("Replicas", ".status.replicas", "integer", description="Replicas that exist."),
@@ -281,11 +278,14 @@ def modelroute_crd() -> Schema:
         "statusReplicasPath": ".status.replicas",
         "labelSelectorPath": ".status.selector",
     }
+    spec = friendly_spec(ModelRouteSpec)
+    # The server itself refuses a negative number where /scale points; once is enough.
+    del spec["properties"]["scaling"]["properties"]["replicas"]["minimum"]
     schema = root_schema(
         "One model: where it runs, how it scales, which hosted APIs stand in, and what that may cost.",
-        friendly_spec(ModelRouteSpec),
+        spec,
         structural(ModelRouteStatus, friendly=False),
-        [name_rule],
+        TypeAdapter(RouteName).json_schema(),
     )
     return definition(names, schema, columns, {"scale": scale})
 
@@ -300,16 +300,12 @@ def consumer_crd() -> Schema:
         "shortNames": ["ocs"],
         "categories": ["overspill"],
     }
-    name_rule = {
-        "rule": "self.metadata.name.size() <= 63",
-        "message": "metadata.name may have at most 63 characters: it is a label of metrics",
-    }
     columns = [*READY, column("Suspended", ".spec.suspended", "boolean"), AGE]
     schema = root_schema(
         "A caller of the gateway: its API keys (as keyed hashes), the routes it may call, its limits.",
         friendly_spec(ConsumerSpec),
         structural(ConsumerStatus, friendly=False),
-        [name_rule],
+        TypeAdapter(ConsumerName).json_schema(),
     )
     return definition(names, schema, columns, {})
 

@@ -56,6 +56,25 @@ DnsLabel = Annotated[
         "is not a Kubernetes name; use lower-case letters, digits and dashes, with a letter or digit at both ends",
     ),
 ]
+RouteName = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    Form(
+        r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
+        "does not do as the name of a ModelRoute, after which its engine's Service is named; start with a letter and "
+        "use at most 50 lower-case letters, digits and dashes; the name that clients send may be another (spec.model)",
+    ),
+]
+"""metadata.name of a ModelRoute: with ``-engine`` it must fit a Service's 63 characters, and leave some to spare."""
+ConsumerName = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    Form(
+        r"^[a-z0-9]([-.a-z0-9]{0,61}[a-z0-9])?$",
+        "does not do as the name of a Consumer, which is a label of metrics; use at most 63 characters",
+    ),
+]
+"""metadata.name of a Consumer."""
 ModelName = Annotated[
     str,
     StringConstraints(max_length=253),
