@@ -9,8 +9,8 @@ PYTHON ?= python3
 STEP := scripts/step
 VENV := .venv/bin
 CLUSTER := $(PYTHON) tests/cluster
-GATEWAY_URL ?= http://127.0.0.1:8080
-# Named lazily: both need the command line's Python only.
+GATEWAY_URL = $(shell $(CLUSTER) gateway-url)
+# Asked when they are needed: the cluster says where it is.
 TOOLS = $(shell $(CLUSTER) bin-dir)
 KUBECONFIG_FILE = $(shell $(CLUSTER) kubeconfig)
 E2E_ENVIRONMENT = OVERSPILL_KUBECONFIG=$(KUBECONFIG_FILE) OVERSPILL_GATEWAY_URL=$(GATEWAY_URL) OVERSPILL_TOOLS=$(TOOLS)
