@@ -1,0 +1,97 @@
+"""Rules of the house that a machine can check: what would otherwise be found by a surprised person."""
+
+import ast
+import operator
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "api/src/overspill_api",
+    "operator/src/overspill_operator",
+    "inference/src/overspill_gateway",
+    "cli/src/overspill_cli",
+)
+LINES_MAX = 460
+CLOCKS = {"time", "random", "secrets", "logging", "asyncio", "socket", "httpx", "aiohttp", "kopf", "kubernetes", "os"}
+
+
+def _tracked(*patterns: str) -> list[Path]:
+    try:
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "--", *patterns], capture_output=True, text=True, check=True
+        )
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        pytest.skip("not a git checkout: nothing says which files are the project's")
+    return [ROOT / name for name in listed.stdout.split() if (ROOT / name).is_file()]
+
+
+def _modules() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def test_the_folder_operator_never_shadows_the_standard_library() -> None:
+    """A package, a conftest or tests in operator/ would break `import operator` for the whole interpreter."""
+    folder = ROOT / "operator"
+
+    assert not (folder / "__init__.py").exists()
+    assert not [path for path in folder.rglob("*.py") if path.name == "conftest.py" or path.name.startswith("test_")]
+    assert operator.__file__ is not None
+    assert operator.__file__.startswith(sys.base_prefix)
+
+
+def test_lock_files_hold_hashes_and_no_addresses() -> None:
+    """Whoever installs decides where packages come from; what comes is pinned."""
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = path.read_text()
+
+        assert "://" not in text, path.name
+        for line in text.splitlines():
+            if re.match(r"^[a-z0-9]", line):
+                assert line.endswith("\\"), f"{path.name}: {line} has no hash"
+
+
+def test_no_lock_file_of_a_kind_that_holds_addresses() -> None:
+    """uv.lock and pylock.toml name registries."""
+    assert _tracked("uv.lock", "*pylock*.toml") == []
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_is_for_and_stays_small(path: Path) -> None:
+    """The first lines of a module are its subject; one that outgrew it is two modules."""
+    text = path.read_text()
+
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+    assert len(text.splitlines()) <= LINES_MAX
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in _modules() if "core" in path.parts], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_deciding_reads_no_clock_and_does_no_io(path: Path) -> None:
+    """Modules under core/ take time and observations as arguments, so that tests and simulations can drive them."""
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module or "")])
+    }
+
+    assert not imported & CLOCKS
+
+
+def test_no_path_of_a_machine_in_the_tree() -> None:
+    """What is in the repository works in any folder of any machine."""
+    pattern = re.compile(rf"(^|[^a-z.])/({'root'}|{'home'}/[a-z]+)/")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked("*.py", "*.md", "*.yaml", "Makefile", "scripts/*", ".ci/*", "*Dockerfile*")
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+    assert found == []
