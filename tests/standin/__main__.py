@@ -1,43 +1,42 @@
-"""Command line: ``vllm serve MODEL [vLLM's options]``, or ``vllm die`` to end the one that runs on this host."""
+"""The command line: `vllm serve MODEL ...`, `hosted ...`, and `die`, which ends a running one like SIGKILL does."""
+
+from __future__ import annotations
 
 import asyncio
-import http.client
 import os
-import signal
 import sys
 
-from standin.server import Standin
-from standin.settings import read_settings
-
-DRAIN_SECONDS = 10.0
-
-
-async def serve(arguments: list[str]) -> None:
-    """Serve until SIGTERM or SIGINT; what runs then is finished first."""
-    standin = Standin(read_settings(arguments, os.environ))
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = await standin.start()
-    port = server.sockets[0].getsockname()[1]
-    print(f"{standin.settings.name} listens on port {port}", file=sys.stderr, flush=True)
-    await ended.wait()
-    server.close()
-    await standin.drain(DRAIN_SECONDS)
+from .server import run
+from .settings import UsageError, from_command_line
 
 
 def die(port: int) -> None:
-    """Tell the stand-in on this host to end as if it were killed."""
+    """Tell the stand-in on this port to end at once."""
+    import http.client  # noqa: PLC0415  -- costs start-up time that serving does not need
+
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("POST", "/standin", '{"die": true}')
+        connection.request("POST", "/standin/die")
         connection.getresponse()
-    except (ConnectionError, http.client.RemoteDisconnected):
-        pass  # it died before it could answer: as it was told
+    except http.client.RemoteDisconnected:
+        return
+    except ConnectionResetError:
+        return
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; the process's exit code."""
+    if arguments[:1] == ["die"]:
+        die(int(arguments[arguments.index("--port") + 1]) if "--port" in arguments else 8000)
+        return 0
+    try:
+        settings = from_command_line(arguments, os.environ)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    asyncio.run(run(settings))
+    return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["die"]:
-        die(8000)
-    else:
-        asyncio.run(serve(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
