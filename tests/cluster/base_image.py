@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.files import surviving_power_cuts
+
 if TYPE_CHECKING:
     from cluster.images import Builder
 
@@ -108,7 +110,8 @@ def ensure(builder: Builder, folder: Path) -> str:
     try:
         _debootstrap(mirror, work / "root", folder / f"{NAME}.log")
         (work / "Dockerfile").write_text('FROM scratch\nCOPY root /\nCMD ["python3"]\n')
-        builder.run("bud", "--quiet", "--layers=false", "-t", reference, str(work))
+        with surviving_power_cuts(builder.storage):
+            builder.run("bud", "--quiet", "--layers=false", "-t", reference, str(work))
         builder.forget_others(NAME, keep=reference)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,39 @@ def link_whole(link: Path, target: Path) -> None:
         temporary.unlink()
     temporary.symlink_to(target)
     temporary.replace(link)
+
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@contextlib.contextmanager
+def surviving_power_cuts(folder: Path) -> Iterator[None]:
+    """Change a folder of many large files that is kept over restarts of the machine.
+
+    Its programs do not wait until what they write is on the disk. So the folder is marked while it is changed, and
+    the mark is taken away when all of it is on the disk; `discard_if_cut_off` looks for a mark of an earlier boot.
+    """
+    mark = _mark(folder)
+    write_whole(mark, BOOT_ID.read_text())
+    os.sync()
+    try:
+        yield
+    finally:
+        os.sync()
+        mark.unlink(missing_ok=True)
+
+
+def discard_if_cut_off(folder: Path) -> None:
+    """Remove a folder that the machine stopped in the middle of changing."""
+    mark = _mark(folder)
+    if mark.exists() and mark.read_text() != BOOT_ID.read_text():
+        print(f"{folder} was being changed when the machine stopped: making it anew", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        mark.unlink()
+
+
+def _mark(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.changing")
 
 
 @contextlib.contextmanager

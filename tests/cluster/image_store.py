@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.api import wait_until
+from cluster.files import discard_if_cut_off, surviving_power_cuts
 from cluster.plan import Wait
 from cluster.supervisor import holds
 
@@ -96,8 +97,18 @@ class ImageStore:
 
     def remove(self, references: list[str]) -> None:
         """Forget images; their content goes unless another image shares it."""
-        if references:
-            self.run("images", "rm", "--sync", *references)
+        if not references:
+            return
+        self.run("images", "rm", *references)
+        # Kubernetes' part of containerd adds a name by digest to each image, which holds the content as well.
+        lines = [line.split() for line in self.run("images", "ls").splitlines()[1:]]
+        named = {line[2] for line in lines if not line[0].startswith("sha256:")}
+        if unnamed := [line[0] for line in lines if line[0].startswith("sha256:") and line[2] not in named]:
+            self.run("images", "rm", "--sync", *unnamed)
+
+    def drop_packed_layers(self) -> None:
+        """Halve the disk space: once a layer is unpacked, nothing reads its archive again."""
+        self.run("content", "prune", "references")
 
     def remove_containers(self) -> None:
         """Drop the records and the writable layers of containers that no longer run."""
@@ -128,15 +139,18 @@ def without_kubernetes(root: Path, folder: Path) -> Iterator[ImageStore]:
 
 def prepare(root: Path, folder: Path, images: list[CommandImage]) -> None:
     """Before a cluster starts: nothing left of the last one's containers, and these images there."""
+    discard_if_cut_off(root)
     with without_kubernetes(root, folder) as store:
         store.remove_containers()
         present = store.references()
-        for image in images:
-            if image.reference not in present:
-                archive = folder / f"{image.name}.tar"
-                write_archive(image, archive)
-                store.import_archive(archive)
-                archive.unlink()
+        if lacking := [image for image in images if image.reference not in present]:
+            with surviving_power_cuts(root):
+                for image in lacking:
+                    archive = folder / f"{image.name}.tar"
+                    write_archive(image, archive)
+                    store.import_archive(archive)
+                    archive.unlink()
+                store.drop_packed_layers()
         wanted = {image.reference for image in images}
         names = {reference.rsplit(":", 1)[0] for reference in wanted}
         store.remove([ref for ref in present if ref.rsplit(":", 1)[0] in names and ref not in wanted])

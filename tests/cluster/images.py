@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster import base_image
-from cluster.files import exclusive
+from cluster.files import discard_if_cut_off, exclusive, surviving_power_cuts
 from cluster.image_store import NAMESPACE, ImageStore
 from cluster.places import CHECKOUT, Places
 
@@ -80,9 +79,14 @@ class Builder:
     folder: Path
     """Storage, and what RUN steps cache."""
 
+    @property
+    def storage(self) -> Path:
+        """Where buildah keeps layers."""
+        return self.folder / "storage"
+
     def command(self, *arguments: str) -> list[str]:
         """One buildah command line."""
-        stores = ["--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run")]
+        stores = ["--root", str(self.storage), "--runroot", str(self.folder / "run")]
         return [*SANDBOX, "buildah", *stores, "--storage-driver", "overlay", *arguments]
 
     def run(self, *arguments: str, log: Path | None = None) -> str:
@@ -162,6 +166,7 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
     folder = places.cache / "images"
     builder = Builder(folder)
     with exclusive(folder / "lock", "another image build is running; waiting"):
+        discard_if_cut_off(builder.storage)
         base = base_image.ensure(builder, folder)
         references = {}
         for image in images:
@@ -169,10 +174,13 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
             references[image.name] = reference
             loaded = store is not None and reference in store.references()
             if not loaded and reference not in builder.references():
-                _timed(f"{image.name}: building", lambda: builder.build(image, reference, base))  # noqa: B023
+                with surviving_power_cuts(builder.storage):
+                    _timed(f"{image.name}: building", lambda: builder.build(image, reference, base))  # noqa: B023
                 builder.forget_others(image.name, keep=reference)
             if store is not None and not loaded:
-                _timed(f"{image.name}: loading", lambda: builder.load(reference, store))  # noqa: B023
+                with surviving_power_cuts(places.image_store):
+                    _timed(f"{image.name}: loading", lambda: builder.load(reference, store))  # noqa: B023
+                    store.drop_packed_layers()
             if store is not None:
                 _make_newest(store, image.name, reference)
     return references
@@ -204,11 +212,3 @@ def disk_use(places: Places) -> str:
         if ran.stdout:
             sizes.append(f"{name} {int(ran.stdout.split()[0]) / 1e6:.1f} GB")
     return ", ".join(sizes)
-
-
-def remove_all(places: Places) -> None:
-    """Give the builds' disk space back."""
-    with exclusive(places.cache / "images" / "lock", "an image build is running; waiting"):
-        for entry in (places.cache / "images").iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)

@@ -288,7 +288,11 @@ def _launch(places: Places, descriptors: list[int]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*namespaces, sys.executable, str(SOURCES), "supervise", str(places.plan)],
             # kubelet and containerd call runc, mount, nft and others by name.
-            env={**os.environ, MARK: str(places.state), "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={
+                **os.environ,
+                MARK: str(places.state),
+                "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin",
+            },
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=log,
