@@ -1,0 +1,187 @@
+"""The API server, as far as the commands need it: Consumers and the pepper. Errors become what a person can act on."""
+
+import base64
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol, cast
+
+from overspill_api.names import GROUP, VERSION
+from overspill_cli.errors import CommandError
+
+PLURAL: Final = "consumers"
+PEPPER_KEY: Final = "pepper"
+CONFLICT_ATTEMPTS: Final = 5
+"""Somebody else may change the object between reading and writing; a person's command meets that once, if ever."""
+TIMEOUT_SECONDS: Final = 10.0
+
+Object = dict[str, Any]
+
+
+class Cluster(Protocol):
+    """What the commands ask of a cluster."""
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of objects whose namespace is not said."""
+        ...
+
+    def pepper(self, namespace: str, secret: str) -> bytes:
+        """Pepper of the release in a namespace."""
+        ...
+
+    def consumer(self, namespace: str, name: str) -> Object | None:
+        """One Consumer, None where there is none."""
+        ...
+
+    def consumers(self, namespace: str | None) -> list[Object]:
+        """Consumers of one namespace, or of all."""
+        ...
+
+    def create(self, consumer: Object) -> None:
+        """Create a Consumer."""
+        ...
+
+    def change(self, namespace: str, name: str, change: Callable[[Object], Object]) -> None:
+        """Change the spec of a Consumer by what ``change`` gives for its present state."""
+        ...
+
+
+class KubernetesCluster:
+    """The cluster of the pod that this runs in, else of the kubeconfig's current context."""
+
+    def __init__(self, context: str | None = None) -> None:
+        # Imported late: it takes half a second, which `overspill version` and `--help` need not wait for.
+        from kubernetes import client  # noqa: PLC0415
+        from kubernetes import config as untyped_config  # noqa: PLC0415
+
+        config: Any = untyped_config
+
+        try:
+            if context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config()
+                self.namespace = os.environ.get("POD_NAMESPACE", "default")
+            else:
+                config.load_kube_config(context=context)
+                contexts, active = config.list_kube_config_contexts()
+                chosen = next((entry for entry in contexts if entry["name"] == context), active)
+                self.namespace = chosen["context"].get("namespace", "default")
+        except config.ConfigException as error:
+            raise CommandError(f"no cluster to talk to: {error}; set KUBECONFIG or --context") from error
+        self._secrets = client.CoreV1Api()
+        self._objects = client.CustomObjectsApi()
+
+    def pepper(self, namespace: str, secret: str) -> bytes:
+        """Pepper of the release in a namespace."""
+        with _readable_errors(f"read Secret {namespace}/{secret}"):
+            found = _or_none(
+                lambda: self._secrets.read_namespaced_secret(secret, namespace, _request_timeout=TIMEOUT_SECONDS)
+            )
+        if found is None:
+            raise CommandError(
+                f"there is no Secret {secret} in namespace {namespace}: is Overspill installed there? "
+                "Say with --release-namespace where it is"
+            )
+        if PEPPER_KEY not in (found.data or {}):
+            raise CommandError(f"Secret {namespace}/{secret} has no key {PEPPER_KEY}: helm upgrade makes it")
+        return base64.b64decode(found.data[PEPPER_KEY])
+
+    def consumer(self, namespace: str, name: str) -> Object | None:
+        """One Consumer, None where there is none."""
+        with _readable_errors(f"read Consumer {namespace}/{name}"):
+            return cast(
+                "Object | None",
+                _or_none(
+                    lambda: self._objects.get_namespaced_custom_object(
+                        GROUP, VERSION, namespace, PLURAL, name, _request_timeout=TIMEOUT_SECONDS
+                    )
+                ),
+            )
+
+    def consumers(self, namespace: str | None) -> list[Object]:
+        """Consumers of one namespace, or of all."""
+        with _readable_errors(f"list Consumers of {f'namespace {namespace}' if namespace else 'all namespaces'}"):
+            if namespace is None:
+                found: Any = self._objects.list_cluster_custom_object(
+                    GROUP, VERSION, PLURAL, _request_timeout=TIMEOUT_SECONDS
+                )
+            else:
+                found = self._objects.list_namespaced_custom_object(
+                    GROUP, VERSION, namespace, PLURAL, _request_timeout=TIMEOUT_SECONDS
+                )
+        return cast("list[Object]", found["items"])
+
+    def create(self, consumer: Object) -> None:
+        """Create a Consumer."""
+        namespace, name = consumer["metadata"]["namespace"], consumer["metadata"]["name"]
+        with _readable_errors(f"create Consumer {namespace}/{name}"):
+            self._objects.create_namespaced_custom_object(
+                GROUP, VERSION, namespace, PLURAL, consumer, _request_timeout=TIMEOUT_SECONDS
+            )
+
+    def change(self, namespace: str, name: str, change: Callable[[Object], Object]) -> None:
+        """Change the spec of a Consumer by what ``change`` gives for its present state."""
+        from kubernetes.client import ApiException  # noqa: PLC0415
+
+        for attempt in range(1, CONFLICT_ATTEMPTS + 1):
+            present = self.consumer(namespace, name)
+            if present is None:
+                raise CommandError(f"there is no Consumer {name} in namespace {namespace}")
+            patch = {
+                "metadata": {"resourceVersion": present["metadata"]["resourceVersion"]},  # refused if it has changed
+                "spec": change(present),
+            }
+            with _readable_errors(f"change Consumer {namespace}/{name}"):
+                try:
+                    self._objects.patch_namespaced_custom_object(
+                        GROUP,
+                        VERSION,
+                        namespace,
+                        PLURAL,
+                        name,
+                        patch,
+                        _content_type="application/merge-patch+json",
+                        _request_timeout=TIMEOUT_SECONDS,
+                    )
+                except ApiException as error:
+                    if error.status == 409 and attempt < CONFLICT_ATTEMPTS:
+                        continue
+                    raise
+                return
+
+
+def _or_none(call: Callable[[], Any]) -> Any:
+    from kubernetes.client import ApiException  # noqa: PLC0415
+
+    try:
+        return call()
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+@contextlib.contextmanager
+def _readable_errors(action: str) -> Iterator[None]:
+    import urllib3  # noqa: PLC0415  the client's own HTTP library, whose errors it lets through
+    from kubernetes.client import ApiException  # noqa: PLC0415
+
+    try:
+        yield
+    except ApiException as error:
+        raise CommandError(_explained(action, error.status, error.reason, error.body)) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise CommandError(f"could not {action}: the API server does not answer: {error}") from error
+
+
+def _explained(action: str, status: int | None, reason: str | None, body: str | None) -> str:
+    import json  # noqa: PLC0415
+
+    message = reason or "unknown error"
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        message = json.loads(body or "").get("message", message)
+    if status == 404:
+        message += "; are Overspill's CustomResourceDefinitions installed, and is the namespace there?"
+    if status == 403:
+        message += "; ask for the role that the chart adds to edit and admin, and for get on the pepper's Secret"
+    return f"could not {action}: {message}"

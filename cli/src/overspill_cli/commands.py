@@ -1,0 +1,72 @@
+"""What ``overspill keys`` does, over any cluster. Results go to standard output, hints to standard error."""
+
+import secrets
+import sys
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter, ValidationError
+
+from overspill_api.consumer import RouteReference
+from overspill_api.keys import RandomSource, key_hash, new_key, parse_key
+from overspill_api.quantities import ConsumerName
+from overspill_cli import consumers
+from overspill_cli.cluster import Cluster
+from overspill_cli.errors import CommandError
+
+
+def create_key(
+    cluster: Cluster,
+    *,
+    name: str,
+    namespace: str,
+    routes: Sequence[str],
+    release_namespace: str,
+    pepper_secret: str,
+    random: RandomSource | None = None,
+) -> None:
+    """Make a key for a Consumer, which is created if there is none, and print the key."""
+    check_names(name, routes)
+    key = new_key(random or secrets.SystemRandom())
+    parsed = parse_key(key)
+    if parsed is None:
+        raise AssertionError("a new key has the form of a key")
+    entry = {"id": parsed.id, "hash": key_hash(cluster.pepper(release_namespace, pepper_secret), key)}
+    present = cluster.consumer(namespace, name)
+    if present is None:
+        cluster.create(consumers.new_consumer(name, namespace, entry, routes))
+    else:
+        cluster.change(namespace, name, lambda consumer: consumers.with_key(consumer, entry, routes))
+    print(key)
+    did = "Created" if present is None else "Added the key to"
+    hint(f"{did} Consumer {name} in namespace {namespace}. The key is shown this once; its id is {parsed.id}.")
+    if present is not None and present.get("spec", {}).get("suspended"):
+        hint("The Consumer is suspended: its keys are refused until spec.suspended is false.")
+
+
+def list_keys(cluster: Cluster, namespace: str | None) -> None:
+    """Print Consumers and the ids of their keys."""
+    for line in consumers.as_table(cluster.consumers(namespace)):
+        print(line)
+
+
+def revoke_key(cluster: Cluster, *, name: str, namespace: str, key: str) -> None:
+    """Take a key away from a Consumer."""
+    parsed = parse_key(key)
+    key_id = parsed.id if parsed else key
+    cluster.change(namespace, name, lambda consumer: consumers.without_key(consumer, key_id))
+    hint(f"Revoked key {key_id} of Consumer {name} in namespace {namespace}.")
+
+
+def check_names(name: str, routes: Sequence[str]) -> None:
+    """Refuse names that the API server would refuse, in fewer words."""
+    try:
+        TypeAdapter[str](ConsumerName).validate_python(name)
+        for route in routes:
+            RouteReference.model_validate(consumers.reference(route))
+    except ValidationError as error:
+        raise CommandError("; ".join(detail["msg"] for detail in error.errors())) from error
+
+
+def hint(text: str) -> None:
+    """Say something that is no result."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,103 @@
+"""``overspill``: API keys and the version. Arguments in, exit code out; what the commands do is in ``commands.py``."""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+
+from overspill_cli import commands
+from overspill_cli.cluster import KubernetesCluster
+from overspill_cli.errors import CommandError
+
+RELEASE_NAMESPACE = "overspill-system"
+PEPPER_SECRET = "overspill-key-pepper"  # noqa: S105  the name of a Secret
+
+
+def parser() -> argparse.ArgumentParser:
+    """Read the command line."""
+    top = argparse.ArgumentParser(prog="overspill", description="Overspill beside kubectl and helm.")
+    commands_of_top = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands_of_top.add_parser("version", help="print the version")
+    keys = commands_of_top.add_parser("keys", help="API keys for the gateway")
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    cluster = argparse.ArgumentParser(add_help=False)
+    cluster.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    cluster.add_argument("-n", "--namespace", help="namespace of the Consumer (default: the context's)")
+
+    create = actions.add_parser(
+        "create",
+        parents=[cluster],
+        help="make a key and print it once",
+        description="Make an API key for a Consumer, which is created if there is none, and print the key, once, to "
+        "standard output. Only its keyed hash is kept.",
+    )
+    create.add_argument("name", metavar="NAME", help="name of the Consumer")
+    create.add_argument(
+        "--route",
+        action="append",
+        default=[],
+        metavar="[NAMESPACE/]NAME",
+        help="a ModelRoute that it may call, can be repeated (default: every route of its namespace)",
+    )
+    create.add_argument(
+        "--release-namespace",
+        default=os.environ.get("POD_NAMESPACE", RELEASE_NAMESPACE),
+        help="namespace where Overspill is installed (default: %(default)s)",
+    )
+    create.add_argument(
+        "--pepper-secret",
+        default=os.environ.get("OVERSPILL_KEY_PEPPER_SECRET", PEPPER_SECRET),
+        help="Secret with the pepper of the keys' hashes, in that namespace (default: %(default)s)",
+    )
+
+    listing = actions.add_parser("list", parents=[cluster], help="list Consumers and the ids of their keys")
+    listing.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+
+    revoke = actions.add_parser(
+        "revoke",
+        parents=[cluster],
+        help="take a key away",
+        description="Take a key away from a Consumer: gateways refuse it within a second or two.",
+    )
+    revoke.add_argument("name", metavar="NAME", help="name of the Consumer")
+    revoke.add_argument("key", metavar="KEY", help="the key's id (see overspill keys list) or the whole key")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did what was asked."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "version":
+            print(importlib.metadata.version("overspill"))
+        else:
+            run_keys(options)
+    except CommandError as error:
+        print(f"overspill: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_keys(options: argparse.Namespace) -> None:
+    """Run one of ``overspill keys``."""
+    cluster = KubernetesCluster(options.context)
+    namespace = options.namespace or cluster.namespace
+    if options.action == "create":
+        commands.create_key(
+            cluster,
+            name=options.name,
+            namespace=namespace,
+            routes=options.route,
+            release_namespace=options.release_namespace,
+            pepper_secret=options.pepper_secret,
+        )
+    elif options.action == "list":
+        commands.list_keys(cluster, None if options.all_namespaces else namespace)
+    else:
+        commands.revoke_key(cluster, name=options.name, namespace=namespace, key=options.key)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
