@@ -95,6 +95,9 @@ KWOK = GoModule(
 )
 NODE = GoModule("node", "", (("pause", "./pause"), ("forward", "./forward")))
 
+KIND = GoModule("kind", "sigs.k8s.io/kind", (("read-kind-config", "."),))
+"""Only reads kind's configuration, for a test."""
+
 CONTROL_PLANE_MODULES = (KUBERNETES, ETCD, KWOK)
 ALL_MODULES = (KUBERNETES, ETCD, KWOK, COREDNS, HELM, NODE)
 
@@ -108,7 +111,7 @@ class Binaries:
 
     def command(self, name: str) -> str:
         """The path of a command, for example `kubectl`."""
-        for module in ALL_MODULES:
+        for module in (*ALL_MODULES, KIND):
             if module.name in self.folders and name in dict(module.commands):
                 return str(self.folders[module.name] / name)
         raise KeyError(f"no pinned Go module builds {name!r}")
