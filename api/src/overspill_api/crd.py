@@ -11,7 +11,6 @@ Two things differ from what pydantic's JSON schema says, both for the sake of wh
 """
 
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
@@ -310,46 +309,7 @@ def consumer_crd() -> Schema:
     return definition(names, schema, columns, {})
 
 
-HEADER: Final = (
-    "# Generated from the types in api/src/overspill_api by python -m overspill_api.crd; not edited by hand.\n"
-)
-
-CHART_HEAD: Final = """\
-{{- if .Values.crds.enabled }}
-"""
-CHART_ANNOTATIONS: Final = """\
-  {{- if .Values.crds.keep }}
-  annotations:
-    helm.sh/resource-policy: keep
-  {{- end }}
-"""
-
-
-def as_files() -> dict[str, str]:
-    """Texts of the generated files by their path in the repository."""
-    import yaml  # noqa: PLC0415  a development dependency; the processes that import the types go without
-
-    files = {}
-    for crd in (modelroute_crd(), consumer_crd()):
-        plural = crd["spec"]["names"]["plural"]
-        text = yaml.safe_dump(crd, sort_keys=False, width=110, allow_unicode=True)
-        name_line = f"  name: {crd['metadata']['name']}\n"
-        chart = text.replace(name_line, name_line + CHART_ANNOTATIONS, 1)
-        files[f"manifests/crds/{plural}.yaml"] = HEADER + text
-        files[f"charts/overspill/templates/crds/{plural}.yaml"] = f"{HEADER}{CHART_HEAD}{chart}{{{{- end }}}}\n"
-    return files
-
-
-def main() -> int:
-    """Write the files below the folder given, by default the present one."""
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for path, text in as_files().items():
-        target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        sys.stdout.write(f"{path}\n")
-    return 0
-
-
 if __name__ == "__main__":
+    from overspill_api.generate import main
+
     sys.exit(main())

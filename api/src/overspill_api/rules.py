@@ -45,14 +45,14 @@ class Form:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the CEL rule."""
+        """Add the CEL rule, and the pattern for readers of plain JSON schema (the CRD leaves it out)."""
         schema = handler(core)
         rule = {
             "rule": f"self.matches({cel_text(self.pattern)})",
             "messageExpression": f"""'"' + self + {cel_text('" ' + self.problem)}""",
             "message": self.problem,
         }
-        return {**schema, CEL_RULES: [*schema.get(CEL_RULES, []), rule]}
+        return {**schema, "pattern": self.pattern, CEL_RULES: [*schema.get(CEL_RULES, []), rule]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,207 @@
+"""Values of the Helm chart as types, from which ``values.schema.json`` is made: a value that is misspelt is refused.
+
+The defaults stand in ``values.yaml`` and are not repeated here. Profiles have a module of their own.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from overspill_api.profile import Profile
+from overspill_api.quantities import Duration
+from overspill_api.schema import Strict
+
+Labels = dict[str, str]
+PodObject = dict[str, Any]
+Replicas = Annotated[int, Field(ge=0, le=100)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Image(Strict):
+    """Where an image comes from."""
+
+    repository: Annotated[str, Field(min_length=1)]
+    """Name with registry."""
+    tag: str
+    """Empty: the chart's appVersion."""
+    digest: Annotated[str, Field(pattern="^(sha256:[0-9a-f]{64})?$")]
+    """sha256:...; wins over the tag."""
+    pull_policy: Literal["Always", "IfNotPresent", "Never"]
+    """Kubernetes' pull policy."""
+
+
+class Images(Strict):
+    """Images of the chart's own pods."""
+
+    operator: Image
+    """The operator, also for the clean-up Job."""
+    gateway: Image
+    """The gateway."""
+
+
+class CustomResourceDefinitions(Strict):
+    """What happens to the CustomResourceDefinitions."""
+
+    enabled: bool
+    """Install and upgrade them with the release."""
+    keep: bool
+    """Leave them at uninstall."""
+
+
+class KeyPepper(Strict):
+    """The pepper under which API keys are hashed."""
+
+    existing_secret: str
+    """Secret with a key pepper, made by you; empty: the chart makes one."""
+    keep: bool
+    """Leave the Secret at uninstall."""
+
+
+class DisruptionBudget(Strict):
+    """A PodDisruptionBudget."""
+
+    enabled: bool
+    """Make one."""
+    max_unavailable: int | str
+    """Pods that may be down at a time, or a percentage."""
+
+
+class Component(Strict):
+    """What operator and gateway have in common."""
+
+    replicas: Replicas
+    """Number of pods."""
+    log_level: LogLevel
+    """Of the JSON log on standard error."""
+    resources: dict[str, dict[str, str | int | float]]
+    """Requests and limits, as in a pod."""
+    extra_env: list[PodObject]
+    """More environment variables, as in a pod."""
+    pod_annotations: Labels
+    """Annotations of the pods."""
+    pod_labels: Labels
+    """Labels of the pods."""
+    node_selector: Labels
+    """Labels of the nodes that fit."""
+    tolerations: list[PodObject]
+    """Taints to tolerate, as in a pod."""
+    affinity: PodObject
+    """Affinity, as in a pod."""
+    topology_spread_constraints: list[PodObject]
+    """Spreading, as in a pod."""
+    priority_class_name: str
+    """PriorityClass of the pods."""
+    pod_disruption_budget: DisruptionBudget
+    """Pods that may be down at a time."""
+
+
+class GatewayService(Strict):
+    """The Service that clients reach."""
+
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
+    """Kind of the Service."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Port of the Service."""
+    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port on every node; null: Kubernetes chooses."""
+    annotations: Labels
+    """Annotations of the Service."""
+
+
+class Gateway(Component):
+    """The gateway."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")]
+    """Where clients reach it, without /v1; empty: the Service's name."""
+    service: GatewayService
+    """The Service that clients reach."""
+    drain_seconds: Annotated[int, Field(ge=1, le=86400)]
+    """The longest that a gateway going away may finish its requests."""
+
+
+class Cleanup(Strict):
+    """The Job at uninstall."""
+
+    enabled: bool
+    """Remove engines, compiled documents and the Lease."""
+
+
+class ServiceMonitor(Strict):
+    """ServiceMonitors of the Prometheus operator."""
+
+    enabled: bool
+    """Make them."""
+    interval: Duration
+    """Time between two scrapes."""
+    labels: Labels
+    """Labels by which your Prometheus finds them."""
+
+
+class Metrics(Strict):
+    """Who reads metrics."""
+
+    service_monitor: ServiceMonitor
+    """ServiceMonitors of the Prometheus operator."""
+
+
+class NetworkPolicy(Strict):
+    """NetworkPolicies for incoming connections."""
+
+    enabled: bool
+    """Make them."""
+    metrics_from: list[Labels]
+    """Namespaces that may scrape metrics, by label."""
+
+
+class ChartValues(Strict):
+    """Values of the chart overspill."""
+
+    fullname_override: Annotated[str, Field(max_length=40)]
+    """Replaces the release's name in front of all names."""
+    image_pull_secrets: list[PodObject]
+    """Secrets with registry credentials."""
+    common_labels: Labels
+    """Labels on all objects."""
+    images: Images
+    """Images of the chart's own pods."""
+    crds: CustomResourceDefinitions
+    """What happens to the CustomResourceDefinitions."""
+    key_pepper: KeyPepper
+    """The pepper under which API keys are hashed."""
+    operator: Component
+    """The operator."""
+    gateway: Gateway
+    """The gateway."""
+    cleanup: Cleanup
+    """The Job at uninstall."""
+    metrics: Metrics
+    """Who reads metrics."""
+    network_policy: NetworkPolicy
+    """NetworkPolicies for incoming connections."""
+    profiles: dict[str, Profile | None]
+    """Hardware profiles by name; null takes one away."""
+    global_: Annotated[dict[str, Any], Field(alias="global")] = {}
+    """Helm's own, where this chart is part of another."""
+
+
+def values_schema() -> dict[str, Any]:
+    """Write the JSON schema that Helm checks values against."""
+    schema: dict[str, Any] = _plain(ChartValues.model_json_schema(by_alias=True))
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+
+def _plain(schema: Any) -> Any:
+    """Leave out what only Kubernetes reads, titles, and line breaks of descriptions; definitions by draft 7's name."""
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema.replace("#/$defs/", "#/definitions/") if isinstance(schema, str) else schema
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):
+            result["definitions" if key == "$defs" else key] = {name: _plain(part) for name, part in value.items()}
+        elif key == "description":
+            result[key] = " ".join(value.replace("``", "").split())
+        elif not key.startswith("x-kubernetes-") and not (key == "title" and isinstance(value, str)):
+            result[key] = _plain(value)
+    return result
