@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -53,7 +54,8 @@ IMAGES = (
     Image("overspill-operator", "operator/Dockerfile", (*DISTRIBUTION, "requirements/operator.txt")),
     Image("overspill-gateway", "inference/Dockerfile", (*DISTRIBUTION, "requirements/gateway.txt")),
     Image("overspill-standin", "tests/standin/Dockerfile", ("tests/standin",)),
-    Image("overspill-engine-cpu", "inference/engine/Dockerfile.cpu", ("inference/engine",)),
+    # Torch from PyPI: a machine of tests reaches the package registries and may not reach PyTorch's index.
+    Image("overspill-engine-cpu", "inference/engine/Dockerfile.cpu", ("inference/engine",), {"TORCH_FROM": "pypi"}),
 )
 
 
@@ -77,7 +79,7 @@ class Builder:
     """buildah with its storage in the cache; only one runs at a time."""
 
     folder: Path
-    """Storage, and what RUN steps cache."""
+    """Storage, logs, and what cache mounts hold while a build is under way."""
 
     @property
     def storage(self) -> Path:
@@ -116,17 +118,29 @@ class Builder:
 
     def build(self, image: Image, reference: str, base: str) -> None:
         """Run the Dockerfile, with this machine's certificates for steps that reach the package registries."""
-        pip_cache = self.folder / "package-cache"
-        pip_cache.mkdir(parents=True, exist_ok=True)
         certificate = str(CERTIFICATES / "ca-certificates.crt")
         arguments = {"BASE": base, "SSL_CERT_FILE": certificate, "PIP_CERT": certificate, **image.arguments}
         arguments.update({name: os.environ[name] for name in PASSED_ON if name in os.environ})
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--volume", f"{pip_cache}:/root/.cache"]
+        options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
         log = self.folder / f"{image.name}.log"
         self.run(
-            "bud", "--layers", "-f", str(CHECKOUT / image.dockerfile), "-t", reference, *options, str(CHECKOUT), log=log
+            "bud",
+            "--layers",
+            "--force-rm",
+            "-f",
+            str(CHECKOUT / image.dockerfile),
+            "-t",
+            reference,
+            *options,
+            str(CHECKOUT),
+            log=log,
         )
+
+    def clear_failed(self) -> None:
+        """Remove what failed and killed builds left: gigabytes each for a large image."""
+        if self.run("containers", "--quiet").strip():
+            self.run("rm", "--all")
 
     def forget_others(self, name: str, keep: str) -> None:
         """Remove the older images of a name, and all unnamed ones when there are many."""
@@ -174,6 +188,7 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
             references[image.name] = reference
             loaded = store is not None and reference in store.references()
             if not loaded and reference not in builder.references():
+                builder.clear_failed()
                 with surviving_power_cuts(builder.storage):
                     _timed(f"{image.name}: building", lambda: builder.build(image, reference, base))  # noqa: B023
                 builder.forget_others(image.name, keep=reference)
@@ -183,6 +198,8 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
                     store.drop_packed_layers()
             if store is not None:
                 _make_newest(store, image.name, reference)
+        # Downloads that a repeated build would want again, but several times the size of what came of them.
+        shutil.rmtree(folder / "temporary", ignore_errors=True)
     return references
 
 
