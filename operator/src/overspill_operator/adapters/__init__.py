@@ -1,0 +1,1 @@
+"""Talking: the API server, gateways, engines, the process's own HTTP port."""

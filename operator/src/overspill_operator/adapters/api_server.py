@@ -1,0 +1,199 @@
+"""The API server, on the asyncio half of the official ``kubernetes`` package: connections, credentials, TLS.
+
+JSON goes in and out as it is: building the package's typed models costs more than the call itself.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from overspill_api.names import FIELD_MANAGER
+from overspill_operator.adapters import telemetry
+from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+"""A call that takes longer has failed; the next reconcile tries again."""
+
+WATCH_SECONDS = 290
+"""The server ends a watch after this long; bookmarks come every minute."""
+
+WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=WATCH_SECONDS + 20)
+"""A watch that is silent for longer than the server lets it live is dead."""
+
+APPLY = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+LINE_BYTES_MAX = 2**24
+
+_RESOURCE = re.compile(r"^/apis?/(?:v1|[^/]+/[^/]+)(?:/namespaces/[^/]+)?/([a-z]+)")
+
+
+class ApiServer:
+    """``ports.Cluster`` on a real API server. ``close`` it in the end."""
+
+    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool]) -> None:
+        """``may_write``: asked before every change; false stops a leader whose lease has run out."""
+        self._host = configuration.host
+        self._api = client.ApiClient(configuration)
+        self._may_write = may_write
+
+    @classmethod
+    async def connect(cls, may_write: Callable[[], bool]) -> "ApiServer":
+        """With the pod's service account, or outside a cluster the current context of KUBECONFIG."""
+        configuration = client.Configuration()
+        configuration.connection_pool_maxsize = 64
+        configuration.client_session_kwargs = {"read_bufsize": LINE_BYTES_MAX}
+        if IN_CLUSTER in os.environ:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return cls(configuration, may_write)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, path: str) -> Json | None:
+        """See ``ports.Cluster``."""
+        try:
+            return await self._json("GET", path)
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False) -> Listing:
+        """See ``ports.Cluster``; answered from the API server's cache."""
+        query = {"resourceVersion": "0"} | ({"labelSelector": labels} if labels else {})
+        accept = METADATA_LIST if metadata_only else "application/json"
+        answer = await self._json("GET", path, query=query, accept=accept)
+        return Listing(tuple(answer.get("items") or ()), answer["metadata"]["resourceVersion"])
+
+    async def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
+        """See ``ports.Cluster``."""
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        } | ({"labelSelector": labels} if labels else {})
+        response = await self._request("GET", path, query=query, timeout=WATCH_TIMEOUT)
+        try:
+            async for line in response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(event["object"].get("code", 500), event["object"])
+                yield WatchEvent(event["type"], event["object"])
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise ClusterError(0, "WatchBroken", str(error)) from error
+        finally:
+            response.close()
+
+    async def apply(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._json("PATCH", path, query=query, body=manifest, content_type=APPLY)
+
+    async def merge_patch(self, path: str, patch: Json) -> Json:
+        """See ``ports.Cluster``."""
+        return await self._json(
+            "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=patch, content_type=MERGE_PATCH
+        )
+
+    async def create(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        return await self._json("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+
+    async def replace(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        return await self._json("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+
+    async def delete(self, path: str, *, uid: str = "") -> None:
+        """See ``ports.Cluster``; what belongs to the object goes in the background."""
+        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._json("DELETE", path, body=options)
+        except ClusterError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Json:
+        if method != "GET" and not self._may_write():
+            raise ClusterError(0, "NotLeader", "this process is no longer the leader, so it changes nothing")
+        began = monotonic()
+        try:
+            response = await self._request(
+                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=REQUEST_TIMEOUT
+            )
+            answer: Json = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ClusterError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
+        finally:
+            telemetry.API_CALLS.labels(method, _resource(path)).observe(monotonic() - began)
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+        query: dict[str, str] | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> aiohttp.ClientResponse:
+        """The answer, its body unread. Raises ClusterError where the server refuses or is not there."""
+        url = self._host + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": accept, "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        try:
+            answer = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            telemetry.API_ERRORS.labels(method, _resource(path), "0").inc()
+            raise ClusterError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= 400:
+            if response.status != 404:
+                telemetry.API_ERRORS.labels(method, _resource(path), str(response.status)).inc()
+            raise _error(response.status, _status_object(await response.read()))
+        return response
+
+
+def _error(status: int, answer: Json) -> ClusterError:
+    return ClusterError(status, answer.get("reason") or "Unknown", answer.get("message") or "no message")
+
+
+def _status_object(content: bytes) -> Json:
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return {"message": content[:500].decode(errors="replace")}
+    return parsed if isinstance(parsed, dict) else {"message": str(parsed)}
+
+
+def _resource(path: str) -> str:
+    found = _RESOURCE.match(path)
+    return found.group(1) if found else "other"

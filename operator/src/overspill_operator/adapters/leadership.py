@@ -1,0 +1,98 @@
+"""Leader election by a Lease, the acting part; ``core.lease`` decides. A leader that cannot renew stops acting."""
+
+import asyncio
+import contextlib
+import logging
+from datetime import UTC, datetime
+from time import monotonic
+
+from overspill_operator.adapters import telemetry
+from overspill_operator.core import lease
+from overspill_operator.ports import LEASES, Cluster, ClusterError, Json
+
+logger = logging.getLogger(__name__)
+
+LEASE_NAME = "overspill-operator"
+
+
+class Leadership:
+    """This process's part in the election."""
+
+    def __init__(self, cluster: Cluster, namespace: str, identity: str) -> None:
+        """``cluster`` must not ask this object whether it may write: taking the lease is how it comes to."""
+        self._cluster = cluster
+        self._namespace = namespace
+        self._identity = identity
+        self._held_until = 0.0
+        self._seen: lease.Observation | None = None
+        self.heard = asyncio.Event()
+
+    def is_held(self) -> bool:
+        """Whether this process may act now."""
+        return monotonic() < self._held_until
+
+    async def acquire(self) -> None:
+        """Wait until this process is the leader."""
+        while not await self._try():  # noqa: ASYNC110 - the world has no event for it
+            await asyncio.sleep(lease.STANDBY_POLL_SECONDS)
+        telemetry.LEADER.set(1)
+        logger.info("leading", extra={"identity": self._identity})
+
+    async def keep(self) -> None:
+        """Renew until that fails for too long, then return: whoever calls must stop acting."""
+        while self.is_held():  # noqa: ASYNC110 - the clock has no event for it
+            await asyncio.sleep(lease.RENEW_EVERY_SECONDS if await self._try() else 0.5)
+        telemetry.LEADER.set(0)
+
+    async def release(self) -> None:
+        """Let the lease go, so that a standby need not wait for its end."""
+        if not self.is_held():
+            return
+        self._held_until = 0.0
+        telemetry.LEADER.set(0)
+        with contextlib.suppress(ClusterError):
+            current = await self._cluster.get(self._path)
+            if current and (current.get("spec") or {}).get("holderIdentity") == self._identity:
+                spec = lease.lease_spec(current, "", _now())
+                await self._cluster.replace(self._path, {**current, "spec": spec})
+
+    @property
+    def _path(self) -> str:
+        return LEASES.path(self._namespace, LEASE_NAME)
+
+    async def _try(self) -> bool:
+        """One round; whether this process holds the lease after it."""
+        began = monotonic()
+        try:
+            async with asyncio.timeout(lease.GIVE_UP_AFTER_SECONDS / 2):
+                held = await self._round(await self._cluster.get(self._path))
+        except (ClusterError, TimeoutError) as error:
+            if not isinstance(error, ClusterError) or error.status != 409:
+                logger.warning("lease not reached: %s", error)
+            return False
+        self.heard.set()
+        if held:
+            self._held_until = began + lease.GIVE_UP_AFTER_SECONDS
+        return held
+
+    async def _round(self, current: Json | None) -> bool:
+        self._seen = lease.observe(current, self._seen, monotonic())
+        match lease.step(self._seen, self._identity, monotonic()):
+            case lease.Step.CREATE:
+                manifest = {
+                    "apiVersion": "coordination.k8s.io/v1",
+                    "kind": "Lease",
+                    "metadata": {"name": LEASE_NAME, "namespace": self._namespace},
+                    "spec": lease.lease_spec(None, self._identity, _now()),
+                }
+                await self._cluster.create(LEASES.path(self._namespace), manifest)
+            case lease.Step.TAKE | lease.Step.RENEW:
+                spec = lease.lease_spec(current, self._identity, _now())
+                await self._cluster.replace(self._path, {**(current or {}), "spec": spec})
+            case lease.Step.WAIT:
+                return False
+        return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,60 @@
+"""The operator's own metrics, as /metrics shows them."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+LEADER = Gauge("overspill_operator_leader", "1 while this process is the leader.", registry=REGISTRY)
+RECONCILES = Histogram(
+    "overspill_operator_reconcile_seconds",
+    "Duration of one reconcile of one object.",
+    ["kind", "result"],
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+QUEUE_LENGTH = Gauge("overspill_operator_queue_length", "Objects that wait to be reconciled.", registry=REGISTRY)
+APPLIES = Counter(
+    "overspill_operator_applies_total",
+    "Objects applied, by kind and why: Created, Changed or Drifted.",
+    ["kind", "why"],
+    registry=REGISTRY,
+)
+STATUS_WRITES = Counter("overspill_operator_status_writes_total", "Status documents written.", registry=REGISTRY)
+WAKES = Histogram(
+    "overspill_operator_wake_seconds",
+    "From a gateway's line that asks for a replica to the scale written.",
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+DECISIONS = Counter(
+    "overspill_operator_scaling_decisions_total",
+    "Changes of a number of replicas, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+API_CALLS = Histogram(
+    "overspill_operator_api_call_seconds",
+    "Duration of calls to the API server, watches left out.",
+    ["method", "resource"],
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+API_ERRORS = Counter(
+    "overspill_operator_api_errors_total",
+    "Calls to the API server that it refused (by HTTP status) or that did not reach it (0).",
+    ["method", "resource", "status"],
+    registry=REGISTRY,
+)
+GATEWAY_STREAMS = Gauge(
+    "overspill_operator_gateway_streams", "Demand streams of gateways that are open.", registry=REGISTRY
+)
+ENGINE_SCRAPES = Counter(
+    "overspill_operator_engine_scrapes_total",
+    "Replicas asked for their metrics, by result.",
+    ["result"],
+    registry=REGISTRY,
+)
+EVENTS_DROPPED = Counter(
+    "overspill_operator_events_dropped_total", "Kubernetes Events given up: too many, or refused.", registry=REGISTRY
+)

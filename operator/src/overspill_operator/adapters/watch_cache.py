@@ -1,0 +1,128 @@
+"""A kind of object as the API server has it: listed once, then watched, and corrected by what is written here.
+
+What a person writes (ModelRoutes, Consumers) comes through Kopf. What the operator itself writes is kept here, because
+deciding needs to know when all of it has been seen.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from random import uniform
+
+from overspill_operator.ports import Cluster, ClusterError, Json, Resource
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS_MAX = 10.0
+
+
+class WatchCache:
+    """Objects of one kind, by ``namespace/name``."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        resource: Resource,
+        *,
+        labels: str,
+        namespace: str = "",
+        on_change: Callable[[str, Json | None], None] = lambda _key, _live: None,
+    ) -> None:
+        """``on_change`` gets the key and the object, or None where it is gone; it must be quick."""
+        self.resource = resource
+        self.synced = asyncio.Event()
+        self._cluster = cluster
+        self._namespace = namespace
+        self._labels = labels
+        self._on_change = on_change
+        self._objects: dict[str, Json] = {}
+
+    def get(self, namespace: str, name: str) -> Json | None:
+        """The object, or None. What was just written here is there already."""
+        return self._objects.get(f"{namespace}/{name}")
+
+    def __iter__(self) -> Iterator[Json]:
+        """All objects, as they are now."""
+        return iter(tuple(self._objects.values()))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._objects)
+
+    def wrote(self, live: Json) -> None:
+        """Take the API server's answer to a write, unless something newer is known. Nobody is told: it is no news."""
+        known = self._objects.get(_key(live))
+        if known is None or not _is_older(live, known):
+            self._objects[_key(live)] = live
+
+    def removed(self, namespace: str, name: str) -> None:
+        """Forget an object that was deleted here."""
+        self._objects.pop(f"{namespace}/{name}", None)
+
+    async def run(self) -> None:
+        """List and watch for ever."""
+        attempt = 0
+        while True:
+            try:
+                version = await self._list()
+                self.synced.set()
+                attempt = 0
+                while True:
+                    version = await self._watch(version)
+            except ClusterError as error:
+                if error.status == 410:
+                    continue
+                attempt += 1
+                level = logging.WARNING if attempt > 1 else logging.DEBUG
+                logger.log(level, "watch of %s broke, listing again: %s", self.resource.plural, error)
+                await asyncio.sleep(uniform(0.5, 1.0) * min(0.1 * 2**attempt, RETRY_SECONDS_MAX))  # noqa: S311
+
+    async def _list(self) -> str:
+        path = self.resource.path(self._namespace)
+        listing = await self._cluster.list(path, labels=self._labels)
+        found = {_key(live) for live in listing.items}
+        for key in [key for key in self._objects if key not in found]:
+            del self._objects[key]
+            self._on_change(key, None)
+        for live in listing.items:
+            self._take(live)
+        return listing.resource_version
+
+    async def _watch(self, version: str) -> str:
+        """Follow until the server ends the watch in order; where to go on from."""
+        path = self.resource.path(self._namespace)
+        async for event in self._cluster.watch(path, resource_version=version, labels=self._labels):
+            version = event.object["metadata"]["resourceVersion"]
+            if event.type == "BOOKMARK":
+                continue
+            if event.type == "DELETED":
+                key = _key(event.object)
+                known = self._objects.get(key)
+                if known is not None and known["metadata"].get("uid") == event.object["metadata"].get("uid"):
+                    del self._objects[key]
+                self._on_change(key, self._objects.get(key))
+            else:
+                self._take(event.object)
+        return version
+
+    def _take(self, live: Json) -> None:
+        key = _key(live)
+        known = self._objects.get(key)
+        if known is not None and _is_older(live, known):
+            return
+        self._objects[key] = live
+        if known is None or known["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+            self._on_change(key, live)
+
+
+def _key(live: Json) -> str:
+    meta = live["metadata"]
+    return f"{meta.get('namespace', '')}/{meta['name']}"
+
+
+def _is_older(live: Json, known: Json) -> bool:
+    """Whether ``live`` is an echo from before ``known``. Versions of one object are numbers that grow."""
+    if live["metadata"].get("uid") != known["metadata"].get("uid"):
+        return False
+    one, other = live["metadata"]["resourceVersion"], known["metadata"]["resourceVersion"]
+    return bool(one.isdigit() and other.isdigit() and int(one) < int(other))

@@ -1,0 +1,1 @@
+"""Driving: the queue, the reconcile of one object, scaling, status. ``core`` decides, ``adapters`` talk."""

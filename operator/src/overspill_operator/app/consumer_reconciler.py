@@ -1,0 +1,78 @@
+"""The reconcile of one Consumer: its compiled document, and Ready."""
+
+from overspill_api.names import compiled_consumer_secret_name
+from overspill_api.status import ConditionType
+from overspill_operator.app.world import World
+from overspill_operator.core.compile import compile_consumer
+from overspill_operator.core.conditions import Statement, condition_list, false, true
+from overspill_operator.core.manifests import compiled_secret
+from overspill_operator.core.objects import ConsumerObject
+from overspill_operator.core.status_changes import same, transitions
+from overspill_operator.ports import CONSUMERS, ClusterError
+
+CONSUMER = "Consumer"
+"""Kind of the keys in the queue."""
+
+
+class ConsumerReconciler:
+    """Reconciles Consumers."""
+
+    def __init__(self, world: World) -> None:
+        """In ``world``."""
+        self._world = world
+
+    async def reconcile(self, key: str) -> None:
+        """Make the compiled document as the Consumer says; a bad one keeps the last good document."""
+        world = self._world
+        consumer = world.consumers.get(key)
+        namespace, _, name = key.partition("/")
+        secret_name = compiled_consumer_secret_name(namespace, name)
+        if consumer is None:
+            await world.applier.remove(world.caches.compiled, world.release_namespace, secret_name)
+            world.queue.forget((CONSUMER, key))
+            return
+        if consumer.spec:
+            document = compile_consumer(consumer.meta, consumer.spec)
+            content = document.model_dump_json(exclude_none=True).encode()
+            secret = compiled_secret(world.release_namespace, secret_name, "consumer", consumer.meta, content)
+            await world.applier.ensure(world.caches.compiled, secret)
+        await self._say(consumer)
+
+    async def _say(self, consumer: ConsumerObject) -> None:
+        world, meta, before = self._world, consumer.meta, consumer.status
+        conditions = condition_list(
+            [_ready(consumer)], before.get("conditions") or (), meta.generation, world.now_unix()
+        )
+        document = {"observedGeneration": meta.generation, "conditions": conditions}
+        if same(before, document):
+            return
+        try:
+            path = CONSUMERS.path(meta.namespace, meta.name, "status")
+            world.consumers.wrote(await world.cluster.merge_patch(path, {"status": document}))
+        except ClusterError as error:
+            if error.status == 404:
+                return
+            raise
+        for condition, is_warning in transitions(before, document):
+            world.events.record(
+                CONSUMER,
+                meta,
+                warning=is_warning,
+                reason=condition["reason"],
+                note=condition["message"],
+                action="Reconcile",
+            )
+
+
+def _ready(consumer: ConsumerObject) -> Statement:
+    kind, spec = ConditionType.READY, consumer.spec
+    if spec is None:
+        kept = " Until then the last good configuration stays in force."
+        return false(kind, "InvalidSpec", " ".join(f"{sentence}." for sentence in consumer.spec_errors) + kept)
+    if spec.suspended:
+        return true(kind, "Suspended", "The gateways refuse all keys of this consumer: spec.suspended is true.")
+    if not spec.keys:
+        return true(
+            kind, "NoKeys", "The gateways know this consumer, but it has no key: overspill keys create makes one."
+        )
+    return true(kind, "Compiled", f"The gateways know this consumer by {len(spec.keys)} keys.")

@@ -1,0 +1,131 @@
+"""ModelRoutes and Consumers that exist, as Kopf reports them, and who claims which model name."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from overspill_operator.core.conflicts import lost_names
+from overspill_operator.core.objects import ConsumerObject, Json, RouteObject, read_consumer, read_route
+
+logger = logging.getLogger(__name__)
+
+
+class Routes:
+    """All ModelRoutes."""
+
+    def __init__(self, on_change: Callable[[str], None]) -> None:
+        """``on_change`` gets the keys of routes that must be reconciled: the one that changed and its rivals."""
+        self._on_change = on_change
+        self._routes: dict[str, RouteObject] = {}
+        self._claims: dict[str, dict[str, RouteObject]] = {}
+
+    def get(self, key: str) -> RouteObject | None:
+        """The route, or None where there is none (any more)."""
+        return self._routes.get(key)
+
+    def __iter__(self) -> Iterator[RouteObject]:
+        """All routes, as they are now."""
+        return iter(tuple(self._routes.values()))
+
+    def uids(self) -> set[str]:
+        """Identities of all routes."""
+        return {route.meta.uid for route in self._routes.values()}
+
+    def put(self, raw: Json) -> None:
+        """A route is there, new or changed. Echoes of what was written here are not news."""
+        key = f"{raw['metadata'].get('namespace', '')}/{raw['metadata']['name']}"
+        before = self._routes.get(key)
+        route = read_route(raw, before)
+        if route.meta.deleting:
+            self.remove(key, route.meta.uid)
+            return
+        self._routes[key] = route
+        if before is None or before.meta.uid != route.meta.uid or before.meta.generation != route.meta.generation:
+            self._claim(before, route)
+            self._on_change(key)
+        elif before.status != route.status:
+            self._on_change(key)
+
+    def wrote(self, raw: Json) -> None:
+        """Take the API server's answer to a write of status."""
+        key = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+        before = self._routes.get(key)
+        if before is not None and before.meta.uid == raw["metadata"]["uid"]:
+            route = read_route(raw, before)
+            if route.meta.generation == before.meta.generation:
+                self._routes[key] = route
+
+    def remove(self, key: str, uid: str) -> None:
+        """A route is gone."""
+        route = self._routes.get(key)
+        if route is not None and route.meta.uid == uid:
+            del self._routes[key]
+            self._claim(route, None)
+        self._on_change(key)
+
+    def lost_names(self, route: RouteObject) -> dict[str, RouteObject]:
+        """Names that ``route`` claims and an older one keeps."""
+        return lost_names(route, {name: self._claims.get(name, {}).values() for name in route.names})
+
+    def _claim(self, before: RouteObject | None, after: RouteObject | None) -> None:
+        names = {*(before.names if before else ()), *(after.names if after else ())}
+        for name in names:
+            claimants = self._claims.setdefault(name, {})
+            if before:
+                claimants.pop(before.key, None)
+            for rival in claimants:
+                self._on_change(rival)
+            if after and name in after.names:
+                claimants[after.key] = after
+            if not claimants:
+                del self._claims[name]
+
+
+class Consumers:
+    """All Consumers."""
+
+    def __init__(self, on_change: Callable[[str], None]) -> None:
+        """``on_change`` gets the keys of consumers that must be reconciled."""
+        self._on_change = on_change
+        self._consumers: dict[str, ConsumerObject] = {}
+
+    def get(self, key: str) -> ConsumerObject | None:
+        """The consumer, or None where there is none (any more)."""
+        return self._consumers.get(key)
+
+    def __iter__(self) -> Iterator[ConsumerObject]:
+        """All consumers, as they are now."""
+        return iter(tuple(self._consumers.values()))
+
+    def uids(self) -> set[str]:
+        """Identities of all consumers."""
+        return {consumer.meta.uid for consumer in self._consumers.values()}
+
+    def put(self, raw: Json) -> None:
+        """A consumer is there, new or changed."""
+        key = f"{raw['metadata'].get('namespace', '')}/{raw['metadata']['name']}"
+        before = self._consumers.get(key)
+        consumer = read_consumer(raw, before)
+        if consumer.meta.deleting:
+            self.remove(key, consumer.meta.uid)
+            return
+        self._consumers[key] = consumer
+        if before is None or (before.meta.uid, before.meta.generation, before.status) != (
+            consumer.meta.uid,
+            consumer.meta.generation,
+            consumer.status,
+        ):
+            self._on_change(key)
+
+    def wrote(self, raw: Json) -> None:
+        """Take the API server's answer to a write of status."""
+        key = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+        before = self._consumers.get(key)
+        if before is not None and before.meta.generation == raw["metadata"]["generation"]:
+            self._consumers[key] = read_consumer(raw, before)
+
+    def remove(self, key: str, uid: str) -> None:
+        """A consumer is gone."""
+        consumer = self._consumers.get(key)
+        if consumer is not None and consumer.meta.uid == uid:
+            del self._consumers[key]
+        self._on_change(key)

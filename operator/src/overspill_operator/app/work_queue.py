@@ -1,0 +1,125 @@
+"""Keys that wait to be reconciled: each at most once, several at a time, with a pause that grows after failures.
+
+No key is worked on twice at the same time; one that is added meanwhile is worked on again. What takes long belongs
+into ``add_after``, never into a sleep inside a reconcile.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final
+
+from overspill_operator.adapters import telemetry
+from overspill_operator.ports import ClusterError
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Kind and ``namespace/name``."""
+
+BACKOFF_SECONDS: Final = 0.2
+BACKOFF_SECONDS_MAX: Final = 60.0
+
+
+class WorkQueue:
+    """The queue and its workers."""
+
+    def __init__(
+        self, reconcile: Callable[[Key], Awaitable[None]], *, workers: int, jitter: Callable[[], float]
+    ) -> None:
+        """``jitter`` gives numbers from 0 to 1, so that failures of many keys do not come back together."""
+        self._reconcile = reconcile
+        self._workers = workers
+        self._jitter = jitter
+        self._waiting: deque[Key] = deque()
+        self._background: deque[Key] = deque()
+        self._since: dict[Key, float] = {}
+        self._running: dict[Key, float] = {}
+        self._again: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._wake = asyncio.Semaphore(0)
+
+    def add(self, key: Key, *, background: bool = False) -> None:
+        """Reconcile ``key`` soon; ``background``: after all that is not."""
+        if key in self._running:
+            self._again.add(key)
+            return
+        if key in self._since:
+            return
+        self._since[key] = monotonic()
+        (self._background if background else self._waiting).append(key)
+        telemetry.QUEUE_LENGTH.set(len(self._since))
+        self._wake.release()
+
+    def add_after(self, key: Key, seconds: float, *, background: bool = False) -> None:
+        """Reconcile ``key`` in a while; of several such wishes the earliest counts."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= due:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_at(due, self._due, key, background)
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of an object that is gone."""
+        self._failures.pop(key, None)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._workers):
+                group.create_task(self._work(), name=f"worker {number}")
+
+    @property
+    def oldest_wait_seconds(self) -> float:
+        """How long the key that has waited longest has waited."""
+        return monotonic() - min(self._since.values(), default=monotonic())
+
+    @property
+    def longest_run_seconds(self) -> float:
+        """How long the reconcile that runs longest has run."""
+        return monotonic() - min(self._running.values(), default=monotonic())
+
+    def _due(self, key: Key, background: bool) -> None:  # noqa: FBT001 - called by the loop
+        self._timers.pop(key, None)
+        self.add(key, background=background)
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.acquire()
+            key = (self._waiting or self._background).popleft()
+            del self._since[key]
+            self._running[key] = began = monotonic()
+            telemetry.QUEUE_LENGTH.set(len(self._since))
+            result = "error"
+            try:
+                await self._reconcile(key)
+                self._failures.pop(key, None)
+                result = "ok"
+            except Exception as error:  # noqa: BLE001 - whatever failed, the other keys go on
+                self._failed(key, error)
+            finally:
+                del self._running[key]
+                telemetry.RECONCILES.labels(key[0], result).observe(monotonic() - began)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = min(BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20), BACKOFF_SECONDS_MAX) * (0.5 + self._jitter() / 2)
+        context = {"kind": key[0], "object": key[1], "failures": failures, "pause_seconds": round(pause, 3)}
+        if isinstance(error, ClusterError):
+            level = logging.DEBUG if error.status in (0, 409) and failures < 3 else logging.WARNING
+            logger.log(level, "reconcile failed, trying again: %s", error, extra=context)
+        else:
+            logger.error("reconcile failed, trying again", exc_info=error, extra=context)
+        self.add_after(key, pause)

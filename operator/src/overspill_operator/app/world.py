@@ -1,0 +1,82 @@
+"""Everything that reconciling reads and acts through, put together once by ``process``."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from overspill_api.profile import Profile
+from overspill_operator.adapters.event_recorder import EventRecorder
+from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.applier import Applier
+from overspill_operator.app.creation_slots import CreationSlots
+from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.objects import Consumers, Routes
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.ports import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What the operator has made, as the API server has it."""
+
+    deployments: WatchCache
+    """Engines."""
+    services: WatchCache
+    """Their Services."""
+    claims: WatchCache
+    """Their caches."""
+    compiled: WatchCache
+    """Compiled documents."""
+
+    @property
+    def all(self) -> tuple[WatchCache, ...]:
+        """Each of them."""
+        return (self.deployments, self.services, self.claims, self.compiled)
+
+    async def synced(self) -> None:
+        """Wait until each has been listed."""
+        await asyncio.gather(*(cache.synced.wait() for cache in self.all))
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts."""
+
+    release_namespace: str
+    """Where compiled documents lie."""
+    url: str
+    """``status.url`` of every route."""
+    cluster: Cluster
+    """The API server."""
+    caches: Caches
+    """What the operator has made."""
+    routes: Routes
+    """ModelRoutes."""
+    consumers: Consumers
+    """Consumers."""
+    gateways: GatewayStreams
+    """What the gateways say."""
+    scaler: Scaler
+    """Numbers of replicas."""
+    secrets: SecretReader
+    """Secrets that routes name."""
+    events: EventRecorder
+    """Kubernetes Events."""
+    applier: Applier
+    """Server-side apply."""
+    slots: CreationSlots
+    """Engines on their way."""
+    diagnosis: Diagnosis
+    """Why engines do not start."""
+    queue: WorkQueue
+    """What is to be reconciled."""
+    profiles: Callable[[], Mapping[str, Profile]]
+    """Hardware profiles as they are now."""
+    now_unix: Callable[[], float]
+    """The clock."""
+
+
+Reconcile = Callable[[str], Awaitable[None]]

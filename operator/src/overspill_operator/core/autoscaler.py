@@ -1,0 +1,211 @@
+"""Why did it scale? How many replicas a route shall have, as a function of what is seen and the time.
+
+The rules, in the order in which they win:
+1. ``spec.scaling.replicas`` fixes the number.
+2. Bounds (min/max, windows) always hold, whatever is known of demand.
+3. Up at once: to what the requests in flight, spilled and held need by ``targets.concurrency``, and to at least one
+   when a gateway asks for it; further, where all replicas are ready and vLLM's own queues are longer than
+   ``targets.queueDepth`` a replica, by what the excess needs, at most doubling.
+4. Down to the minimum after ``idleAfter`` without a request; otherwise to the highest number that the last minute
+   has called for, and not below one.
+5. Nothing goes down while demand is not wholly known, while a replica is loading, or before this process has
+   watched for a whole stabilization window.
+
+Replicas that load count as capacity: rule 3 computes totals, not additions, and the queue rule waits for them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil
+
+from overspill_operator.core.traffic import Coverage, Demand
+from overspill_operator.core.windows import Bounds
+
+DOWN_STABILIZATION_SECONDS = 60.0
+"""A replica given away too early costs one load, which takes a minute for small models and ten for large ones."""
+
+
+class Reason(StrEnum):
+    """Why the number is what it is."""
+
+    FIXED = "Fixed"
+    WINDOW = "Window"
+    MIN_REPLICAS = "MinReplicas"
+    MAX_REPLICAS = "MaxReplicas"
+    FIRST_REQUEST = "FirstRequest"
+    DEMAND = "Demand"
+    QUEUE_DEPTH = "QueueDepth"
+    IDLE = "Idle"
+    LOW_DEMAND = "LowDemand"
+    UNCHANGED = "Unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the spec says."""
+
+    fixed: int | None
+    """``spec.scaling.replicas``."""
+    bounds: Bounds
+    """Bounds that hold now."""
+    concurrency: int
+    """Requests that one replica shall serve at the same time."""
+    queue_depth: int
+    """Requests waiting inside vLLM per replica above which replicas are added."""
+    idle_after_seconds: float
+    """Time without a request after which the engine goes to the minimum."""
+    startup_timeout_seconds: float
+    """The longest that loading may take; a replica that takes longer does not count as loading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The replicas."""
+
+    desired: int
+    """The number decided last."""
+    ready: int
+    """Replicas that can answer."""
+    ready_since_unix: float | None
+    """Since when the engine as a whole has been available; None: it is not, or nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """Requests that wait inside the replicas, from their own metrics."""
+
+    waiting: int
+    """Sum over the replicas that answered: a lower bound where some did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What deciding remembers between calls; losing it only delays scaling down."""
+
+    watching_since_unix: float
+    """When this process began to watch the route."""
+    raised_unix: float | None = None
+    """When the number was last raised."""
+    called_for: tuple[tuple[float, int], ...] = ()
+    """Times and numbers that demand has called for in the last minute; later numbers are smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The number of replicas, and why."""
+
+    replicas: int
+    """How many there shall be."""
+    reason: Reason
+    """For programs."""
+    message: str
+    """The figures behind it."""
+    check_unix: float | None
+    """When to decide again even if nothing is heard; None: only when something is heard."""
+    memory: Memory
+    """For the next call."""
+
+
+def decide(
+    rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory, now_unix: float
+) -> Decision:
+    """How many replicas there shall be now."""
+    if rules.fixed is not None:
+        return Decision(rules.fixed, Reason.FIXED, f"spec.scaling.replicas is {rules.fixed}.", None, memory)
+    wanted, reason, message = _called_for(rules, pool, demand, queue)
+    idle_unix = _idle_unix(rules, pool, demand, memory, now_unix)
+    loading = _is_loading(rules, pool, memory, now_unix)
+    # A second replica that finds no node must not keep the first one busy doing nothing.
+    is_idle = idle_unix is not None and now_unix >= idle_unix and (pool.ready > 0 or not loading)
+    if pool.desired and not is_idle:
+        wanted = max(wanted, 1)
+    called_for = _remember(memory.called_for, wanted, now_unix)
+    checks = [rules.bounds.next_change_unix]
+    target = pool.desired
+    if wanted > pool.desired:
+        target = wanted
+    elif wanted < pool.desired and demand.coverage is Coverage.COMPLETE and (is_idle or not loading):
+        highest = max(number for _, number in called_for)
+        watched = now_unix - memory.watching_since_unix >= DOWN_STABILIZATION_SECONDS
+        if is_idle:
+            target, reason = wanted, Reason.IDLE
+            message = f"No request for {rules.idle_after_seconds:g} s."
+        elif watched and highest < pool.desired:
+            target, reason = highest, Reason.LOW_DEMAND
+            message = f"{demand.concurrency} requests at most need {highest} of {pool.desired} replicas for a minute."
+        else:
+            start = memory.watching_since_unix if highest < pool.desired else called_for[0][0]
+            checks.append(start + DOWN_STABILIZATION_SECONDS)
+    bounded = min(max(target, rules.bounds.minimum), rules.bounds.maximum)
+    if bounded != target:
+        reason, message = _bound_reason(rules.bounds, bounded > target)
+    if bounded > rules.bounds.minimum and bounded == pool.desired:
+        checks += [idle_unix, _loading_ends(rules, memory) if loading else None]
+    return Decision(
+        replicas=bounded,
+        reason=reason if bounded != pool.desired else Reason.UNCHANGED,
+        message=message,
+        check_unix=min((check for check in checks if check is not None and check > now_unix), default=None),
+        memory=Memory(
+            watching_since_unix=memory.watching_since_unix,
+            raised_unix=now_unix if bounded > pool.desired else memory.raised_unix,
+            called_for=called_for,
+        ),
+    )
+
+
+def _called_for(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None) -> tuple[int, Reason, str]:
+    """Replicas that demand and queues call for (rule 3), not bounded."""
+    wanted = ceil(demand.concurrency / rules.concurrency)
+    figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
+    message = f"{figures}; one replica serves {rules.concurrency} at a time."
+    reason = Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST
+    if demand.wants_replica:
+        wanted = max(wanted, 1)
+    settled = pool.ready and pool.ready >= pool.desired
+    if queue and settled and queue.waiting > rules.queue_depth * pool.ready:
+        # 9 waiting at 1 replica with depth 4: 5 too many, which 2 more would take; but at most doubled, so 2.
+        excess = queue.waiting - rules.queue_depth * pool.ready
+        by_queue = min(pool.ready + ceil(excess / rules.queue_depth), 2 * pool.ready)
+        if by_queue > wanted:
+            message = f"{queue.waiting} requests wait inside {pool.ready} replicas; {rules.queue_depth} each may."
+            return by_queue, Reason.QUEUE_DEPTH, message
+    return wanted, reason, message
+
+
+def _is_loading(rules: Rules, pool: Pool, memory: Memory, now_unix: float) -> bool:
+    """Whether replicas are on their way: giving them up now would throw the load away."""
+    if pool.ready >= pool.desired:
+        return False
+    ends = _loading_ends(rules, memory)
+    return ends is not None and now_unix < ends
+
+
+def _loading_ends(rules: Rules, memory: Memory) -> float | None:
+    began = memory.raised_unix if memory.raised_unix is not None else memory.watching_since_unix
+    return began + rules.startup_timeout_seconds
+
+
+def _idle_unix(rules: Rules, pool: Pool, demand: Demand, memory: Memory, now_unix: float) -> float | None:
+    """When the route is or will be idle; None: it is busy, or nobody can know."""
+    if demand.concurrency or demand.wants_replica or demand.coverage is not Coverage.COMPLETE:
+        return None
+    if demand.quiet_since_unix is None:
+        return None
+    # A replica that has only now become ready was asked for: it gets its idle time from then on.
+    since = max(demand.quiet_since_unix, pool.ready_since_unix or memory.raised_unix or 0.0)
+    return min(since, now_unix) + rules.idle_after_seconds
+
+
+def _remember(called_for: tuple[tuple[float, int], ...], wanted: int, now_unix: float) -> tuple[tuple[float, int], ...]:
+    """Numbers of the last minute that can still be its highest, oldest first."""
+    recent = (entry for entry in called_for if now_unix - entry[0] < DOWN_STABILIZATION_SECONDS and entry[1] > wanted)
+    return (*recent, (now_unix, wanted))
+
+
+def _bound_reason(bounds: Bounds, raised: bool) -> tuple[Reason, str]:  # noqa: FBT001 - one private caller
+    by = f"window {', '.join(bounds.windows)}" if bounds.windows else "spec.scaling"
+    limit = f"At least {bounds.minimum}" if raised else f"At most {bounds.maximum}"
+    if bounds.windows:
+        return Reason.WINDOW, f"{limit} by {by}."
+    return (Reason.MIN_REPLICAS if raised else Reason.MAX_REPLICAS), f"{limit} by {by}."

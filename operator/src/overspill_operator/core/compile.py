@@ -1,0 +1,119 @@
+"""Contract 1: a ModelRoute or a Consumer with everything slow or secret resolved, as the gateways get it."""
+
+import hashlib
+from collections.abc import Mapping
+
+from overspill_api.compiled import (
+    CompiledConsumer,
+    CompiledKey,
+    CompiledRoute,
+    ConsumerLimitRules,
+    HostedBackend,
+    LocalPool,
+    OverflowRules,
+    TimeoutRules,
+)
+from overspill_api.consumer import ConsumerSpec
+from overspill_api.modelroute import ColdStart, ConsumerLimits, HostedAPI, ModelRouteSpec, Price, Timeouts
+from overspill_api.names import ENGINE_PORT, engine_name
+from overspill_api.quantities import duration_seconds, usd_to_nano
+from overspill_operator.core.objects import Metadata
+
+
+def compile_route(
+    meta: Metadata,
+    spec: ModelRouteSpec,
+    *,
+    api_keys: Mapping[str, str | None],
+    may_wake: bool,
+    lost_names: frozenset[str] = frozenset(),
+) -> CompiledRoute:
+    """The compiled route.
+
+    ``api_keys``: by hosted entry that is usable, its key or None where it needs none; an entry that is not in it is
+    left out. ``lost_names``: model names that an older route keeps.
+    """
+    model = spec.model or meta.name
+    hosted = tuple(_hosted(entry, api_keys[entry.name]) for entry in spec.hosted if entry.name in api_keys)
+    pool = None
+    if spec.self_hosted:
+        pool = LocalPool(service=engine_name(meta.name), port=ENGINE_PORT, served_model=model, may_wake=may_wake)
+    limits = spec.rate_limit.per_consumer if spec.rate_limit else ConsumerLimits()
+    return CompiledRoute(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        generation=meta.generation,
+        model=model,
+        aliases=tuple(alias for alias in spec.aliases if alias not in lost_names and alias != model),
+        local=pool,
+        hosted=hosted,
+        overflow=_overflow(spec, hosted_usable=bool(hosted)),
+        timeouts=_timeouts(spec.timeouts),
+        retry_attempts=spec.retries.attempts,
+        per_consumer=_limits(limits),
+    )
+
+
+def compile_consumer(meta: Metadata, spec: ConsumerSpec) -> CompiledConsumer:
+    """The compiled consumer; a suspended one keeps its name and loses its keys."""
+    return CompiledConsumer(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        generation=meta.generation,
+        keys=() if spec.suspended else tuple(CompiledKey(id=key.id, hash=key.hash) for key in spec.keys),
+        routes=tuple(f"{route.namespace or meta.namespace}/{route.name}" for route in spec.routes),
+        limits=_limits(spec.rate_limit),
+    )
+
+
+def _hosted(entry: HostedAPI, api_key: str | None) -> HostedBackend:
+    price = entry.price
+    return HostedBackend(
+        name=entry.name,
+        base_url=entry.base_url.rstrip("/"),
+        model=entry.model,
+        api_key=api_key,
+        input_nano_usd_per_million=usd_to_nano(price.input) if price else None,
+        cached_input_nano_usd_per_million=usd_to_nano(price.cached_input) if price and price.cached_input else None,
+        output_nano_usd_per_million=usd_to_nano(price.output) if price else None,
+        price_version=_price_version(price) if price else "",
+        requests_per_minute=entry.limits.requests_per_minute,
+        tokens_per_minute=entry.limits.tokens_per_minute,
+        concurrency=entry.limits.concurrency,
+    )
+
+
+def _price_version(price: Price) -> str:
+    """Equal prices have one version, whoever wrote them and when."""
+    amounts = (price.input, price.cached_input or price.input, price.output)
+    text = "/".join(str(usd_to_nano(amount)) for amount in amounts)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _overflow(spec: ModelRouteSpec, *, hosted_usable: bool) -> OverflowRules:
+    """``onColdStart`` as it can be kept: without a usable hosted API, requests can only be held."""
+    wanted = spec.overflow.on_cold_start or ColdStart.HOSTED
+    first_token = spec.overflow.time_to_first_token
+    return OverflowRules(
+        on_cold_start="Hosted" if hosted_usable and wanted is ColdStart.HOSTED else "Hold",
+        time_to_first_token_seconds=duration_seconds(first_token) if first_token else None,
+        hold_timeout_seconds=duration_seconds(spec.overflow.hold.timeout),
+        hold_requests_max=spec.overflow.hold.max_requests,
+    )
+
+
+def _timeouts(timeouts: Timeouts) -> TimeoutRules:
+    return TimeoutRules(
+        connect_seconds=duration_seconds(timeouts.connect),
+        first_token_seconds=duration_seconds(timeouts.first_token),
+        idle_seconds=duration_seconds(timeouts.idle),
+        total_seconds=duration_seconds(timeouts.total),
+    )
+
+
+def _limits(limits: ConsumerLimits) -> ConsumerLimitRules:
+    return ConsumerLimitRules(
+        requests_per_minute=limits.requests_per_minute, tokens_per_minute=limits.tokens_per_minute
+    )

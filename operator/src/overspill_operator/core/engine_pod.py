@@ -1,0 +1,198 @@
+"""The engine's pod template: vLLM, its probes, drain, volumes and confinement. Not the objects around it."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+from overspill_api.modelroute import SelfHosted
+from overspill_api.names import ENGINE_CONTAINER, ENGINE_PORT
+from overspill_api.profile import Profile
+from overspill_api.quantities import duration_seconds
+from overspill_operator.core import sources
+from overspill_operator.core.faults import Fault, FaultReason
+from overspill_operator.core.pod_merge import merge
+
+ENDPOINT_REMOVAL_SECONDS = 3
+"""Slept before SIGTERM, so that gateways have stopped sending: an endpoint vanishes within a second, three is calm."""
+
+EXIT_SECONDS = 10
+"""For vLLM to free its devices after the last request."""
+
+STARTUP_PROBE_PERIOD_SECONDS = 2
+"""Short, so that Kubernetes' own word on readiness is not late; gateways find out by themselves."""
+
+VLLM_COMMAND = ("vllm", "serve")
+"""The command whose options this module may add to; another one gets only what every engine must know."""
+
+RESERVED_OPTIONS = ("--port", "--served-model-name", "--uds")
+"""What gateways rely on; an argument that sets one of them is refused."""
+
+
+def reserved_arguments(self_hosted: SelfHosted) -> tuple[Fault, ...]:
+    """Faults for arguments that would take the engine away from the gateways."""
+    return tuple(
+        Fault(
+            FaultReason.RESERVED_ARGUMENT,
+            f"spec.selfHosted.args[{index}] sets {option}, which Overspill sets itself: remove it.",
+        )
+        for index, argument in enumerate(self_hosted.args)
+        for option in RESERVED_OPTIONS
+        if argument == option or argument.startswith(f"{option}=")
+    )
+
+
+def pod_template(
+    self_hosted: SelfHosted,
+    profile: Profile,
+    *,
+    model: str,
+    claim: str | None,
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """The template with ``podTemplate`` merged over it; raises MergeError where that has another form.
+
+    ``claim`` is the cache's PersistentVolumeClaim, ``model`` the name that the engine serves under.
+    """
+    source = sources.resolve(self_hosted.source)
+    drain = ceil(duration_seconds(profile.drain_timeout))
+    container: dict[str, Any] = {
+        "name": ENGINE_CONTAINER,
+        "image": profile.image,
+        "imagePullPolicy": profile.image_pull_policy,
+        "command": list(profile.command),
+        "args": _arguments(self_hosted, profile, source, model, drain),
+        "env": _environment(self_hosted, profile, caches=claim is not None),
+        "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
+        "resources": _resources(self_hosted, profile),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": profile.read_only_root_filesystem,
+        },
+        "volumeMounts": _mounts(source, claim),
+        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
+        **_probes(profile),
+    }
+    if self_hosted.source_secret_name:
+        container["envFrom"] = [{"secretRef": {"name": self_hosted.source_secret_name}}]
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": ENDPOINT_REMOVAL_SECONDS + drain + EXIT_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": profile.run_as_user,
+            "runAsGroup": profile.run_as_user,
+            "fsGroup": profile.run_as_user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": _volumes(profile, source, claim),
+        **_placement(profile),
+    }
+    template = {"metadata": {"labels": dict(labels)}, "spec": pod}
+    return merge(template, self_hosted.pod_template, "spec.selfHosted.podTemplate")
+
+
+def _arguments(
+    self_hosted: SelfHosted, profile: Profile, source: sources.Source, model: str, drain_seconds: int
+) -> list[str]:
+    """VLLM takes the last of two equal options, so those that may be overridden come first."""
+    given = [*profile.args, *self_hosted.args]
+    options = [f"--served-model-name={model}", f"--port={ENGINE_PORT}"]
+    replica_gpus = gpus(self_hosted, profile)
+    if replica_gpus > 1 or self_hosted.tensor_parallel_size:
+        options.append(f"--tensor-parallel-size={self_hosted.tensor_parallel_size or replica_gpus}")
+    if tuple(profile.command) == VLLM_COMMAND:
+        # Without it vLLM aborts what runs when it is told to stop; with it, it finishes that first.
+        options.append(f"--shutdown-timeout={drain_seconds}")
+    return [source.model, *options, *source.args, *given]
+
+
+def gpus(self_hosted: SelfHosted, profile: Profile) -> int:
+    """Accelerators of one replica; 0 on CPU."""
+    if profile.gpus is None:
+        return 0
+    return self_hosted.tensor_parallel_size or profile.gpus.count
+
+
+def _resources(self_hosted: SelfHosted, profile: Profile) -> dict[str, dict[str, str]]:
+    resources = {kind: dict(amounts) for kind, amounts in profile.resources.items()}
+    if profile.gpus is not None:
+        amount = str(gpus(self_hosted, profile))
+        # An extended resource cannot be overcommitted: request and limit are equal.
+        for kind in ("limits", "requests"):
+            resources.setdefault(kind, {})[profile.gpus.resource] = amount
+    return resources
+
+
+def _environment(self_hosted: SelfHosted, profile: Profile, *, caches: bool) -> list[dict[str, str]]:
+    """Everything that vLLM and its libraries write goes below /tmp or the cache: the root is read-only."""
+    values = {
+        "HOME": "/tmp",  # noqa: S108 - a path in the engine's container
+        "USER": "engine",  # the user has no entry in the image's passwd, and torch asks for its name
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/.cache/torchinductor",  # noqa: S108
+    }
+    if caches:
+        values |= {
+            "HF_HOME": f"{sources.CACHE_MOUNT}/huggingface",
+            "VLLM_CACHE_ROOT": f"{sources.CACHE_MOUNT}/vllm",
+        }
+    values |= profile.env
+    values |= {variable.name: variable.value for variable in self_hosted.env}
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _mounts(source: sources.Source, claim: str | None) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 - a path in the engine's container
+        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+    ]
+    if source.volume:
+        mounts.append({"name": "model", "mountPath": sources.MODEL_MOUNT, "readOnly": True})
+    if claim:
+        mounts.append({"name": "cache", "mountPath": sources.CACHE_MOUNT})
+    return mounts
+
+
+def _volumes(profile: Profile, source: sources.Source, claim: str | None) -> list[dict[str, Any]]:
+    """Few: each costs start-up time."""
+    volumes: list[dict[str, Any]] = [
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory}},
+    ]
+    if source.volume:
+        volumes.append(source.volume)
+    if claim:
+        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": claim}})
+    return volumes
+
+
+def _probes(profile: Profile) -> dict[str, Any]:
+    """Loading may take the profile's whole start-up time; a busy engine is slow to answer and is left alive."""
+    health = {"httpGet": {"path": "/health", "port": "http"}}
+    attempts = max(1, ceil(duration_seconds(profile.startup_timeout) / STARTUP_PROBE_PERIOD_SECONDS))
+    return {
+        "startupProbe": {
+            **health,
+            "periodSeconds": STARTUP_PROBE_PERIOD_SECONDS,
+            "timeoutSeconds": 2,
+            "failureThreshold": attempts,
+        },
+        "readinessProbe": {**health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {**health, "periodSeconds": 15, "timeoutSeconds": 15, "failureThreshold": 8},
+    }
+
+
+def _placement(profile: Profile) -> dict[str, Any]:
+    """Only what the profile sets: an empty field would be one more to compare."""
+    placement: dict[str, Any] = {
+        "nodeSelector": profile.node_selector,
+        "tolerations": profile.tolerations,
+        "affinity": profile.affinity,
+        "runtimeClassName": profile.runtime_class_name,
+        "priorityClassName": profile.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
+    }
+    return {field: value for field, value in placement.items() if value}

@@ -1,0 +1,137 @@
+"""The Kubernetes objects of a route and of a compiled document, as the API server is to have them."""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+from overspill_api import names
+from overspill_api.modelroute import ModelRouteSpec, SelfHosted
+from overspill_api.profile import Profile
+from overspill_api.quantities import duration_seconds
+from overspill_operator.core.engine_pod import pod_template
+from overspill_operator.core.objects import Metadata
+
+ANNOTATION_HASH = f"{names.GROUP}/applied-hash"
+"""On every object made here: what it was made from, so that a field taken away is noticed as well."""
+
+ROUTE_NAME_LENGTH_MAX = 63 - len(names.engine_name(""))
+"""A Service's name is one DNS label, and the route's is part of it."""
+
+Manifest = dict[str, Any]
+
+
+def selector_labels(route_name: str) -> dict[str, str]:
+    """Labels by which a route's pods are found; they never change."""
+    return {names.LABEL_ROUTE: route_name, names.LABEL_MANAGED_BY: names.MANAGED_BY}
+
+
+def selector_text(route_name: str) -> str:
+    """The same as a label selector."""
+    return ",".join(f"{label}={value}" for label, value in selector_labels(route_name).items())
+
+
+def cache_claim_name(route_name: str) -> str:
+    """Name of the PersistentVolumeClaim that keeps a route's weights."""
+    return f"{route_name}-cache"
+
+
+def deployment(meta: Metadata, self_hosted: SelfHosted, profile: Profile, *, model: str, replicas: int) -> Manifest:
+    """The engine. Raises MergeError where the pod template has a wrong form.
+
+    A change rolls: the new replica serves before an old one goes. ``replicas`` is not part of the hash, because it
+    changes all the time.
+    """
+    labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
+    claim = cache_claim_name(meta.name) if self_hosted.cache else None
+    manifest = _object("apps/v1", "Deployment", meta, names.engine_name(meta.name), labels)
+    manifest["spec"] = {
+        "selector": {"matchLabels": selector_labels(meta.name)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "revisionHistoryLimit": 2,
+        # Longer than loading may take, or a slow load would be called a failed roll-out.
+        "progressDeadlineSeconds": ceil(duration_seconds(profile.startup_timeout)) + 300,
+        "template": pod_template(self_hosted, profile, model=model, claim=claim, labels=labels),
+    }
+    manifest = _with_hash(manifest)
+    manifest["spec"]["replicas"] = replicas
+    return manifest
+
+
+def service(meta: Metadata) -> Manifest:
+    """The headless Service whose EndpointSlices tell the gateways of the replicas."""
+    manifest = _object("v1", "Service", meta, names.engine_name(meta.name), selector_labels(meta.name))
+    manifest["spec"] = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": False,
+        "selector": selector_labels(meta.name),
+        "ports": [{"name": "http", "port": names.ENGINE_PORT, "targetPort": "http", "protocol": "TCP"}],
+    }
+    return _with_hash(manifest)
+
+
+def cache_claim(
+    meta: Metadata, spec: ModelRouteSpec, self_hosted: SelfHosted, live: Mapping[str, Any] | None
+) -> Manifest:
+    """The volume that keeps downloaded weights. Access modes of one that exists stay: they cannot be changed."""
+    cache = self_hosted.cache
+    if cache is None:
+        raise ValueError("a claim is made only where spec.selfHosted.cache is set")
+    manifest = _object("v1", "PersistentVolumeClaim", meta, cache_claim_name(meta.name), selector_labels(meta.name))
+    most = max([spec.scaling.max_replicas, *(w.max_replicas or 0 for w in spec.scaling.windows)])
+    modes = (live or {}).get("spec", {}).get("accessModes") or ["ReadWriteMany" if most > 1 else "ReadWriteOnce"]
+    manifest["spec"] = {"accessModes": modes, "resources": {"requests": {"storage": cache.size}}}
+    if cache.storage_class_name is not None:
+        manifest["spec"]["storageClassName"] = cache.storage_class_name
+    return _with_hash(manifest)
+
+
+def compiled_secret(release_namespace: str, name: str, kind: str, meta: Metadata, document: bytes) -> Manifest:
+    """The Secret that carries a compiled document to the gateways. ``kind``: ``route`` or ``consumer``."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": release_namespace,
+            "labels": {
+                names.LABEL_MANAGED_BY: names.MANAGED_BY,
+                names.LABEL_COMPILED: kind,
+                names.LABEL_SOURCE_NAMESPACE: meta.namespace,
+                names.LABEL_SOURCE_NAME: meta.name,
+            },
+        },
+        "type": "Opaque",
+        "data": {names.COMPILED_KEY: b64encode(document).decode()},
+    }
+
+
+def _object(api_version: str, kind: str, owner: Metadata, name: str, labels: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": dict(labels),
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": "ModelRoute",
+                    "name": owner.name,
+                    "uid": owner.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+    }
+
+
+def _with_hash(manifest: Manifest) -> Manifest:
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    manifest["metadata"]["annotations"] = {ANNOTATION_HASH: digest}
+    return manifest

@@ -1,0 +1,174 @@
+"""The plan of one ModelRoute: from its spec and what was observed to the objects that shall be, and what is wrong.
+
+A plan is a value. Carrying it out is ``app.route_reconciler``, saying it in status is ``core.route_status``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from overspill_api.modelroute import ModelRouteSpec, SelfHosted
+from overspill_api.profile import Profile
+from overspill_api.quantities import DNS_LABEL_PATTERN
+from overspill_operator.core import manifests
+from overspill_operator.core.compile import compile_route
+from overspill_operator.core.engine_pod import reserved_arguments
+from overspill_operator.core.faults import Fault, FaultReason
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.pod_merge import MergeError
+from overspill_operator.core.windows import unknown_time_zones
+
+_DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
+_PROFILES_NAMED_MAX = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RouteWorld:
+    """Everything outside the object that its plan depends on."""
+
+    profiles: Mapping[str, Profile]
+    """Hardware profiles by name."""
+    replicas: int
+    """Replicas that scaling has decided."""
+    may_wake: bool
+    """Whether bounds let the engine run now."""
+    lost_names: Mapping[str, RouteObject]
+    """Model names that another route keeps, with that route."""
+    api_keys: Mapping[str, str | None]
+    """By usable hosted entry, its API key; None where it needs none."""
+    missing_credentials: Mapping[str, str]
+    """By hosted entry that is not usable, what is missing."""
+    source_secret_missing: bool
+    """Whether ``sourceSecretName`` names a Secret that is not there."""
+    engine_exists: bool
+    """Whether there is a Deployment already."""
+    live_claim: Mapping[str, Any] | None
+    """The cache's claim as it is."""
+    compiled_names: frozenset[str]
+    """Model names in the compiled document that the gateways have now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """What shall be. None or False: leave it as it is."""
+
+    faults: tuple[Fault, ...] = ()
+    """All that is wrong."""
+    deployment: manifests.Manifest | None = None
+    """The engine."""
+    service: manifests.Manifest | None = None
+    """Its Service."""
+    claim: manifests.Manifest | None = None
+    """Its cache."""
+    document: bytes | None = None
+    """The compiled document."""
+    drop_document: bool = False
+    """Whether the gateways shall no longer have the last good one: another route owns its name."""
+    remove_engine: bool = False
+    """Whether there shall be no engine (any more)."""
+    remove_claim: bool = False
+    """Whether there shall be no cache (any more)."""
+
+
+def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
+    """The plan. A spec with a fault changes nothing that runs."""
+    spec = route.spec
+    if spec is None:
+        message = " ".join(f"{sentence}." for sentence in route.spec_errors)
+        return RoutePlan(faults=(Fault(FaultReason.INVALID_SPEC, message),))
+    faults = list(_spec_faults(route, spec, world))
+    deployment = claim = None
+    if spec.self_hosted and not any(fault.blocks for fault in faults):
+        profile = world.profiles[spec.self_hosted.profile]
+        try:
+            deployment = manifests.deployment(
+                route.meta, spec.self_hosted, profile, model=route.model, replicas=world.replicas
+            )
+        except MergeError as error:
+            faults.append(
+                Fault(FaultReason.INVALID_POD_TEMPLATE, f"{error}: write it as in a pod template of a Deployment.")
+            )
+        if spec.self_hosted.cache:
+            claim = manifests.cache_claim(route.meta, spec, spec.self_hosted, world.live_claim)
+    faults += _outside_faults(spec, world)
+    if any(fault.blocks for fault in faults):
+        return RoutePlan(tuple(faults), drop_document=not world.compiled_names.isdisjoint(world.lost_names))
+    engine_blocked = any(fault.of_engine for fault in faults)
+    document = compile_route(
+        route.meta,
+        spec,
+        api_keys=world.api_keys,
+        may_wake=world.may_wake and (world.engine_exists or not engine_blocked),
+        lost_names=frozenset(world.lost_names),
+    )
+    return RoutePlan(
+        faults=tuple(faults),
+        deployment=None if engine_blocked else deployment,
+        service=manifests.service(route.meta) if spec.self_hosted and not engine_blocked else None,
+        claim=None if engine_blocked else claim,
+        document=document.model_dump_json(exclude_none=True).encode(),
+        remove_engine=spec.self_hosted is None,
+        remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
+    )
+
+
+def _spec_faults(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
+    faults = [_conflict(route, name, keeper) for name, keeper in world.lost_names.items()]
+    faults += [
+        Fault(
+            FaultReason.UNKNOWN_TIME_ZONE,
+            f"spec.scaling.windows: {zone!r} is no time zone; use an IANA name such as Europe/Berlin.",
+        )
+        for zone in unknown_time_zones(spec.scaling)
+    ]
+    if spec.self_hosted:
+        faults += _engine_spec_faults(route, spec.self_hosted, world.profiles)
+    return faults
+
+
+def _engine_spec_faults(route: RouteObject, self_hosted: SelfHosted, profiles: Mapping[str, Profile]) -> list[Fault]:
+    faults = list(reserved_arguments(self_hosted))
+    if self_hosted.profile not in profiles:
+        known = ", ".join(sorted(profiles)[:_PROFILES_NAMED_MAX]) or "none"
+        faults.append(
+            Fault(
+                FaultReason.PROFILE_NOT_FOUND,
+                f"spec.selfHosted.profile: there is no profile {self_hosted.profile!r}; profiles are: {known}. "
+                "Add it to the chart's values or use one of these.",
+            )
+        )
+    if not _DNS_LABEL.match(route.meta.name) or len(route.meta.name) > manifests.ROUTE_NAME_LENGTH_MAX:
+        faults.append(
+            Fault(
+                FaultReason.INVALID_NAME,
+                f"metadata.name: {route.meta.name!r} cannot be part of a Service's name; use at most "
+                f"{manifests.ROUTE_NAME_LENGTH_MAX} letters, digits and dashes without dots, and put the model's "
+                "name into spec.model.",
+            )
+        )
+    return faults
+
+
+def _conflict(route: RouteObject, name: str, keeper: RouteObject) -> Fault:
+    is_model = name == route.model
+    where = "spec.model" if is_model else "spec.aliases"
+    return Fault(
+        FaultReason.MODEL_NAME_CONFLICT,
+        f"{where}: the model name {name!r} belongs to the older ModelRoute {keeper.key}; "
+        "choose another name here, or remove it there.",
+        keeps_last_good=is_model,
+    )
+
+
+def _outside_faults(spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
+    faults = [Fault(FaultReason.CREDENTIALS_MISSING, message) for message in world.missing_credentials.values()]
+    if spec.self_hosted and world.source_secret_missing:
+        faults.append(
+            Fault(
+                FaultReason.SOURCE_SECRET_MISSING,
+                f"spec.selfHosted.sourceSecretName: there is no Secret {spec.self_hosted.source_secret_name!r} in this "
+                "namespace; create it, or remove the field.",
+            )
+        )
+    return faults

@@ -1,0 +1,211 @@
+"""What status says about a ModelRoute: conditions with reasons, and figures. Ready sums up.
+
+Ready is True when a request to the route will be answered: a replica is ready, or the engine is at zero by rule and
+can be woken, or a usable hosted API stands in. A fault of the spec makes it False, whatever runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.status import ConditionStatus, Spend
+from overspill_api.status import ConditionType as Type
+from overspill_operator.core.autoscaler import Rules
+from overspill_operator.core.conditions import Statement, condition_list, false, timestamp, true, unknown
+from overspill_operator.core.engine_state import EngineState, PodProblem
+from overspill_operator.core.faults import Fault, summary
+from overspill_operator.core.manifests import selector_text
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.traffic import Coverage
+from overspill_operator.core.unenforced import unenforced_fields
+
+DECISIONS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingFacts:
+    """What scaling knows of a route that has an engine."""
+
+    desired: int
+    """Replicas decided."""
+    rules: Rules
+    """Rules in force."""
+    coverage: Coverage
+    """How much of the demand is known."""
+    gateways: int
+    """Gateways that there are."""
+    starting: bool
+    """Whether this process has only just begun to listen to them."""
+    queue_unread: str
+    """Why vLLM's queue depth cannot be read although there is traffic; empty: it can, or there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficFigures:
+    """Figures for people, sampled now and then."""
+
+    served_by: str | None
+    """Share of requests by backend."""
+    last_request_unix: float | None
+    """When the last request came."""
+    spend: Spend
+    """What hosted APIs have cost."""
+
+
+def status_document(
+    route: RouteObject,
+    *,
+    faults: tuple[Fault, ...],
+    engine: EngineState,
+    problem: PodProblem | None,
+    scaling: ScalingFacts | None,
+    usable_hosted: frozenset[str],
+    traffic: TrafficFigures | None,
+    decisions: Sequence[Mapping[str, Any]],
+    url: str,
+    now_unix: float,
+) -> dict[str, Any]:
+    """The whole status, with None for what is to be absent."""
+    spec = route.spec
+    engine_says = _engine(spec, faults, engine, problem, scaling)
+    hosted_says = _hosted(spec, faults, usable_hosted)
+    statements = [_ready(faults, engine_says, hosted_says, scaling, usable_hosted)]
+    statements += [statement for statement in (engine_says, hosted_says) if statement]
+    if scaling:
+        statements += [_scaling(scaling), _metrics(scaling, route.status)]
+    if spec:
+        statements.append(_enforced(spec))
+    before = route.status
+    figures = traffic or TrafficFigures(None, None, Spend())
+    has_engine = scaling is not None
+    last_request = figures.last_request_unix
+    last_minute = timestamp(last_request - last_request % 60) if last_request else before.get("lastRequestTime")
+    return {
+        "observedGeneration": route.meta.generation,
+        "conditions": condition_list(statements, before.get("conditions") or (), route.meta.generation, now_unix),
+        "replicas": engine.replicas if has_engine else None,
+        "readyReplicas": engine.ready if has_engine else None,
+        "desiredReplicas": scaling.desired if scaling else None,
+        "selector": selector_text(route.meta.name) if has_engine else None,
+        "url": url,
+        "servedBy": figures.served_by if traffic else before.get("servedBy"),
+        "lastRequestTime": last_minute,
+        "spend": figures.spend.model_dump(by_alias=True, mode="json") if traffic else before.get("spend"),
+        "decisions": list(decisions)[:DECISIONS_MAX],
+    }
+
+
+def _ready(  # noqa: PLR0911 - one return a case
+    faults: tuple[Fault, ...],
+    engine: Statement | None,
+    hosted: Statement | None,
+    scaling: ScalingFacts | None,
+    usable_hosted: frozenset[str],
+) -> Statement:
+    wrong = [fault for fault in faults if fault.of_spec]
+    if wrong:
+        kept = " Until then the last good configuration stays in force." if any(f.blocks for f in wrong) else ""
+        return false(Type.READY, wrong[0].reason.value, summary(faults) + kept)
+    if engine and engine.status.value == "True":
+        return true(Type.READY, engine.reason, engine.message)
+    wakes = scaling is not None and (scaling.rules.bounds.maximum > 0 if scaling.rules.fixed is None else False)
+    if engine and engine.reason == "ScaledToZero" and wakes:
+        return true(Type.READY, engine.reason, engine.message)
+    if usable_hosted:
+        names = ", ".join(sorted(usable_hosted))
+        return true(Type.READY, "HostedStandsIn" if engine else "HostedAvailable", f"Hosted APIs answer: {names}.")
+    if engine:
+        more = f" {hosted.message}" if hosted and hosted.status.value != "True" else ""
+        return false(Type.READY, engine.reason, engine.message + more)
+    if hosted:
+        return false(Type.READY, hosted.reason, hosted.message)
+    return false(Type.READY, "NothingServes", "Neither spec.selfHosted nor spec.hosted is set: set one of them.")
+
+
+def _engine(  # noqa: PLR0911 - one return a case
+    spec: ModelRouteSpec | None,
+    faults: tuple[Fault, ...],
+    engine: EngineState,
+    problem: PodProblem | None,
+    scaling: ScalingFacts | None,
+) -> Statement | None:
+    if spec is None or spec.self_hosted is None or scaling is None:
+        return None
+    wrong = tuple(fault for fault in faults if fault.of_engine)
+    if wrong:
+        kept = " The replicas of the last good configuration keep running." if engine.ready else ""
+        return false(Type.ENGINE_AVAILABLE, wrong[0].reason.value, summary(wrong) + kept)
+    desired = scaling.desired
+    if engine.ready and desired:
+        message = f"{engine.ready} of {desired} replicas are ready."
+        if problem and engine.ready < desired:
+            message += f" {problem.message}"
+        return true(Type.ENGINE_AVAILABLE, "ReplicasReady", message)
+    if desired == 0:
+        return _at_zero(scaling)
+    if engine.refused:
+        return false(Type.ENGINE_AVAILABLE, "PodsRefused", f"Kubernetes makes no pods: {engine.refused}")
+    if problem:
+        return false(Type.ENGINE_AVAILABLE, problem.reason, problem.message)
+    return false(Type.ENGINE_AVAILABLE, "Loading", f"{desired} replicas are starting or loading the model.")
+
+
+def _at_zero(scaling: ScalingFacts) -> Statement:
+    bounds = scaling.rules.bounds
+    if scaling.rules.fixed is not None:
+        message = "spec.scaling.replicas is 0: set it higher, or remove it to let Overspill decide."
+    elif bounds.maximum == 0:
+        message = f"maxReplicas is 0 by window {', '.join(bounds.windows)}."
+    else:
+        message = "No replica runs; the first request wakes one."
+    return false(Type.ENGINE_AVAILABLE, "ScaledToZero", message)
+
+
+def _hosted(spec: ModelRouteSpec | None, faults: tuple[Fault, ...], usable: frozenset[str]) -> Statement | None:
+    if spec is None or not spec.hosted:
+        return None
+    missing = tuple(fault for fault in faults if fault.reason.value == "CredentialsMissing")
+    if missing:
+        return false(Type.HOSTED_AVAILABLE, "CredentialsMissing", summary(missing))
+    order = ", ".join(entry.name for entry in spec.hosted if entry.name in usable)
+    return true(Type.HOSTED_AVAILABLE, "CredentialsFound", f"In order of preference: {order}.")
+
+
+def _scaling(scaling: ScalingFacts) -> Statement:
+    rules = scaling.rules
+    if rules.fixed is not None:
+        return false(Type.SCALING_ACTIVE, "FixedReplicas", f"spec.scaling.replicas fixes {rules.fixed} replicas.")
+    bounds = rules.bounds
+    by = f" by window {', '.join(bounds.windows)}" if bounds.windows else ""
+    if bounds.maximum == 0:
+        return false(Type.SCALING_ACTIVE, "WindowHoldsAtZero", f"maxReplicas is 0{by}.")
+    return true(Type.SCALING_ACTIVE, "FollowsDemand", f"Between {bounds.minimum} and {bounds.maximum} replicas{by}.")
+
+
+def _metrics(scaling: ScalingFacts, before: Mapping[str, Any]) -> Statement:  # noqa: PLR0911 - one return a case
+    effect = "Until then the number of replicas only goes up."
+    kind = Type.METRICS_AVAILABLE
+    if scaling.coverage is Coverage.COMPLETE:
+        if scaling.queue_unread:
+            message = f"{scaling.queue_unread} Scaling goes by the gateways' figures alone."
+            return false(kind, "EngineMetricsMissing", message)
+        return true(kind, "GatewaysReport", "Every gateway reports demand.")
+    if scaling.starting:
+        known = next((c for c in before.get("conditions") or () if c.get("type") == kind.value), None)
+        if known:
+            return Statement(kind, ConditionStatus(known["status"]), known["reason"], known.get("message", ""))
+        return unknown(kind, "Starting", f"The operator has just begun to listen to the gateways. {effect}")
+    if scaling.gateways == 0:
+        return false(kind, "NoGateways", f"No gateway runs, so demand is not known. {effect}")
+    if scaling.coverage is Coverage.PARTIAL:
+        return false(kind, "GatewaySilent", f"Not every gateway reports demand. {effect}")
+    return false(kind, "GatewaysSilent", f"No gateway reports demand. {effect}")
+
+
+def _enforced(spec: ModelRouteSpec) -> Statement:
+    fields = unenforced_fields(spec)
+    if not fields:
+        return true(Type.SPEC_ENFORCED, "AllFields", "Every field of spec is acted upon.")
+    message = f"This version takes but does not act upon: {', '.join(fields)}."
+    return false(Type.SPEC_ENFORCED, "FieldsNotEnforced", message)

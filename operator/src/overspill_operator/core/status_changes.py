@@ -1,0 +1,68 @@
+"""Whether a status is worth writing now, and what is worth an event. Writes are few: many routes share the API."""
+
+from collections.abc import Mapping
+from typing import Any
+
+URGENT_FIELDS = ("observedGeneration", "desiredReplicas", "selector", "url", "decisions")
+"""Fields whose change is written at once, as are a condition's status and reason; the rest may wait and gather."""
+
+
+def urgent_part(status: Mapping[str, Any]) -> object:
+    """What is written at once when it differs."""
+    conditions = [(c.get("type"), c.get("status"), c.get("reason")) for c in status.get("conditions") or ()]
+    return [*(_absent_as_none(status.get(field)) for field in URGENT_FIELDS), conditions]
+
+
+def same(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a write would change nothing."""
+    return all(_absent_as_none(before.get(field)) == _absent_as_none(value) for field, value in after.items())
+
+
+def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
+    """Conditions that have newly become worth an event, and whether each is a warning.
+
+    A warning: a condition that turned False, or False for another reason, for something a person must mend.
+    Its mending is worth one too. What comes and goes in normal life (loading, zero) is not.
+    """
+    old = {c.get("type"): c for c in before.get("conditions") or ()}
+    found: list[tuple[Mapping[str, Any], bool]] = []
+    for condition in after.get("conditions") or ():
+        previous = old.get(condition["type"], {})
+        if (previous.get("status"), previous.get("reason")) == (condition["status"], condition["reason"]):
+            continue
+        if condition["status"] == "False" and condition["reason"] not in NORMAL_LIFE:
+            found.append((condition, True))
+        elif (
+            condition["status"] == "True"
+            and previous.get("status") == "False"
+            and (previous.get("reason") not in NORMAL_LIFE)
+        ):
+            found.append((condition, False))
+    return _without_echoes(found)
+
+
+def _absent_as_none(value: object) -> object:
+    """An empty list is as good as none; zero is a number."""
+    return None if value == [] else value
+
+
+NORMAL_LIFE = frozenset(
+    {
+        "ScaledToZero",
+        "Loading",
+        "FixedReplicas",
+        "WindowHoldsAtZero",
+        "FieldsNotEnforced",
+        "NoGateways",
+        "GatewaySilent",
+        "GatewaysSilent",
+        "EngineMetricsMissing",
+    }
+)
+"""Reasons for False that are no fault of the object."""
+
+
+def _without_echoes(found: list[tuple[Mapping[str, Any], bool]]) -> list[tuple[Mapping[str, Any], bool]]:
+    """Ready repeats another condition's reason; the other one says it better."""
+    reasons = [condition["reason"] for condition, _ in found if condition["type"] != "Ready"]
+    return [item for item in found if item[0]["type"] != "Ready" or item[0]["reason"] not in reasons]

@@ -1,0 +1,1 @@
+"""The Kopf handlers: the only place that knows Kopf."""

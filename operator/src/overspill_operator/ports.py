@@ -1,0 +1,103 @@
+"""What the operator asks of a cluster: eight calls on JSON objects. ``adapters.api_server`` makes them on Kubernetes.
+
+Tests and a later runtime without a cluster bring their own.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object and where it lies in the API."""
+
+    group_version: str
+    """``/api/v1`` or ``/apis/<group>/<version>``."""
+    plural: str
+    """Its name in paths."""
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Path of the collection, of one object, or of a subresource of it."""
+        parts = [self.group_version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")
+SERVICES = Resource("/api/v1", "services")
+SECRETS = Resource("/api/v1", "secrets")
+PODS = Resource("/api/v1", "pods")
+CLAIMS = Resource("/api/v1", "persistentvolumeclaims")
+ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
+LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
+EVENTS = Resource("/apis/events.k8s.io/v1", "events")
+MODEL_ROUTES = Resource("/apis/overspill.dev/v1alpha1", "modelroutes")
+CONSUMERS = Resource("/apis/overspill.dev/v1alpha1", "consumers")
+
+
+class ClusterError(Exception):
+    """The API server refused, or could not be reached (status 0)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether trying again unchanged is useless: the object itself is at fault."""
+        return self.status in (400, 403, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The answer to a list."""
+
+    items: tuple[Json, ...]
+    """Objects in it."""
+    resource_version: str
+    """From where to watch on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One change."""
+
+    type: str
+    """ADDED, MODIFIED, DELETED or BOOKMARK."""
+    object: Json
+    """The object after it (before it, where it was deleted)."""
+
+
+class Cluster(Protocol):
+    """An API server. Every call raises ClusterError where it fails."""
+
+    async def get(self, path: str) -> Json | None:
+        """The object, or None where there is none."""
+
+    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False) -> Listing:
+        """The objects of a collection."""
+
+    def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
+        """Changes since ``resource_version``, until the server ends the watch. A 410 asks for a new list."""
+
+    async def apply(self, path: str, manifest: Json) -> Json:
+        """Server-side apply with this operator's field manager, by force; the object after it."""
+
+    async def merge_patch(self, path: str, patch: Json) -> Json:
+        """A JSON merge patch; the object after it."""
+
+    async def create(self, path: str, manifest: Json) -> Json:
+        """A new object in a collection."""
+
+    async def replace(self, path: str, manifest: Json) -> Json:
+        """Another content; with a resourceVersion in it, only where that is the current one."""
+
+    async def delete(self, path: str, *, uid: str = "") -> None:
+        """Away with it; that it is not there (or is another one than ``uid``) is no error."""

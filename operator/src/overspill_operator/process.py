@@ -1,0 +1,316 @@
+"""The process: puts the parts together, waits for its turn to lead, leads, and lets go in order."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Coroutine, Iterator
+from time import monotonic, time
+from typing import Any
+from uuid import uuid4
+
+from overspill_api.names import LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
+from overspill_operator.adapters import http_port
+from overspill_operator.adapters.api_server import ApiServer
+from overspill_operator.adapters.engine_scraper import EngineScraper
+from overspill_operator.adapters.event_recorder import EventRecorder
+from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.adapters.leadership import Leadership
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.applier import Applier
+from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconciler
+from overspill_operator.app.creation_slots import CreationSlots
+from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.objects import Consumers, Routes
+from overspill_operator.app.route_reconciler import ROUTE, RouteReconciler
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.sweep import Sweep
+from overspill_operator.app.work_queue import Key, WorkQueue
+from overspill_operator.app.world import Caches, World
+from overspill_operator.core.engine_state import is_settled
+from overspill_operator.edge.kopf_app import KopfApp
+from overspill_operator.ports import (
+    CLAIMS,
+    CONSUMERS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    MODEL_ROUTES,
+    SECRETS,
+    SERVICES,
+    ClusterError,
+    Json,
+)
+from overspill_operator.profiles import CHECK_EVERY_SECONDS, Profiles
+from overspill_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 12
+"""Reconciles at a time: enough to keep the API server busy, few enough that a wake's call is served at once."""
+
+STALE_SECONDS = 120.0
+"""A key that waits, or a reconcile that runs, for longer than this means that the process hangs."""
+
+SLOTS_EVERY_SECONDS = 1.0
+API_WAIT_SECONDS = 0.2
+
+
+class LeadershipLostError(Exception):
+    """The lease could not be renewed; another process may lead by now."""
+
+
+class Process:
+    """One operator process."""
+
+    def __init__(self, settings: Settings) -> None:
+        """By ``settings``."""
+        self._settings = settings
+        self._leadership: Leadership | None = None
+        self._world: World | None = None
+        self._ready = False
+        self._stopping = asyncio.Event()
+        self._lead_since = 0.0
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises where it cannot go on: Kubernetes then starts it anew."""
+        settings = self._settings
+        lease_cluster = await ApiServer.connect(may_write=lambda: True)
+        leadership = Leadership(lease_cluster, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}")
+        self._leadership = leadership
+        cluster = await ApiServer.connect(may_write=leadership.is_held)
+        runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
+        self._take_signals()
+        try:
+            if await self._unless_stopping(leadership.acquire()):
+                await self._lead(cluster, leadership)
+        finally:
+            await leadership.release()
+            await runner.cleanup()
+            await cluster.close()
+            await lease_cluster.close()
+
+    async def _lead(self, cluster: ApiServer, leadership: Leadership) -> None:
+        """Act until told to stop or until leading is lost."""
+        self._lead_since = monotonic()
+        kopf_app = KopfApp()
+        parts = _Parts(self._settings, cluster)
+        self._world = world = parts.world
+        kopf_app.watch(MODEL_ROUTES.plural, world.routes.put, world.routes.remove)
+        kopf_app.watch(CONSUMERS.plural, world.consumers.put, world.consumers.remove)
+        work = dict(parts.loops())
+        work["lease"] = leadership.keep()
+        work["kopf"] = self._start(cluster, kopf_app, world)
+        work["stop"] = _wait(self._stopping)
+        tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if not self._stopping.is_set():
+                raise LeadershipLostError("the lease could not be renewed")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await leadership.release()
+            await kopf_app.stop()
+
+    async def _start(self, cluster: ApiServer, kopf_app: KopfApp, world: World) -> None:
+        """Bring everything up in order, then work for ever."""
+        while await _missing_kinds(cluster):  # noqa: ASYNC110 - the API server has no event for it
+            await asyncio.sleep(API_WAIT_SECONDS)
+        await kopf_app.start()
+        self._take_signals()  # Kopf has put its own handlers there
+        sweep = Sweep(world, random.random)
+        await sweep.first()
+        self._ready = True
+        logger.info("ready", extra={"seconds": round(monotonic() - self._lead_since, 3)})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(world.queue.run(), name="queue")
+            group.create_task(sweep.run(), name="sweep")
+            group.create_task(kopf_app.ended(), name="kopf's tasks")
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+
+    async def _unless_stopping(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await ``work``; false: told to stop before it was done."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(_wait(self._stopping))
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            return False
+        task.result()
+        return not self._stopping.is_set()
+
+    def _unhealthy(self) -> str:
+        if self._world is None:
+            return ""
+        if not self._ready and monotonic() - self._lead_since > STALE_SECONDS:
+            return "leading for two minutes without having seen every object: is the API server reachable?"
+        queue = self._world.queue
+        if queue.longest_run_seconds > STALE_SECONDS:
+            return f"a reconcile has been running for {queue.longest_run_seconds:.0f} s"
+        if self._ready and queue.oldest_wait_seconds > STALE_SECONDS * 5:
+            return f"an object has been waiting for {queue.oldest_wait_seconds:.0f} s"
+        return ""
+
+    def _unready(self) -> str:
+        if self._leadership is None or not self._leadership.heard.is_set():
+            return "the API server has not been reached yet"
+        if self._world is not None and not self._ready:
+            return "objects are being read"
+        return ""
+
+
+class _Parts:
+    """The parts of a leader, put together."""
+
+    def __init__(self, settings: Settings, cluster: ApiServer) -> None:
+        self._settings = settings
+        queue = WorkQueue(self._reconcile, workers=WORKERS, jitter=random.random)
+        self._queue = queue
+        routes = Routes(lambda key: queue.add((ROUTE, key)))
+        self.gateways = GatewayStreams(self._on_demand, self._all_routes)
+        self.slices = WatchCache(
+            cluster,
+            ENDPOINT_SLICES,
+            namespace=settings.namespace,
+            labels=f"kubernetes.io/service-name={settings.gateway_admin_service}",
+            on_change=self.gateways.on_slice,
+        )
+        engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
+        caches = Caches(
+            deployments=WatchCache(cluster, DEPLOYMENTS, labels=engines, on_change=self._on_engine),
+            services=WatchCache(cluster, SERVICES, labels=engines, on_change=self._on_child),
+            claims=WatchCache(cluster, CLAIMS, labels=engines, on_change=self._on_child),
+            compiled=WatchCache(
+                cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
+            ),
+        )
+        self.profiles = Profiles(settings.profiles, self._all_routes)
+        self.scraper = EngineScraper(cluster, self._routes_to_scrape, self._on_reading)
+        events = EventRecorder(cluster, settings.pod_name, time)
+        scaler = Scaler(
+            cluster,
+            routes,
+            caches.deployments,
+            self.gateways,
+            self.scraper,
+            events,
+            on_decided=lambda key: queue.add((ROUTE, key)),
+        )
+        self.world = World(
+            release_namespace=settings.namespace,
+            url=f"{settings.gateway_url}/v1",
+            cluster=cluster,
+            caches=caches,
+            routes=routes,
+            consumers=Consumers(lambda key: queue.add((CONSUMER, key))),
+            gateways=self.gateways,
+            scaler=scaler,
+            secrets=SecretReader(cluster, random.random),
+            events=events,
+            applier=Applier(cluster),
+            slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
+            diagnosis=Diagnosis(cluster, lambda key: queue.add((ROUTE, key))),
+            queue=queue,
+            profiles=self.profiles.current,
+            now_unix=time,
+        )
+        self.profiles.read()
+        self._route_reconciler = RouteReconciler(self.world)
+        self._consumer_reconciler = ConsumerReconciler(self.world)
+
+    def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Everything that runs beside the queue."""
+        world = self.world
+        for cache in (*world.caches.all, self.slices):
+            yield f"watch {cache.resource.plural}", cache.run()
+        yield "gateways", self.gateways.run()
+        yield "engines", self.scraper.run()
+        yield "events", world.events.run()
+        yield "diagnosis", world.diagnosis.run()
+        yield "slots", self._expire_slots()
+        yield "profiles", self._follow_profiles()
+
+    async def _reconcile(self, key: Key) -> None:
+        kind, name = key
+        if kind == ROUTE:
+            await self._route_reconciler.reconcile(name)
+        else:
+            await self._consumer_reconciler.reconcile(name)
+
+    def _on_demand(self, keys: list[str], received: float) -> None:
+        for key in keys:
+            self.world.scaler.evaluate(key, received)
+            self._route_reconciler.note_traffic(key)
+
+    def _on_reading(self, key: str) -> None:
+        self.world.scaler.evaluate(key)
+
+    def _on_engine(self, key: str, live: Json | None) -> None:
+        namespace = key.partition("/")[0]
+        if live is None:
+            name = key.partition("/")[2].removesuffix("-engine")
+        else:
+            name = live["metadata"]["labels"][LABEL_ROUTE]
+        route = f"{namespace}/{name}"
+        if live is None or is_settled(live):
+            self.world.slots.release(route)
+        if self.world.caches.deployments.synced.is_set():
+            self.world.scaler.evaluate(route)
+            self._queue.add((ROUTE, route))
+
+    def _on_child(self, key: str, live: Json | None) -> None:
+        namespace, _, name = key.partition("/")
+        if live is not None:
+            name = live["metadata"]["labels"][LABEL_ROUTE]
+        else:
+            name = name.removesuffix("-engine").removesuffix("-cache")
+        self._queue.add((ROUTE, f"{namespace}/{name}"))
+
+    def _on_compiled(self, key: str, live: Json | None) -> None:
+        kind, _, source = key.partition("/")[2].partition(".")
+        namespace, _, name = source.partition(".")
+        if live is None or self.world.caches.compiled.synced.is_set():
+            self._queue.add((ROUTE if kind == "route" else CONSUMER, f"{namespace}/{name}"))
+
+    def _all_routes(self) -> None:
+        for route in self.world.routes:
+            self._queue.add((ROUTE, route.key), background=True)
+
+    def _routes_to_scrape(self) -> list[str]:
+        return [route.key for route in self.world.routes if self.world.scaler.wants_queue_depth(route)]
+
+    async def _expire_slots(self) -> None:
+        while True:
+            await asyncio.sleep(SLOTS_EVERY_SECONDS)
+            self.world.slots.expire(monotonic())
+
+    async def _follow_profiles(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
+            self.profiles.read()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _missing_kinds(cluster: ApiServer) -> set[str]:
+    """Kinds of ours that the API server does not serve (yet): the chart installs them beside this process."""
+    try:
+        served = await cluster.get(MODEL_ROUTES.group_version)
+    except ClusterError as error:
+        logger.warning("kinds not listed: %s", error)
+        served = None
+    found = {resource["name"] for resource in (served or {}).get("resources") or ()}
+    missing = {MODEL_ROUTES.plural, CONSUMERS.plural} - found
+    if missing:
+        logger.debug("waiting for kinds", extra={"missing": sorted(missing)})
+    return missing

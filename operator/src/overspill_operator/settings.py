@@ -1,0 +1,46 @@
+"""What the environment says: names, places, the log level. Read once at the start."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of the process."""
+
+    pod_name: str
+    """Who this is, in the Lease and in Events."""
+    namespace: str
+    """The release's namespace: compiled documents, the Lease and the gateways are there."""
+    profiles: Path
+    """File with hardware profiles."""
+    gateway_url: str
+    """Base of ``status.url``, without ``/v1``."""
+    gateway_admin_service: str
+    """Headless Service of the gateways' admin port."""
+    port: int
+    """Of /healthz, /readyz and /metrics."""
+    log_level: str
+    """Of the log."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Settings from environment variables; see operator/README.md. Raises ValueError for a port that is none."""
+        namespace = environment.get("POD_NAMESPACE") or "default"
+        port = environment.get("OVERSPILL_PORT") or "8081"
+        if not port.isdigit():
+            raise ValueError(f"OVERSPILL_PORT is {port!r}; it must be a TCP port such as 8081")
+        return cls(
+            pod_name=environment.get("POD_NAME") or socket.gethostname(),
+            namespace=namespace,
+            profiles=Path(environment.get("OVERSPILL_PROFILES") or "/etc/overspill/profiles.yaml"),
+            gateway_url=(environment.get("OVERSPILL_GATEWAY_URL") or f"http://overspill-gateway.{namespace}").rstrip(
+                "/"
+            ),
+            gateway_admin_service=environment.get("OVERSPILL_GATEWAY_ADMIN_SERVICE") or "overspill-gateway-admin",
+            port=int(port),
+            log_level=(environment.get("OVERSPILL_LOG_LEVEL") or "INFO").upper(),
+        )
