@@ -6,12 +6,13 @@ newest. Every step runs in mount and PID namespaces of its own: a build that is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,8 +55,13 @@ IMAGES = (
     Image("overspill-operator", "operator/Dockerfile", (*DISTRIBUTION, "requirements/operator.txt")),
     Image("overspill-gateway", "inference/Dockerfile", (*DISTRIBUTION, "requirements/gateway.txt")),
     Image("overspill-standin", "tests/standin/Dockerfile", ("tests/standin",)),
-    # Torch from PyPI: a machine of tests reaches the package registries and may not reach PyTorch's index.
-    Image("overspill-engine-cpu", "inference/engine/Dockerfile.cpu", ("inference/engine",), {"TORCH_FROM": "pypi"}),
+    Image(
+        "overspill-engine-cpu",
+        "inference/engine/Dockerfile.cpu",
+        tuple(f"inference/engine/{name}" for name in ("trim.py", "tiny_model.py", "check_model.py")),
+        # Torch from PyPI: a machine of tests reaches the package registries and may not reach PyTorch's index.
+        {"TORCH_FROM": "pypi"},
+    ),
 )
 
 
@@ -182,25 +188,35 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
     with exclusive(folder / "lock", "another image build is running; waiting"):
         discard_if_cut_off(builder.storage)
         base = base_image.ensure(builder, folder)
-        references = {}
-        for image in images:
-            reference = f"localhost/{image.name}:{content_hash(image, base)}"
-            references[image.name] = reference
-            loaded = store is not None and reference in store.references()
-            if not loaded and reference not in builder.references():
-                builder.clear_failed()
-                with surviving_power_cuts(builder.storage):
-                    _timed(f"{image.name}: building", lambda: builder.build(image, reference, base))  # noqa: B023
-                builder.forget_others(image.name, keep=reference)
-            if store is not None and not loaded:
-                with surviving_power_cuts(places.image_store):
-                    _timed(f"{image.name}: loading", lambda: builder.load(reference, store))  # noqa: B023
-                    store.drop_packed_layers()
-            if store is not None:
-                _make_newest(store, image.name, reference)
+        references = {image.name: _ensure(builder, image, base, places, store) for image in images}
         # Downloads that a repeated build would want again, but several times the size of what came of them.
         shutil.rmtree(folder / "temporary", ignore_errors=True)
     return references
+
+
+def _ensure(builder: Builder, image: Image, base: str, places: Places, store: ImageStore | None) -> str:
+    """Build and load one image as far as needed; its reference."""
+    while True:
+        reference = f"localhost/{image.name}:{content_hash(image, base)}"
+        if store is not None and reference in store.references():
+            break
+        if reference not in builder.references():
+            builder.clear_failed()
+            with surviving_power_cuts(builder.storage), _timed(f"{image.name}: building"):
+                builder.build(image, reference, base)
+            if reference != f"localhost/{image.name}:{content_hash(image, base)}":
+                # Its inputs were edited meanwhile: what was built is not what the tag says.
+                builder.run("rmi", reference)
+                continue
+            builder.forget_others(image.name, keep=reference)
+        if store is not None:
+            with surviving_power_cuts(places.image_store), _timed(f"{image.name}: loading"):
+                builder.load(reference, store)
+                store.drop_packed_layers()
+        break
+    if store is not None:
+        _make_newest(store, image.name, reference)
+    return reference
 
 
 def _make_newest(store: ImageStore, name: str, reference: str) -> None:
@@ -213,11 +229,11 @@ def _make_newest(store: ImageStore, name: str, reference: str) -> None:
     store.remove(others)
 
 
-def _timed(what: str, work: object) -> None:
-    assert callable(work)
+@contextlib.contextmanager
+def _timed(what: str) -> Iterator[None]:
     print(f"{what} ...", flush=True)
     started = time.monotonic()
-    work()
+    yield
     print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
 
 
