@@ -1,0 +1,122 @@
+"""Contract 2, the gateway's side: who reads the stream of demand, and what is written to it when."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from overspill_api.demand import GatewayDemand
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.wire.server import ServerConnection
+
+COALESCE_SECONDS: Final = 1.0
+HEARTBEAT_SECONDS: Final = 10.0
+
+
+class DemandStream:
+    """One reader."""
+
+    def __init__(self, hub: "DemandHub", connection: "ServerConnection") -> None:
+        self.connection = connection
+        self._hub = hub
+
+    def write(self, line: bytes) -> None:
+        """Write one line."""
+        self.connection.send(line)
+        self.connection.flush()
+
+    def client_gone(self) -> None:
+        """The reader has gone."""
+        self._hub.leave(self)
+
+    def client_slow(self) -> None:
+        """A reader that does not read is cut off: it connects again and gets everything anew."""
+        self._hub.leave(self)
+        self.connection.cut()
+
+    def client_ready(self) -> None:
+        """Nothing waits for that."""
+
+
+class DemandHub:
+    """Gathers what has changed and writes it to all readers."""
+
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
+        self._loop = asyncio.get_running_loop()
+        self._routes: dict[str, Route] = {}
+        self._changed: dict[str, Route] = {}
+        self._streams: set[DemandStream] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._heartbeat: asyncio.TimerHandle | None = None
+
+    def serve(self, routes: "dict[str, Route]") -> None:
+        """Publish these routes; the mapping is read when a reader comes."""
+        self._routes = routes
+
+    @property
+    def readers(self) -> int:
+        """Readers now."""
+        return len(self._streams)
+
+    def changed(self, route: "Route", urgent: bool) -> None:  # noqa: FBT001
+        """A route's demand has changed; ``urgent``: it wants a replica and has none."""
+        if not self._streams:
+            return
+        self._changed[route.key] = route
+        if urgent:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(COALESCE_SECONDS, self._flush)
+
+    def join(self, connection: "ServerConnection") -> None:
+        """A new reader: everything first, then what changes."""
+        stream = DemandStream(self, connection)
+        connection.answerer = stream
+        connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
+        self._streams.add(stream)
+        stream.write(self._line(self._routes))
+        if self._heartbeat is None:
+            self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+
+    def leave(self, stream: DemandStream) -> None:
+        """A reader is gone."""
+        self._streams.discard(stream)
+        if not self._streams:
+            self._changed.clear()
+            for timer in (self._timer, self._heartbeat):
+                if timer is not None:
+                    timer.cancel()
+            self._timer = self._heartbeat = None
+
+    def close(self) -> None:
+        """End all streams."""
+        for stream in list(self._streams):
+            self.leave(stream)
+            stream.connection.end(close=True)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        changed, self._changed = self._changed, {}
+        self._write(changed)
+
+    def _beat(self) -> None:
+        self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+        self._write({})
+
+    def _write(self, routes: "dict[str, Route]") -> None:
+        if self._streams:
+            line = self._line(routes)
+            for stream in list(self._streams):
+                stream.write(line)
+
+    def _line(self, routes: "dict[str, Route]") -> bytes:
+        demand = GatewayDemand(
+            gateway=self.gateway,
+            now_unix_seconds=time.time(),
+            routes=tuple(route.demand() for route in routes.values()),
+        )
+        return demand.model_dump_json().encode() + b"\n"

@@ -1,0 +1,98 @@
+"""Which header fields go on, to a backend and back to the client. Framing never does: it is built anew."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from overspill_gateway.core.head import Header
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+_NOT_TO_REPLICAS: Final = _HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"authorization",  # the client's key is for this gateway
+    b"api-key",
+    b"x-api-key",
+    b"cookie",
+    b"x-request-id",  # written anew
+    b"accept-encoding",  # usage is read from the answer: it has to come as it is
+}
+
+_TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"openai-beta"})
+"""All that a hosted API learns of the client besides the body."""
+
+_NOT_TO_CLIENTS: Final = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc"}
+_REQUEST_ID: Final = b"x-request-id"
+_OWN_PREFIX: Final = b"x-overspill-"
+
+
+def to_replica(headers: list[Header]) -> bytes:
+    """Header lines of a client's request for a replica of our own."""
+    named = _named_by_connection(headers)
+    return b"".join(
+        [
+            b"%b: %b\r\n" % header
+            for header in headers
+            if header[0] not in _NOT_TO_REPLICAS and header[0][:12] != _OWN_PREFIX and header[0] not in named
+        ]
+    )
+
+
+def to_hosted(headers: list[Header]) -> bytes:
+    """Header lines of a client's request for a hosted API: only those that the API needs."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers if header[0] in _TO_HOSTED])
+
+
+@dataclass(slots=True)
+class AnswerHead:
+    """A backend's answer's head, as far as passing it on goes."""
+
+    lines: bytes
+    """Header lines for the client, framing left out."""
+    content_length: int | None
+    """Length of the body; None: it shows at its end."""
+    event_stream: bool
+    """Whether the body is server-sent events."""
+
+
+def to_client(headers: list[Header]) -> AnswerHead:
+    """What of a backend's head goes on to the client; the backend's own request id under another name."""
+    named = _named_by_connection(headers)
+    lines = []
+    length: int | None = None
+    event_stream = False
+    for header in headers:
+        name, value = header
+        if name == b"content-length":
+            length = int(value)
+            continue
+        if name in _NOT_TO_CLIENTS or name in named or name[:12] == _OWN_PREFIX:
+            continue
+        if name == _REQUEST_ID:
+            name = b"x-overspill-backend-request-id"
+        elif name == b"content-type":
+            event_stream = value[:17].lower() == b"text/event-stream"
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return AnswerHead(b"".join(lines), length, event_stream)
+
+
+def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:
+    """Fields that a Connection field names: they are meant for this hop only."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in {b"keep-alive", b"close"}:
+            return frozenset(part.strip().lower() for part in value.split(b","))
+    return frozenset()

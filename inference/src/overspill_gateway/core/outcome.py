@@ -1,0 +1,60 @@
+"""What an attempt's result means: an answer for the client, or a failure that another backend may mend.
+
+The three-way split: a bad request passes through (another backend would refuse it as well), a bad credential of
+ours goes to the next backend, and overload or a fault goes elsewhere.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class FailureKind(StrEnum):
+    """How an attempt failed before its first token; the value is used in messages and metrics."""
+
+    CONNECT = "connect"
+    """No connection: refused, unreachable, timed out, TLS refused."""
+    RESET = "reset"
+    """The connection ended before the answer's first byte."""
+    TIMEOUT = "timeout"
+    """No first token in time."""
+    PROTOCOL = "protocol"
+    """The answer was not HTTP."""
+    STATUS = "status"
+    """A status that says overload or fault."""
+    CREDENTIALS = "credentials"
+    """The backend refused the gateway's own credentials."""
+
+
+BACKEND_GONE: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.PROTOCOL})
+"""Failures that say that a replica can't be talked to: it leaves rotation until its health check answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt."""
+
+    kind: FailureKind
+    """How it failed."""
+    backend: str
+    """``local/<pod>`` or ``hosted/<name>``."""
+    detail: str
+    """For the message: the status or the error's text."""
+
+    def __str__(self) -> str:
+        return f"{self.backend}: {self.detail}"
+
+
+_CREDENTIAL_STATUSES: Final = frozenset({401, 402, 403, 407})
+_PASSING_5XX: Final = frozenset({501, 505})
+
+
+def failure_kind_of_status(status: int) -> FailureKind | None:
+    """What a status says about the backend; None: it is an answer for the client."""
+    if status < 400:
+        return None
+    if status in _CREDENTIAL_STATUSES:
+        return FailureKind.CREDENTIALS
+    if status in {408, 429} or (status >= 500 and status not in _PASSING_5XX):
+        return FailureKind.STATUS
+    return None

@@ -1,0 +1,128 @@
+"""The composition root: puts a gateway together, starts it, and ends it without cutting anybody off."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from overspill_gateway.admin.demand import DemandHub
+from overspill_gateway.admin.metrics import Metrics
+from overspill_gateway.admin.port import AdminPort
+from overspill_gateway.proxy.api import Api
+from overspill_gateway.proxy.catalog import Catalog
+from overspill_gateway.proxy.exchange import Exchange
+from overspill_gateway.settings import ListenAddress, Settings
+from overspill_gateway.sources.port import Sink, Source
+from overspill_gateway.wire.server import Handler, Limits, ServerConnection
+from overspill_gateway.wire.sweep import Sweeper
+
+logger = logging.getLogger(__name__)
+
+EXCHANGE_SWEEP_SECONDS = 0.05
+CONNECTION_SWEEP_SECONDS = 1.0
+BACKLOG = 4096
+
+
+class Gateway:
+    """One gateway process's parts."""
+
+    def __init__(self, settings: Settings, make_source: Callable[[Sink], Source]) -> None:
+        loop = asyncio.get_running_loop()
+        boot_id = os.urandom(4).hex()
+        self.settings = settings
+        self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
+        self.catalog = Catalog(settings.pepper, self.hub.changed)
+        self.hub.serve(self.catalog.routes)
+        self.source = make_source(self.catalog)
+        self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
+        self.connections: set[ServerConnection] = set()
+        self.api = Api(self.catalog, self.exchanges, boot_id)
+        self._admin_connections: set[ServerConnection] = set()
+        self._sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
+        self._limits = Limits(body_bytes_max=settings.body_bytes_max)
+        self._admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics), self._not_ready_because)
+        self._servers: list[asyncio.Server] = []
+        self._source_task: asyncio.Task[None] | None = None
+        self._draining = False
+        self.port = 0
+        self.admin_port = 0
+
+    async def start(self) -> None:
+        """Listen and begin to read the source."""
+        admin = await self._listen(self.settings.admin_listen, self._admin, self._admin_connections)
+        public = await self._listen(self.settings.listen, self.api, self.connections)
+        self._servers = [public, admin]
+        self.port = public.sockets[0].getsockname()[1]
+        self.admin_port = admin.sockets[0].getsockname()[1]
+        self._source_task = asyncio.create_task(self.source.run())
+        logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
+
+    async def drain(self) -> None:
+        """Be ready no more, let answers finish, then stop."""
+        self._draining = True
+        logger.info("draining", extra={"connections": len(self.connections)})
+        deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
+        await self._wait_until_idle(min(self.settings.drain_delay_seconds, self.settings.drain_seconds), fully=False)
+        self._servers[0].close()
+        for connection in list(self.connections):
+            connection.drain()
+        await self._wait_until_idle(deadline - asyncio.get_running_loop().time(), fully=True)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop now: what still runs is ended as well as it can be."""
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        left = 0
+        for connection in list(self.connections):
+            connection.drain()
+            if isinstance(connection.answerer, Exchange):
+                left += 1
+                connection.answerer.shut_down()
+        self.hub.close()
+        self.catalog.prober.close()
+        for connection in list(self._admin_connections):
+            connection.drain()
+        if self._source_task is not None:
+            self._source_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._source_task
+        for key in list(self.catalog.routes):
+            self.catalog.remove_route(key)
+        await asyncio.sleep(0)
+        logger.info("stopped", extra={"unfinished": left})
+
+    async def _wait_until_idle(self, seconds: float, *, fully: bool) -> None:
+        """Wait until nobody is being answered (and, ``fully``, nobody is connected), but no longer than this."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until and (not fully or self.connections):  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(min(0.02, max(until - loop.time(), 0)))
+
+    async def _listen(
+        self, address: ListenAddress, handler: Handler, connections: set[ServerConnection]
+    ) -> asyncio.Server:
+        make = partial(ServerConnection, handler, self._limits, self._sweeper, connections)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(make, address.host, address.port, backlog=BACKLOG)
+
+    def _not_ready_because(self) -> str | None:
+        return "it is going away" if self._draining else self.source.missing()
+
+    def _own_metrics(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("overspill_client_connections", "Open connections.", value=len(self.connections))
+        yield GaugeMetricFamily("overspill_exchanges", "Requests under way.", value=len(self.exchanges))
+        yield GaugeMetricFamily("overspill_routes", "Routes known.", value=len(self.catalog.routes))
+        yield GaugeMetricFamily("overspill_demand_readers", "Readers of the demand stream.", value=self.hub.readers)
+        yield CounterMetricFamily("overspill_source_errors", "Documents refused.", value=self.source.errors_total)
+        refused = CounterMetricFamily("overspill_refused_early", "Refused before a route was known.", labels=["status"])
+        for status, count in self.api.requests_refused.items():
+            refused.add_metric([str(status)], count)
+        yield refused

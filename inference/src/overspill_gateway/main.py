@@ -1,0 +1,80 @@
+"""The command ``overspill-gateway``: read settings, run a gateway until SIGTERM, drain, end."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import uvloop
+
+from overspill_gateway.gateway import Gateway
+from overspill_gateway.logs import set_up_logs
+from overspill_gateway.settings import Settings, SettingsError, read_settings
+from overspill_gateway.sources.port import Sink, Source
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run a gateway."""
+    try:
+        settings = read_settings(sys.argv[1:], os.environ)
+        make_source = source_of(settings, os.environ.get("KUBERNETES_SERVICE_HOST"))
+    except SettingsError as error:
+        sys.exit(f"overspill-gateway: {error}")
+    set_up_logs(settings.log_level)
+    uvloop.run(run(settings, make_source))
+
+
+def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink], Source]:
+    """The source that the settings name; raises SettingsError when they name none."""
+    if settings.folder is not None:
+        from overspill_gateway.sources.folder import FolderSource  # noqa: PLC0415 - only one source is ever needed
+
+        folder = settings.folder
+        if not folder.is_dir():
+            raise SettingsError(f"--folder {folder} is not a folder")
+        return lambda sink: FolderSource(folder, sink)
+    # httpx takes 0.2 s to import: only where it is used
+    from overspill_gateway.sources.kubernetes import KubernetesAccess, KubernetesSource  # noqa: PLC0415
+
+    if settings.kube_url is not None:
+        access = KubernetesAccess(
+            settings.kube_url, settings.kube_ca, settings.kube_token_file, settings.kube_client_certificate
+        )
+    elif in_cluster_host:
+        access = KubernetesAccess.in_cluster(in_cluster_host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+    else:
+        raise SettingsError("this is no pod: name an API server by --kube-url, or a folder with routes by --folder")
+    return lambda sink: KubernetesSource(access, settings.namespace, sink)
+
+
+async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> None:
+    """Run a gateway until SIGTERM or SIGINT; a second one ends it at once."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    gateway = Gateway(settings, make_source)
+    await gateway.start()
+    # What lives as long as the process need not be looked at again by each collection.
+    gc.collect()
+    gc.freeze()
+    await stopping.wait()
+    stopping.clear()
+    drained = asyncio.create_task(gateway.drain())
+    again = asyncio.create_task(stopping.wait())
+    await asyncio.wait({drained, again}, return_when=asyncio.FIRST_COMPLETED)
+    again.cancel()
+    if not drained.done():
+        drained.cancel()
+        await gateway.stop()
+    else:
+        drained.result()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""All routes, consumers and endpoints that the gateway knows, kept in step with its source.
+
+Documents that can't be read never get here, so the last good one of each object stays. Where two routes claim one
+name the first one keeps it; the operator tells the owner of the other.
+"""
+
+import functools
+from collections.abc import Iterable
+from ssl import SSLContext
+
+from overspill_api.compiled import CompiledConsumer, CompiledRoute
+from overspill_gateway.core.access import Grant, KeyRing
+from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.proxy.backend import tls_context
+from overspill_gateway.proxy.probes import Prober
+from overspill_gateway.proxy.route import DemandListener, Route
+
+Service = tuple[str, str]
+"""Namespace and name of a Service."""
+
+
+class Catalog:
+    """What can be called, by whom, and who answers."""
+
+    def __init__(self, pepper: bytes, on_demand: DemandListener) -> None:
+        self.routes: dict[str, Route] = {}
+        self.consumers: dict[str, CompiledConsumer] = {}
+        self.prober = Prober()
+        self._pepper = pepper
+        self._on_demand = on_demand
+        self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
+        self._by_service: dict[Service, set[str]] = {}
+        self._names: dict[str, Route] | None = {}
+        self._keys: KeyRing | None = KeyRing(pepper, ())
+
+    # -- what the source says ----------------------------------------------------------------------------------
+
+    def set_route(self, compiled: CompiledRoute) -> None:
+        """A route is new or has changed."""
+        route = self.routes.get(compiled.key)
+        if route is not None and route.compiled == compiled:
+            return
+        self._names = None
+        if route is None:
+            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand)
+            self.routes[compiled.key] = route
+        else:
+            self._leave_service(route)
+            route.update(compiled)
+        service = _service_of(compiled)
+        if service is not None:
+            self._by_service.setdefault(service, set()).add(compiled.key)
+            route.set_endpoints(self._facts(service))
+
+    def remove_route(self, key: str) -> None:
+        """A route is gone."""
+        route = self.routes.pop(key, None)
+        if route is not None:
+            self._names = None
+            self._leave_service(route)
+            route.close()
+
+    def set_consumer(self, compiled: CompiledConsumer) -> None:
+        """A consumer is new or has changed."""
+        self.consumers[f"{compiled.namespace}/{compiled.name}"] = compiled
+        self._keys = None
+
+    def remove_consumer(self, key: str) -> None:
+        """A consumer is gone, and what its keys could open with it."""
+        if self.consumers.pop(key, None) is not None:
+            self._keys = None
+
+    def set_slice(self, service: Service, name: str, facts: tuple[EndpointFact, ...]) -> None:
+        """One EndpointSlice of a Service is new or has changed; no facts: it is gone."""
+        slices = self._slices.setdefault(service, {})
+        if facts:
+            slices[name] = facts
+        else:
+            slices.pop(name, None)
+            if not slices:
+                del self._slices[service]
+        for key in self._by_service.get(service, ()):
+            self.routes[key].set_endpoints(self._facts(service))
+
+    # -- what requests ask -------------------------------------------------------------------------------------
+
+    def grant(self, authorization: bytes) -> Grant | None:
+        """What the holder of this key may call; None: nothing."""
+        if self._keys is None:
+            self._keys = KeyRing(self._pepper, self.consumers.values())
+        return self._keys.check(authorization)
+
+    def resolve(self, model: str, grant: Grant) -> Route | None:
+        """The route of a model's name or alias, if this consumer may call it."""
+        route = self._index().get(model)
+        return route if route is not None and grant.allows(route.key, route.compiled.namespace) else None
+
+    def callable_models(self, grant: Grant) -> list[str]:
+        """Names and aliases that this consumer may send, sorted."""
+        return sorted(
+            name for name, route in self._index().items() if grant.allows(route.key, route.compiled.namespace)
+        )
+
+    def _index(self) -> dict[str, Route]:
+        if self._names is None:
+            names: dict[str, Route] = {}
+            for route in self.routes.values():
+                names.setdefault(route.compiled.model, route)
+            for route in self.routes.values():
+                for alias in route.compiled.aliases:
+                    names.setdefault(alias, route)
+            self._names = names
+        return self._names
+
+    def _facts(self, service: Service) -> Iterable[EndpointFact]:
+        """Endpoints of all slices of a Service; one that stands in two counts once."""
+        slices = self._slices.get(service, {})
+        return {(fact.address, fact.port, fact.uid): fact for facts in slices.values() for fact in facts}.values()
+
+    def _leave_service(self, route: Route) -> None:
+        service = _service_of(route.compiled)
+        if service is not None and service in self._by_service:
+            self._by_service[service].discard(route.key)
+            if not self._by_service[service]:
+                del self._by_service[service]
+
+
+def _service_of(compiled: CompiledRoute) -> Service | None:
+    return (compiled.namespace, compiled.local.service) if compiled.local else None
+
+
+@functools.cache
+def _shared_tls_context() -> SSLContext:
+    return tls_context()

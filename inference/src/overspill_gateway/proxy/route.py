@@ -1,0 +1,234 @@
+"""One route as it is now: its document, its replicas, who waits, and what has been counted."""
+
+import time
+from collections.abc import Callable, Iterable
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+
+from overspill_api.compiled import CompiledRoute
+from overspill_api.demand import BackendDemand, RouteDemand
+from overspill_gateway.core.body import json_string
+from overspill_gateway.core.plan import History, Pool, Step, next_step, release_count
+from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.proxy.backend import BackendCounters, Hosted, Replica
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.exchange import Exchange
+    from overspill_gateway.proxy.probes import Prober
+
+DemandListener = Callable[["Route", bool], None]
+"""Told which route's demand changed, and whether the operator has to know at once."""
+
+RECENT_SPILL_SECONDS = 10.0
+
+
+class Route:
+    """A route at run time. The document may change under it; what is counted stays."""
+
+    def __init__(
+        self, compiled: CompiledRoute, prober: "Prober", tls: Callable[[], SSLContext], on_demand: DemandListener
+    ) -> None:
+        self.key = compiled.key
+        self.compiled = compiled
+        self.model_json: bytes | None = None
+        """The name to write into a body for a replica."""
+        self.replicas: dict[tuple[str, str], Replica] = {}
+        self.held: dict[Exchange, None] = {}
+        """Requests that wait for a replica, oldest first."""
+        self.backends: dict[str, BackendCounters] = {}
+        self.pool: Pool[Replica, Hosted] = Pool(
+            has_local=False, may_wake=False, replicas=[], hosted=[], cold_start_hosted=False, held=0, held_max=0,
+            attempts_max=1,
+        )  # fmt: skip
+        self.arrivals = 0
+        self.in_flight_spilled = 0
+        self.spilled = 0
+        self.spilled_seconds = 0.0
+        self.wants_replica = False
+        self.last_arrival_unix_seconds: float | None = None
+        self.last_spill = float("-inf")
+        self.first_token_seconds_sum = 0.0
+        self.first_token_count = 0
+        self.refused = 0
+        self.retries = 0
+        self._turn = 0
+        self._prober = prober
+        self._tls = tls
+        self._on_demand = on_demand
+        self._facts: tuple[EndpointFact, ...] = ()
+        self.update(compiled)
+
+    # -- documents and endpoints -------------------------------------------------------------------------------
+
+    def update(self, compiled: CompiledRoute) -> None:
+        """Take a new document; requests that run go on with what they began with."""
+        before, hosted = self.compiled, list(self.pool.hosted)
+        if not hosted or before.hosted != compiled.hosted or before.timeouts != compiled.timeouts:
+            for one in hosted:
+                one.pool.close()
+            seconds = compiled.timeouts.connect_seconds
+            hosted = [
+                Hosted(backend, seconds, self._tls_for(backend.base_url), self.counters(f"hosted/{backend.name}"))
+                for backend in compiled.hosted
+            ]
+        self.compiled = compiled
+        local = compiled.local
+        self.model_json = json_string(local.served_model) if local else None
+        self.pool.has_local = local is not None
+        self.pool.may_wake = local is not None and local.may_wake
+        self.pool.hosted = hosted
+        self.pool.cold_start_hosted = compiled.overflow.on_cold_start == "Hosted"
+        self.pool.held_max = compiled.overflow.hold_requests_max
+        self.pool.attempts_max = compiled.retry_attempts + 1
+        if not self.pool.may_wake:
+            self.wants_replica = False
+        self.set_endpoints(self._facts)
+        if not self.pool.may_wake:
+            self._release_all()
+        self.demand_changed()
+
+    def set_endpoints(self, facts: Iterable[EndpointFact]) -> None:
+        """Take what the source says of the endpoints of this route's Service."""
+        self._facts = tuple(facts)
+        local = self.compiled.local
+        listed = {(f"{fact.address}:{fact.port}", fact.uid): fact for fact in self._facts} if local else {}
+        for key in [key for key in self.replicas if key not in listed]:
+            replica = self.replicas.pop(key)
+            replica.fact = None
+            replica.probe_failures = replica.connect_failures = 0
+            replica.pool.close()
+            self._prober.look_again(self, replica)
+        for key, fact in listed.items():
+            known = self.replicas.get(key)
+            if known is None and local is not None:
+                seconds = self.compiled.timeouts.connect_seconds
+                known = self.replicas[key] = Replica(fact, local.port, seconds, self.counters("local"))
+            elif known is not None:
+                self._take_fact(known, fact)
+            if known is not None:
+                self._prober.look_again(self, known)
+        self.replicas_changed()
+
+    def _take_fact(self, replica: Replica, fact: EndpointFact) -> None:
+        before = replica.fact
+        replica.fact = fact
+        if before is not None and before.ready and not fact.ready:
+            self._prober.forget(replica)
+
+    def replicas_changed(self) -> None:
+        """Work out who can serve; if somebody can, those who wait go."""
+        before = len(self.pool.replicas)
+        self.pool.replicas = [replica for replica in self.replicas.values() if replica.usable]
+        if self.pool.replicas:
+            self.wants_replica = False
+        if len(self.pool.replicas) != before:
+            self.demand_changed()
+        if self.held and self.pool.replicas:
+            count = release_count(len(self.held), len(self.pool.replicas))
+            for exchange in list(self.held)[:count]:
+                exchange.release()
+
+    def close(self) -> None:
+        """The route is gone: those who wait are told, those who are served are served to their end."""
+        self.set_endpoints(())
+        self.pool.has_local = self.pool.may_wake = False
+        self._release_all()
+        for hosted in self.pool.hosted:
+            hosted.pool.close()
+
+    def _release_all(self) -> None:
+        for exchange in list(self.held):
+            exchange.release()
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def next_step(self, history: History[Replica]) -> Step[Replica, Hosted]:
+        """What to do with a request now."""
+        self._turn += 1
+        self.pool.held = len(self.held)
+        return next_step(self.pool, history, self._turn)
+
+    def arrived(self) -> None:
+        """A request was let in."""
+        self.arrivals += 1
+        self.last_arrival_unix_seconds = time.time()
+        self.demand_changed()
+
+    def lacks_replica(self, now: float) -> None:
+        """A request finds no replica: the pool is wanted, and whoever may become one is asked more often."""
+        self.last_spill = now
+        if self.pool.may_wake and not self.pool.replicas and not self.wants_replica:
+            self.wants_replica = True
+            self.demand_changed(urgent=True)
+        self._prober.hurry(self)
+
+    def replica_broke(self, replica: Replica) -> None:
+        """A connection to a replica failed: it gets nothing until its health check answers."""
+        self._prober.broke(self, replica)
+        self.replicas_changed()
+
+    def is_spilling(self, now: float) -> bool:
+        """Whether a request lately found no replica."""
+        return now - self.last_spill < RECENT_SPILL_SECONDS
+
+    def demand_changed(self, *, urgent: bool = False) -> None:
+        """Tell whoever publishes demand."""
+        self._on_demand(self, urgent)
+
+    # -- counting ----------------------------------------------------------------------------------------------
+
+    def counters(self, backend: str) -> BackendCounters:
+        """Counters of a backend, ``local`` or ``hosted/<name>``."""
+        found = self.backends.get(backend)
+        if found is None:
+            found = self.backends[backend] = BackendCounters()
+        return found
+
+    @property
+    def in_flight_local(self) -> int:
+        """Requests at replicas now."""
+        return sum(replica.in_flight for replica in self.replicas.values())
+
+    def demand(self) -> RouteDemand:
+        """What the operator needs to know."""
+        return RouteDemand(
+            route=self.key,
+            arrivals_total=self.arrivals,
+            in_flight_local=self.in_flight_local,
+            in_flight_spilled=self.in_flight_spilled,
+            held=len(self.held),
+            spilled_total=self.spilled,
+            spilled_output_seconds_total=round(self.spilled_seconds, 3),
+            wants_replica=self.wants_replica,
+            last_arrival_unix_seconds=self.last_arrival_unix_seconds,
+            ready_endpoints=len(self.pool.replicas),
+            time_to_first_token_seconds_sum=round(self.first_token_seconds_sum, 6),
+            time_to_first_token_count=self.first_token_count,
+            backends={name: _backend_demand(counters) for name, counters in self.backends.items()},
+        )
+
+    def describe_pool(self) -> str:
+        """The state of the replicas, in words for an error message."""
+        total = len(self.replicas)
+        if not self.pool.has_local:
+            return "the route has no engine of its own and no hosted API is usable"
+        if not self.pool.may_wake:
+            return "a window in spec.scaling.windows keeps the engine at zero"
+        if not total:
+            return "no replica has an address yet"
+        going = sum(1 for one in self.replicas.values() if one.fact is not None and one.fact.terminating)
+        rest = total - going
+        return f"{rest} replica(s) do not answer yet" + (f", {going} are going away" if going else "")
+
+    def _tls_for(self, base_url: str) -> SSLContext | None:
+        return self._tls() if base_url.startswith("https://") else None
+
+
+def _backend_demand(counters: BackendCounters) -> BackendDemand:
+    return BackendDemand(
+        served_total=counters.served,
+        errors_total=counters.errors,
+        prompt_tokens_total=counters.prompt_tokens,
+        output_tokens_total=counters.output_tokens,
+        cost_nano_usd_total=counters.cost_nano_usd,
+    )

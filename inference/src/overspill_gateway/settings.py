@@ -1,0 +1,119 @@
+"""The gateway's settings: flags, each with an environment variable, and what they mean."""
+
+import argparse
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """The settings don't make a gateway; the message says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen."""
+
+    host: str
+    """Address; 0.0.0.0: all of IPv4, ::: all."""
+    port: int
+    """TCP port; 0: any free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a gateway process."""
+
+    listen: ListenAddress
+    """The OpenAI API."""
+    admin_listen: ListenAddress
+    """Health, metrics, demand."""
+    pepper: bytes
+    """Key of the API keys' hashes."""
+    pod_name: str
+    """Identity in demand."""
+    namespace: str
+    """Namespace of the release: where the compiled Secrets are."""
+    folder: Path | None
+    """Read routes from here rather than from Kubernetes."""
+    kube_url: str | None
+    """API server outside a cluster; None: the pod's service account."""
+    kube_ca: Path | None
+    """Authority of the API server's certificate."""
+    kube_token_file: Path | None
+    """Bearer token."""
+    kube_client_certificate: tuple[Path, Path] | None
+    """Certificate and key."""
+    drain_seconds: float
+    """The longest that answers may take to finish after SIGTERM."""
+    drain_delay_seconds: float
+    """How long new connections are still taken after SIGTERM, until nobody sends any more."""
+    body_bytes_max: int
+    """The longest body of a request."""
+    log_level: str
+    """DEBUG, INFO, WARNING, ERROR."""
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags, else from the environment, else defaults; raises SettingsError."""
+    options = _parser(environment).parse_args(arguments)
+    pepper = environment.get("OVERSPILL_KEY_PEPPER", "")
+    if not pepper:
+        raise SettingsError(
+            "OVERSPILL_KEY_PEPPER is not set. It is the key of the API keys' hashes; the chart puts it into the Secret "
+            "overspill-key-pepper."
+        )
+    if bool(options.kube_client_cert) != bool(options.kube_client_key):
+        raise SettingsError("--kube-client-cert and --kube-client-key go together.")
+    certificate = (options.kube_client_cert, options.kube_client_key) if options.kube_client_cert else None
+    return Settings(
+        listen=_address("--listen", options.listen),
+        admin_listen=_address("--admin-listen", options.admin_listen),
+        pepper=pepper.encode(),
+        pod_name=environment.get("POD_NAME") or socket.gethostname(),
+        namespace=options.namespace,
+        folder=options.folder,
+        kube_url=options.kube_url,
+        kube_ca=options.kube_ca,
+        kube_token_file=options.kube_token_file,
+        kube_client_certificate=certificate,
+        drain_seconds=options.drain_seconds,
+        drain_delay_seconds=options.drain_delay_seconds,
+        body_bytes_max=options.body_mib_max * 2**20,
+        log_level=options.log_level,
+    )
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="overspill-gateway",
+        description="Serves the OpenAI API from local replicas and hosted APIs.",
+        epilog="Each flag has an environment variable: --drain-seconds is OVERSPILL_DRAIN_SECONDS.",
+    )
+
+    def add(flag: str, default: str | None, kind: type, text: str, variable: str = "") -> None:
+        name = variable or "OVERSPILL_" + flag.upper().replace("-", "_")
+        parser.add_argument(f"--{flag}", default=environment.get(name) or default, type=kind, help=text)
+
+    add("listen", "0.0.0.0:8080", str, "address of the OpenAI API (default: %(default)s)")
+    add("admin-listen", "0.0.0.0:9090", str, "address of health, metrics and demand (default: %(default)s)")
+    add("namespace", "overspill", str, "namespace of the compiled Secrets (default: %(default)s)", "POD_NAMESPACE")
+    add("folder", None, Path, "read routes from this folder rather than from Kubernetes")
+    add("kube-url", None, str, "API server, outside a cluster")
+    add("kube-ca", None, Path, "authority of the API server's certificate")
+    add("kube-token-file", None, Path, "bearer token for the API server")
+    add("kube-client-cert", None, Path, "client certificate for the API server")
+    add("kube-client-key", None, Path, "its key")
+    add("drain-seconds", "60", float, "time for answers to finish after SIGTERM (default: %(default)s)")
+    add("drain-delay-seconds", "3", float, "time for which SIGTERM refuses nobody yet (default: %(default)s)")
+    add("body-mib-max", "64", int, "longest body of a request in MiB (default: %(default)s)")
+    add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
+    return parser
+
+
+def _address(flag: str, text: str) -> ListenAddress:
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"{flag} {text!r} is not host:port, such as 0.0.0.0:8080")
+    return ListenAddress(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - a gateway serves all who reach it

@@ -1,0 +1,113 @@
+"""Routes, consumers and endpoints from a Kubernetes API server: Secrets and EndpointSlices, listed and watched.
+
+The gateway keeps serving what it knows while the API server is away. Reading documents is in ``documents``, the
+list-and-watch loop in ``reflector``.
+"""
+
+import asyncio
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE
+from overspill_gateway.sources.documents import SERVICE_LABEL, EndpointSlice, Secret, document_of_secret, facts_of_slice
+from overspill_gateway.sources.documents_by_object import DocumentsByObject
+from overspill_gateway.sources.port import Sink
+from overspill_gateway.sources.reflector import Reflector
+
+logger = logging.getLogger(__name__)
+
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+CONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 90.0
+"""The longest a watch may say nothing: the API server bookmarks every 60 s, so a silent one is a dead one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesAccess:
+    """How to reach and convince an API server."""
+
+    url: str
+    """Such as https://10.0.0.1:443."""
+    ca_file: Path | None = None
+    """Authority of the server's certificate; None: the system's."""
+    token_file: Path | None = None
+    """Bearer token, read anew for each call since it rotates."""
+    client_certificate: tuple[Path, Path] | None = None
+    """Certificate and key, for use outside a cluster."""
+
+    @staticmethod
+    def in_cluster(host: str, port: str) -> "KubernetesAccess":
+        """The pod's service account."""
+        shown = f"[{host}]" if ":" in host else host
+        return KubernetesAccess(f"https://{shown}:{port}", _ACCOUNT / "ca.crt", _ACCOUNT / "token")
+
+    def headers(self) -> dict[str, str]:
+        """Authorization, where a token is used."""
+        return {"authorization": f"Bearer {self.token_file.read_text().strip()}"} if self.token_file else {}
+
+    def client(self) -> httpx.AsyncClient:
+        """A client that trusts this server only."""
+        context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        if self.client_certificate is not None:
+            context.load_cert_chain(*self.client_certificate)
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS, pool=None)
+        return httpx.AsyncClient(base_url=self.url, verify=context, timeout=timeout, trust_env=False)
+
+
+class KubernetesSource:
+    """Watches Secrets of one namespace and EndpointSlices of all."""
+
+    def __init__(self, access: KubernetesAccess, namespace: str, sink: Sink) -> None:
+        self._access = access
+        self._sink = sink
+        self._documents = DocumentsByObject(sink)
+        self._slices: dict[str, tuple[str, str]] = {}
+        self._client: httpx.AsyncClient | None = None
+        self._secrets = Reflector(
+            f"/api/v1/namespaces/{namespace}/secrets", LABEL_COMPILED, Secret, self._put_secret, self._drop_secret
+        )
+        self._endpoints = Reflector(
+            "/apis/discovery.k8s.io/v1/endpointslices", LABEL_ROUTE, EndpointSlice, self._put_slice, self._drop_slice
+        )
+
+    @property
+    def errors_total(self) -> int:
+        """Documents refused and calls failed."""
+        return self._documents.errors_total + self._secrets.errors_total + self._endpoints.errors_total
+
+    def missing(self) -> str | None:
+        """What has not been listed yet."""
+        waiting = [one for one in (self._secrets, self._endpoints) if not one.listed]
+        return "; ".join(f"{one.path} has not been listed: {one.state}" for one in waiting) or None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with self._access.client() as client, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._secrets.run(client, self._access.headers))
+            tasks.create_task(self._endpoints.run(client, self._access.headers))
+
+    def _put_secret(self, secret: Secret) -> None:
+        self._documents.take(f"Secret {secret.metadata.name}", lambda: document_of_secret(secret))
+
+    def _drop_secret(self, name: str) -> None:
+        self._documents.drop(f"Secret {name.partition('/')[2]}")
+
+    def _put_slice(self, slice_: EndpointSlice) -> None:
+        metadata = slice_.metadata
+        key = f"{metadata.namespace}/{metadata.name}"
+        service = (metadata.namespace, metadata.labels.get(SERVICE_LABEL, ""))
+        before = self._slices.get(key)
+        if before is not None and before != service:
+            self._sink.set_slice(before, metadata.name, ())
+        self._slices[key] = service
+        self._sink.set_slice(service, metadata.name, facts_of_slice(slice_))
+
+    def _drop_slice(self, key: str) -> None:
+        service = self._slices.pop(key, None)
+        if service is not None:
+            self._sink.set_slice(service, key.partition("/")[2], ())

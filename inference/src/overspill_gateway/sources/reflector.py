@@ -1,0 +1,192 @@
+"""Lists and watches one kind of object.
+
+It resumes where a watch ended, lists anew when the server has forgotten, and waits between failures. What the objects
+mean is not known here.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+import httpx
+import msgspec
+
+from overspill_gateway.sources.documents import Metadata
+
+logger = logging.getLogger(__name__)
+
+LIST_LIMIT: Final = 500
+WATCH_SECONDS: Final = 300
+BACKOFF_SECONDS_MIN: Final = 0.1
+BACKOFF_SECONDS_MAX: Final = 15.0
+
+
+class _HasMetadata(Protocol):
+    metadata: Metadata
+
+
+T = TypeVar("T", bound=_HasMetadata)
+
+
+class _ListMetadata(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815 - Kubernetes' name
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+    code: int = 0
+
+
+class _OnlyMetadata(msgspec.Struct):
+    metadata: Metadata
+
+
+class _Expired(Exception):  # noqa: N818 - the normal way to be told to list anew
+    """The server no longer knows the resource version: list anew."""
+
+
+class WatchError(Exception):
+    """A call failed; the message says what and what mends it."""
+
+
+class Reflector(Generic[T]):
+    """Keeps a receiver in step with the objects of one kind."""
+
+    def __init__(
+        self, path: str, label: str, kind: type[T], put: Callable[[T], None], drop: Callable[[str], None]
+    ) -> None:
+        self.path = path
+        self.listed = False
+        """Whether a list has been read whole since the start."""
+        self.errors_total = 0
+        self.state = "not asked yet"
+        """How the last call went, for people."""
+        self._label = label
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._put = put
+        self._drop = drop
+        self._known: set[str] = set()
+        self._version = ""
+
+    async def run(self, client: httpx.AsyncClient, headers: Callable[[], dict[str, str]]) -> None:
+        """List and watch until cancelled."""
+        failures = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list(client, headers())
+                    failures = 0
+                async for _ in self._watch(client, headers()):
+                    failures = 0
+            except _Expired:
+                self._version = ""
+            except (httpx.HTTPError, OSError, WatchError, msgspec.DecodeError) as error:
+                failures += 1
+                self.errors_total += 1
+                told = str(error) or type(error).__name__
+                if told != self.state:
+                    logger.warning("watching %s: %s; what is known stays", self.path, told)
+                self.state = told
+                delay = min(BACKOFF_SECONDS_MIN * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads gateways, no secret
+
+    async def _list(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        found: set[str] = set()
+        parameters: dict[str, str | int] = {"labelSelector": self._label, "limit": LIST_LIMIT}
+        while True:
+            response = await client.get(self.path, params=parameters, headers=headers)
+            _check(response.status_code, response.content)
+            page = msgspec.json.decode(response.content, type=_List)
+            for item in page.items or []:
+                key = self._take(bytes(item))
+                if key:
+                    found.add(key)
+            if not page.metadata.continue_:
+                break
+            parameters["continue"] = page.metadata.continue_
+        for gone in self._known - found:
+            self._drop(gone)
+        self._known = found
+        self._version = page.metadata.resourceVersion
+        if not self.listed:
+            logger.info("listed %s", self.path, extra={"objects": len(found)})
+        self.listed = True
+        self.state = "listed"
+
+    async def _watch(self, client: httpx.AsyncClient, headers: dict[str, str]) -> AsyncIterator[None]:
+        """Follow changes; yields after each, ends when the server ends the watch."""
+        parameters: dict[str, str | int] = {
+            "labelSelector": self._label,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": random.randint(WATCH_SECONDS, 2 * WATCH_SECONDS),  # noqa: S311 - spreads gateways
+        }
+        async with client.stream("GET", self.path, params=parameters, headers=headers) as response:
+            if response.status_code != 200:
+                _check(response.status_code, await response.aread())
+            self.state = "watched"
+            pending = b""
+            async for data in response.aiter_raw():
+                lines = (pending + data).split(b"\n")
+                pending = lines.pop()
+                for line in lines:
+                    if line:
+                        self._follow(msgspec.json.decode(line, type=_Event))
+                yield
+
+    def _follow(self, event: _Event) -> None:
+        raw = bytes(event.object)
+        if event.type == "ERROR":
+            status = msgspec.json.decode(raw, type=_Status)
+            _check(status.code or 500, raw)
+            return
+        metadata = msgspec.json.decode(raw, type=_OnlyMetadata).metadata
+        self._version = metadata.resourceVersion or self._version
+        if event.type == "BOOKMARK":
+            return
+        key = f"{metadata.namespace}/{metadata.name}"
+        if event.type == "DELETED":
+            self._known.discard(key)
+            self._drop(key)
+        elif self._take(raw):
+            self._known.add(key)
+
+    def _take(self, raw: bytes) -> str | None:
+        """Hand an object on; one that does not even have the form of its kind is counted and left out."""
+        try:
+            item = self._decode(raw)
+        except msgspec.DecodeError as error:
+            self.errors_total += 1
+            logger.warning("an object of %s can't be read: %s", self.path, error)
+            return None
+        self._put(item)
+        return f"{item.metadata.namespace}/{item.metadata.name}"
+
+
+def _check(status: int, content: bytes) -> None:
+    if status == 200:
+        return
+    if status == 410:
+        raise _Expired
+    try:
+        message = msgspec.json.decode(content, type=_Status).message
+    except msgspec.DecodeError:
+        message = content[:200].decode(errors="replace")
+    hint = ""
+    if status in {401, 403}:
+        hint = "; the gateway's ServiceAccount needs list and watch on Secrets here and on EndpointSlices everywhere"
+    raise WatchError(f"the API server answered {status}: {message}{hint}")

@@ -1,0 +1,150 @@
+"""Connections to one backend: as many idle ones are kept as were used, until they have been idle for a while."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import Protocol
+
+from overspill_gateway.wire.upstream import UpstreamConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a backend listens."""
+
+    host: str
+    """Name or address."""
+    port: int
+    """TCP port."""
+    tls: bool = False
+    """Whether it speaks TLS."""
+
+
+class Waiter(Protocol):
+    """Whoever waits for a connection."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here it is."""
+        ...
+
+    def connect_failed(self, detail: str) -> None:
+        """There will be none."""
+        ...
+
+
+class Connecting:
+    """A connection that is being made for somebody, who may stop waiting."""
+
+    __slots__ = ("task", "waiter")
+
+    def __init__(self, waiter: Waiter) -> None:
+        self.waiter: Waiter | None = waiter
+        self.task: asyncio.Task[None] | None = None
+
+    def forget(self) -> None:
+        """Nobody waits any more; a connection that still comes stays in the pool."""
+        self.waiter = None
+
+
+class Pool:
+    """The connections to one backend."""
+
+    def __init__(
+        self, address: Address, *, idle_seconds: float, connect_seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.address = address
+        self._idle_seconds = idle_seconds
+        self._connect_seconds = connect_seconds
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[UpstreamConnection] = []
+        self._connecting: set[Connecting] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def idle_count(self) -> int:
+        """Idle connections now."""
+        return len(self._idle)
+
+    def take(self) -> UpstreamConnection | None:
+        """The idle connection that was used last, or None."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.closed:
+                continue
+            if self._loop.time() - connection.idle_since < self._idle_seconds:
+                return connection
+            connection.close()
+        return None
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Keep a connection that can take another request."""
+        if self._closed:
+            connection.close()
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._idle_seconds, self._trim)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection has ended."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def connect(self, waiter: Waiter) -> Connecting:
+        """Make a connection; the waiter is told."""
+        connecting = Connecting(waiter)
+        self._connecting.add(connecting)
+        connecting.task = self._loop.create_task(self._connect(connecting))
+        return connecting
+
+    def close(self) -> None:
+        """Close the idle connections; those in use go on to the end of their answer."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def _connect(self, connecting: Connecting) -> None:
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self),
+                    address.host,
+                    address.port,
+                    ssl=self._tls,
+                    server_hostname=address.host if self._tls else None,
+                )
+        except TimeoutError:
+            self._failed(connecting, f"no connection within {self._connect_seconds:g} s")
+        except OSError as error:  # TLS errors are among them
+            self._failed(connecting, f"no connection ({error.strerror or error})")
+        else:
+            self._connecting.discard(connecting)
+            if connecting.waiter is None:
+                self.put(connection)
+            else:
+                connecting.waiter.connected(connection)
+
+    def _failed(self, connecting: Connecting, detail: str) -> None:
+        self._connecting.discard(connecting)
+        if connecting.waiter is not None:
+            connecting.waiter.connect_failed(detail)
+
+    def _trim(self) -> None:
+        self._timer = None
+        before = self._loop.time() - self._idle_seconds
+        old = [connection for connection in self._idle if connection.idle_since <= before]
+        self._idle = self._idle[len(old) :] if old else self._idle
+        for connection in old:
+            connection.close()
+        if self._idle:
+            due = self._idle[0].idle_since + self._idle_seconds - self._loop.time()
+            self._timer = self._loop.call_later(max(due, 0.05), self._trim)
