@@ -199,6 +199,12 @@ READY: Final = (
 AGE: Final = column("Age", ".metadata.creationTimestamp", "date")
 
 
+def object_name(form: Any) -> Schema:
+    """Write the form that metadata.name must have."""
+    schema = TypeAdapter(form).json_schema()
+    return {key: schema[key] for key in (*COPIED, CEL_RULES) if key in schema}
+
+
 def root_schema(description: str, spec: Schema, status: Schema, name: Schema) -> Schema:
     """Put spec and status under the fields that every Kubernetes object has."""
     return {
@@ -284,7 +290,7 @@ def modelroute_crd() -> Schema:
         "One model: where it runs, how it scales, which hosted APIs stand in, and what that may cost.",
         spec,
         structural(ModelRouteStatus, friendly=False),
-        TypeAdapter(RouteName).json_schema(),
+        object_name(RouteName),
     )
     return definition(names, schema, columns, {"scale": scale})
 
@@ -304,7 +310,7 @@ def consumer_crd() -> Schema:
         "A caller of the gateway: its API keys (as keyed hashes), the routes it may call, its limits.",
         friendly_spec(ConsumerSpec),
         structural(ConsumerStatus, friendly=False),
-        TypeAdapter(ConsumerName).json_schema(),
+        object_name(ConsumerName),
     )
     return definition(names, schema, columns, {})
 
