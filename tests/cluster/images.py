@@ -143,6 +143,10 @@ class Builder:
             log=log,
         )
 
+    def content(self, reference: str) -> str:
+        """The digest that names an image's content, in containerd as well."""
+        return self.run("images", "--no-trunc", "--quiet", reference).strip()
+
     def clear_failed(self) -> None:
         """Remove what failed and killed builds left: gigabytes each for a large image."""
         if self.run("containers", "--quiet").strip():
@@ -209,7 +213,9 @@ def _ensure(builder: Builder, image: Image, base: str, places: Places, store: Im
                 builder.run("rmi", reference)
                 continue
             builder.forget_others(image.name, keep=reference)
-        if store is not None:
+        if store is not None and (content := builder.content(reference)) in store.references():
+            store.run("images", "tag", "--force", content, reference)  # another hash, and yet the same image
+        elif store is not None:
             with surviving_power_cuts(places.image_store), _timed(f"{image.name}: loading"):
                 builder.load(reference, store)
                 store.drop_packed_layers()
