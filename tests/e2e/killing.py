@@ -124,7 +124,7 @@ def _stream(client: openai.OpenAI, name: str, outcome: Outcome, ended: threading
 
 
 def _ready_pods(cluster: Cluster, name: str) -> list[str]:
-    pods = cluster.get("pods", "-n", NAMESPACE, "-l", f"overspill.dev/route={name}")["items"]
+    pods = cluster.items("pods", "-n", NAMESPACE, "-l", f"overspill.dev/route={name}")
     return [
         pod["metadata"]["name"]
         for pod in pods

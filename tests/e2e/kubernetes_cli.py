@@ -67,6 +67,11 @@ class Cluster:
         answer: dict[str, Any] = json.loads(text) if text.strip() else {}
         return answer
 
+    def items(self, *arguments: str) -> list[dict[str, Any]]:
+        """The objects of a list, none where there are none."""
+        objects: list[dict[str, Any]] = self.get(*arguments).get("items", [])
+        return objects
+
     def apply(self, manifest: str, namespace: str | None = None) -> str:
         """Apply YAML text."""
         where = ("-n", namespace) if namespace else ()

@@ -59,18 +59,19 @@ def traces(places: Places) -> list[str]:
         if f"{state}/" in command or f"={state}\0" in environment:
             found.append(f"process {folder.name}: {command[:100]}")
         found += [f"mount of {folder.name}: {line[:100]}" for line in mounts.splitlines() if f"{state}/" in line]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{places.cgroup}*")]
+    hierarchies = Path("/sys/fs/cgroup")
+    patterns = (f"{places.cgroup}*", f"*/{places.cgroup}*")
+    found += [f"cgroup {path}" for pattern in patterns for path in hierarchies.glob(pattern)]
     return found
 
 
 def surroundings() -> dict[str, list[str]]:
-    """What a cluster could leave in places that are not its own."""
-    namespaces = subprocess.run(["lsns", "-n", "-t", "net", "-o", "NS"], capture_output=True, text=True, check=True)
+    """What a cluster could leave in places that are not its own, as the host sees them."""
     links = subprocess.run(["ip", "-o", "-br", "link"], capture_output=True, text=True, check=True)
     folders = [Path("/run/netns"), Path("/run/containerd"), Path("/var/lib/cni"), Path("/var/log/pods")]
     listed = {str(folder): sorted(map(str, folder.rglob("*"))) if folder.exists() else [] for folder in folders}
-    # This test's own clusters aside, another may come and go meanwhile: only what the host sees is compared.
-    return {**listed, "links": sorted(links.stdout.split("\n")), "namespaces": sorted(namespaces.stdout.split())}
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {**listed, "links": sorted(links.stdout.splitlines()), "mounts": sorted(mounts)}
 
 
 def component(name: str) -> Process:
