@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from cluster import binaries, images, lifecycle, machine, processes
+from cluster import binaries, health, images, lifecycle, machine, processes
 from cluster.image_store import CommandImage, ImageStore, prepare
 from cluster.places import DEFAULT_NAME, Places, cache_folder
 from cluster.plan import MARK
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed) or 0)
-    except (machine.LackingError, lifecycle.NotRunningError, ValueError) as error:
+    except (machine.LackingError, health.NotRunningError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except (RuntimeError, TimeoutError) as error:
         print(f"error: {error}\nthe logs are in {_places(parsed).logs}", file=sys.stderr)
@@ -120,19 +120,15 @@ def _up(parsed: argparse.Namespace) -> None:
     machine.prepare_cluster()
     built = binaries.ensure(places.cache)
     building = time.monotonic() - started
-    wanted = {
-        name: value
-        for name in ("api_port", "gateway_port", "fast_controllers")
-        if (value := getattr(parsed, name)) is not None
-    }
+    wanted = lifecycle.Wanted(parsed.api_port, parsed.gateway_port, parsed.fast_controllers)
     anew = lifecycle.up(places, built, wanted)
     if parsed.gpu_nodes:
         lifecycle.set_gpu_nodes(places, parsed.gpu_nodes, parsed.gpus_per_node)
     seconds = time.monotonic() - started - building
     did = f"started in {seconds:.1f} s" if anew else f"was running, checked in {seconds:.1f} s"
-    access = lifecycle.access(places)
+    access = health.access(places)
     print(f"cluster {places.name}: {did}; end it with `down`")
-    print(f"  runs        {', '.join(lifecycle.components(places))}")
+    print(f"  runs        {', '.join(health.components(places))}")
     print(f"  kubeconfig  {access.kubeconfig}")
     print(f"  API server  {access.api_url}")
     print(f"  NodePort {lifecycle.GATEWAY_NODE_PORT}  {access.gateway_url}")
@@ -152,11 +148,11 @@ def _status(parsed: argparse.Namespace) -> int:
     if not running:
         print(f"cluster {places.name}: not running")
         return 1
-    for name, component in lifecycle.components(places).items():
+    for name, component in health.components(places).items():
         state = "runs" if component["pid"] else f"stopped with {component['lastExit']}"
         again = f", started {component['starts']} times" if (component["starts"] or 0) > 1 else ""
         print(f"  {name}: {state}{again}")
-    problem = lifecycle.trouble(places)
+    problem = health.trouble(places)
     print(f"cluster {places.name}: {len(running)} processes, {problem or 'well'}; kubeconfig {places.kubeconfig}")
     return 1 if problem else 0
 
@@ -176,7 +172,7 @@ def _kubeconfig(parsed: argparse.Namespace) -> None:
 
 
 def _gateway_url(parsed: argparse.Namespace) -> None:
-    print(lifecycle.access(_places(parsed)).gateway_url)
+    print(health.access(_places(parsed)).gateway_url)
 
 
 def _env(parsed: argparse.Namespace) -> None:
@@ -190,7 +186,7 @@ def _images(parsed: argparse.Namespace) -> None:
     chosen = images.images_named(parsed.images)
     machine.prepare_images()
     if not parsed.build_only and processes.first_process(places.state) is None:
-        raise lifecycle.NotRunningError(places.name)
+        raise health.NotRunningError(places.name)
     store = None if parsed.build_only else ImageStore(places.runtime_socket)
     references = images.build_and_load(places, chosen, store)
     did = "built" if parsed.build_only else f"in cluster {places.name}"
@@ -207,7 +203,7 @@ def _gpu_nodes(parsed: argparse.Namespace) -> None:
 def _forward(parsed: argparse.Namespace) -> int:
     places = _places(parsed)
     command = binaries.ensure(places.cache, [binaries.NODE]).command("forward")
-    with lifecycle.listen(parsed.port, parsed.port) as listening:
+    with lifecycle.listen(parsed.port) as listening:
         listening.set_inheritable(True)
         print(f"127.0.0.1:{listening.getsockname()[1]} leads to {parsed.target}; Ctrl-C ends it", flush=True)
         return _inside(places, [command, f"{listening.fileno()}={parsed.target}"], (listening.fileno(),))
@@ -224,7 +220,7 @@ def _inside(places: Places, command: list[str], descriptors: tuple[int, ...] = (
     """In the cluster's network, but the host's other namespaces; marked, so that `down` ends it as well."""
     first = processes.first_process(places.state)
     if first is None:
-        raise lifecycle.NotRunningError(places.name)
+        raise health.NotRunningError(places.name)
     environment = {**os.environ, MARK: str(places.state), "KUBECONFIG": str(places.state / "admin.kubeconfig")}
     nsenter = ["nsenter", f"--net=/proc/{first.pid}/ns/net", "--", *command]
     return subprocess.run(nsenter, env=environment, pass_fds=descriptors, check=False).returncode

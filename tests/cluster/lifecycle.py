@@ -1,4 +1,4 @@
-"""Starts, looks at and ends a whole cluster. One function each; what a cluster consists of is told elsewhere.
+"""Starts and ends a whole cluster. What it consists of is told elsewhere, and so is whether it is well.
 
 The cluster is one process tree in PID, mount and network namespaces of its own. Ending its first process
 ends everything; what can outlive that are files and empty cgroups, and both are found by name.
@@ -22,10 +22,10 @@ from cluster import certificates, cgroups, controllers, dns, gpu_nodes, machine,
 from cluster.api import Api, has_condition, has_default_service_account, ready, wait_until
 from cluster.binaries import Binaries
 from cluster.files import exclusive, write_whole
+from cluster.health import Options, access, options_of, trouble
 from cluster.image_store import CommandImage
 from cluster.places import SOURCES, Places
 from cluster.plan import MARK, Component, Plan
-from cluster.supervisor import QUICK_FAILURE_SECONDS
 
 API_PORT, GATEWAY_PORT, GATEWAY_NODE_PORT = 16443, 8080, 30080
 START_SECONDS = 120.0
@@ -33,110 +33,37 @@ REPAIR_SECONDS = 15.0
 """How long a running cluster gets to be well again, by the supervisor's restarts, before it is built anew."""
 
 
-class NotRunningError(Exception):
-    """There is no such cluster."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"cluster {name} does not run: start it with `python3 tests/cluster up --name {name}`")
-
-
 @dataclass(frozen=True)
-class Options:
-    """What can be chosen for a cluster. A value is kept until `up` is told another."""
+class Wanted:
+    """What the caller of `up` insists on; None leaves it as it is."""
 
-    api_port: int = 0
-    """Port on the host's loopback; 0: 16443, or a free one if that is taken."""
-    gateway_port: int = 0
-    """Port on the host's loopback that leads to NodePort 30080; 0: 8080, or a free one."""
-    fast_controllers: bool = False
-    """See `controllers.Settings`."""
+    api_port: int | None = None
+    gateway_port: int | None = None
+    fast_controllers: bool | None = None
 
-
-@dataclass(frozen=True)
-class Access:
-    """How the host reaches a running cluster."""
-
-    kubeconfig: Path
-    api_url: str
-    gateway_url: str
-    """Leads to NodePort 30080, whatever serves there."""
+    def over(self, options: Options) -> Options:
+        """Options with these in their place."""
+        return Options(
+            self.api_port or options.api_port,
+            self.gateway_port or options.gateway_port,
+            options.fast_controllers if self.fast_controllers is None else self.fast_controllers,
+        )
 
 
-def options_of(places: Places) -> Options | None:
-    """The options of the cluster that runs or ran; None without one."""
-    try:
-        return Options(**json.loads((places.state / "options.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def access(places: Places) -> Access:
-    """Addresses and kubeconfig of a cluster that has been started."""
-    options = options_of(places)
-    if options is None:
-        raise NotRunningError(places.name)
-    return Access(
-        places.kubeconfig,
-        f"https://127.0.0.1:{options.api_port}",
-        f"http://127.0.0.1:{options.gateway_port}",
-    )
-
-
-def components(places: Places) -> dict[str, dict[str, int | None]]:
-    """What the supervisor says: pid inside (None: stopped), number of starts and last exit status by name."""
-    try:
-        status: dict[str, dict[str, int | None]] = json.loads(places.status.read_text())
-    except (OSError, ValueError):
-        return {}
-    return status
-
-
-def _keeps_failing(component: dict[str, int | None]) -> bool:
-    age = time.time() - (component.get("startedAt") or 0)
-    return (component.get("quickFailures") or 0) >= 3 and age < QUICK_FAILURE_SECONDS
-
-
-def trouble(places: Places) -> str:
-    """What is wrong with a cluster, seen from the host; empty when nothing is."""
-    if processes.first_process(places.state) is None:
-        return "its first process is gone"
-    status = components(places)
-    try:
-        api = Api(access(places).api_url, places.pki)
-    except (OSError, ValueError, NotRunningError):
-        return "its state folder is damaged"
-    if not status or not places.kubeconfig.exists():
-        return "its state folder is damaged"
-    if stopped := [name for name, component in status.items() if component["pid"] is None]:
-        return f"not running: {', '.join(stopped)}"
-    if failing := [name for name, component in status.items() if _keeps_failing(component)]:
-        return f"starts and fails again and again: {', '.join(failing)}"
-    checks = {
-        "the API server is not ready": ready,
-        "its node is not Ready": has_condition(f"/api/v1/nodes/{node.NAME}", "Ready"),
-        "its DNS is not available": has_condition(dns.DEPLOYMENT_PATH, "Available"),
-    }
-    found = next((what for what, check in checks.items() if not api.holds(check)), "")
-    api.close()
-    return found
-
-
-def up(places: Places, binaries: Binaries, wanted: dict[str, object]) -> bool:
-    """Make the cluster run. True if it was started anew, False if it ran.
-
-    `wanted` holds the options that the caller insists on; the rest stays as it is.
-    """
+def up(places: Places, binaries: Binaries, wanted: Wanted) -> bool:
+    """Make the cluster run. True if it was started anew, False if it ran."""
     with exclusive(places.lock, f"cluster {places.name}: another start or end of it is under way; waiting"):
         existing = options_of(places)
-        options = Options(**{**asdict(existing or Options()), **wanted})
+        options = wanted.over(existing or Options())
         if processes.of_cluster(places.state):
             if existing is not None and _well_again(places) and _ports(options) == _ports(existing):
                 _adjust(places, binaries, existing, options)
                 return False
-            print(f"cluster {places.name}: {trouble(places) or 'other ports are wanted'}: building it anew", flush=True)
+            reason = trouble(places) or "other ports are wanted"
+            print(f"cluster {places.name}: {reason}: building it anew, its contents are lost", flush=True)
         _clear(places)
         try:
-            _start(places, binaries, options)
+            _start(places, binaries, options, wanted)
         except BaseException:
             processes.end_all(places.state)
             cgroups.remove(places.cgroup)
@@ -217,13 +144,16 @@ def _controllers(settings: controllers.Settings) -> list[Component]:
     return [controllers.controller_manager(settings), controllers.scheduler(settings)]
 
 
-def _start(places: Places, binaries: Binaries, options: Options) -> None:
+def _start(places: Places, binaries: Binaries, options: Options, wanted: Wanted) -> None:
     shutil.rmtree(places.logs, ignore_errors=True)
     places.logs.mkdir(parents=True)
     places.image_store.mkdir(parents=True, exist_ok=True)
     cgroups.create(places.cgroup)
     images = {name: CommandImage(name, Path(binaries.command(name))) for name in ("pause", "coredns")}
-    with listen(options.api_port, API_PORT) as api_socket, listen(options.gateway_port, GATEWAY_PORT) as gateway_socket:
+    with (
+        listen(wanted.api_port, options.api_port or API_PORT) as api_socket,
+        listen(wanted.gateway_port, options.gateway_port or GATEWAY_PORT) as gateway_socket,
+    ):
         options = Options(api_socket.getsockname()[1], gateway_socket.getsockname()[1], options.fast_controllers)
         settings = _settings(places, binaries, options)
         _write_access(places, options)
@@ -251,23 +181,24 @@ def _start(places: Places, binaries: Binaries, options: Options) -> None:
     _wait_until_up(places, supervisor, images["coredns"])
 
 
-def listen(port: int, preferred: int) -> socket.socket:
-    """A socket on the host's loopback, handed to the cluster: at no time can another process take the port."""
-    for choice in [port] if port else [preferred, 0]:
+def listen(required: int | None, preferred: int = 0) -> socket.socket:
+    """A socket on the host's loopback, handed to the cluster: at no time can another process take its port.
+
+    Without a required port it is the preferred one, or a free one if that is taken.
+    """
+    reason: OSError | None = None
+    for port in [required] if required else [preferred, 0]:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind(("127.0.0.1", choice))
+            listening.bind(("127.0.0.1", port))
             listening.listen(1024)
         except OSError as error:
             listening.close()
-            if choice == port:
-                raise RuntimeError(
-                    f"port {port} of 127.0.0.1 cannot be had ({error}): choose another, or 0 for a free one"
-                ) from error
+            reason = error
         else:
             return listening
-    raise AssertionError("unreachable: port 0 is always free")
+    raise RuntimeError(f"port {required} of 127.0.0.1 cannot be had ({reason}): choose another") from reason
 
 
 def _write_access(places: Places, options: Options) -> None:
