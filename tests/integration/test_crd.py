@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes.client import ApiClient, ApiException, CustomObjectsApi
 from kubernetes.config import new_client_from_config
 
@@ -38,8 +37,9 @@ class Server:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
     def apply(self, *manifests: dict[str, Any]) -> str:
-        """Apply objects, which must succeed."""
-        result = self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+        """Apply objects as one list, which must succeed."""
+        objects = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        result = self.kubectl("apply", "-f", "-", stdin=json.dumps(objects))
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -187,7 +187,7 @@ def test_a_list_of_objects_is_taken_and_defaults_are_shown(server: Server) -> No
     """Objects in a ``kind: List`` may leave out what has a default; ``kubectl get -o yaml`` shows it."""
     items = [manifest("ModelRoute", hybrid(), "one"), manifest("Consumer", {}, "two")]
 
-    server.apply({"apiVersion": "v1", "kind": "List", "items": items})
+    server.apply(*items)
 
     route = json.loads(server.kubectl("get", "mr", "one", "-o", "json").stdout)["spec"]
     assert route["scaling"] == {
