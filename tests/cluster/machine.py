@@ -68,6 +68,7 @@ def prepare_cluster() -> None:
     _check_root("a cluster with real pods")
     go()
     _install(missing_packages(CLUSTER_NEEDS, with_cni=True))
+    _check_namespaces()
 
 
 def prepare_images() -> None:
@@ -85,6 +86,16 @@ def _check_platform() -> None:
 def _check_root(what: str) -> None:
     if os.geteuid() != 0:
         raise LackingError(f"{what} needs root (namespaces, mounts, cgroups): run it with sudo{WAY_OUT}")
+
+
+def _check_namespaces() -> None:
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--", "true"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise LackingError(
+            f"root may not make namespaces here ({ran.stderr.strip()}), as in a container without privileges: "
+            f"run it on the machine itself or in a privileged container{WAY_OUT}"
+        )
 
 
 def go() -> str:

@@ -51,7 +51,10 @@ def holds(wait: Wait) -> bool:
                 client.connect(wait.target)
         else:
             context = ssl.create_default_context(cafile=wait.ca)
-            urllib.request.urlopen(wait.target, timeout=2, context=context).close()
+            direct = urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            )
+            direct.open(wait.target, timeout=2).close()
     except OSError:
         return False
     return True
@@ -117,7 +120,9 @@ class Supervisor:
         return reader
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, MARK: self.plan.state}
+        # A proxy of the host is out of reach, and would be asked for addresses that only exist in the cluster.
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        return {**kept, MARK: self.plan.state}
 
     def _adopt_plan(self) -> None:
         wanted = {component.name: component for component in self.plan.components}
