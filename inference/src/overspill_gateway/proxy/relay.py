@@ -89,14 +89,17 @@ class Relay:
             self._client.send(body)
 
     def break_off(self, error: ApiError) -> None:
-        """The rest will not come: an error event where the client reads events, else a cut."""
+        """The rest will not come: an error event where the client reads events, else a cut.
+
+        After the event the connection stays usable: closing it would break the client's next request.
+        """
         client = self._client
         if self._aligner is None:
             client.cut()
             return
         if not self._last.rstrip().endswith(_DONE_EVENT):
             client.send(error_event(error))
-        client.end(close=True)
+        client.end()
 
     def usage(self) -> Usage | None:
         """Tokens that the backend has reported."""

@@ -400,7 +400,7 @@ class ServerConnection(asyncio.Protocol):
             self._transport.write(b"".join(out) if len(out) > 1 else out[0])
             self._out = []
 
-    def end(self, *, close: bool = False) -> None:
+    def end(self) -> None:
         """The answer is whole; the next request has its turn."""
         if self._chunked and not self._bodiless:
             self._out.append(b"0\r\n\r\n")
@@ -408,7 +408,7 @@ class ServerConnection(asyncio.Protocol):
         self.answering = False
         self.answerer = None
         self._answer_head = None
-        if close or self._close_after or self._draining:
+        if self._close_after or self._draining:
             self._close()
             return
         self.deadline = self._loop.time() + (
