@@ -94,7 +94,7 @@ class DemandHub:
         """End all streams."""
         for stream in list(self._streams):
             self.leave(stream)
-            stream.connection.end(close=True)
+            stream.connection.end()
 
     def _flush(self) -> None:
         if self._timer is not None:
