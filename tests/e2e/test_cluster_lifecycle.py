@@ -93,22 +93,28 @@ def kill(process: Process) -> None:
 def running() -> Iterator[str]:
     """A cluster that is up; what `up` printed. It is ended after the test, and must then have left nothing."""
     before = surroundings()
-    yield cluster("up")
+    # Raised request limits halve the start; the time is asserted for the usual ones below.
+    yield cluster("up", "--fast-controllers")
     cluster("down")
     assert traces(PLACES) == []
     assert surroundings() == before
 
 
-def test_it_starts_quickly_and_only_once(running: str) -> None:
-    """`up` says what runs and where; a second one finds it well and starts nothing."""
-    assert str(PLACES.kubeconfig) in running
-    assert "kube-apiserver" in running
-    processes = {process.pid for process in of_cluster(PLACES.state)}
-    assert "was running" in cluster("up")
-    assert {process.pid for process in of_cluster(PLACES.state)} == processes
-    seconds = float(running.split("started in ")[1].split(maxsplit=1)[0])
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert seconds < 15 * busy, f"{seconds:.1f} s at load {os.getloadavg()[0]:.1f}"
+def test_it_starts_quickly_and_only_once() -> None:
+    """`up` says what runs and where, in under 15 s; a second one finds it well and starts nothing."""
+    try:
+        said = cluster("up")
+        assert str(PLACES.kubeconfig) in said
+        assert "kube-apiserver" in said
+        processes = {process.pid for process in of_cluster(PLACES.state)}
+        assert "was running" in cluster("up")
+        assert {process.pid for process in of_cluster(PLACES.state)} == processes
+        seconds = float(said.split("started in ")[1].split(maxsplit=1)[0])
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert seconds < 15 * busy, f"{seconds:.1f} s at load {os.getloadavg()[0]:.1f}"
+    finally:
+        cluster("down")
+    assert traces(PLACES) == []
 
 
 def test_pods_run_restricted_and_kubectl_reaches_them(running: str) -> None:
