@@ -92,6 +92,14 @@ cluster-down: ## end it; nothing stays behind
 images: ## build the images and load them into the cluster
 	@$(STEP) "images" $(CLUSTER) images
 
+.PHONY: cluster-status
+cluster-status: ## what of the cluster runs, and whether it is well
+	@$(CLUSTER) status
+
+.PHONY: kind
+kind: ## the same on kind, for people with Docker: create, build, load, helm install, apply the CPU sample
+	@tests/cluster/kind.sh
+
 .PHONY: bench-cluster
 bench-cluster: venv cluster-up images ## measure Overspill on the running cluster; one JSON line last
 	@PYTHONPATH=tests $(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster $(PARTS)
