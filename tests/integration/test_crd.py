@@ -51,7 +51,7 @@ class Server:
                 "overspill.dev", "v1alpha1", "default", plural, manifest, dry_run="All", field_validation="Strict"
             )
         except ApiException as error:
-            causes = json.loads(error.body)["details"]["causes"]
+            causes = json.loads(error.body or "")["details"]["causes"]
             fields = [cause["field"] for cause in causes]
             assert len(fields) == len(set(fields)), causes
             return {cause["field"]: cause["message"] for cause in causes}
@@ -62,7 +62,7 @@ class Server:
 def server() -> Iterator[Server]:
     """One with the CRDs established."""
     with ControlPlane(controllers=False) as plane:
-        client = new_client_from_config(str(plane.kubeconfig))
+        client = new_client_from_config(str(plane.kubeconfig))  # type: ignore[no-untyped-call]
         running = Server(plane, client)
         applied = running.kubectl("apply", "-f", str(CHECKOUT / "manifests" / "crds"))
         assert applied.returncode == 0, applied.stderr

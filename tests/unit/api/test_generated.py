@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from overspill_api.consumer import ConsumerSpec
 from overspill_api.generate import as_files
@@ -24,7 +25,7 @@ def test_generated_files_have_not_drifted(path: str) -> None:
 )
 def test_samples_are_good_specs(sample: Path) -> None:
     """Every sample is what the types take."""
-    models = {"ModelRoute": ModelRouteSpec, "Consumer": ConsumerSpec}
+    models: dict[str, type[BaseModel]] = {"ModelRoute": ModelRouteSpec, "Consumer": ConsumerSpec}
     for document in yaml.safe_load_all(sample.read_text()):
         assert document["apiVersion"] == "overspill.dev/v1alpha1"
         models[document["kind"]].model_validate(document["spec"])
