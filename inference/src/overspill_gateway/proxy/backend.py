@@ -73,6 +73,7 @@ class Replica:
         self.probe_failures = 0
         self.connect_failures = 0
         self.probe_timer: asyncio.TimerHandle | None = None
+        self.probe_due = math.inf
         self.probe_task: asyncio.Task[None] | None = None
         self.address = Address(fact.address, fact.port or port)
         host = f"[{fact.address}]" if ":" in fact.address else fact.address

@@ -103,12 +103,12 @@ class Exchange:
         if isinstance(step, UseReplica):
             self._use(step.replica, step.reason)
             return
-        if route.pool.has_local:
-            route.lacks_replica(monotonic())
+        if isinstance(step, HoldIt):
+            self._hold()
+            return
+        route.lacks_replica(monotonic())
         if isinstance(step, UseHosted):
             self._use(step.hosted, step.reason)
-        elif isinstance(step, HoldIt):
-            self._hold()
         else:
             self._give_up(step)
 
@@ -226,6 +226,7 @@ class Exchange:
             if not self._paused:
                 idle = monotonic() + self._route.compiled.timeouts.idle_seconds
                 self.deadline = min(self._deadline_total, idle)
+            self._body = b""  # nobody else can be asked any more
             self._client.flush()
 
     def _first_byte(self) -> None:

@@ -5,6 +5,7 @@ that nobody has reported.
 """
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.rotation import Health, gives_up_running, probe_delay
@@ -54,9 +55,6 @@ class Prober:
         """Something about a replica changed: plan its next probe anew."""
         if self._closed or replica.probe_task is not None:
             return
-        if replica.probe_timer is not None:
-            replica.probe_timer.cancel()
-            replica.probe_timer = None
         delay = probe_delay(
             replica.fact,
             replica.health,
@@ -65,7 +63,14 @@ class Prober:
             held=len(route.held),
             spilling=route.is_spilling(self._loop.time()),
         )
+        due = math.inf if delay is None else self._loop.time() + delay
+        if replica.probe_timer is not None:
+            if replica.probe_due <= due < math.inf:
+                return  # a probe comes sooner: requests that come one after the other must not put it off for ever
+            replica.probe_timer.cancel()
+            replica.probe_timer = None
         if delay is not None:
+            replica.probe_due = due
             replica.probe_timer = self._loop.call_later(delay, self._start, route, replica)
 
     def hurry(self, route: "Route") -> None:

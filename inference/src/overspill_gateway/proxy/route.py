@@ -156,6 +156,8 @@ class Route:
 
     def lacks_replica(self, now: float) -> None:
         """A request finds no replica: the pool is wanted, and whoever may become one is asked more often."""
+        if not self.pool.has_local:
+            return
         self.last_spill = now
         if self.pool.may_wake and not self.pool.replicas and not self.wants_replica:
             self.wants_replica = True

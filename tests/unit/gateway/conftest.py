@@ -1,0 +1,21 @@
+"""The gateway's tests run on uvloop, as the gateway does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvloop
+
+from unit.gateway.harness import GatewayUnderTest, running_gateway
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Loops of uvloop."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[GatewayUnderTest]:
+    """A running gateway without routes."""
+    async with running_gateway() as running:
+        yield running

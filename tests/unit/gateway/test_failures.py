@@ -1,0 +1,322 @@
+"""Faults of backends, one by one: what the client sees, who is asked next, what is counted."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from unit.gateway import backends
+from unit.gateway.backends import Script, answers, backend, event, then
+from unit.gateway.harness import GatewayUnderTest, eventually, running_gateway
+
+BEFORE_FIRST_BYTE: dict[str, tuple[Script, str]] = {
+    "reset before the head": (backends.resets_before_head, "reset"),
+    "closed before the head": (backends.closes_before_head, "reset"),
+    "reset after the head": (backends.resets_after_head, "reset"),
+    "half a plain answer": (backends.breaks_off_plain, "reset"),
+    "not HTTP": (backends.speaks_no_http, "protocol"),
+    "429": (answers(status=429), "status"),
+    "408": (answers(status=408), "status"),
+    "500": (answers(status=500), "status"),
+    "502": (answers(status=502), "status"),
+    "503": (answers(status=503), "status"),
+    "504": (answers(status=504), "status"),
+    "529": (answers(status=529), "status"),
+}
+
+
+@pytest.mark.parametrize("fault", BEFORE_FIRST_BYTE)
+async def test_a_replica_that_fails_before_its_first_byte_is_replaced(gateway: GatewayUnderTest, fault: str) -> None:
+    """The other replica answers, the client sees no failure, and the failed attempt is counted by its kind."""
+    script, kind = BEFORE_FIRST_BYTE[fault]
+    async with backend(script) as bad, backend(answers("good")) as good:
+        route = gateway.route()
+        gateway.endpoints(bad.fact("bad"), good.fact("good"))
+
+        seen = [await gateway.post() for _ in range(2)]
+
+    assert [answer.status for answer in seen] == [200, 200]
+    assert {answer.served_by for answer in seen} == {"local/good"}
+    assert "ReplicaFailed" in {answer.reason for answer in seen}
+    assert route.counters("local").failures[kind] >= 1
+
+
+@pytest.mark.parametrize("fault", BEFORE_FIRST_BYTE)
+async def test_the_hosted_api_stands_in_for_the_last_replica(gateway: GatewayUnderTest, fault: str) -> None:
+    """With one replica and a hosted API no request fails, whatever the replica does before its first byte."""
+    async with backend(BEFORE_FIRST_BYTE[fault][0]) as engine, backend(answers()) as hosted:
+        gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.served_by, answer.reason) == (200, "hosted/openai", "ReplicaFailed")
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 501])
+async def test_a_bad_request_passes_through_untouched(gateway: GatewayUnderTest, status: int) -> None:
+    """Another backend would refuse it as well: nobody else is asked, and the engine's words reach the client."""
+    async with backend(answers("no", status=status)) as engine, backend(answers()) as hosted:
+        gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.served_by) == (status, "local/tiny-0")
+    assert answer.json["choices"][0]["message"]["content"] == "no"
+    assert not hosted.requests
+
+
+async def test_the_last_backends_failing_status_reaches_the_client(gateway: GatewayUnderTest) -> None:
+    """With nobody else to ask, a 503 of the engine is passed on, its Retry-After included."""
+    async with backend(answers("busy", status=503, retry_after="7")) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+    assert answer.json["choices"][0]["message"]["content"] == "busy"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_credential_goes_to_the_next_hosted_api(gateway: GatewayUnderTest, status: int) -> None:
+    """Our credential is at fault, not the request: the next API is asked at once."""
+    async with backend(answers(status=status)) as first, backend(answers()) as second:
+        hosted = [first.hosted("first"), second.hosted("second")]
+        gateway.route(local=None, hosted=hosted, overflow={"on_cold_start": "Hosted"})
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.served_by, answer.reason) == (200, "hosted/second", "HostedFailed")
+
+
+async def test_when_all_credentials_are_refused_the_error_says_whose_fault_it_is(gateway: GatewayUnderTest) -> None:
+    """A 502 that names our credentials; the provider's 401 would make the client doubt its own key."""
+    async with backend(answers(status=401)) as first, backend(answers(status=403)) as second:
+        hosted = [first.hosted("first"), second.hosted("second")]
+        gateway.route(local=None, hosted=hosted, overflow={"on_cold_start": "Hosted"})
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.served_by) == (502, "none")
+    assert answer.error["code"] == "upstream_credentials_refused"
+    assert "hosted/first, hosted/second" in answer.error["message"]
+    assert "Your key is fine" in answer.error["message"]
+
+
+async def test_attempts_are_bounded(gateway: GatewayUnderTest) -> None:
+    """retries.attempts 1 means two tries over all backends, however many there are."""
+    async with backend(backends.resets_before_head) as bad, backend(answers()) as good:
+        hosted = [bad.hosted("a"), bad.hosted("b"), good.hosted("c")]
+        gateway.route(local=None, hosted=hosted, retry_attempts=1, overflow={"on_cold_start": "Hosted"})
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.error["code"]) == (502, "backend_failed")
+    assert "hosted/a" in answer.error["message"]
+    assert "hosted/b" in answer.error["message"]
+    assert not good.requests
+
+
+async def test_nobody_listens(gateway: GatewayUnderTest) -> None:
+    """A refused connection is a failure like others; with nobody else it is a 502 that says so."""
+    async with backend(answers()) as gone:
+        hosted = [gone.hosted()]
+    gateway.route(local=None, hosted=hosted, overflow={"on_cold_start": "Hosted"})
+
+    answer = await gateway.post()
+
+    assert answer.status == 502
+    assert "Connection refused" in answer.error["message"]
+
+
+async def test_a_stream_without_a_first_token_goes_elsewhere(gateway: GatewayUnderTest) -> None:
+    """timeouts.firstToken ends the wait for a stream; another backend answers, the silent one is told to stop."""
+    async with backend(backends.says_nothing) as silent, backend(backends.streams(1)) as hosted:
+        gateway.route(hosted=[hosted.hosted()], timeouts={"first_token_seconds": 0.1})
+        gateway.endpoints(silent.fact())
+
+        answer = await gateway.post(stream=True)
+
+        assert (answer.status, answer.served_by) == (200, "hosted/openai")
+        await eventually(lambda: not silent.wires)
+
+
+async def test_a_plain_answer_may_take_longer_than_the_first_token(gateway: GatewayUnderTest) -> None:
+    """A plain answer's first byte comes when all of it is made: only the total holds for it."""
+
+    async def slow(received: backends.Received, wire: backends.Wire) -> None:
+        await asyncio.sleep(0.3)
+        await answers()(received, wire)
+
+    async with backend(slow) as engine:
+        gateway.route(timeouts={"first_token_seconds": 0.1})
+        gateway.endpoints(engine.fact())
+
+        assert (await gateway.post()).status == 200
+
+
+async def test_the_total_time_is_bounded(gateway: GatewayUnderTest) -> None:
+    """timeouts.total ends a request with 504, and the engine is told to stop."""
+    async with backend(backends.says_nothing) as engine:
+        gateway.route(timeouts={"total_seconds": 0.15})
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+        assert (answer.status, answer.error["code"]) == (504, "total_timeout")
+        await eventually(lambda: not engine.wires)
+
+
+def events_of(body: bytes) -> list[Any]:
+    """The decoded events of a stream."""
+    return [json.loads(one.removeprefix(b"data: ")) for one in body.split(b"\n\n") if one]
+
+
+async def test_a_cut_stream_ends_with_an_error_event(gateway: GatewayUnderTest) -> None:
+    """After the first token: whole events, then one error event in OpenAI's shape, no [DONE], and the end."""
+    async with backend(backends.breaks_off_stream) as engine, backend(answers()) as hosted:
+        gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+        client = await gateway.client()
+        gateway.send(client, stream=True)
+        answer = await client.answer()
+
+        assert answer.status == 200
+        assert answer.whole
+        assert answer.body.startswith(event(0) + event(1) + b'data: {"error"')
+        error = events_of(answer.body)[-1]["error"]
+        assert (error["type"], error["code"]) == ("server_error", "stream_interrupted")
+        assert b"[DONE]" not in answer.body
+        assert await client.at_end()
+        assert not hosted.requests
+
+
+async def test_a_stalled_stream_ends_with_an_error_event(gateway: GatewayUnderTest) -> None:
+    """timeouts.idle between two pieces ends a stream honestly."""
+    async with backend(backends.stalls_stream) as engine:
+        gateway.route(timeouts={"idle_seconds": 0.1})
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post(stream=True)
+
+        assert events_of(answer.body)[-1]["error"]["code"] == "stream_interrupted"
+        await eventually(lambda: not engine.wires)
+
+
+async def test_a_stream_cut_after_its_done_event_is_whole(gateway: GatewayUnderTest) -> None:
+    """An engine that dies behind [DONE] has said everything: no error event follows it."""
+
+    async def script(received: backends.Received, wire: backends.Wire) -> None:  # noqa: ARG001
+        await wire.write(backends.stream_head())
+        await wire.chunk(event(0) + b"data: [DONE]\n\n")
+        await asyncio.sleep(0.02)
+        wire.reset()
+
+    async with backend(script) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post(stream=True)
+
+    assert answer.body == event(0) + b"data: [DONE]\n\n"
+
+
+async def test_a_long_plain_answer_that_breaks_off_is_seen_to_be_broken(gateway: GatewayUnderTest) -> None:
+    """An answer too long to be held back can't be mended; it ends short of its length, never cleanly."""
+
+    async def script(received: backends.Received, wire: backends.Wire) -> None:  # noqa: ARG001
+        await wire.write(backends.plain_head(200, 600_000) + b"x" * 500_000)
+        await asyncio.sleep(0.02)
+        wire.reset()
+
+    async with backend(script) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+    assert answer.status == 200
+    assert not answer.whole
+
+
+async def test_a_connection_closed_while_idle_costs_nothing(gateway: GatewayUnderTest) -> None:
+    """An idle connection that the engine closes just as it is used: one fresh connection, no failure, no spill."""
+    script = then(answers(), backends.closes_before_head, answers("again"))
+    async with backend(script) as engine, backend(answers()) as hosted:
+        route = gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+        await gateway.post()
+
+        answer = await gateway.post()
+
+    assert (answer.status, answer.served_by, answer.reason) == (200, "local/tiny-0", "Preferred")
+    assert engine.connections == 2
+    assert route.counters("local").errors == 0
+
+
+async def test_a_killed_replica_fails_no_plain_request() -> None:
+    """Two replicas under eight connections, one killed: every request is answered, none waits a second more."""
+    async with running_gateway() as gateway, backend(answers("a")) as first, backend(answers("b")) as second:
+        gateway.route()
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+        loop = asyncio.get_running_loop()
+        statuses: list[int] = []
+        slowest = 0.0
+
+        async def load() -> None:
+            nonlocal slowest
+            client = await gateway.client()
+            for _ in range(40):
+                began = loop.time()
+                gateway.send(client)
+                statuses.append((await client.answer()).status)
+                slowest = max(slowest, loop.time() - began)
+
+        loads = [asyncio.ensure_future(load()) for _ in range(8)]
+        await eventually(lambda: len(statuses) > 80)
+        first.kill()
+        await asyncio.gather(*loads)
+
+    assert statuses == [200] * 320
+    assert slowest < 1.0
+
+
+async def test_requests_on_a_vanished_replica_are_rescued(gateway: GatewayUnderTest) -> None:
+    """A replica that is listed no more and can't be reached gives its requests back, without a word from it."""
+    async with backend(backends.says_nothing) as frozen, backend(answers()) as other:
+        route = gateway.route()
+        gateway.endpoints(frozen.fact("frozen"))
+        client = await gateway.client()
+        gateway.send(client)
+        await eventually(lambda: route.in_flight_local == 1)
+        frozen._server.close()  # type: ignore[union-attr]  # open connections stay: only new ones are refused
+
+        gateway.endpoints(other.fact("other"))
+        answer = await client.answer()
+
+        assert (answer.status, answer.served_by, answer.reason) == (200, "local/other", "ReplicaFailed")
+
+
+async def test_a_replica_that_is_going_away_finishes_what_it_has_begun(gateway: GatewayUnderTest) -> None:
+    """Terminating and then unlisted, but still reachable: its stream goes on to its end; new requests go elsewhere."""
+    gate = asyncio.Event()
+    async with backend(backends.streams(2, gate=gate)) as old, backend(answers()) as new:
+        gateway.route()
+        gateway.endpoints(old.fact("old"))
+        client = await gateway.client()
+        gateway.send(client, stream=True)
+        await client.head()
+
+        gateway.endpoints(old.fact("old", terminating=True, ready=False), new.fact("new"))
+        assert (await gateway.post()).served_by == "local/new"
+        gateway.endpoints(new.fact("new"))
+        await eventually(lambda: old.health_checks > 0)
+        gate.set()
+        body = b""
+        while piece := await client.chunk():
+            body += piece
+
+    assert body.endswith(b"data: [DONE]\n\n")
