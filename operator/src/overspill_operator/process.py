@@ -28,7 +28,7 @@ from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.app.world import Caches, World
-from overspill_operator.core.engine_state import is_settled
+from overspill_operator.core.engine_state import engine_state, is_settled
 from overspill_operator.edge.kopf_app import KopfApp
 from overspill_operator.ports import (
     CLAIMS,
@@ -46,13 +46,14 @@ from overspill_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 12
+WORKERS = 8
 """Reconciles at a time: enough to keep the API server busy, few enough that a wake's call is served at once."""
 
 STALE_SECONDS = 120.0
 """A key that waits, or a reconcile that runs, for longer than this means that the process hangs."""
 
 SLOTS_EVERY_SECONDS = 1.0
+COUNTS_SECONDS = 1.0
 API_WAIT_SECONDS = 0.2
 
 
@@ -174,8 +175,9 @@ class _Parts:
         self._settings = settings
         queue = WorkQueue(self._reconcile, workers=WORKERS, jitter=random.random)
         self._queue = queue
+        self._engines: dict[str, tuple[object, ...]] = {}
         routes = Routes(lambda key: queue.add((ROUTE, key)))
-        self.gateways = GatewayStreams(self._on_demand, self._all_routes)
+        self.gateways = GatewayStreams(self._on_demand, self._all_routes, settings.gateway_addresses)
         self.slices = WatchCache(
             cluster,
             ENDPOINT_SLICES,
@@ -262,9 +264,18 @@ class _Parts:
         route = f"{namespace}/{name}"
         if live is None or is_settled(live):
             self.world.slots.release(route)
-        if self.world.caches.deployments.synced.is_set():
-            self.world.scaler.evaluate(route)
-            self._queue.add((ROUTE, route))
+        before, now = self._engines.get(key), _signature(live)
+        self._engines[key] = now
+        if live is None:
+            del self._engines[key]
+        if before == now or not self.world.caches.deployments.synced.is_set():
+            return
+        if before is not None and before[1:] == now[1:]:
+            # Replicas that come into being: status shows them, nothing waits for it.
+            self._queue.add_after((ROUTE, route), COUNTS_SECONDS, background=True)
+            return
+        self.world.scaler.evaluate(route)
+        self._queue.add((ROUTE, route))
 
     def _on_child(self, key: str, live: Json | None) -> None:
         namespace, _, name = key.partition("/")
@@ -296,6 +307,15 @@ class _Parts:
         while True:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
             self.profiles.read()
+
+
+def _signature(live: Json | None) -> tuple[object, ...]:
+    """What of a Deployment matters here; the first item alone can wait."""
+    state = engine_state(live)
+    meta = live["metadata"] if live else {}
+    written = (meta.get("uid"), meta.get("generation"), meta.get("labels"), meta.get("annotations"))
+    owners = meta.get("ownerReferences")
+    return state.replicas, state.exists, state.ready, state.ready_since_unix, state.refused, written, owners
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -21,6 +21,8 @@ class Settings:
     """Base of ``status.url``, without ``/v1``."""
     gateway_admin_service: str
     """Headless Service of the gateways' admin port."""
+    gateway_addresses: tuple[str, ...]
+    """``host:port`` of gateways outside the cluster's Services, for an operator that runs on a workstation."""
     port: int
     """Of /healthz, /readyz and /metrics."""
     log_level: str
@@ -41,6 +43,7 @@ class Settings:
                 "/"
             ),
             gateway_admin_service=environment.get("OVERSPILL_GATEWAY_ADMIN_SERVICE") or "overspill-gateway-admin",
+            gateway_addresses=tuple(filter(None, environment.get("OVERSPILL_GATEWAY_ADDRESSES", "").split(","))),
             port=int(port),
             log_level=(environment.get("OVERSPILL_LOG_LEVEL") or "INFO").upper(),
         )

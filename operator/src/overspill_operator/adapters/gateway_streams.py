@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from random import uniform
 from time import time
@@ -35,16 +35,22 @@ STARTING_SECONDS = 15.0
 class GatewayStreams:
     """The gateways that there are, and what each has said."""
 
-    def __init__(self, on_demand: Callable[[list[str], float], None], on_coverage: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_demand: Callable[[list[str], float], None],
+        on_coverage: Callable[[], None],
+        fixed: Iterable[str] = (),
+    ) -> None:
         """``on_demand`` gets the routes that a line speaks of and when it came (loop time).
 
-        ``on_coverage`` is called when what status says of the gateways has changed.
+        ``on_coverage`` is called when what status says of the gateways has changed. ``fixed``: gateways that no EndpointSlice names.
         """
         self.views: dict[str, GatewayView] = {}
         self.reported = Coverage.NONE
         self._on_demand = on_demand
         self._on_coverage = on_coverage
-        self._addresses: set[str] = set()
+        self._fixed = frozenset(fixed)
+        self._addresses: set[str] = set(fixed)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slices: dict[str, set[str]] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -72,7 +78,7 @@ class GatewayStreams:
             self._slices.pop(key, None)
         else:
             self._slices[key] = _addresses(live)
-        self._addresses = set().union(*self._slices.values())
+        self._addresses = set(self._fixed).union(*self._slices.values())
         self._start_missing()
 
     async def run(self) -> None:

@@ -20,6 +20,7 @@ class Applier:
         self._cluster = cluster
         self._accepted: dict[str, tuple[Manifest, object]] = {}
         self._refused: dict[str, tuple[Manifest, ClusterError, float]] = {}
+        self._clean: dict[str, tuple[Manifest, str]] = {}
 
     def is_due(self, cache: WatchCache, desired: Manifest) -> bool:
         """Whether ``ensure`` would write."""
@@ -48,6 +49,7 @@ class Applier:
         self._refused.pop(path, None)
         cache.wrote(answer)
         self._accepted[path] = (desired, project(desired, answer))
+        self._clean[path] = (desired, answer["metadata"]["resourceVersion"])
         telemetry.APPLIES.labels(desired["kind"], _why(desired, live)).inc()
         return answer
 
@@ -55,21 +57,30 @@ class Applier:
         """Delete the object where there is one."""
         live = cache.get(namespace, name)
         path = cache.resource.path(namespace, name)
-        self._accepted.pop(path, None)
-        self._refused.pop(path, None)
+        self._drop(path)
         if live is not None and "deletionTimestamp" not in live["metadata"]:
             await self._cluster.delete(path, uid=live["metadata"].get("uid", ""))
             cache.removed(namespace, name)
 
     def forget(self, cache: WatchCache, namespace: str, name: str) -> None:
         """Drop what is remembered of an object that Kubernetes collects by itself."""
-        path = cache.resource.path(namespace, name)
+        self._drop(cache.resource.path(namespace, name))
+
+    def _drop(self, path: str) -> None:
         self._accepted.pop(path, None)
         self._refused.pop(path, None)
+        self._clean.pop(path, None)
 
     def _drifted(self, path: str, desired: Manifest, live: Json) -> bool:
+        version = live["metadata"]["resourceVersion"]
+        clean = self._clean.get(path)
+        if clean and clean[1] == version and clean[0] == desired:
+            return False
         accepted = self._accepted.get(path)
-        return has_drifted(desired, live, accepted[1] if accepted and accepted[0] == desired else None)
+        if has_drifted(desired, live, accepted[1] if accepted and accepted[0] == desired else None):
+            return True
+        self._clean[path] = (desired, version)
+        return False
 
 
 def _path(cache: WatchCache, desired: Manifest) -> str:

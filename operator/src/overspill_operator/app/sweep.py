@@ -8,13 +8,18 @@ from overspill_api.names import LABEL_COMPILED, LABEL_SOURCE_NAME, LABEL_SOURCE_
 from overspill_operator.app.consumer_reconciler import CONSUMER
 from overspill_operator.app.route_reconciler import ROUTE
 from overspill_operator.app.world import World
+from overspill_operator.core.objects import RouteObject
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
 
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
+FULL_EVERY = 5
+"""Rounds; watches tell of every change, so a full one only mends what a lost event has hidden."""
+
 FIRST_SEEN_TIMEOUT_SECONDS = 60.0
 LOOK_AGAIN_SECONDS = 0.02
+LIST_AGAIN_SECONDS = 0.1
 
 
 class Sweep:
@@ -30,19 +35,28 @@ class Sweep:
 
         Before that a name's claimants are not all known, and neither is what belongs to nobody.
         """
-        world = self._world
-        await world.caches.synced()
-        routes, consumers = await self._existing()
+        await self._world.caches.synced()
+        existing: tuple[set[str], set[str]] | None = None
         async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS):
-            while not (routes <= world.routes.uids() and consumers <= world.consumers.uids()):
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
-                if not (routes <= world.routes.uids() and consumers <= world.consumers.uids()):
-                    still_routes, still_consumers = await self._existing()
-                    routes, consumers = routes & still_routes, consumers & still_consumers
-        self._everything()
+            while existing is None or self._unseen(existing):
+                if existing is not None:
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                try:
+                    # What has been deleted meanwhile need not be waited for.
+                    existing = await self._existing()
+                except ClusterError as error:
+                    # Kinds that were installed a moment ago are not served for another moment.
+                    logger.debug("objects not listed yet: %s", error)
+                    await asyncio.sleep(LIST_AGAIN_SECONDS)
+        self._everything(full=True)
+
+    def _unseen(self, existing: tuple[set[str], set[str]]) -> bool:
+        """Whether Kopf has yet to deliver something."""
+        return not (existing[0] <= self._world.routes.uids() and existing[1] <= self._world.consumers.uids())
 
     async def run(self) -> None:
         """Sweep for ever."""
+        rounds = 0
         while True:
             await asyncio.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
             try:
@@ -50,7 +64,8 @@ class Sweep:
             except ClusterError as error:
                 logger.warning("sweep put off: %s", error)
                 continue
-            self._everything()
+            rounds += 1
+            self._everything(full=rounds % FULL_EVERY == 0)
 
     async def _existing(self) -> tuple[set[str], set[str]]:
         """Identities of all ModelRoutes and Consumers, straight from the API server."""
@@ -73,16 +88,31 @@ class Sweep:
             if consumer.meta.uid not in consumers:
                 self._world.consumers.remove(consumer.key, consumer.meta.uid)
 
-    def _everything(self) -> None:
-        """Every object, and every compiled document: one without an object is deleted by its reconcile."""
+    def _everything(self, *, full: bool) -> None:
+        """Compiled documents without an object are deleted by the reconcile of that object.
+
+        Objects: all in a full round, in between only those that name a Secret, which nothing watches.
+        """
         world = self._world
         for route in world.routes:
+            if not full and not _names_a_secret(route):
+                continue
             world.queue.add((ROUTE, route.key), background=True)
         for consumer in world.consumers:
-            world.queue.add((CONSUMER, consumer.key), background=True)
+            if full:
+                world.queue.add((CONSUMER, consumer.key), background=True)
         for secret in world.caches.compiled:
             labels = secret["metadata"].get("labels") or {}
             key = f"{labels.get(LABEL_SOURCE_NAMESPACE, '')}/{labels.get(LABEL_SOURCE_NAME, '')}"
             kind = {"route": ROUTE, "consumer": CONSUMER}.get(labels.get(LABEL_COMPILED, ""))
-            if kind:
+            owner = world.routes.get(key) if kind == ROUTE else world.consumers.get(key)
+            if kind and owner is None:
                 world.queue.add((kind, key), background=True)
+
+
+def _names_a_secret(route: RouteObject) -> bool:
+    spec = route.spec
+    if spec is None:
+        return False
+    source = spec.self_hosted.source_secret_name if spec.self_hosted else None
+    return source is not None or any(entry.credentials for entry in spec.hosted)
