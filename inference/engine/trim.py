@@ -41,7 +41,7 @@ def delete_unused(packages: Path) -> int:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for library in (packages / "nvidia").rglob("*.so*"):
         if library.resolve() not in needed:
-            free += library.stat().st_size
+            free += library.lstat().st_size  # a link whose target went first has no stat
             library.unlink()
     return free
 
