@@ -1,45 +1,61 @@
 """What Overspill costs when nobody asks: CPU and memory of operator and gateway, from the kubelet's own counters."""
 
+import json
 import time
+from dataclasses import dataclass
+from datetime import datetime
 
 from e2e import installation
 from e2e.kubernetes_cli import Cluster, wait_until
 
 NODE = "node0"
-CPU = "container_cpu_usage_seconds_total"
-MEMORY = "container_memory_working_set_bytes"
+PARTS = ("operator", "gateway")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The kubelet's counters of one part at a time."""
+
+    at: float
+    """Unix seconds, to the second."""
+    cpu_seconds: float
+    """CPU that it has used since it was started."""
+    memory_mib: float
+    """Its working set."""
 
 
 def measure(cluster: Cluster, seconds: float = 60.0) -> dict[str, float]:
-    """CPU milliseconds a second of all pods of the release together, and MiB of each part."""
-    first_at, first = _read(cluster, CPU, newer_than=0.0)
+    """CPU milliseconds a second of operator and gateway, each and together, and MiB of each."""
+    time.sleep(5)  # what was just applied is settled
+    began = time.time()
+    first = {part: _read(cluster, part, newer_than=began) for part in PARTS}
     time.sleep(seconds)
-    # The kubelet reads its counters every 10 to 15 s and stamps them: the stamps are the clock here.
-    last_at, last = _read(cluster, CPU, newer_than=first_at + seconds / 2)
-    _, memory = _read(cluster, MEMORY, newer_than=0.0)
-    spent = sum(last.values()) - sum(first.values())
+    last = {part: _read(cluster, part, newer_than=first[part].at + seconds) for part in PARTS}
+    spent = {
+        part: (last[part].cpu_seconds - first[part].cpu_seconds) / (last[part].at - first[part].at) * 1000
+        for part in PARTS
+    }
     return {
-        "cpu_ms_per_s": round(spent / (last_at - first_at) * 1000, 2),
-        **{f"{name}_mib": round(value / 2**20, 1) for name, value in memory.items()},
+        "cpu_ms_per_s": round(sum(spent.values()), 2),
+        **{f"{part}_cpu_ms_per_s": round(value, 2) for part, value in spent.items()},
+        **{f"{part}_mib": round(last[part].memory_mib, 1) for part in PARTS},
     }
 
 
-def _read(cluster: Cluster, metric: str, newer_than: float) -> tuple[float, dict[str, float]]:
-    def read() -> tuple[float, dict[str, float]] | None:
-        text = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/metrics/cadvisor")
-        values: dict[str, float] = {}
-        stamps: list[float] = []
-        for line in text.splitlines():
-            if not line.startswith(metric + "{") or f'namespace="{installation.RELEASE_NAMESPACE}"' not in line:
+def _read(cluster: Cluster, part: str, newer_than: float) -> Reading:
+    def read() -> Reading | None:
+        summary = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/nodes/{NODE}/proxy/stats/summary"))
+        for pod in summary["pods"]:
+            if pod["podRef"]["namespace"] != installation.RELEASE_NAMESPACE:
                 continue
-            labels, value, stamp = line.rsplit(" ", 2)
-            if 'container="operator"' in labels or 'container="gateway"' in labels:
-                name = "operator" if 'container="operator"' in labels else "gateway"
-                values[name] = values.get(name, 0.0) + float(value)
-                stamps.append(float(stamp) / 1000)
-        found = len(values) == 2 and min(stamps) > newer_than
-        return (sum(stamps) / len(stamps), values) if found else None
+            if not pod["podRef"]["name"].startswith(f"overspill-{part}-") or "cpu" not in pod:
+                continue
+            at = datetime.fromisoformat(pod["cpu"]["time"]).timestamp()
+            if at > newer_than:
+                memory = pod["memory"]["workingSetBytes"] / 2**20
+                return Reading(at, pod["cpu"]["usageCoreNanoSeconds"] / 1e9, memory)
+        return None
 
-    found = wait_until(f"the kubelet has new figures of {metric}", read, seconds=60)
+    found = wait_until(f"the kubelet has new figures of the {part}", read, seconds=60)
     assert found is not None
     return found
