@@ -61,8 +61,14 @@ format: venv ## format the code
 	@$(VENV)/ruff format .
 
 .PHONY: generate
-generate: venv ## write what is made from the types: CRDs, chart schema, reference
+generate: venv binaries ## write what is made from the types: CRDs, chart schema, reference
 	@$(VENV)/python -m overspill_api.crd
+	@mkdir -p build
+	@PATH="$(TOOLS):$$PATH" manifests/render >build/install.yaml.new && mv build/install.yaml.new manifests/install.yaml
+
+.PHONY: check-generated
+check-generated: venv ## generated files are what the types say
+	@$(VENV)/pytest --quiet tests/unit/api/test_generated.py
 
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes and without addresses
