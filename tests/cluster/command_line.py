@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
     except (RuntimeError, TimeoutError) as error:
         print(f"error: {error}\nthe logs are in {_places(parsed).logs}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return 1
