@@ -176,7 +176,7 @@ def events_of(body: bytes) -> list[Any]:
 
 
 async def test_a_cut_stream_ends_with_an_error_event(gateway: GatewayUnderTest) -> None:
-    """After the first token: whole events, then one error event in OpenAI's shape, no [DONE], and the end."""
+    """After the first token: whole events, then one error event in OpenAI's shape, and no [DONE]."""
     async with backend(backends.breaks_off_stream) as engine, backend(answers()) as hosted:
         gateway.route(hosted=[hosted.hosted()])
         gateway.endpoints(engine.fact())
@@ -190,8 +190,11 @@ async def test_a_cut_stream_ends_with_an_error_event(gateway: GatewayUnderTest) 
         error = events_of(answer.body)[-1]["error"]
         assert (error["type"], error["code"]) == ("server_error", "stream_interrupted")
         assert b"[DONE]" not in answer.body
-        assert await client.at_end()
         assert not hosted.requests
+
+        engine.script = answers("next")
+        gateway.send(client)
+        assert (await client.answer()).status == 200, "the connection stays usable"
 
 
 async def test_a_stalled_stream_ends_with_an_error_event(gateway: GatewayUnderTest) -> None:

@@ -209,6 +209,9 @@ class ServerConnection(asyncio.Protocol):
                 raise
             self._stop_reading(self._refusal)
         except httptools.HttpParserInvalidMethodError:
+            if not data.isascii() or data[:1] < b" ":
+                self._stop_reading(malformed("This is not HTTP/1.1; if it is TLS, use http:// here."))
+                return
             unknown = malformed("The request's method is not known here.", status=501, code="method_not_implemented")
             self._stop_reading(unknown)
         except httptools.HttpParserError as error:

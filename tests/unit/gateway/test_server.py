@@ -1,0 +1,373 @@
+"""The server's protocol over a transport without a socket: what is read, what is refused, what is written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.head import Head
+from overspill_gateway.wire.server import Answerer, Limits, ServerConnection
+from overspill_gateway.wire.sweep import Sweeper
+from unit.gateway.fake_transport import FakeTransport
+
+LIMITS = Limits(head_bytes_max=2048, header_fields_max=20, target_bytes_max=100, body_bytes_max=1000)
+HOST = b"host: h\r\n"
+
+
+class Echo:
+    """Answers with what was understood of the request; refuses /refused by its head."""
+
+    def __init__(self) -> None:
+        self.served: list[tuple[Head, bytes]] = []
+        self.waiting: list[ServerConnection] = []
+
+    def admit(self, head: Head) -> ApiError | None:
+        """Refuse one path."""
+        return ApiError(401, "t", "c", "no") if head.path == b"/refused" else None
+
+    def serve(self, connection: ServerConnection, head: Head, body: bytes) -> None:
+        """Answer at once, or leave /later unanswered."""
+        self.served.append((head, body))
+        if head.path == b"/later":
+            self.waiting.append(connection)
+        else:
+            connection.answer(200, b"", b"%b %b %b" % (head.method, head.path, body))
+
+    def refusal_lines(self, head: Head | None) -> bytes:  # noqa: ARG002
+        """One line."""
+        return b"x-own: 1\r\n"
+
+
+class Conversation:
+    """One connection of a client."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.handler = Echo()
+        self.transport = FakeTransport()
+        self.peers: set[ServerConnection] = set()
+        self.sweeper = Sweeper(asyncio.get_running_loop(), 1000.0)
+        self.connection = ServerConnection(self.handler, limits, self.sweeper, self.peers)
+        self.connection.connection_made(self.transport)
+
+    def says(self, data: bytes) -> Conversation:
+        """The client sends bytes."""
+        self.connection.data_received(data)
+        return self
+
+    @property
+    def statuses(self) -> list[int]:
+        """Statuses of what has been answered."""
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d+) ", self.transport.written)]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """Bodies of the echoes."""
+        return [request[1] for request in self.handler.served]
+
+
+@pytest.fixture
+async def conversation() -> AsyncIterator[Conversation]:
+    """A connection that has just been made."""
+    yield Conversation()
+
+
+GOOD: dict[str, tuple[bytes, list[bytes]]] = {
+    "get": (b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n", [b""]),
+    "post": (b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\nhello", [b"hello"]),
+    "chunked": (
+        b"POST /a HTTP/1.1\r\n"
+        + HOST
+        + b"transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nhost: evil\r\n\r\n",
+        [b"hello"],
+    ),
+    "pipelined": (
+        (b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 1\r\n\r\n1")
+        + (b"POST /b HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n1\r\n2\r\n0\r\n\r\n")
+        + (b"GET /c HTTP/1.1\r\n" + HOST + b"\r\n"),
+        [b"1", b"2", b""],
+    ),
+    "upgrade": (
+        b"POST /a HTTP/1.1\r\n" + HOST + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n"
+        b"content-length: 5\r\n\r\nhelloGET /b HTTP/1.1\r\n" + HOST + b"\r\n",
+        [b"hello", b""],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+async def test_the_same_bytes_split_anywhere_mean_the_same(name: str) -> None:
+    """Whatever the network does to the boundaries between reads, the requests are the same."""
+    data, bodies = GOOD[name]
+    whole = Conversation().says(data)
+    assert whole.bodies == bodies
+    assert whole.statuses == [200] * len(bodies)
+    bytewise = Conversation()
+    for position in range(len(data)):
+        halves = Conversation().says(data[:position]).says(data[position:])
+        assert halves.bodies == bodies, f"split at {position}"
+        assert halves.transport.written == whole.transport.written
+        bytewise.says(data[position : position + 1])
+    assert bytewise.transport.written == whole.transport.written
+
+
+REFUSED: dict[str, tuple[int, bytes]] = {
+    "both lengths": (
+        400,
+        b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "two content-lengths": (400, b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc"),
+    "a list of lengths": (400, b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 3, 3\r\n\r\nabc"),
+    "a signed length": (400, b"POST / HTTP/1.1\r\n" + HOST + b"content-length: +3\r\n\r\nabc"),
+    "leading zeros": (400, b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 03\r\n\r\nabc"),
+    "two encodings": (
+        400,
+        b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+    ),
+    "gzip, chunked": (501, b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "unknown encoding": (501, b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    "encoding in 1.0": (400, b"POST / HTTP/1.0\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "bad chunk size": (400, b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n"),
+    "negative chunk": (400, b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n-1\r\n\r\n"),
+    "folded header": (400, b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n c\r\n\r\n"),
+    "space before colon": (400, b"GET / HTTP/1.1\r\n" + HOST + b"content-length : 3\r\n\r\n"),
+    "underscore": (400, b"GET / HTTP/1.1\r\n" + HOST + b"content_length: 3\r\n\r\n"),
+    "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
+    "two hosts": (400, b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n"),
+    "host with user": (400, b"GET / HTTP/1.1\r\nhost: a@b\r\n\r\n"),
+    "host with path": (400, b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\n"),
+    "empty host": (400, b"GET / HTTP/1.1\r\nhost:\r\n\r\n"),
+    "another host in the target": (400, b"GET http://x/ HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "star with get": (400, b"GET * HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "fragment": (400, b"GET /a#b HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "encoded newline": (400, b"GET /a%0d%0ab HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "encoded zero": (400, b"GET /a%00 HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "backslash": (400, b"GET /a\\b HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "trace": (501, b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "connect": (501, b"CONNECT h:80 HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "unknown method": (501, b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "HTTP/2.0": (505, b"GET / HTTP/2.0\r\n" + HOST + b"\r\n"),
+    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00"),
+    "other expectation": (417, b"POST / HTTP/1.1\r\n" + HOST + b"expect: tea\r\ncontent-length: 1\r\n\r\n"),
+    "long target": (414, b"GET /" + b"a" * 200 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "endless target": (414, b"GET /" + b"a" * 4000),
+    "long head": (431, b"GET / HTTP/1.1\r\n" + HOST + b"a: " + b"b" * 4000 + b"\r\n\r\n"),
+    "endless head": (431, b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 1000),
+    "many fields": (431, b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 30 + b"\r\n"),
+    "long body": (413, b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 1001\r\n\r\n"),
+    "long chunks": (413, b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n1000\r\n" + b"x" * 1100),
+    "endless chunk extension": (
+        400,
+        b"POST / HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n1;" + b"x" * 6000,
+    ),
+    "chunked upgrade": (
+        400,
+        b"POST / HTTP/1.1\r\n" + HOST + b"connection: upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked\r\n\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_is_ambiguous_or_too_much_is_refused(conversation: Conversation, name: str) -> None:
+    """Refused with its status in OpenAI's shape, nothing served, connection ended, and what follows is not read."""
+    status, data = REFUSED[name]
+
+    conversation.says(data).says(b"GET /smuggled HTTP/1.1\r\n" + HOST + b"\r\n")
+
+    assert conversation.statuses == [status]
+    assert not conversation.handler.served
+    assert conversation.transport.ended
+    body = conversation.transport.written.partition(b"\r\n\r\n")[2]
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert b"connection: close\r\n" in conversation.transport.written
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_refusals_do_not_depend_on_the_reads(name: str) -> None:
+    """Byte by byte the same is refused with the same status."""
+    status, data = REFUSED[name]
+    conversation = Conversation()
+    for position in range(len(data)):
+        conversation.says(data[position : position + 1])
+
+    assert conversation.statuses == [status]
+    assert not conversation.handler.served
+
+
+async def test_what_came_before_the_fault_is_still_answered(conversation: Conversation) -> None:
+    """A good request followed by nonsense: the first is answered, then the refusal, then the end."""
+    conversation.says(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\nnonsense\r\n\r\n")
+
+    assert conversation.statuses == [200, 501]
+    assert conversation.transport.ended
+
+
+async def test_requests_behind_one_being_answered_wait(conversation: Conversation) -> None:
+    """The second request is served when the first is answered; meanwhile too much of it is not even read."""
+    conversation.says(b"GET /later HTTP/1.1\r\n" + HOST + b"\r\n")
+    conversation.says(b"GET /b HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert len(conversation.handler.served) == 1
+    conversation.says(b"POST /c HTTP/1.1\r\n" + HOST + b"content-length: 900\r\n\r\n" + b"x" * 900)
+    for _ in range(80):
+        conversation.says(b"GET /d HTTP/1.1\r\n" + HOST + b"a: " + b"b" * 900 + b"\r\n\r\n")
+    assert not conversation.transport.reading
+
+    conversation.handler.waiting[0].answer(200, b"", b"late")
+
+    assert [head.path for head, _ in conversation.handler.served] == [b"/later", b"/b", b"/c"] + [b"/d"] * 80
+    assert conversation.transport.reading
+
+
+async def test_a_refused_head_keeps_the_connection_where_the_body_is_short(conversation: Conversation) -> None:
+    """A short body of a refused request is read away; the next request on the connection is served."""
+    conversation.says(b"POST /refused HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\nhello")
+    conversation.says(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+
+    assert conversation.statuses == [401, 200]
+    assert not conversation.transport.ended
+
+
+async def test_a_client_that_waits_for_100_gets_it_or_the_refusal() -> None:
+    """Expect: 100-continue: a head that is let in gets 100 at once, a refused one its refusal instead of the body."""
+    welcome = Conversation().says(b"POST /a HTTP/1.1\r\n" + HOST + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    assert welcome.statuses == [100]
+    assert welcome.says(b"ab").statuses == [100, 200]
+
+    refused = Conversation().says(
+        b"POST /refused HTTP/1.1\r\n" + HOST + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n"
+    )
+    assert refused.statuses == [401]
+    assert refused.transport.ended
+
+    old = Conversation().says(b"POST /a HTTP/1.0\r\n" + HOST + b"expect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    assert old.statuses == []
+
+
+async def test_http_1_0_gets_no_chunks_and_no_second_request(conversation: Conversation) -> None:
+    """An answer of unknown length ends with the connection."""
+    conversation.says(b"GET /later HTTP/1.0\r\n\r\n")
+    connection = conversation.handler.waiting[0]
+    connection.send_head(200, b"", None)
+    connection.send(b"hello")
+    connection.end()
+
+    assert conversation.transport.written == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello"
+    assert conversation.transport.ended
+
+
+async def test_head_has_the_length_but_no_body(conversation: Conversation) -> None:
+    """HEAD is answered as GET would be, without the body."""
+    conversation.says(b"HEAD /a HTTP/1.1\r\n" + HOST + b"\r\n")
+
+    assert conversation.transport.written == b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"
+
+
+async def test_an_absolute_target_of_this_host_is_its_path(conversation: Conversation) -> None:
+    """GET http://host/path is understood as its path."""
+    conversation.says(b"GET http://h/a?b=c HTTP/1.1\r\n" + HOST + b"\r\n")
+
+    head = conversation.handler.served[0][0]
+    assert (head.path, head.query) == (b"/a", b"?b=c")
+
+
+async def test_trailers_do_not_replace_headers(conversation: Conversation) -> None:
+    """An Authorization in the trailer is not one in the head."""
+    conversation.says(
+        b"POST /a HTTP/1.1\r\n" + HOST + b"authorization: real\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"1\r\nx\r\n0\r\nauthorization: forged\r\n\r\n"
+    )
+
+    assert conversation.handler.served[0][0].authorization == b"real"
+
+
+async def test_connection_close_is_honoured(conversation: Conversation) -> None:
+    """The answer says close too, and what comes behind it is not served."""
+    conversation.says(b"GET /a HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n")
+
+    assert b"connection: close\r\n" in conversation.transport.written
+    assert conversation.transport.ended
+
+
+async def test_a_slow_head_and_a_slow_body_time_out() -> None:
+    """A client that is halfway through a request is told 408; one that is silent between requests is just closed."""
+    for sent in (b"GET / HT", b"POST /a HTTP/1.1\r\n" + HOST + b"content-length: 5\r\n\r\nhe"):
+        slow = Conversation().says(sent)
+        assert slow.connection.deadline < float("inf")
+        slow.connection.expire(slow.connection.deadline)
+        assert slow.statuses == [408]
+        assert slow.transport.ended
+
+    idle = Conversation().says(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+    idle.connection.expire(idle.connection.deadline)
+    assert idle.statuses == [200]
+    assert idle.transport.aborted
+
+
+async def test_deadlines_follow_the_state(conversation: Conversation) -> None:
+    """Reading has a deadline, being answered has none, a stalled client has one again."""
+    conversation.says(b"GET /later HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert conversation.connection.deadline == float("inf")
+    conversation.connection.pause_writing()
+    assert conversation.connection.deadline < float("inf")
+    conversation.connection.resume_writing()
+    assert conversation.connection.deadline == float("inf")
+
+
+class Listener:
+    """An answerer that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def client_gone(self) -> None:
+        """Remember."""
+        self.told.append("gone")
+
+    def client_slow(self) -> None:
+        """Remember."""
+        self.told.append("slow")
+
+    def client_ready(self) -> None:
+        """Remember."""
+        self.told.append("ready")
+
+
+async def test_the_answerer_hears_of_its_client(conversation: Conversation) -> None:
+    """Slow, ready again, gone: in that order, once each; nobody is told of a client that was answered."""
+    conversation.says(b"GET /later HTTP/1.1\r\n" + HOST + b"\r\n")
+    listener: Answerer = Listener()
+    conversation.connection.answerer = listener
+    conversation.connection.pause_writing()
+    conversation.connection.resume_writing()
+    conversation.connection.connection_lost(None)
+
+    assert isinstance(listener, Listener)
+    assert listener.told == ["slow", "ready", "gone"]
+    assert not conversation.peers
+    assert len(conversation.sweeper) == 0
+
+
+async def test_draining_closes_idle_connections_and_finishes_the_others() -> None:
+    """An idle connection is closed at once; one that is being answered after its answer, which says close."""
+    idle = Conversation()
+    idle.connection.drain()
+    assert idle.transport.closed
+
+    busy = Conversation().says(b"GET /later HTTP/1.1\r\n" + HOST + b"\r\n")
+    busy.connection.drain()
+    assert not busy.transport.ended
+    busy.handler.waiting[0].answer(200, b"", b"x")
+    assert b"connection: close\r\n" in busy.transport.written
+    assert busy.transport.ended
+
+
+async def test_too_many_connections_are_closed() -> None:
+    """Beyond the limit a connection is closed at once."""
+    conversation = Conversation(Limits(connections_max=0))
+
+    assert conversation.transport.closed
+    assert not conversation.peers
