@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,30 @@ def test_pods_run_restricted_and_kubectl_reaches_them(running: str) -> None:
         check=False,
     )
     assert refused.returncode != 0
+
+
+def test_port_forward_and_gpu_nodes(running: str) -> None:
+    """`kubectl port-forward` reaches a pod; kwok's nodes come and go, and keep away pods that must really run."""
+    assert running
+    kubeconfig = ["--kubeconfig", str(PLACES.kubeconfig)]
+    command = [str(PLACES.cache / "bin" / "kubectl"), *kubeconfig, "-n", "kube-system", "port-forward"]
+    with subprocess.Popen([*command, "deployment/coredns", ":8080"], stdout=subprocess.PIPE, text=True) as forwarding:
+        assert forwarding.stdout is not None
+        port = int(forwarding.stdout.readline().split(" ->")[0].rsplit(":", 1)[1])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            assert answer.read() == b"OK"
+        forwarding.terminate()
+    cluster("gpu-nodes", "2", "--gpus", "4")
+    gpus = kubectl(
+        "get", "nodes", "-l", "type=kwok", "-o", "jsonpath={.items[*].status.allocatable['nvidia\\.com/gpu']}"
+    )
+    assert gpus == "4 4"
+    assert kubectl("get", "nodes", "-l", "type=kwok", "-o", "jsonpath={.items[*].spec.taints[*].effect}").split() == [
+        "NoSchedule",
+        "NoSchedule",
+    ]
+    cluster("gpu-nodes", "0")
+    assert kubectl("get", "nodes", "-o", "name") == "node/node0\n"
 
 
 def test_killed_components_are_replaced_and_pods_live_on(running: str) -> None:
