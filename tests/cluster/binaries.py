@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,35 +193,40 @@ def _by_target_name(module: GoModule) -> list[list[tuple[str, str]]]:
 def _go_build(module: GoModule, commands: list[tuple[str, str]], target: Path) -> None:
     packages = [package for _, package in commands]
     output = f"{target}/" if len(commands) > 1 else str(target / commands[0][0])
-    total = _run_go(module, "list", "-deps", *packages).count("\n")
+    with _reporting(module, lambda: "fetching modules"):
+        total = _run_go(module, "list", "-deps", *packages).count("\n")
     arguments = [machine.go(), "build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"]
     arguments += ["-ldflags", module.link_flags, "-o", output, *packages]
-    with subprocess.Popen(
-        arguments, cwd=module.folder, env=_environment(), stderr=subprocess.PIPE, text=True
-    ) as process:
-        lines: list[str] = []
-        finished = threading.Event()
-        reporter = threading.Thread(target=_report, args=(module, lines, total, finished), daemon=True)
-        reporter.start()
-        try:
-            assert process.stderr is not None
-            lines.extend(iter(process.stderr.readline, ""))
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            finished.set()
-            reporter.join()
+    lines: list[str] = []  # what it fetches, and each package that is not cached
+    with (
+        _reporting(module, lambda: f"{len(lines)} packages compiled of at most {total}"),
+        subprocess.Popen(
+            arguments, cwd=module.folder, env=_environment(), stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)  # noqa: PERF402  -- read by the other thread meanwhile
     if process.returncode:
         raise RuntimeError(f"{module.name}: go build failed in {module.folder}:\n{''.join(lines[-30:])}")
 
 
-def _report(module: GoModule, lines: list[str], total: int, finished: threading.Event) -> None:
-    started = time.monotonic()
-    while not finished.wait(PROGRESS_SECONDS):
-        compiled = sum(not line.startswith("go: ") for line in lines)
-        seconds = time.monotonic() - started
-        print(f"{module.name}: {seconds:.0f} s, {compiled} packages compiled of at most {total}", flush=True)
+@contextlib.contextmanager
+def _reporting(module: GoModule, progress: Callable[[], str]) -> Iterator[None]:
+    """Print a line every few seconds while something takes its time."""
+    started, finished = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not finished.wait(PROGRESS_SECONDS):
+            print(f"{module.name}: {time.monotonic() - started:.0f} s, {progress()}", flush=True)
+
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        reporter.join()
 
 
 def _keep_extra(module: GoModule, target: Path) -> None:
