@@ -148,7 +148,13 @@ class Backend:
 
     def fact(self, pod: str = "tiny-0", **changes: Any) -> EndpointFact:
         """This backend as an endpoint."""
-        known = {"address": "127.0.0.1", "port": self.port, "pod": pod, "uid": f"uid-{pod}", "ready": True}
+        known: dict[str, Any] = {
+            "address": "127.0.0.1",
+            "port": self.port,
+            "pod": pod,
+            "uid": f"uid-{pod}",
+            "ready": True,
+        }
         return EndpointFact(**(known | {"terminating": False} | changes))
 
     def hosted(self, name: str = "openai", **changes: Any) -> dict[str, Any]:

@@ -211,25 +211,23 @@ class GatewayUnderTest:
 
 def settings(**changes: Any) -> Settings:
     """Settings for free ports and no delays."""
-    return Settings(
-        **{
-            "listen": ListenAddress("127.0.0.1", 0),
-            "admin_listen": ListenAddress("127.0.0.1", 0),
-            "pepper": PEPPER,
-            "pod_name": "gateway-0",
-            "namespace": "overspill",
-            "folder": None,
-            "kube_url": None,
-            "kube_ca": None,
-            "kube_token_file": None,
-            "kube_client_certificate": None,
-            "drain_seconds": 5.0,
-            "drain_delay_seconds": 0.0,
-            "body_bytes_max": 1 << 20,
-            "log_level": "INFO",
-        }
-        | changes
-    )
+    known: dict[str, Any] = {
+        "listen": ListenAddress("127.0.0.1", 0),
+        "admin_listen": ListenAddress("127.0.0.1", 0),
+        "pepper": PEPPER,
+        "pod_name": "gateway-0",
+        "namespace": "overspill",
+        "folder": None,
+        "kube_url": None,
+        "kube_ca": None,
+        "kube_token_file": None,
+        "kube_client_certificate": None,
+        "drain_seconds": 5.0,
+        "drain_delay_seconds": 0.0,
+        "body_bytes_max": 1 << 20,
+        "log_level": "INFO",
+    } | changes
+    return Settings(**known)
 
 
 @contextlib.asynccontextmanager
@@ -264,4 +262,4 @@ async def eventually(condition: Callable[[], bool], seconds: float = WAIT_SECOND
 
 async def soon(awaitable: Awaitable[Any]) -> Any:
     """The result of something that has to come soon."""
-    return await asyncio.wait_for(awaitable, WAIT_SECONDS)  # type: ignore[arg-type]
+    return await asyncio.wait_for(awaitable, WAIT_SECONDS)

@@ -128,7 +128,7 @@ async def test_a_hold_that_takes_too_long_says_what_is_going_on(gateway: Gateway
 
 
 async def test_cold_start_hosted_does_not_wait(gateway: GatewayUnderTest) -> None:
-    """onColdStart Hosted: the hosted API answers at once and the pool is woken all the same."""
+    """Cold start Hosted: the hosted API answers at once and the pool is woken all the same."""
     async with backend(answers()) as hosted:
         route = gateway.route(hosted=[hosted.hosted()], overflow={"on_cold_start": "Hosted"})
 
@@ -167,7 +167,7 @@ async def test_a_spilling_route_comes_back_to_its_replica(gateway: GatewayUnderT
 
 
 async def test_a_window_at_zero_neither_waits_nor_wakes(gateway: GatewayUnderTest) -> None:
-    """mayWake false: the hosted API serves for that reason; without one it is a 503 at once."""
+    """With mayWake false: the hosted API serves for that reason; without one it is a 503 at once."""
     local = {"service": "tiny-engine", "port": 8000, "served_model": "tiny", "may_wake": False}
     async with backend(answers()) as hosted:
         route = gateway.route(local=local, hosted=[hosted.hosted()], overflow={"on_cold_start": "Hosted"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -71,9 +70,9 @@ class Conversation:
 
 
 @pytest.fixture
-async def conversation() -> AsyncIterator[Conversation]:
+async def conversation() -> Conversation:
     """A connection that has just been made."""
-    yield Conversation()
+    return Conversation()
 
 
 GOOD: dict[str, tuple[bytes, list[bytes]]] = {

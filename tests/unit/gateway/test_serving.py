@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 from unit.gateway.backends import answers, backend, event, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually
@@ -80,7 +81,8 @@ async def test_a_hosted_api_learns_nothing_else_of_the_client(gateway: GatewayUn
         client = await gateway.client()
         body = json.dumps({"model": "tiny", "messages": []}).encode()
         client.send(
-            "POST", "/v1/chat/completions?api_key=x", body, authorization=f"Bearer {KEY}", content_type="application/json",
+            "POST", "/v1/chat/completions?api_key=x", body, authorization=f"Bearer {KEY}",
+            content_type="application/json",
             cookie="session=1", x_overspill_debug="1", connection="keep-alive, x-secret", x_secret="1", x_internal="1",
             openai_organization="org-1", accept_encoding="gzip",
         )  # fmt: skip
@@ -163,7 +165,7 @@ async def test_pipelined_requests_are_answered_in_their_order(gateway: GatewayUn
 
 async def test_reported_usage_is_counted_and_priced(gateway: GatewayUnderTest) -> None:
     """Tokens of plain answers and of streams are counted; cost is rounded up to whole nano-dollars."""
-    prices = {
+    prices: dict[str, Any] = {
         "input_nano_usd_per_million": 150_000_001,
         "cached_input_nano_usd_per_million": 75_000_000,
         "output_nano_usd_per_million": 600_000_000,

@@ -208,14 +208,8 @@ class ServerConnection(asyncio.Protocol):
             if self._refusal is None:
                 raise
             self._stop_reading(self._refusal)
-        except httptools.HttpParserInvalidMethodError:
-            if not data.isascii() or data[:1] < b" ":
-                self._stop_reading(malformed("This is not HTTP/1.1; if it is TLS, use http:// here."))
-                return
-            unknown = malformed("The request's method is not known here.", status=501, code="method_not_implemented")
-            self._stop_reading(unknown)
         except httptools.HttpParserError as error:
-            self._stop_reading(malformed(f"This is not HTTP/1.1: {error}."))
+            self._stop_reading(_not_http(error, data))
         else:
             self._check_sizes()
 
@@ -468,3 +462,12 @@ class ServerConnection(asyncio.Protocol):
     def _abort(self) -> None:
         self._ended = True
         self._transport.abort()
+
+
+def _not_http(error: httptools.HttpParserError, data: bytes) -> ApiError:
+    """What to say to bytes that the parser refuses."""
+    if not isinstance(error, httptools.HttpParserInvalidMethodError):
+        return malformed(f"This is not HTTP/1.1: {error}.")
+    if not data.isascii() or data[:1] < b" ":
+        return malformed("This is not HTTP/1.1; if it is TLS, use http:// here.")
+    return malformed("The request's method is not known here.", status=501, code="method_not_implemented")

@@ -1,0 +1,157 @@
+"""The admin port: health, readiness, metrics, and the stream of demand that wakes pools."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from overspill_api.demand import GatewayDemand
+from overspill_gateway.admin import demand as demand_module
+from unit.gateway.backends import answers, backend, resets_before_head
+from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
+
+
+class Reader:
+    """Reads the stream of demand as the operator does."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def line(self) -> GatewayDemand:
+        """The next line."""
+        return GatewayDemand.model_validate_json(await soon(self.client.chunk()))
+
+
+@pytest.fixture
+async def reader(gateway: GatewayUnderTest) -> AsyncIterator[Reader]:
+    """A reader that has not read its first line yet."""
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/demand")
+    assert (await client.head())[0] == 200
+    yield Reader(client)
+    client.close()
+
+
+async def test_the_first_line_holds_every_route(gateway: GatewayUnderTest, reader: Reader) -> None:
+    """A reader begins with the whole picture."""
+    assert (await reader.line()).routes == ()
+    gateway.route("a")
+    gateway.route("b")
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/demand")
+    await client.head()
+
+    first = await Reader(client).line()
+    client.close()
+
+    assert [route.route for route in first.routes] == ["ns/a", "ns/b"]
+    assert first.gateway.startswith("gateway-0/")
+
+
+async def test_a_first_request_at_zero_is_told_at_once(gateway: GatewayUnderTest, reader: Reader) -> None:
+    """The line that wakes the pool does not wait for the coalescing second."""
+    gateway.route()
+    await reader.line()
+    loop = asyncio.get_running_loop()
+    client = await gateway.client()
+    began = loop.time()
+    gateway.send(client)
+    line = await reader.line()
+    took = loop.time() - began
+
+    assert [(one.route, one.wants_replica, one.arrivals_total) for one in line.routes] == [("ns/tiny", True, 1)]
+    assert took < 0.5, "coalescing takes a second"
+
+
+async def test_a_replica_that_dies_is_wanted_again_at_once(gateway: GatewayUnderTest, reader: Reader) -> None:
+    """When the last replica vanishes under a request, the operator hears of it with that request."""
+    async with backend(resets_before_head) as engine, backend(answers()) as hosted:
+        engine.health = 503
+        gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+        await gateway.post()
+
+        wanted = False
+        while not wanted:
+            wanted = any(route.wants_replica for route in (await reader.line()).routes)
+
+
+async def test_changes_are_coalesced_and_quiet_streams_beat(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many requests make one line; a quiet stream says so."""
+    monkeypatch.setattr(demand_module, "COALESCE_SECONDS", 0.2)
+    monkeypatch.setattr(demand_module, "HEARTBEAT_SECONDS", 0.5)
+    async with backend(answers()) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+        client = await Client.connect(gateway.gateway.admin_port)
+        client.send("GET", "/demand")
+        await client.head()
+        reader = Reader(client)
+        await reader.line()
+        for _ in range(5):
+            await gateway.post()
+
+        lines = [await reader.line() for _ in range(2)]
+        client.close()
+
+    assert [route.arrivals_total for route in lines[0].routes] == [5]
+    assert lines[0].routes[0].backends["local"].served_total == 5
+    assert lines[0].routes[0].time_to_first_token_count == 5
+    assert lines[1].routes == ()
+
+
+async def test_a_reader_that_leaves_costs_nothing(gateway: GatewayUnderTest, reader: Reader) -> None:
+    """When the last reader has gone, nothing is gathered and no timer runs."""
+    gateway.route()
+    assert gateway.gateway.hub.readers == 1
+    reader.client.close()
+    await eventually(lambda: gateway.gateway.hub.readers == 0)
+
+    gateway.route("b")
+
+    assert gateway.gateway.hub._timer is None
+    assert not gateway.gateway.hub._changed
+
+
+async def test_ready_once_everything_was_read(gateway: GatewayUnderTest) -> None:
+    """/readyz says what is missing; /healthz is fine all the while."""
+    gateway.source.absent = "secrets have not been listed"
+    assert (await gateway.admin("/healthz")).status == 200
+    before = await gateway.admin("/readyz")
+    gateway.source.absent = None
+    after = await gateway.admin("/readyz")
+
+    assert (before.status, before.body) == (503, b"not ready: secrets have not been listed\n")
+    assert after.status == 200
+
+
+async def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
+    """Requests by route, backend and status class, failures by kind, tokens, latency buckets that add up."""
+    async with backend(answers()) as engine, backend(answers(status=429)) as busy:
+        gateway.route(hosted=[busy.hosted("busy")])
+        gateway.endpoints(engine.fact())
+        await gateway.post()
+        engine.script = resets_before_head
+        await gateway.post()
+
+    text = (await gateway.admin("/metrics")).body.decode()
+
+    def value(line: str) -> float:
+        return next(float(one.rpartition(" ")[2]) for one in text.splitlines() if one.startswith(line + " "))
+
+    assert value('overspill_requests_total{backend="local",route="ns/tiny",status_class="2xx"}') == 1
+    assert value('overspill_requests_total{backend="hosted/busy",route="ns/tiny",status_class="4xx"}') == 1
+    assert value('overspill_attempt_failures_total{backend="local",kind="reset",route="ns/tiny"}') == 1
+    assert value('overspill_tokens_total{backend="local",route="ns/tiny",token_type="output"}') == 8
+    assert value('overspill_time_to_first_byte_seconds_bucket{backend="local",le="+Inf",route="ns/tiny"}') == 1
+    assert value('overspill_spilled_requests_total{route="ns/tiny"}') == 1
+
+
+async def test_the_admin_port_serves_nothing_else(gateway: GatewayUnderTest) -> None:
+    """No route of the API is reachable here, and no admin path on the API's port."""
+    assert (await gateway.admin("/v1/models")).status == 404
+    client = await gateway.client()
+    client.send("GET", "/metrics")
+    assert (await client.answer()).status == 404
