@@ -81,8 +81,8 @@ class Cluster(Protocol):
     async def get(self, path: str) -> Json | None:
         """The object, or None where there is none."""
 
-    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False) -> Listing:
-        """The objects of a collection."""
+    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
+        """The objects of a collection; ``fresh``: not from a cache that may be behind."""
 
     def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
         """Changes since ``resource_version``, until the server ends the watch. A 410 asks for a new list."""

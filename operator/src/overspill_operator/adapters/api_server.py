@@ -71,9 +71,11 @@ class ApiServer:
                 return None
             raise
 
-    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False) -> Listing:
-        """See ``ports.Cluster``; answered from the API server's cache."""
-        query = {"resourceVersion": "0"} | ({"labelSelector": labels} if labels else {})
+    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
+        """See ``ports.Cluster``."""
+        query = {"labelSelector": labels} if labels else {}
+        if not fresh:
+            query["resourceVersion"] = "0"  # the API server answers from its memory
         accept = METADATA_LIST if metadata_only else "application/json"
         answer = await self._json("GET", path, query=query, accept=accept)
         return Listing(tuple(answer.get("items") or ()), answer["metadata"]["resourceVersion"])

@@ -43,7 +43,8 @@ class GatewayStreams:
     ) -> None:
         """``on_demand`` gets the routes that a line speaks of and when it came (loop time).
 
-        ``on_coverage`` is called when what status says of the gateways has changed. ``fixed``: gateways that no EndpointSlice names.
+        ``on_coverage`` is called when what status says of the gateways has changed.
+        ``fixed``: gateways that no EndpointSlice names.
         """
         self.views: dict[str, GatewayView] = {}
         self.reported = Coverage.NONE

@@ -9,6 +9,9 @@ from overspill_operator.core.objects import ConsumerObject, Json, RouteObject, r
 logger = logging.getLogger(__name__)
 
 
+KIND = "ModelRoute"
+
+
 class Routes:
     """All ModelRoutes."""
 
@@ -17,6 +20,8 @@ class Routes:
         self._on_change = on_change
         self._routes: dict[str, RouteObject] = {}
         self._claims: dict[str, dict[str, RouteObject]] = {}
+        self._leaving: set[str] = set()
+        self._uids: set[str] = set()
 
     def get(self, key: str) -> RouteObject | None:
         """The route, or None where there is none (any more)."""
@@ -28,7 +33,7 @@ class Routes:
 
     def uids(self) -> set[str]:
         """Identities of all routes."""
-        return {route.meta.uid for route in self._routes.values()}
+        return self._uids
 
     def put(self, raw: Json) -> None:
         """A route is there, new or changed. Echoes of what was written here are not news."""
@@ -36,9 +41,14 @@ class Routes:
         before = self._routes.get(key)
         route = read_route(raw, before)
         if route.meta.deleting:
+            # Whether it takes its engine along is Kubernetes' to say, until it is really gone.
             self.remove(key, route.meta.uid)
+            self._leaving.add(route.meta.uid)
             return
         self._routes[key] = route
+        if before is not None:
+            self._uids.discard(before.meta.uid)
+        self._uids.add(route.meta.uid)
         if before is None or before.meta.uid != route.meta.uid or before.meta.generation != route.meta.generation:
             self._claim(before, route)
             self._on_change(key)
@@ -59,8 +69,15 @@ class Routes:
         route = self._routes.get(key)
         if route is not None and route.meta.uid == uid:
             del self._routes[key]
+            self._uids.discard(uid)
             self._claim(route, None)
+        self._leaving.discard(uid)
         self._on_change(key)
+
+    def is_orphan(self, live: Json | None) -> bool:
+        """Whether an object was made of a route that is gone; one that was let go of its owner is nobody's."""
+        owners = [o["uid"] for o in (live or {}).get("metadata", {}).get("ownerReferences") or () if o["kind"] == KIND]
+        return bool(owners) and not any(uid in self._uids or uid in self._leaving for uid in owners)
 
     def lost_names(self, route: RouteObject) -> dict[str, RouteObject]:
         """Names that ``route`` claims and an older one keeps."""

@@ -77,17 +77,21 @@ class RouteReconciler:
                 if credentials is None:
                     api_keys[entry.name] = None
                     continue
-                data = await self._secret(route, credentials.secret_name)
+                data = await self._world.secrets.read(meta.namespace, credentials.secret_name, credentials.key)
                 api_key = decode(data, credentials.key) if data is not None else None
                 if api_key is None:
                     what = f"there is no Secret {credentials.secret_name!r} in this namespace; create it"
                     if data is not None:
                         what = f"Secret {credentials.secret_name!r} has no key {credentials.key!r} with text; add it"
+                    self._look_again(route, credentials.secret_name)
                     missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {what}."
                 else:
                     api_keys[entry.name] = api_key
             if spec.self_hosted and spec.self_hosted.source_secret_name:
-                source_missing = await self._secret(route, spec.self_hosted.source_secret_name) is None
+                name = spec.self_hosted.source_secret_name
+                source_missing = await self._world.secrets.read(meta.namespace, name) is None
+                if source_missing:
+                    self._look_again(route, name)
         lost = world.routes.lost_names(route)
         return RouteWorld(
             profiles=world.profiles(),
@@ -102,13 +106,10 @@ class RouteReconciler:
             compiled_names=self._compiled_names(route) if lost else frozenset(),
         )
 
-    async def _secret(self, route: RouteObject, name: str) -> Json | None:
-        """A Secret of the route's namespace; one that is missing is looked for again by itself."""
-        data = await self._world.secrets.read(route.meta.namespace, name)
-        if data is None:
-            pause = self._world.secrets.seconds_until_due(route.meta.namespace, name)
-            self._world.queue.add_after((ROUTE, route.key), pause)
-        return data
+    def _look_again(self, route: RouteObject, secret_name: str) -> None:
+        """Reconcile again once a Secret that is missing may have come."""
+        pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
+        self._world.queue.add_after((ROUTE, route.key), pause)
 
     async def _carry_out(self, route: RouteObject, plan: RoutePlan) -> Fault | None:
         """Apply what differs; a fault where the API server refuses the engine."""
@@ -160,6 +161,7 @@ class RouteReconciler:
         current = world.routes.get(route.key)
         if current is None or current.meta.generation != route.meta.generation:
             return  # there is a newer one, and it is in the queue
+        traffic = self._traffic(current)
         document = status_document(
             current,
             faults=faults,
@@ -167,28 +169,30 @@ class RouteReconciler:
             problem=problem,
             scaling=scaling,
             usable_hosted=usable_hosted,
-            traffic=self._traffic(current),
+            traffic=traffic,
             decisions=world.scaler.decisions(route),
             url=world.url,
             now_unix=world.now_unix(),
         )
-        await self._write_status(current, document)
+        if await self._write_status(current, document) and traffic:
+            self._sampled[route.key] = monotonic()
 
-    async def _write_status(self, route: RouteObject, document: Mapping[str, Any]) -> None:
+    async def _write_status(self, route: RouteObject, document: Mapping[str, Any]) -> bool:
+        """Write what has changed; false: it can wait, and will be looked at again."""
         world, before = self._world, route.status
         if same(before, document):
-            return
+            return True
         if urgent_part(before) == urgent_part(document):
             pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - monotonic()
             if pause > 0:
                 world.queue.add_after((ROUTE, route.key), pause, background=True)
-                return
+                return False
         path = MODEL_ROUTES.path(route.meta.namespace, route.meta.name, "status")
         try:
             answer = await world.cluster.merge_patch(path, {"status": document})
         except ClusterError as error:
             if error.status == 404:
-                return
+                return True
             raise
         self._written[route.key] = monotonic()
         telemetry.STATUS_WRITES.inc()
@@ -202,6 +206,7 @@ class RouteReconciler:
                 note=f"{condition['type']} is {condition['status']}. {condition['message']}",
                 action="Reconcile",
             )
+        return True
 
     def _traffic(self, route: RouteObject) -> TrafficFigures | None:
         """Fresh figures, every now and then; None: leave those that status has."""
@@ -210,7 +215,6 @@ class RouteReconciler:
         due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
         if not views or not due:
             return None
-        self._sampled[route.key] = now
         unix = world.now_unix()
         spend = read_spend(route.status)
         gone: frozenset[str] = frozenset()
@@ -233,12 +237,22 @@ class RouteReconciler:
         return frozenset([document.get("model", ""), *document.get("aliases", ())])
 
     async def _remove(self, key: str) -> None:
-        """The route is gone: Kubernetes collects its engine, the compiled document is deleted here."""
+        """The route is gone, and so shall be what was made of it.
+
+        Kubernetes would collect what the route owns as well, once its collector knows the kind: up to a minute
+        after the kind was installed.
+        """
         world = self._world
         namespace, _, name = key.partition("/")
         await self._drop_document(key)
-        world.applier.forget(world.caches.deployments, namespace, engine_name(name))
-        world.applier.forget(world.caches.services, namespace, engine_name(name))
+        for cache, child in (
+            (world.caches.deployments, engine_name(name)),
+            (world.caches.services, engine_name(name)),
+            (world.caches.claims, cache_claim_name(name)),
+        ):
+            if world.routes.is_orphan(cache.get(namespace, child)):
+                await world.applier.remove(cache, namespace, child)
+            world.applier.forget(cache, namespace, child)
         world.scaler.forget(key)
         world.slots.release(key)
         world.diagnosis.suspect(key, waiting=False)

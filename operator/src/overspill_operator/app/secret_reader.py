@@ -18,6 +18,7 @@ MISSING_SECONDS_MAX = 30.0
 @dataclass(slots=True)
 class _Entry:
     data: Json | None
+    is_complete: bool
     read_at: float
     keep: float
 
@@ -31,22 +32,27 @@ class SecretReader:
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
 
-    async def read(self, namespace: str, name: str) -> Json | None:
-        """The Secret's data (base64 by key), or None where it is not there."""
-        key = f"{namespace}/{name}"
-        entry = self._entries.get(key)
+    async def read(self, namespace: str, name: str, key: str = "") -> Json | None:
+        """The Secret's data (base64 by key), or None where it is not there.
+
+        One without the text that is looked for under ``key`` counts as missing: it is read anew as soon.
+        """
+        path = f"{namespace}/{name}"
+        entry = self._entries.get(path)
         now = monotonic()
         if entry is not None and now - entry.read_at < entry.keep:
             return entry.data
         found = await self._cluster.get(SECRETS.path(namespace, name))
-        if found is not None:
+        data = None if found is None else found.get("data") or {}
+        is_complete = data is not None and (not key or decode(data, key) is not None)
+        if is_complete:
             keep = KEEP_SECONDS * (0.75 + self._jitter() / 2)
-            self._entries[key] = _Entry(found.get("data") or {}, now, keep)
+        elif entry is not None and not entry.is_complete:
+            keep = min(entry.keep * 2, MISSING_SECONDS_MAX)
         else:
-            missed = entry is not None and entry.data is None
-            pause = min(entry.keep * 2, MISSING_SECONDS_MAX) if entry and missed else MISSING_SECONDS
-            self._entries[key] = _Entry(None, now, pause)
-        return self._entries[key].data
+            keep = MISSING_SECONDS
+        self._entries[path] = _Entry(data, is_complete, now, keep)
+        return data
 
     def seconds_until_due(self, namespace: str, name: str) -> float:
         """When reading it anew may say something else."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from overspill_api.names import LABEL_COMPILED, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
+from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
 from overspill_operator.app.consumer_reconciler import CONSUMER
 from overspill_operator.app.route_reconciler import ROUTE
 from overspill_operator.app.world import World
@@ -67,11 +67,11 @@ class Sweep:
             rounds += 1
             self._everything(full=rounds % FULL_EVERY == 0)
 
-    async def _existing(self) -> tuple[set[str], set[str]]:
+    async def _existing(self, *, fresh: bool = False) -> tuple[set[str], set[str]]:
         """Identities of all ModelRoutes and Consumers, straight from the API server."""
         cluster = self._world.cluster
-        routes = await cluster.list(MODEL_ROUTES.path(), metadata_only=True)
-        consumers = await cluster.list(CONSUMERS.path(), metadata_only=True)
+        routes = await cluster.list(MODEL_ROUTES.path(), metadata_only=True, fresh=fresh)
+        consumers = await cluster.list(CONSUMERS.path(), metadata_only=True, fresh=fresh)
         return (
             {item["metadata"]["uid"] for item in routes.items if "deletionTimestamp" not in item["metadata"]},
             {item["metadata"]["uid"] for item in consumers.items if "deletionTimestamp" not in item["metadata"]},
@@ -80,7 +80,7 @@ class Sweep:
     async def _forget_vanished(self) -> None:
         """Objects whose deletion was missed while a watch was broken."""
         known_routes, known_consumers = list(self._world.routes), list(self._world.consumers)
-        routes, consumers = await self._existing()
+        routes, consumers = await self._existing(fresh=True)
         for route in known_routes:
             if route.meta.uid not in routes:
                 self._world.routes.remove(route.key, route.meta.uid)
@@ -101,6 +101,10 @@ class Sweep:
         for consumer in world.consumers:
             if full:
                 world.queue.add((CONSUMER, consumer.key), background=True)
+        for engine in world.caches.deployments:
+            if world.routes.is_orphan(engine):
+                meta = engine["metadata"]
+                world.queue.add((ROUTE, f"{meta['namespace']}/{meta['labels'][LABEL_ROUTE]}"), background=True)
         for secret in world.caches.compiled:
             labels = secret["metadata"].get("labels") or {}
             key = f"{labels.get(LABEL_SOURCE_NAMESPACE, '')}/{labels.get(LABEL_SOURCE_NAME, '')}"

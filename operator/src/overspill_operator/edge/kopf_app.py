@@ -74,13 +74,13 @@ async def _login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionIn
 class _NoDiffBase(kopf.DiffBaseStorage):
     """Remembers nothing: no handler here asks what has changed, and copying each object for it is half the cost."""
 
-    def build(self, *, body: kopf.Body, extra_fields: Any = None, ignored_fields: Any = None) -> kopf.BodyEssence:
+    def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence({})
 
-    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
         return None
 
-    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+    def store(self, **_: Any) -> None:
         pass
 
 

@@ -1,0 +1,107 @@
+"""The operator against a real API server and a gateway that the test plays: from zero, up, and back."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from operator_rig import Json, Rig, rig, route_path, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+ENGINE: Json = {"source": "hf://org/model", "profile": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A control plane without controllers: the test plays them."""
+    folder: Path = tmp_path_factory.mktemp("operator")
+    with rig(folder, controllers=False) as made, made.operator():
+        yield made
+
+
+def test_a_first_request_wakes_the_engine_and_idleness_puts_it_to_sleep(world: Rig) -> None:
+    """0 to 1 on the first request, loading counts as busy, 1 to 0 after idleAfter; each with its reason."""
+    world.route("sleeper", {"selfHosted": ENGINE, "scaling": {"idleAfter": "2s"}})
+    world.wait_condition("sleeper", "Ready", "True", "ScaledToZero")
+
+    arrival = time.time()
+    world.gateway.say("default/sleeper", held=1, wants_replica=True, last_arrival_unix_seconds=arrival)
+    wait_for("one replica", lambda: world.replicas("sleeper") == 1)
+    world.wait_condition("sleeper", "EngineAvailable", "False", "Loading")
+    # The client has gone away: what was woken for it is still loaded, and then idle for its whole time.
+    world.gateway.say("default/sleeper", last_arrival_unix_seconds=arrival)
+    world.make_ready("sleeper", 1)
+    world.wait_condition("sleeper", "Ready", "True", "ReplicasReady")
+    wait_for("zero again", lambda: world.replicas("sleeper") == 0)
+
+    def decisions() -> list[tuple[int, int, str]]:
+        status = world.live(route_path("sleeper"))["status"]
+        return [(d["from"], d["to"], d["reason"]) for d in status["decisions"]]
+
+    wait_for("both decisions", lambda: decisions() == [(1, 0, "Idle"), (0, 1, "FirstRequest")])
+    wait_for("an event each", lambda: {"ScaledUp", "ScaledDown"} <= {e["reason"] for e in world.events("sleeper")})
+
+
+def test_held_and_spilled_requests_call_for_what_they_need(world: Rig) -> None:
+    """Straight to the number that the demand needs, and never above the maximum."""
+    scaling = {"maxReplicas": 4, "targets": {"concurrency": 10}}
+    world.route("burst", {"selfHosted": ENGINE, "scaling": scaling})
+    world.wait_condition("burst", "Ready", "True", "ScaledToZero")
+
+    now = time.time()
+    world.gateway.say("default/burst", held=5, in_flight_spilled=20, wants_replica=True, last_arrival_unix_seconds=now)
+    wait_for("three replicas", lambda: world.replicas("burst") == 3)
+    world.gateway.say("default/burst", held=95, wants_replica=True, last_arrival_unix_seconds=now)
+    wait_for("four replicas", lambda: world.replicas("burst") == 4)
+
+
+def test_a_fixed_number_is_not_scaled(world: Rig) -> None:
+    """spec.scaling.replicas switches scaling off: no request moves it."""
+    world.route("still", {"selfHosted": ENGINE, "scaling": {"replicas": 0}})
+    world.wait_condition("still", "ScalingActive", "False", "FixedReplicas")
+    assert wait_for("the document", lambda: world.document("still"))["local"]["may_wake"] is False
+    world.gateway.say("default/still", held=1, wants_replica=True, last_arrival_unix_seconds=time.time())
+
+    # The gateway's lines are read in order: once the next one is acted upon, this one has been.
+    world.route("after", {"selfHosted": ENGINE})
+    world.wait_condition("after", "Ready", "True", "ScaledToZero")
+    world.gateway.say("default/after", held=1, wants_replica=True, last_arrival_unix_seconds=time.time())
+    wait_for("the other one woke", lambda: world.replicas("after") == 1)
+    assert world.replicas("still") == 0
+
+
+def test_figures_of_traffic_reach_status(world: Rig) -> None:
+    """Who served, when last, and what it cost."""
+    hosted = {"name": "api", "baseURL": "https://api.example.test/v1", "model": "big"}
+    world.route("busy", {"selfHosted": ENGINE, "hosted": [hosted]})
+    world.wait_condition("busy", "Ready", "True", "ScaledToZero")
+    backends = {"local": {"served_total": 93}, "hosted/api": {"served_total": 7, "cost_nano_usd_total": 1_500_000_000}}
+    world.gateway.say("default/busy", backends=backends, last_arrival_unix_seconds=time.time())
+
+    def status() -> Json:
+        found: Json = (world.get(route_path("busy")) or {}).get("status", {})
+        return found
+
+    wait_for("the share", lambda: status().get("servedBy") == "local 93%, hosted 7%")
+    assert status()["spend"]["USD"] == "1.50"
+    assert status()["lastRequestTime"].endswith(":00Z")
+
+
+def test_a_wake_is_written_within_milliseconds(world: Rig) -> None:
+    """From the gateway's line to the scale in the API server: no queue, no poll, no reconcile in between.
+
+    The bound is loose, for a machine that is busy with other tests; ``make bench-cluster`` measures.
+    """
+    taken = []
+    for number in range(10):
+        name = f"wake-{number}"
+        world.route(name, {"selfHosted": ENGINE})
+        world.wait_condition(name, "Ready", "True", "ScaledToZero")
+        said = world.gateway.say(f"default/{name}", held=1, wants_replica=True, last_arrival_unix_seconds=time.time())
+        wait_for("one replica", lambda: world.replicas(name) == 1)  # noqa: B023 - called within the loop
+        taken.append(time.monotonic() - said)
+    print(f"wake to scale written, seconds: median {statistics.median(taken):.4f}, {sorted(taken)}")
+    assert statistics.median(taken) < 0.25
