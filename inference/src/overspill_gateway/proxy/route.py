@@ -191,10 +191,6 @@ class Route:
         """Requests at replicas now."""
         return sum(replica.in_flight for replica in self.replicas.values())
 
-    def replicas_in_use(self) -> "list[Exchange]":
-        """Requests at replicas now."""
-        return [exchange for replica in self.replicas.values() for exchange in replica.exchanges]
-
     def demand(self) -> RouteDemand:
         """What the operator needs to know."""
         return RouteDemand(
