@@ -15,13 +15,9 @@ def die(port: int) -> None:
     import http.client  # noqa: PLC0415  -- costs start-up time that serving does not need
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("POST", "/standin/die")
-        connection.getresponse()
-    except http.client.RemoteDisconnected:
-        return
-    except ConnectionResetError:
-        return
+    connection.request("POST", "/standin/die")
+    if connection.getresponse().status != 200:
+        raise SystemExit(f"error: what listens on port {port} is not the stand-in")
 
 
 def main(arguments: list[str]) -> int:

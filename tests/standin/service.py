@@ -21,6 +21,7 @@ from .metrics import Metrics
 from .settings import Settings
 
 RECORDED_REQUESTS_MAX = 10_000
+DEATH_SECONDS = 0.2
 FAILURES = ("status", "reset", "cut", "hang")
 CHANGEABLE = ("answer_delay_ms", "token_delay_ms", "tokens", "concurrency")
 
@@ -242,7 +243,9 @@ class Service:
             self._seen.clear()
             self._count = self._cancelled = 0
         elif action == ("POST", "/standin/die"):
-            os._exit(137)  # at once, like SIGKILL, which process 1 of a container cannot send itself
+            # Like SIGKILL, which process 1 of a container cannot send itself; late enough for `kubectl exec` to
+            # see that the order was taken, before its own process goes down with the container.
+            asyncio.get_running_loop().call_later(DEATH_SECONDS, os._exit, 137)
         elif action != ("GET", "/standin/requests"):
             raise Refusal(404, "there is GET requests; POST fail, behave, reset, die", "NotFoundError")
         connection.send_json(200, self._record())
