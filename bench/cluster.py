@@ -61,9 +61,9 @@ def _on_the_running_cluster(parts: list[str], installs: int) -> dict[str, Any]:
         "wake": lambda: wake.measure(cluster, key),
         "kill": lambda: kill.measure(cluster, key),
     }
-    for part in measures:
+    for part, measure in measures.items():
         if part in parts:
-            results[part] = measures[part]()
+            results[part] = measure()
             print(f"{part}: {json.dumps(results[part], indent=1)}", flush=True)
     _clean(cluster)
     return results
