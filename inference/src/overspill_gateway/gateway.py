@@ -19,7 +19,8 @@ from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.settings import ListenAddress, Settings
 from overspill_gateway.sources.port import Sink, Source
-from overspill_gateway.wire.server import Handler, Limits, ServerConnection
+from overspill_gateway.wire.limits import Limits
+from overspill_gateway.wire.server import Handler, ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ import pytest
 
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head
-from overspill_gateway.wire.server import Answerer, Limits, ServerConnection
+from overspill_gateway.wire.limits import Limits
+from overspill_gateway.wire.server import Answerer, ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 from unit.gateway.fake_transport import FakeTransport
 
