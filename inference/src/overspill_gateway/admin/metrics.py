@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from overspill_gateway.proxy.backend import LATENCY_BUCKETS, BackendCounters, Histogram
+from overspill_gateway.proxy.counting import LATENCY_BUCKETS, BackendCounters, Histogram
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route

@@ -3,14 +3,15 @@
 import asyncio
 import math
 import ssl
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.body import json_string
+from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.wire.pool import Address, Pool
 
 if TYPE_CHECKING:
@@ -21,42 +22,6 @@ LOCAL_IDLE_SECONDS: Final = 4.0
 HOSTED_IDLE_SECONDS: Final = 30.0
 LOCAL_CONNECT_SECONDS_MAX: Final = 0.5
 """Inside a cluster a connection takes milliseconds; a pod that vanished without a word costs this much."""
-LATENCY_BUCKETS: Final = (
-    0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, math.inf,
-)  # fmt: skip
-
-
-class Histogram:
-    """Counts by upper bound, and a sum; cheaper to add to than a metrics library's."""
-
-    __slots__ = ("counts", "sum")
-
-    def __init__(self) -> None:
-        self.counts = [0] * len(LATENCY_BUCKETS)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        self.sum += seconds
-
-
-class BackendCounters:
-    """What one backend of a route (``local`` or ``hosted/<name>``) has done in this process's life."""
-
-    __slots__ = ("cost_nano_usd", "duration", "errors", "failures", "first_byte", "output_tokens", "prompt_tokens",
-                 "served", "statuses")  # fmt: skip
-
-    def __init__(self) -> None:
-        self.served = 0
-        self.errors = 0
-        self.prompt_tokens = 0
-        self.output_tokens = 0
-        self.cost_nano_usd = 0
-        self.statuses: dict[int, int] = {}
-        self.failures: dict[str, int] = {}
-        self.first_byte = Histogram()
-        self.duration = Histogram()
 
 
 class Replica:
@@ -123,6 +88,27 @@ class Hosted:
     def cost(self, usage: Usage) -> int:
         """Nano-dollars for the tokens of one answer; 0 where no price is known."""
         return cost_nano_usd(usage, self.price) if self.price is not None else 0
+
+
+def count_answer(backend: Replica | Hosted, status: int, usage: Usage | None, seconds: float) -> None:
+    """Count an answer that was passed on, and what it cost."""
+    counters = backend.counters
+    counters.served += 1
+    counters.statuses[status] = counters.statuses.get(status, 0) + 1
+    counters.duration.observe(seconds)
+    if usage is not None:
+        counters.prompt_tokens += usage.prompt_tokens
+        counters.output_tokens += usage.output_tokens
+        if isinstance(backend, Hosted):
+            counters.cost_nano_usd += backend.cost(usage)
+
+
+def count_failure(backend: Replica | Hosted | None, kind: FailureKind) -> None:
+    """Count an attempt that failed."""
+    if backend is not None:
+        counters = backend.counters
+        counters.errors += 1
+        counters.failures[kind.value] = counters.failures.get(kind.value, 0) + 1
 
 
 def price_of(backend: HostedBackend) -> Price | None:

@@ -10,22 +10,21 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core import errors
-from overspill_gateway.core.body import BodyFacts, with_model
+from overspill_gateway.core.body import BodyFacts
 from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.forwarding import to_hosted, to_replica
 from overspill_gateway.core.head import Head, Header
 from overspill_gateway.core.outcome import BACKEND_GONE, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import (
     History,
     HoldIt,
-    Refusal,
     Refuse,
     ServedReason,
     UseHosted,
     UseReplica,
-    only_credentials_refused,
 )
-from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.backend import Hosted, Replica, count_answer, count_failure
+from overspill_gateway.proxy.outgoing import outgoing
+from overspill_gateway.proxy.refusals import refusal_of
 from overspill_gateway.proxy.relay import Relay, answer_lines
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from overspill_gateway.wire.server import ServerConnection
     from overspill_gateway.wire.sweep import Sweeper
     from overspill_gateway.wire.upstream import UpstreamConnection
-
-RETRY_AFTER_SECONDS = 5
 
 
 class Phase(Enum):
@@ -110,7 +107,8 @@ class Exchange:
         if isinstance(step, UseHosted):
             self._use(step.hosted, step.reason)
         else:
-            self._give_up(step)
+            error, reason = refusal_of(step.why, self._route, self._facts.model, self._history)
+            self._refuse(error, reason)
 
     def _hold(self) -> None:
         route = self._route
@@ -159,30 +157,17 @@ class Exchange:
         self._failed(FailureKind.CONNECT, detail)
 
     def _send(self, connection: "UpstreamConnection") -> None:
-        backend, head, facts = self._backend, self._head, self._facts
+        backend = self._backend
+        if backend is None:
+            return
         self._phase = Phase.AWAITING
         self._upstream = connection
         now = self._sent_at = monotonic()
         self.deadline = self._deadline_total
-        if facts.stream:  # a plain answer's first byte is its last: the total holds for it
+        if self._facts.stream:  # a plain answer's first byte is its last: the total holds for it
             self.deadline = min(self.deadline, now + self._route.compiled.timeouts.first_token_seconds)
-        if isinstance(backend, Hosted):
-            name = backend.model
-            target = backend.path_prefix + head.path.removeprefix(b"/v1")
-            lines = backend.head_lines + to_hosted(head.headers)
-        elif backend is None:
-            return
-        else:
-            name = self._route.model_json or b""
-            target = head.path + head.query
-            lines = backend.host_line + to_replica(head.headers)
-        body = self._body
-        if body[facts.model_start : facts.model_end] != name:
-            body = with_model(body, facts, name)
-        request = b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            head.method, target, lines, self.request_id, len(body),
-        )  # fmt: skip
-        connection.send(self, request, body)
+        head, body = outgoing(backend, self._route, self._head, self._body, self._facts, self.request_id)
+        connection.send(self, head, body)
 
     # -- what comes back ---------------------------------------------------------------------------------------
 
@@ -196,7 +181,7 @@ class Exchange:
 
     def _tries_elsewhere(self, kind: FailureKind, status: int) -> bool:
         """Whether a failing status is kept from the client."""
-        self._count_failure(kind)
+        count_failure(self._backend, kind)
         self._note_failure(Failure(kind, self._served_by, f"it answered {status}"))
         if kind is FailureKind.CREDENTIALS and isinstance(self._backend, Hosted):
             self._leave_backend()
@@ -246,7 +231,7 @@ class Exchange:
         if self._phase is Phase.AWAITING:
             self._first_byte()
         self._upstream = None
-        self._count_answer(backend, relay)
+        count_answer(backend, relay.status, relay.usage(), monotonic() - self._started)
         self._finish()
         relay.finish()
         client.end()
@@ -284,7 +269,7 @@ class Exchange:
 
     def _failed(self, kind: FailureKind, detail: str) -> None:
         """The attempt failed before its first byte: on to the next."""
-        self._count_failure(kind)
+        count_failure(self._backend, kind)
         self._note_failure(Failure(kind, self._served_by, detail))
         backend = self._backend
         self._leave_backend()
@@ -305,8 +290,8 @@ class Exchange:
         relay, backend = self._relay, self._backend
         if relay is None or backend is None:
             return
-        self._count_failure(kind)
-        self._count_answer(backend, relay)
+        count_failure(self._backend, kind)
+        count_answer(backend, relay.status, relay.usage(), monotonic() - self._started)
         self._finish()
         if isinstance(backend, Replica) and kind in BACKEND_GONE:
             self._route.replica_broke(backend)
@@ -317,7 +302,8 @@ class Exchange:
     def client_gone(self) -> None:
         """Nobody wants the answer: the backend is told to stop; a wake that the request caused stays."""
         if self._relay is not None and self._backend is not None:
-            self._count_answer(self._backend, self._relay)
+            relay = self._relay
+            count_answer(self._backend, relay.status, relay.usage(), monotonic() - self._started)
         self._route.held.pop(self, None)
         self._abandon_upstream()
         self._finish()
@@ -354,7 +340,7 @@ class Exchange:
             self._broken(FailureKind.TIMEOUT, "it took too long" if over else f"nothing came for {seconds:g} s")
         elif over:
             self._abandon_upstream()
-            self._count_failure(FailureKind.TIMEOUT)
+            count_failure(self._backend, FailureKind.TIMEOUT)
             self._refuse(errors.total_timeout(self._facts.model, self._route.compiled.timeouts.total_seconds))
         else:
             self._abandon_upstream()
@@ -371,24 +357,6 @@ class Exchange:
             relay.break_off(errors.SHUTTING_DOWN)
         elif self._phase is not Phase.DONE:
             self._refuse(errors.SHUTTING_DOWN)
-
-    def _give_up(self, step: Refuse) -> None:
-        route, model = self._route, self._facts.model
-        overflow = route.compiled.overflow
-        if step.why is Refusal.QUEUE_FULL:
-            self._refuse(errors.queue_full(model, len(route.held), RETRY_AFTER_SECONDS), ServedReason.QUEUE_FULL)
-        elif step.why is Refusal.HOLD_TIMEOUT:
-            error = errors.hold_timed_out(model, overflow.hold_timeout_seconds, route.describe_pool())
-            self._refuse(error, ServedReason.HOLD_TIMEOUT)
-        elif step.why is Refusal.NOT_AVAILABLE:
-            self._refuse(errors.not_available(model, route.describe_pool()))
-        elif only_credentials_refused(self._history):
-            refused = [one.backend for one in self._history.failures if one.kind is FailureKind.CREDENTIALS]
-            self._refuse(errors.credentials_refused(model, refused))
-        else:
-            failures = self._history.failures
-            timeout = bool(failures) and failures[-1].kind is FailureKind.TIMEOUT
-            self._refuse(errors.backends_failed(model, [str(one) for one in failures], timeout=timeout))
 
     def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
         client = self._client
@@ -425,27 +393,6 @@ class Exchange:
         self._body = b""
         self._route.demand_changed()
 
-    # -- counting ----------------------------------------------------------------------------------------------
-
     @property
     def _served_by(self) -> str:
         return self._backend.served_by if self._backend is not None else "none"
-
-    def _count_failure(self, kind: FailureKind) -> None:
-        if self._backend is not None:
-            counters = self._backend.counters
-            counters.errors += 1
-            counters.failures[kind.value] = counters.failures.get(kind.value, 0) + 1
-
-    def _count_answer(self, backend: Replica | Hosted, relay: Relay) -> None:
-        counters = backend.counters
-        counters.served += 1
-        counters.statuses[relay.status] = counters.statuses.get(relay.status, 0) + 1
-        counters.duration.observe(monotonic() - self._started)
-        usage = relay.usage()
-        if usage is None:
-            return
-        counters.prompt_tokens += usage.prompt_tokens
-        counters.output_tokens += usage.output_tokens
-        if isinstance(backend, Hosted):
-            counters.cost_nano_usd += backend.cost(usage)

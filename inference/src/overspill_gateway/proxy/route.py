@@ -10,7 +10,8 @@ from overspill_api.demand import BackendDemand, RouteDemand
 from overspill_gateway.core.body import json_string
 from overspill_gateway.core.plan import History, Pool, Step, next_step, release_count
 from overspill_gateway.core.rotation import EndpointFact
-from overspill_gateway.proxy.backend import BackendCounters, Hosted, Replica
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.counting import BackendCounters
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.exchange import Exchange
@@ -30,7 +31,7 @@ class Route:
     ) -> None:
         self.key = compiled.key
         self.compiled = compiled
-        self.model_json: bytes | None = None
+        self.model_json = b""
         """The name to write into a body for a replica."""
         self.replicas: dict[tuple[str, str], Replica] = {}
         self.held: dict[Exchange, None] = {}
@@ -73,7 +74,7 @@ class Route:
             ]
         self.compiled = compiled
         local = compiled.local
-        self.model_json = json_string(local.served_model) if local else None
+        self.model_json = json_string(local.served_model) if local else b""
         self.pool.has_local = local is not None
         self.pool.may_wake = local is not None and local.may_wake
         self.pool.hosted = hosted
