@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
-_INTERIM: Final = frozenset({100, 102, 103})
+
+
+class _Unasked(Exception):  # noqa: N818 - it stops the parser, which is no error of ours
+    """The backend changes to a protocol that nobody has asked for."""
 
 
 class Receiver(Protocol):
@@ -106,7 +109,10 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None
+            if not isinstance(error.__context__, _Unasked):
+                raise error.__context__ or error from None
+            self._fail(FailureKind.PROTOCOL, "it wants to speak another protocol")
+            return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(FailureKind.PROTOCOL, f"it did not answer in HTTP/1.1 ({error})")
             return
@@ -137,7 +143,9 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         status = self._parser.get_status_code()
-        if status in _INTERIM:
+        if status < 200:
+            if status == 101:
+                raise _Unasked
             self._interim = True
             return
         self._head_done = True

@@ -1,0 +1,87 @@
+"""The command: settings from flags and environment, and a process that starts, serves and ends on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from overspill_gateway.main import source_of
+from overspill_gateway.settings import ListenAddress, SettingsError, read_settings
+from unit.gateway.harness import GivenSource, settings
+
+PEPPER = {"OVERSPILL_KEY_PEPPER": "p"}
+
+
+def test_defaults_suit_a_pod() -> None:
+    """Ports, namespace and identity come from where the chart puts them."""
+    read = read_settings([], PEPPER | {"POD_NAME": "gateway-0", "POD_NAMESPACE": "system"})
+
+    assert (read.listen, read.admin_listen) == (ListenAddress("0.0.0.0", 8080), ListenAddress("0.0.0.0", 9090))
+    assert (read.pod_name, read.namespace, read.pepper) == ("gateway-0", "system", b"p")
+
+
+def test_flags_win_over_the_environment() -> None:
+    """A flag, else its variable, else the default."""
+    environment = PEPPER | {
+        "OVERSPILL_DRAIN_SECONDS": "7",
+        "OVERSPILL_LISTEN": "127.0.0.1:1",
+        "OVERSPILL_BODY_MIB_MAX": "2",
+    }
+
+    read = read_settings(["--listen", "[::1]:2"], environment)
+
+    assert (read.listen, read.drain_seconds, read.body_bytes_max) == (ListenAddress("::1", 2), 7.0, 2 << 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        ([], {}, "OVERSPILL_KEY_PEPPER"),
+        (["--listen", "8080x"], PEPPER, "--listen"),
+        (["--kube-client-cert", "x"], PEPPER, "go together"),
+    ],
+)
+def test_wrong_settings_say_what_to_set(arguments: list[str], environment: dict[str, str], told: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(SettingsError, match=told):
+        read_settings(arguments, environment)
+
+
+def test_without_a_source_it_says_which_there_are(tmp_path: Path) -> None:
+    """Neither in a pod nor told where to read from."""
+    with pytest.raises(SettingsError, match="--folder"):
+        source_of(settings(), None)
+    with pytest.raises(SettingsError, match="is not a folder"):
+        source_of(settings(folder=tmp_path / "nothing"), None)
+
+
+def test_the_process_starts_serves_and_ends(tmp_path: Path) -> None:
+    """It logs JSON, is ready once its folder is read, and SIGTERM ends it with status 0."""
+    command = [sys.executable, "-m", "overspill_gateway.main", "--folder", str(tmp_path)]
+    command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay-seconds", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | PEPPER)
+    try:
+        assert process.stderr is not None
+        first = json.loads(process.stderr.readline())
+        assert (first["level"], first["message"]) == ("INFO", "listening")
+        assert first["ts"]
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+    assert [json.loads(line)["message"] for line in rest.splitlines()] == ["draining", "stopped"]
+
+
+def test_the_given_source_is_a_source() -> None:
+    """The harness's source has what the gateway asks for."""
+    assert GivenSource().missing() is None

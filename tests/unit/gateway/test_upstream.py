@@ -1,0 +1,169 @@
+"""The client's protocol over a transport without a socket: answers in every framing, split anywhere, and faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from overspill_gateway.core.head import Header
+from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.wire.pool import Address, Pool
+from overspill_gateway.wire.upstream import UpstreamConnection
+from unit.gateway.fake_transport import FakeTransport
+
+
+class Remembers:
+    """A receiver."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.ends = 0
+        self.lost: FailureKind | None = None
+
+    def answer_head(self, status: int, headers: list[Header]) -> None:
+        """Remember."""
+        assert not self.status
+        self.status, self.headers = status, dict(headers)
+
+    def answer_body(self, data: bytes) -> None:
+        """Remember."""
+        self.body += data
+
+    def answer_pause(self) -> None:
+        """Nothing."""
+
+    def answer_end(self) -> None:
+        """Remember."""
+        self.ends += 1
+
+    def answer_lost(self, kind: FailureKind, detail: str) -> None:
+        """Remember."""
+        assert detail
+        assert self.lost is None
+        self.lost = kind
+
+
+class Exchange:
+    """One request on a connection."""
+
+    def __init__(self) -> None:
+        self.pool = Pool(Address("h", 1), idle_seconds=5, connect_seconds=1)
+        self.connection = UpstreamConnection(self.pool)
+        self.transport = FakeTransport()
+        self.connection.connection_made(self.transport)
+        self.receiver = Remembers()
+        self.connection.send(self.receiver, b"HEAD\r\n\r\n", b"body")
+
+    def gets(self, data: bytes) -> Exchange:
+        """The backend sends bytes."""
+        self.connection.data_received(data)
+        return self
+
+    def ends(self, error: Exception | None = None) -> Exchange:
+        """The connection ends."""
+        self.connection.connection_lost(error)
+        return self
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+WHOLE = {
+    "length": (HEAD + b"content-length: 5\r\n\r\nhello", b"hello"),
+    "chunks": (HEAD + b"transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", b"hello"),
+    "trailers": (HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nstatus: 500\r\n\r\n", b"x"),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "interim": (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + HEAD + b"content-length: 2\r\n\r\nok", b"ok"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_an_answer_is_the_same_however_it_is_split(name: str) -> None:
+    """Status, body and end are the same for every boundary between reads, and the connection can be used again."""
+    data, body = WHOLE[name]
+    for position in range(len(data)):
+        exchange = Exchange().gets(data[:position]).gets(data[position:]) if position else Exchange().gets(data)
+        receiver = exchange.receiver
+        assert (receiver.body, receiver.ends, receiver.lost) == (body, 1, None)
+        assert b"status" not in receiver.headers
+        assert b"link" not in receiver.headers
+        assert exchange.pool.idle_count == 1
+        assert exchange.connection.used
+        exchange.pool.close()
+
+
+async def test_an_answer_without_framing_ends_with_its_connection() -> None:
+    """Neither length nor chunks: an orderly end is the end, a reset is a loss."""
+    orderly = Exchange().gets(HEAD + b"\r\nhello").ends()
+    assert (orderly.receiver.body, orderly.receiver.ends) == (b"hello", 1)
+
+    reset = Exchange().gets(HEAD + b"\r\nhello").ends(ConnectionResetError())
+    assert reset.receiver.lost is FailureKind.RESET
+
+
+async def test_an_answer_that_says_close_is_not_used_again() -> None:
+    """Connection: close, and HTTP/1.0, leave nothing in the pool."""
+    for head in (HEAD + b"connection: close\r\n", b"HTTP/1.0 200 OK\r\n"):
+        exchange = Exchange().gets(head + b"content-length: 2\r\n\r\nok")
+        assert exchange.receiver.ends == 1
+        assert exchange.pool.idle_count == 0
+        assert exchange.transport.closed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+        HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        HEAD + b"a: " + b"b" * 300_000,
+    ],
+)
+async def test_nonsense_is_a_protocol_failure(data: bytes) -> None:
+    """What is not HTTP, or ambiguous, or endless, ends the connection and is told once."""
+    exchange = Exchange().gets(data).ends()
+
+    assert exchange.receiver.lost is FailureKind.PROTOCOL
+    assert exchange.transport.aborted
+    assert exchange.receiver.ends == 0
+
+
+@pytest.mark.parametrize("data", [b"", HEAD, HEAD + b"content-length: 5\r\n\r\nhel"])
+async def test_an_end_before_the_answers_end_is_a_loss(data: bytes) -> None:
+    """Before the head, within it, within the body: never a clean end."""
+    exchange = Exchange()
+    if data:
+        exchange.gets(data)
+    exchange.ends()
+
+    assert exchange.receiver.lost is FailureKind.RESET
+    assert exchange.receiver.ends == 0
+
+
+async def test_an_idle_connection_that_speaks_is_dropped() -> None:
+    """Bytes that nobody asked for could be taken for the next answer."""
+    exchange = Exchange().gets(HEAD + b"content-length: 2\r\n\r\nok")
+    exchange.gets(HEAD + b"content-length: 4\r\n\r\nevil").ends()
+
+    assert exchange.transport.aborted
+    assert exchange.pool.take() is None
+
+
+async def test_bytes_behind_an_answer_are_not_the_next_one() -> None:
+    """A second answer in the same read reaches nobody."""
+    exchange = Exchange().gets(HEAD + b"content-length: 2\r\n\r\nok" + HEAD + b"content-length: 4\r\n\r\nevil")
+
+    assert (exchange.receiver.body, exchange.receiver.ends) == (b"ok", 1)
+    assert exchange.pool.take() is None or exchange.transport.closed
+
+
+async def test_abandoning_ends_the_connection_without_a_word() -> None:
+    """The backend is to stop; nobody is told of an answer that nobody wants."""
+    exchange = Exchange()
+    exchange.connection.abandon()
+    exchange.ends()
+
+    assert exchange.transport.aborted
+    assert exchange.receiver.lost is None
