@@ -1,0 +1,368 @@
+"""Scaling, as a specification: a pool is driven through time by its demand, second by second, without a clock."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overspill_operator.core.autoscaler import (
+    DOWN_STABILIZATION_SECONDS,
+    Decision,
+    Memory,
+    Pool,
+    QueueDepth,
+    Reason,
+    Rules,
+    decide,
+)
+from overspill_operator.core.traffic import Coverage, Demand
+from overspill_operator.core.windows import Bounds
+
+BEGIN = 1_700_000_000.0
+
+
+def rules(minimum: int = 0, maximum: int = 4, **changes: Any) -> Rules:
+    """Rules with small round numbers."""
+    usual = Rules(
+        fixed=None,
+        bounds=Bounds(minimum, maximum, (), None),
+        concurrency=10,
+        queue_depth=4,
+        idle_after_seconds=600.0,
+        startup_timeout_seconds=1800.0,
+    )
+    return replace(usual, **changes)
+
+
+@dataclass
+class Simulation:
+    """A pool whose replicas are ready ``load_seconds`` after they were asked for, decided upon every second."""
+
+    rules: Rules
+    desired: int = 0
+    load_seconds: float = 60.0
+    coverage: Coverage = Coverage.COMPLETE
+    now: float = BEGIN
+    ready: int = 0
+    last_arrival: float | None = None
+    heard_since: float = BEGIN
+    memory: Memory = Memory(BEGIN)
+    changes: list[tuple[float, int, Reason]] = field(default_factory=list)
+    ready_since: float | None = None
+    asked: list[float] = field(default_factory=list)
+
+    def step(self, concurrency: int = 0, *, wants: bool = False, waiting: int | None = None) -> Decision:
+        """One second with so many requests at once."""
+        self.now += 1
+        if concurrency or wants:
+            self.last_arrival = self.now
+        self.asked = self.asked[: self.desired]
+        ready = sum(1 for asked in self.asked if self.now - asked >= self.load_seconds)
+        if ready and not self.ready:
+            self.ready_since = self.now
+        self.ready = ready
+        demand = Demand(
+            self.coverage,
+            held=concurrency,
+            wants_replica=wants,
+            quiet_since_unix=self.last_arrival or self.heard_since,
+            last_arrival_unix=self.last_arrival,
+        )
+        if self.coverage is Coverage.NONE:
+            demand = Demand(Coverage.NONE)
+        queue = None if waiting is None else QueueDepth(waiting)
+        pool = Pool(self.desired, self.ready, self.ready_since if self.ready else None)
+        decision = decide(self.rules, pool, demand, queue, self.memory, self.now)
+        self.memory = decision.memory
+        if decision.replicas != self.desired:
+            self.changes.append((self.now - BEGIN, decision.replicas, decision.reason))
+            self.asked += [self.now] * (decision.replicas - self.desired)
+            self.desired = decision.replicas
+        return decision
+
+    def run(self, seconds: int, concurrency: int = 0) -> None:
+        """So many seconds alike."""
+        for _ in range(seconds):
+            self.step(concurrency)
+
+    def with_ready(self, replicas: int) -> "Simulation":
+        """A pool that has been serving for long."""
+        self.desired = self.ready = replicas
+        self.asked = [BEGIN - 10_000] * replicas
+        self.ready_since = BEGIN - 9_000
+        return self
+
+
+def test_a_first_request_wakes_at_once() -> None:
+    """From zero: one replica in the very call that hears of the request."""
+    pool = Simulation(rules())
+    decision = pool.step(1, wants=True)
+    assert (decision.replicas, decision.reason) == (1, Reason.FIRST_REQUEST)
+
+
+def test_a_wish_alone_wakes() -> None:
+    """A gateway that asks for a replica gets one, even when its client has gone again."""
+    assert Simulation(rules()).step(0, wants=True).replicas == 1
+
+
+def test_a_burst_at_zero_wakes_what_it_needs() -> None:
+    """25 requests at 10 a replica: three, not one and then one more."""
+    assert Simulation(rules()).step(25, wants=True).replicas == 3
+
+
+def test_spilled_requests_count_as_demand() -> None:
+    """A spill hides load from the replicas, not from scaling."""
+    demand = Demand(Coverage.COMPLETE, in_flight=10, spilled=15, quiet_since_unix=BEGIN)
+    assert decide(rules(), Pool(1, 1, BEGIN), demand, None, Memory(BEGIN), BEGIN + 1).replicas == 3
+
+
+def test_replicas_that_load_are_not_asked_for_again() -> None:
+    """The same demand, seen again while they load, changes nothing."""
+    pool = Simulation(rules())
+    pool.run(50, 25)
+    assert [(number, reason) for _, number, reason in pool.changes] == [(3, Reason.FIRST_REQUEST)]
+
+
+def test_one_request_now_and_then_keeps_one_replica() -> None:
+    """Idle time counts from the last arrival."""
+    pool = Simulation(rules())
+    for _ in range(20):
+        pool.step(1, wants=not pool.ready)
+        pool.run(599)
+    assert pool.desired == 1
+
+
+def test_idle_goes_to_zero_after_its_time() -> None:
+    """idleAfter without a request, and not a second sooner."""
+    pool = Simulation(rules()).with_ready(1)
+    pool.step(1)
+    pool.run(599)
+    assert pool.desired == 1
+    pool.run(2)
+    assert pool.changes[-1][1:] == (0, Reason.IDLE)
+
+
+def test_a_replica_that_took_long_to_load_gets_its_idle_time() -> None:
+    """Loading longer than idleAfter must not end in zero before anything was served."""
+    pool = Simulation(rules(), load_seconds=900.0)
+    pool.step(1, wants=True)
+    pool.run(900)
+    assert (pool.desired, pool.ready) == (1, 1)
+    pool.run(590)
+    assert pool.desired == 1
+    pool.run(20)
+    assert pool.desired == 0
+
+
+def test_a_load_that_never_ends_is_given_up() -> None:
+    """After the profile's start-up time a replica no longer counts as loading."""
+    pool = Simulation(rules(), load_seconds=1e9)
+    pool.step(1, wants=True)
+    pool.run(1799)
+    assert pool.desired == 1
+    pool.run(700)
+    assert pool.desired == 0
+
+
+def test_a_second_replica_without_a_node_does_not_keep_the_first() -> None:
+    """What is pending for ever does not hold a GPU that idles."""
+    pool = Simulation(rules(), desired=0)
+    pool.asked = [BEGIN - 10_000, BEGIN + 1e9]
+    pool.desired, pool.ready, pool.ready_since = 2, 1, BEGIN - 9_000
+    pool.memory = Memory(BEGIN, raised_unix=BEGIN)
+    pool.run(610)
+    assert pool.desired == 0
+
+
+def test_less_demand_goes_down_after_a_minute_and_not_below_one() -> None:
+    """The highest number that the last minute called for holds."""
+    pool = Simulation(rules()).with_ready(3)
+    pool.run(120, 25)
+    pool.run(int(DOWN_STABILIZATION_SECONDS) - 2, 5)
+    assert pool.desired == 3
+    pool.run(5, 5)
+    assert pool.changes[-1][1:] == (1, Reason.LOW_DEMAND)
+    pool.run(300, 0)
+    assert pool.desired == 1
+
+
+def test_a_short_dip_changes_nothing() -> None:
+    """Demand that returns within the minute finds its replicas."""
+    pool = Simulation(rules()).with_ready(3)
+    pool.run(120, 25)
+    for _ in range(10):
+        pool.run(50, 3)
+        pool.run(5, 25)
+    assert pool.changes == []
+
+
+def test_a_restart_starts_safe() -> None:
+    """A new process sees low demand, and still waits for a whole minute before it believes it."""
+    pool = Simulation(rules()).with_ready(4)
+    pool.run(int(DOWN_STABILIZATION_SECONDS) - 2, 1)
+    assert pool.desired == 4
+    pool.run(5, 1)
+    assert pool.desired == 1
+
+
+def test_a_restart_believes_the_gateways_about_idleness() -> None:
+    """The last arrival is the gateways' to know: long ago is long ago, whoever asks."""
+    pool = Simulation(rules()).with_ready(1)
+    pool.last_arrival = BEGIN - 3600
+    assert pool.step().replicas == 0
+
+
+def test_gateways_that_know_nothing_count_from_now() -> None:
+    """A gateway that has just started has seen no arrival: that is not an hour of silence."""
+    pool = Simulation(rules()).with_ready(1)
+    pool.run(595)
+    assert pool.desired == 1
+    pool.run(10)
+    assert pool.desired == 0
+
+
+@pytest.mark.parametrize("coverage", [Coverage.NONE, Coverage.PARTIAL])
+def test_demand_that_is_not_known_scales_nothing_down(coverage: Coverage) -> None:
+    """No gateway heard, or not all: the number stays, for however long."""
+    pool = Simulation(rules(), coverage=coverage).with_ready(3)
+    pool.run(5000)
+    assert pool.changes == []
+
+
+def test_partial_demand_scales_up() -> None:
+    """What is known is a lower bound."""
+    assert Simulation(rules(), coverage=Coverage.PARTIAL).with_ready(1).step(25).replicas == 3
+
+
+def test_bounds_hold_without_any_metrics() -> None:
+    """A declared bound is no guess."""
+    blind = Simulation(rules(minimum=2), coverage=Coverage.NONE)
+    assert blind.step().reason is Reason.MIN_REPLICAS
+    assert blind.desired == 2
+    blind.rules = rules(maximum=1)
+    assert blind.step().reason is Reason.MAX_REPLICAS
+    assert blind.desired == 1
+
+
+def test_a_window_holds_at_zero() -> None:
+    """maxReplicas 0: no request wakes the engine."""
+    closed = rules(bounds=Bounds(0, 0, ("night",), BEGIN + 3600))
+    pool = Simulation(closed).with_ready(2)
+    decision = pool.step(50, wants=True)
+    assert (decision.replicas, decision.reason) == (0, Reason.WINDOW)
+    assert "night" in decision.message
+    assert decision.check_unix == BEGIN + 3600
+
+
+def test_a_window_raises_the_least() -> None:
+    """minReplicas of a window holds without a request."""
+    decision = Simulation(rules(bounds=Bounds(1, 4, ("office",), None))).step()
+    assert (decision.replicas, decision.reason) == (1, Reason.WINDOW)
+
+
+def test_a_fixed_number_wins() -> None:
+    """spec.scaling.replicas switches scaling off."""
+    assert Simulation(rules(maximum=1, fixed=3)).step(0).replicas == 3
+    assert Simulation(rules(fixed=0)).step(50, wants=True).replicas == 0
+
+
+def test_queues_inside_the_replicas_add_some() -> None:
+    """More waiting than queueDepth a replica, though the concurrency fits."""
+    pool = Simulation(rules()).with_ready(1)
+    decision = pool.step(9, waiting=9)
+    assert (decision.replicas, decision.reason) == (2, Reason.QUEUE_DEPTH)
+
+
+def test_queues_at_most_double() -> None:
+    """A long queue is one backlog, not the need for as many replicas at the same time."""
+    assert Simulation(rules(maximum=100)).with_ready(2).step(20, waiting=1000).replicas == 4
+
+
+def test_queues_wait_for_replicas_that_load() -> None:
+    """The queue that called for a replica is still there while it loads; it calls for no other."""
+    pool = Simulation(rules(maximum=100)).with_ready(1)
+    for _ in range(50):
+        pool.step(9, waiting=9)
+    assert [number for _, number, _ in pool.changes] == [2]
+
+
+def test_the_next_look_is_when_something_can_happen() -> None:
+    """Nothing polls: an idle pool is looked at again when its idle time ends."""
+    pool = Simulation(rules()).with_ready(1)
+    pool.step(1)
+    last = pool.now
+    decision = pool.step(0)
+    assert decision.check_unix is not None
+    assert decision.check_unix <= last + 600
+    while pool.desired:
+        assert decision.check_unix is not None
+        assert decision.check_unix > pool.now
+        pool.now = decision.check_unix - 1
+        decision = pool.step(0)
+    assert pool.now <= last + 602
+    assert decision.check_unix is None
+
+
+demands = st.builds(
+    Demand,
+    coverage=st.sampled_from(Coverage),
+    in_flight=st.integers(0, 500),
+    spilled=st.integers(0, 500),
+    held=st.integers(0, 500),
+    wants_replica=st.booleans(),
+    quiet_since_unix=st.one_of(st.none(), st.floats(BEGIN - 10_000, BEGIN + 10_000)),
+)
+pools = st.builds(
+    Pool,
+    desired=st.integers(0, 20),
+    ready=st.integers(0, 20),
+    ready_since_unix=st.one_of(st.none(), st.floats(BEGIN - 10_000, BEGIN)),
+)
+memories = st.builds(
+    Memory,
+    watching_since_unix=st.floats(BEGIN - 10_000, BEGIN),
+    raised_unix=st.one_of(st.none(), st.floats(BEGIN - 10_000, BEGIN)),
+)
+queues = st.one_of(st.none(), st.builds(QueueDepth, waiting=st.integers(0, 10_000)))
+
+
+@given(low=st.integers(0, 10), high=st.integers(0, 10), pool=pools, demand=demands, queue=queues, memory=memories)
+def test_bounds_always_hold(
+    low: int, high: int, pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory
+) -> None:
+    """Whatever is seen, the number lies within the bounds, and the next look is in the future."""
+    bounded = rules(min(low, high), high)
+    decision = decide(bounded, pool, demand, queue, memory, BEGIN)
+    assert min(low, high) <= decision.replicas <= high
+    assert decision.check_unix is None or decision.check_unix > BEGIN
+
+
+@given(pool=pools, demand=demands, queue=queues, memory=memories)
+def test_what_is_not_known_never_takes_away(
+    pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory
+) -> None:
+    """Without all gateways heard, only a bound lowers the number."""
+    if demand.coverage is not Coverage.COMPLETE:
+        decision = decide(rules(maximum=20), pool, demand, queue, memory, BEGIN)
+        assert decision.replicas >= pool.desired
+
+
+@given(pool=pools, demand=demands, queue=queues, memory=memories)
+def test_more_demand_never_means_fewer(pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory) -> None:
+    """One more held request does not lower the number."""
+    more = replace(demand, held=demand.held + 1)
+    wide = rules(maximum=200)
+    now = decide(wide, pool, demand, queue, memory, BEGIN).replicas
+    assert decide(wide, pool, more, queue, memory, BEGIN).replicas >= now
+
+
+@given(pool=pools, demand=demands, queue=queues, memory=memories)
+def test_deciding_twice_decides_the_same(pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory) -> None:
+    """A decision that was carried out and is made again from the same sights changes nothing."""
+    wide = rules(maximum=200)
+    first = decide(wide, pool, demand, queue, memory, BEGIN)
+    again = decide(wide, replace(pool, desired=first.replicas), demand, queue, first.memory, BEGIN)
+    if first.replicas >= pool.desired and not (queue and queue.waiting):
+        assert again.replicas == first.replicas

@@ -1,0 +1,55 @@
+"""Drift: what we set and find otherwise, and nothing else."""
+
+from typing import Any
+
+from overspill_operator.core.drift import has_drifted, project
+
+DESIRED: dict[str, Any] = {
+    "metadata": {"labels": {"a": "1"}},
+    "spec": {
+        "replicas": 1,
+        "publish": False,
+        "containers": [{"name": "engine", "args": ["x", "y"], "limits": {"memory": "2048Mi"}}],
+    },
+}
+LIVE: dict[str, Any] = {
+    "metadata": {"labels": {"a": "1", "b": "2"}, "uid": "u"},
+    "spec": {
+        "replicas": 1,
+        "containers": [
+            {"name": "sidecar", "image": "s"},
+            {"name": "engine", "args": ["x", "y"], "limits": {"memory": "2048Mi"}, "image": "i"},
+        ],
+    },
+    "status": {"replicas": 1},
+}
+
+
+def changed(**spec: Any) -> dict[str, Any]:
+    """The live object with another spec."""
+    return {**LIVE, "spec": {**LIVE["spec"], **spec}}
+
+
+def test_what_others_add_is_theirs() -> None:
+    """Labels, sidecars and defaults that are not ours are no drift; nor is a false that is not stored."""
+    assert not has_drifted(DESIRED, LIVE, None)
+
+
+def test_what_is_ours_and_differs_is_drift() -> None:
+    """Another value, a missing field, another argument, a missing container."""
+    assert has_drifted(DESIRED, changed(replicas=2), None)
+    assert has_drifted(DESIRED, {**LIVE, "metadata": {"labels": {"b": "2"}}}, None)
+    shorter = [{**LIVE["spec"]["containers"][1], "args": ["x"]}]
+    assert has_drifted(DESIRED, changed(containers=shorter), None)
+    assert has_drifted(DESIRED, changed(containers=[]), None)
+
+
+def test_the_servers_own_way_of_writing_is_accepted() -> None:
+    """What it answered to the last apply is as good as what was asked for, and nothing else is."""
+    engine = {"name": "engine", "args": ["x", "y"], "limits": {"memory": "2Gi"}}
+    written = changed(containers=[engine])
+    assert has_drifted(DESIRED, written, None)
+    accepted = project(DESIRED, written)
+    assert not has_drifted(DESIRED, written, accepted)
+    other = changed(containers=[{**engine, "limits": {"memory": "3Gi"}}])
+    assert has_drifted(DESIRED, other, accepted)

@@ -1,0 +1,100 @@
+"""Plans: what shall be, and what is wrong, from a route and its world."""
+
+import json
+
+from overspill_operator.core.faults import FaultReason
+from overspill_operator.core.plan import plan_route
+from unit.operator_.core.builders import route, world
+
+ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
+
+
+def test_a_good_route_has_an_engine_a_service_and_a_document() -> None:
+    """Nothing wrong, everything planned."""
+    plan = plan_route(route(ENGINE), world(replicas=2))
+    assert plan.faults == ()
+    assert plan.deployment is not None
+    assert plan.deployment["spec"]["replicas"] == 2
+    assert plan.service is not None
+    assert plan.document is not None
+    assert not plan.remove_engine
+
+
+def test_a_hosted_route_has_no_engine() -> None:
+    """And whatever engine there was is to go."""
+    plan = plan_route(route("hosted: [{name: a, baseURL: 'https://x.test', model: m}]"), world(api_keys={"a": None}))
+    assert (plan.deployment, plan.service) == (None, None)
+    assert plan.remove_engine
+    assert plan.remove_claim
+
+
+def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
+    """Every wrong field is named by its path."""
+    plan = plan_route(route("{model: 'no spaces', selfHosted: {source: ftp://x, profile: cpu}}"), world())
+    fault = plan.faults[0]
+    assert fault.reason is FaultReason.INVALID_SPEC
+    assert "spec.model" in fault.message
+    assert "spec.selfHosted.source" in fault.message
+    assert (plan.deployment, plan.document, plan.remove_engine) == (None, None, False)
+
+
+def test_faults_of_the_spec_are_all_told_and_nothing_is_planned() -> None:
+    """Profile, zone, argument, and what is missing beside the spec."""
+    bad = """
+    selfHosted: {source: hf://a/b, profile: none, args: [--port=1], sourceSecretName: s}
+    scaling: {windows: [{name: w, from: "00:00", to: "01:00", timeZone: Mars/Base, minReplicas: 1}]}
+    hosted: [{name: a, baseURL: "https://x.test", model: m, credentials: {secretName: c}}]
+    """
+    plan = plan_route(route(bad), world(source_secret_missing=True, missing_credentials={"a": "no Secret c."}))
+    assert {fault.reason for fault in plan.faults} == {
+        FaultReason.UNKNOWN_TIME_ZONE,
+        FaultReason.RESERVED_ARGUMENT,
+        FaultReason.PROFILE_NOT_FOUND,
+        FaultReason.SOURCE_SECRET_MISSING,
+        FaultReason.CREDENTIALS_MISSING,
+    }
+    assert (plan.deployment, plan.service, plan.document) == (None, None, None)
+
+
+def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
+    """Hosted requests go on; an engine that does not exist cannot be woken, one that does still can."""
+    secret = "selfHosted: {source: hf://a/b, profile: cpu, sourceSecretName: s}"
+    new = plan_route(route(secret), world(source_secret_missing=True))
+    assert new.deployment is None
+    assert new.document is not None
+    assert json.loads(new.document)["local"]["may_wake"] is False
+    old = plan_route(route(secret), world(source_secret_missing=True, engine_exists=True))
+    assert old.document is not None
+    assert json.loads(old.document)["local"]["may_wake"] is True
+
+
+def test_a_name_too_long_for_a_service() -> None:
+    """Refused with the limit and the way out, before Kubernetes refuses it in its own words."""
+    assert plan_route(route(ENGINE, name="a" * 56), world()).faults == ()
+    for name in ("a" * 57, "with.dot"):
+        fault = plan_route(route(ENGINE, name=name), world()).faults[0]
+        assert fault.reason is FaultReason.INVALID_NAME
+        assert "spec.model" in fault.message
+    hosted = "hosted: [{name: a, baseURL: 'https://x.test', model: m}]"
+    assert plan_route(route(hosted, name="with.dot"), world(api_keys={"a": None})).faults == ()
+
+
+def test_a_lost_model_name_keeps_the_last_good_document_unless_it_holds_that_name() -> None:
+    """Two documents with one name would leave it to chance who serves."""
+    keeper = route(ENGINE, name="elder")
+    loser = route("{model: wanted, selfHosted: {source: hf://a/b, profile: cpu}}")
+    edited = plan_route(loser, world(lost_names={"wanted": keeper}, compiled_names=frozenset({"old-name"})))
+    assert not edited.drop_document
+    overtaken = plan_route(loser, world(lost_names={"wanted": keeper}, compiled_names=frozenset({"wanted"})))
+    assert overtaken.drop_document
+    assert overtaken.document is None
+
+
+def test_a_lost_alias_leaves_the_rest_in_force() -> None:
+    """The route's own name is served, and the conflict is said."""
+    loser = route("{aliases: [wanted], selfHosted: {source: hf://a/b, profile: cpu}}")
+    plan = plan_route(loser, world(lost_names={"wanted": route(ENGINE, name="elder")}))
+    assert plan.faults[0].reason is FaultReason.MODEL_NAME_CONFLICT
+    assert plan.document is not None
+    assert json.loads(plan.document)["aliases"] == []
+    assert plan.deployment is not None

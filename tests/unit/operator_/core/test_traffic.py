@@ -1,0 +1,83 @@
+"""What the gateways say together."""
+
+from typing import Any
+
+from overspill_api.demand import GatewayDemand, RouteDemand
+from overspill_operator.core.traffic import Coverage, GatewayView, costs, demand_of, served_by
+
+NOW = 1_000_000.0
+ROUTE = "chat/tiny"
+
+
+def view(*, identity: str = "g1", first: float = NOW - 500, last: float = NOW, **figures: Any) -> GatewayView:
+    """A gateway that spoke of the route, or of nothing where no figures are given."""
+    made = GatewayView(first, last, identity)
+    if figures:
+        made.routes[ROUTE] = RouteDemand(route=ROUTE, **figures)
+    return made
+
+
+def test_figures_of_gateways_add_up() -> None:
+    """Requests are summed, one wish is enough, the last arrival counts."""
+    views = [
+        view(in_flight_local=1, held=2, last_arrival_unix_seconds=NOW - 50),
+        view(identity="g2", in_flight_spilled=4, wants_replica=True, last_arrival_unix_seconds=NOW - 5),
+    ]
+    demand = demand_of(ROUTE, views, 2, NOW)
+    assert (demand.coverage, demand.concurrency, demand.wants_replica) == (Coverage.COMPLETE, 7, True)
+    assert demand.quiet_since_unix == demand.last_arrival_unix == NOW - 5
+
+
+def test_a_silent_gateway_makes_it_partial() -> None:
+    """Its last word is not counted; none heard at all is nothing known."""
+    fresh, stale = view(held=1), view(identity="g2", last=NOW - 30, held=9)
+    demand = demand_of(ROUTE, [fresh, stale], 2, NOW)
+    assert (demand.coverage, demand.held) == (Coverage.PARTIAL, 1)
+    assert demand_of(ROUTE, [stale], 1, NOW).coverage is Coverage.NONE
+    assert demand_of(ROUTE, [], 0, NOW).coverage is Coverage.NONE
+
+
+def test_a_gateway_without_arrivals_is_quiet_since_it_was_heard() -> None:
+    """A new process cannot know of the hour before it."""
+    old = view(last_arrival_unix_seconds=NOW - 3600)
+    new = view(identity="g2", first=NOW - 60)
+    assert demand_of(ROUTE, [old, new], 2, NOW).quiet_since_unix == NOW - 60
+
+
+def test_a_gateways_clock_may_be_wrong() -> None:
+    """Arrivals are taken relative to the time its own line says."""
+    ahead = GatewayView(NOW, NOW)
+    line = GatewayDemand(
+        gateway="g",
+        now_unix_seconds=NOW + 3600,
+        routes=(RouteDemand(route=ROUTE, last_arrival_unix_seconds=NOW + 3590),),
+    )
+    assert ahead.take(line, NOW) == [ROUTE]
+    assert demand_of(ROUTE, [ahead], 1, NOW).last_arrival_unix == NOW - 10
+
+
+def test_another_process_at_the_same_address_starts_anew() -> None:
+    """Its counters are its own, and what the former one knew is gone."""
+    one = view(held=5)
+    one.take(GatewayDemand(gateway="g2", now_unix_seconds=NOW, routes=()), NOW)
+    assert (one.identity, one.first_seen_unix, one.routes) == ("g2", NOW, {})
+
+
+def test_shares_are_whole_per_cent_that_hide_nothing() -> None:
+    """One spilled request among a thousand is still to be seen."""
+
+    def share(**served: int) -> str | None:
+        backends = {name.replace("_", "/"): {"served_total": total} for name, total in served.items()}
+        return served_by(ROUTE, [view(backends=backends)])
+
+    assert share(local=93, hosted_a=4, hosted_b=3) == "local 93%, hosted 7%"
+    assert share(local=999, hosted_a=1) == "local 99%, hosted 1%"
+    assert share(hosted_a=5, local=0) == "hosted 100%"
+    assert share(local=0) is None
+    assert served_by(ROUTE, [view()]) is None
+
+
+def test_costs_are_by_gateway_process() -> None:
+    """Summed over its backends."""
+    backends = {"hosted/a": {"cost_nano_usd_total": 2}, "hosted/b": {"cost_nano_usd_total": 3}}
+    assert costs(ROUTE, [view(backends=backends), view(identity="g2")]) == {"g1": 5}
