@@ -48,7 +48,7 @@ class Simulation:
     ready: int = 0
     last_arrival: float | None = None
     heard_since: float = BEGIN
-    memory: Memory = Memory(BEGIN)
+    memory: Memory = field(default_factory=lambda: Memory(BEGIN))
     changes: list[tuple[float, int, Reason]] = field(default_factory=list)
     ready_since: float | None = None
     asked: list[float] = field(default_factory=list)

@@ -1,0 +1,96 @@
+"""The scraper: asks the replicas that are ready, and says when none answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import time
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from overspill_operator.adapters import engine_scraper
+from overspill_operator.adapters.engine_scraper import FRESH_SECONDS, ROUNDS_MISSED, EngineScraper
+from overspill_operator.core.autoscaler import QueueDepth
+from overspill_operator.ports import ENDPOINT_SLICES
+from unit.operator_.fakes import FakeCluster, until
+
+KEY = "chat/tiny"
+SLICE = ENDPOINT_SLICES.path("chat", "tiny-engine-x")
+
+
+@pytest.fixture
+async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, str]]:
+    """An engine on loopback whose /metrics the test writes."""
+    page = {"text": 'vllm:num_requests_waiting{engine="0"} 9.0\n'}
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(text=page["text"])
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    monkeypatch.setattr(engine_scraper, "ENGINE_PORT", site._server.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
+    yield page
+    await runner.cleanup()
+
+
+def cluster_with(*endpoints: tuple[str, bool]) -> FakeCluster:
+    """A cluster whose Service has these endpoints: address and whether it is ready."""
+    cluster = FakeCluster()
+    listed = [{"addresses": [address], "conditions": {"ready": ready}} for address, ready in endpoints]
+    cluster.put(SLICE, {"addressType": "IPv4", "endpoints": listed})
+    return cluster
+
+
+async def one_round(cluster: FakeCluster, scraper_rounds: int = 1) -> EngineScraper:
+    """A scraper after so many rounds."""
+    scraper = EngineScraper(cluster, lambda: [KEY], lambda _key: None)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session:
+        for _ in range(scraper_rounds):
+            await scraper._read(session, KEY)
+    return scraper
+
+
+async def test_ready_replicas_are_asked(engine: dict[str, str]) -> None:
+    """One that is not ready is not, and its silence is none."""
+    scraper = await one_round(cluster_with(("127.0.0.1", True), ("127.0.0.2", False)))
+    assert scraper.queue(KEY, time()) == QueueDepth(9)
+    assert scraper.unread(KEY) == ""
+    assert engine
+
+
+async def test_an_old_reading_is_none(engine: dict[str, str]) -> None:
+    """It says nothing about now."""
+    scraper = await one_round(cluster_with(("127.0.0.1", True)))
+    assert scraper.queue(KEY, time() + FRESH_SECONDS + 1) is None
+    assert engine
+
+
+async def test_an_engine_that_says_nothing_of_it_is_told_after_some_rounds(engine: dict[str, str]) -> None:
+    """Another server, NaN, or no answer: scaling goes on without, and status says so."""
+    engine["text"] = 'vllm:num_requests_waiting{engine="0"} NaN\n'
+    once = await one_round(cluster_with(("127.0.0.1", True)))
+    assert (once.queue(KEY, time()), once.unread(KEY)) == (None, "")
+    often = await one_round(cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
+    assert "vllm:num_requests_waiting" in often.unread(KEY)
+
+
+async def test_routes_that_are_not_asked_for_are_forgotten(
+    engine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of a route that idles now has no say."""
+    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.01)
+    wanted, read = [KEY], asyncio.Event()
+    scraper = EngineScraper(cluster_with(("127.0.0.1", True)), lambda: list(wanted), lambda _key: read.set())
+    task = asyncio.create_task(scraper.run())
+    async with asyncio.timeout(5):
+        await read.wait()
+        assert scraper.queue(KEY, time()) == QueueDepth(9)
+        wanted.clear()
+        await until(lambda: scraper.queue(KEY, time()) is None)
+    task.cancel()
+    assert engine

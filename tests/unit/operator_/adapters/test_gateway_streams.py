@@ -1,0 +1,133 @@
+"""Streams of demand: whom to listen to, and what is told of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from time import time
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from overspill_operator.adapters import gateway_streams
+from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
+from overspill_operator.core.traffic import Coverage
+from unit.operator_.fakes import until
+
+
+def line(*routes: dict[str, Any], gateway: str = "g1") -> bytes:
+    """A line of the stream."""
+    return json.dumps({"gateway": gateway, "now_unix_seconds": time(), "routes": routes}).encode() + b"\n"
+
+
+class Gateway:
+    """A gateway that the test makes speak and hang up."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.port = 0
+        self.connections = 0
+
+    @property
+    def slice(self) -> dict[str, Any]:
+        """The EndpointSlice that names it."""
+        ports = [{"name": "admin", "port": self.port}]
+        endpoints = [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]
+        return {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}
+
+    async def demand(self, request: web.Request) -> web.StreamResponse:
+        """One stream, until None."""
+        self.connections += 1
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while (content := await self.lines.get()) is not None:
+            await response.write(content)
+        return response
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway on loopback."""
+    made = Gateway()
+    app = web.Application()
+    app.router.add_get("/demand", made.demand)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    made.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    yield made
+    await runner.cleanup()
+
+
+async def test_a_gateway_is_listened_to_from_when_it_is_named_until_it_is_gone(gateway: Gateway) -> None:
+    """Its lines are handed over with the routes they speak of; a broken stream is opened again."""
+    heard: list[list[str]] = []
+    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+    gateway.lines.put_nowait(line({"route": "a/b", "held": 1}))
+    await until(lambda: heard == [["a/b"]])
+    assert (streams.expected, streams.coverage(time()), streams.reported) == (1, Coverage.COMPLETE, Coverage.COMPLETE)
+    assert streams.identities == frozenset({"g1"})
+
+    gateway.lines.put_nowait(None)
+    await until(lambda: gateway.connections == 2)
+    gateway.lines.put_nowait(line({"route": "a/b"}, gateway="g2"))
+    await until(lambda: streams.identities == frozenset({"g2"}))
+
+    # No longer named: what it still has to say is heard to the end, and then it is forgotten.
+    streams.on_slice("ns/s", None)
+    gateway.lines.put_nowait(line({"route": "c/d"}, gateway="g2"))
+    await until(lambda: heard[-1] == ["c/d"])
+    gateway.lines.put_nowait(None)
+    await until(lambda: not streams.views)
+    assert gateway.connections == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_line_that_is_none_breaks_only_its_stream(gateway: Gateway) -> None:
+    """The stream is opened again; nothing else is harmed."""
+    heard: list[list[str]] = []
+    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+    gateway.lines.put_nowait(b"what?\n")
+    await until(lambda: gateway.connections == 1)
+    gateway.lines.put_nowait(None)
+    await until(lambda: gateway.connections == 2)
+    gateway.lines.put_nowait(line({"route": "a/b"}))
+    await until(lambda: heard == [["a/b"]])
+    gateway.lines.put_nowait(None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_status_hears_of_the_worse_only_when_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that is replaced is silent for a moment; a thousand routes need not say so."""
+    told: list[Coverage] = []
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: told.append(streams.reported))
+    streams.reported = Coverage.COMPLETE
+    now = time() + 1000
+    monkeypatch.setattr(gateway_streams, "time", lambda: now)
+    streams._report()
+    assert told == []
+    now += gateway_streams.WORSE_AFTER_SECONDS + 1
+    streams._report()
+    assert told == [Coverage.NONE]
+
+
+def test_addresses_of_a_slice() -> None:
+    """Ready endpoints, the admin port by its name, IPv6 in brackets."""
+    endpoints = [
+        {"addresses": ["192.0.2.1"], "conditions": {"ready": True}},
+        {"addresses": ["192.0.2.2"], "conditions": {"ready": False}},
+        {"addresses": ["192.0.2.3"]},
+    ]
+    ports = [{"name": "http", "port": 8080}, {"name": "admin", "port": 9191}]
+    found = _addresses({"addressType": "IPv4", "endpoints": endpoints, "ports": ports})
+    assert found == {"192.0.2.1:9191", "192.0.2.3:9191"}
+    six = _addresses({"addressType": "IPv6", "endpoints": [{"addresses": ["2001:db8::1"]}], "ports": []})
+    assert six == {"[2001:db8::1]:9090"}

@@ -1,0 +1,97 @@
+"""The cache: listed, watched, corrected by what is written, and right again after every break."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.ports import SERVICES, ClusterError, Json, WatchEvent
+from unit.operator_.fakes import FakeCluster, until
+
+PATH = SERVICES.path("chat", "s")
+
+
+@asynccontextmanager
+async def running(cluster: FakeCluster, heard: list[tuple[str, bool]]) -> AsyncIterator[WatchCache]:
+    """A cache at work; ``heard`` gets keys and whether there is an object."""
+
+    def on_change(key: str, live: Json | None) -> None:
+        heard.append((key, live is not None))
+
+    cache = WatchCache(cluster, SERVICES, namespace="chat", labels="x", on_change=on_change)
+    task = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            await cache.synced.wait()
+        yield cache
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_read(cluster: FakeCluster) -> None:
+    """Wait until the watch has taken all that was given to it."""
+    await until(cluster.watches.empty)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def event(kind: str, live: dict[str, Any]) -> WatchEvent:
+    """A change."""
+    return WatchEvent(kind, live)
+
+
+async def test_it_knows_what_is_and_hears_what_changes() -> None:
+    """List, then watch."""
+    cluster = FakeCluster()
+    heard: list[tuple[str, bool]] = []
+    cluster.put(PATH, {})
+    async with running(cluster, heard) as cache:
+        assert cache.get("chat", "s") is not None
+        cluster.watches.put_nowait(event("MODIFIED", cluster.put(PATH, {"spec": 1})))
+        cluster.watches.put_nowait(event("DELETED", cluster.put(PATH, {})))
+        await until_read(cluster)
+        assert cache.get("chat", "s") is None
+    assert heard == [("chat/s", True), ("chat/s", True), ("chat/s", False)]
+
+
+async def test_what_was_written_here_is_known_at_once_and_its_echo_is_no_news() -> None:
+    """Nor does an older state from the watch undo it."""
+    cluster = FakeCluster()
+    heard: list[tuple[str, bool]] = []
+    old = cluster.put(PATH, {"spec": "old"})
+    async with running(cluster, heard) as cache:
+        new = cluster.put(PATH, {"spec": "new"})
+        cache.wrote(new)
+        cluster.watches.put_nowait(event("MODIFIED", old))
+        cluster.watches.put_nowait(event("MODIFIED", new))
+        await until_read(cluster)
+        live = cache.get("chat", "s")
+        assert live is not None
+        assert live["spec"] == "new"
+    assert heard == [("chat/s", True)]
+
+
+async def test_what_vanished_while_the_watch_was_broken_is_found() -> None:
+    """A gone version means a new list."""
+    cluster = FakeCluster()
+    heard: list[tuple[str, bool]] = []
+    cluster.put(PATH, {})
+    async with running(cluster, heard) as cache:
+        del cluster.objects[PATH]
+        cluster.put(SERVICES.path("chat", "t"), {})
+        cluster.watches.put_nowait(ClusterError(410, "Expired", "too old"))
+        await until(lambda: cache.get("chat", "t"))
+        assert cache.get("chat", "s") is None
+    assert ("chat/s", False) in heard
+
+
+async def test_a_watch_that_ends_in_order_goes_on_without_a_list() -> None:
+    """The server ends each after a while."""
+    cluster = FakeCluster()
+    heard: list[tuple[str, bool]] = []
+    async with running(cluster, heard):
+        cluster.watches.put_nowait(None)
+        await until_read(cluster)
+    assert [verb for verb, _ in cluster.calls] == ["LIST", "WATCH", "WATCH"]

@@ -1,0 +1,87 @@
+"""Secrets: read once in a while, and soon again where something is missing."""
+
+from base64 import b64encode
+
+import pytest
+
+from overspill_operator.app import secret_reader
+from overspill_operator.app.secret_reader import KEEP_SECONDS, MISSING_SECONDS, SecretReader, decode
+from overspill_operator.ports import SECRETS
+from unit.operator_.fakes import FakeCluster
+
+PATH = SECRETS.path("chat", "s")
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        """What it shows."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put in place of the module's own."""
+    made = Clock()
+    monkeypatch.setattr(secret_reader, "monotonic", made)
+    return made
+
+
+def text(value: str) -> str:
+    """As a Secret holds it."""
+    return b64encode(value.encode()).decode()
+
+
+async def test_a_secret_is_remembered_for_a_while(clock: Clock) -> None:
+    """A thousand routes with one Secret cost one call a minute."""
+    cluster = FakeCluster()
+    cluster.put(PATH, {"data": {"api-key": text("k")}})
+    reader = SecretReader(cluster, lambda: 0.5)
+    for _ in range(3):
+        assert decode(await reader.read("chat", "s", "api-key") or {}, "api-key") == "k"
+    assert len(cluster.calls) == 1
+    clock.now += KEEP_SECONDS + 1
+    await reader.read("chat", "s", "api-key")
+    assert len(cluster.calls) == 2
+
+
+async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock) -> None:
+    """2 s, 4 s, 8 s; and what comes is found."""
+    cluster = FakeCluster()
+    reader = SecretReader(cluster, lambda: 0.5)
+    pauses = []
+    for _ in range(3):
+        assert await reader.read("chat", "s", "api-key") is None
+        pauses.append(reader.seconds_until_due("chat", "s"))
+        clock.now += pauses[-1]
+    assert pauses == pytest.approx([MISSING_SECONDS, 2 * MISSING_SECONDS, 4 * MISSING_SECONDS], abs=0.1)
+    cluster.put(PATH, {"data": {"api-key": text("k")}})
+    assert await reader.read("chat", "s", "api-key") is not None
+
+
+async def test_one_without_the_key_counts_as_missing(clock: Clock) -> None:
+    """A person who adds the key need not wait a minute."""
+    cluster = FakeCluster()
+    cluster.put(PATH, {"data": {"other": text("k")}})
+    reader = SecretReader(cluster, lambda: 0.5)
+    assert await reader.read("chat", "s", "api-key") == {"other": text("k")}
+    assert reader.seconds_until_due("chat", "s") < MISSING_SECONDS + 1
+    clock.now += MISSING_SECONDS + 0.1
+    cluster.put(PATH, {"data": {"api-key": text("k")}})
+    assert await reader.read("chat", "s", "api-key") == {"api-key": text("k")}
+
+
+@pytest.mark.parametrize(("stored", "expected"), [("k\n", "k"), ("", None), (" ", None)])
+def test_blanks_around_a_key_are_no_part_of_it(stored: str, expected: str | None) -> None:
+    """`echo key | kubectl create secret --from-file` leaves a line's end."""
+    assert decode({"k": text(stored)}, "k") == expected
+
+
+def test_what_is_no_text_is_none() -> None:
+    """Bytes of another kind are no key."""
+    assert decode({"k": b64encode(b"\xff\xfe").decode()}, "k") is None
+    assert decode({"k": "???"}, "k") is None
+    assert decode({}, "k") is None

@@ -1,0 +1,151 @@
+"""The queue: each key once at a time, several keys at a time, failures with growing pauses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from overspill_operator.app.work_queue import BACKOFF_SECONDS, Key, WorkQueue
+from unit.operator_.fakes import until
+
+
+@asynccontextmanager
+async def running(reconcile: Callable[[Key], Awaitable[None]], workers: int = 2) -> AsyncIterator[WorkQueue]:
+    """A queue at work."""
+    queue = WorkQueue(reconcile, workers=workers, jitter=lambda: 1.0)
+    task = asyncio.create_task(queue.run())
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def settled() -> None:
+    """Let everything that can run, run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_key_that_waits_is_worked_on_once() -> None:
+    """However often it was added."""
+    done: list[Key] = []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(reconcile, workers=2, jitter=lambda: 1.0)
+    for _ in range(3):
+        queue.add(("K", "a"))
+    task = asyncio.create_task(queue.run())
+    await settled()
+    task.cancel()
+    assert done == [("K", "a")]
+
+
+async def test_a_key_that_is_worked_on_is_worked_on_again_afterwards() -> None:
+    """Never twice at the same time, and no change is lost."""
+    gate, running_now, seen = asyncio.Event(), 0, []
+
+    async def reconcile(_key: Key) -> None:
+        nonlocal running_now
+        running_now += 1
+        seen.append(running_now)
+        await gate.wait()
+        running_now -= 1
+
+    async with running(reconcile) as queue:
+        queue.add(("K", "a"))
+        await settled()
+        queue.add(("K", "a"))
+        queue.add(("K", "a"))
+        await settled()
+        assert seen == [1]
+        gate.set()
+        await settled()
+        assert seen == [1, 1]
+
+
+async def test_as_many_at_a_time_as_there_are_workers() -> None:
+    """A slow one holds up no other."""
+    gate, started = asyncio.Event(), []
+
+    async def reconcile(key: Key) -> None:
+        started.append(key[1])
+        await gate.wait()
+
+    async with running(reconcile, workers=2) as queue:
+        for name in "abc":
+            queue.add(("K", name))
+        await settled()
+        assert started == ["a", "b"]
+        gate.set()
+        await settled()
+        assert started == ["a", "b", "c"]
+
+
+async def test_the_background_waits_for_what_is_asked_for() -> None:
+    """A resync does not delay a person."""
+    done: list[str] = []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key[1])
+
+    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    queue.add(("K", "resync"), background=True)
+    queue.add(("K", "person"))
+    task = asyncio.create_task(queue.run())
+    await settled()
+    task.cancel()
+    assert done == ["person", "resync"]
+
+
+async def test_a_failure_is_tried_again_and_the_others_go_on() -> None:
+    """After a pause that doubles."""
+    loop = asyncio.get_running_loop()
+    attempts: list[float] = []
+    done: list[str] = []
+
+    async def reconcile(key: Key) -> None:
+        if key[1] == "bad" and len(attempts) < 3:
+            attempts.append(loop.time())
+            raise RuntimeError("no")
+        done.append(key[1])
+
+    async with running(reconcile, workers=1) as queue:
+        queue.add(("K", "bad"))
+        queue.add(("K", "good"))
+        await settled()
+        assert done == ["good"]
+        await until(lambda: "bad" in done)
+    first, second = attempts[1] - attempts[0], attempts[2] - attempts[1]
+    assert first >= BACKOFF_SECONDS * 0.9
+    assert second >= 2 * BACKOFF_SECONDS * 0.9
+
+
+async def test_of_several_times_the_earliest_counts() -> None:
+    """A later wish does not put off an earlier one."""
+    done = asyncio.Event()
+
+    async def reconcile(_key: Key) -> None:
+        done.set()
+
+    async with running(reconcile) as queue:
+        queue.add_after(("K", "a"), 0.01)
+        queue.add_after(("K", "a"), 1000)
+        async with asyncio.timeout(5):
+            await done.wait()
+
+
+async def test_forgetting_drops_what_was_due() -> None:
+    """A deleted object does not come back by its timer."""
+    done: list[str] = []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key[1])
+
+    async with running(reconcile) as queue:
+        queue.add_after(("K", "a"), 0.0)
+        queue.forget(("K", "a"))
+        queue.add_after(("K", "b"), 0.001)
+        await until(lambda: "b" in done)
+    assert done == ["b"]

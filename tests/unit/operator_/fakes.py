@@ -1,0 +1,87 @@
+"""A cluster in memory: what the tests of driving need of ``ports.Cluster``, with calls that can be made to fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
+
+
+async def until(look: Callable[[], object]) -> None:
+    """Wait until something is so, five seconds at most."""
+    async with asyncio.timeout(5):
+        while not look():  # noqa: ASYNC110 - what is waited for is the subject's, and tells nobody
+            await asyncio.sleep(0.001)
+
+
+class FakeCluster:
+    """Objects by path; every write raises the version."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.errors: list[ClusterError] = []
+        self.watches: asyncio.Queue[WatchEvent | ClusterError | None] = asyncio.Queue()
+        self.version = 100
+
+    def put(self, path: str, live: dict[str, Any]) -> dict[str, Any]:
+        """An object that somebody else has written."""
+        self.version += 1
+        namespace, name = path.split("/")[-3], path.rsplit("/", maxsplit=1)[-1]
+        meta = {"namespace": namespace, "name": name, "uid": f"uid-{name}", **live.get("metadata", {})}
+        self.objects[path] = {**live, "metadata": {**meta, "resourceVersion": str(self.version)}}
+        return self.objects[path]
+
+    async def get(self, path: str) -> Json | None:
+        """See ``ports.Cluster``."""
+        self._called("GET", path)
+        return self.objects.get(path)
+
+    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
+        """See ``ports.Cluster``; selects by no label."""
+        assert not metadata_only or fresh or labels == ""
+        self._called("LIST", path)
+        found = [live for key, live in self.objects.items() if key.startswith(f"{path}/")]
+        return Listing(tuple(found), str(self.version))
+
+    async def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
+        """See ``ports.Cluster``; the test puts events, errors, and None for the end into ``watches``."""
+        assert resource_version.isdigit(), labels
+        self._called("WATCH", path)
+        while True:
+            event = await self.watches.get()
+            if event is None:
+                return
+            if isinstance(event, ClusterError):
+                raise event
+            yield event
+
+    async def apply(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        self._called("APPLY", path)
+        return self.put(path, dict(manifest))
+
+    async def merge_patch(self, path: str, patch: Json) -> Json:
+        """See ``ports.Cluster``; replaces top-level fields."""
+        self._called("PATCH", path)
+        return self.put(path, {**self.objects.get(path, {}), **patch})
+
+    async def create(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        self._called("CREATE", path)
+        return self.put(f"{path}/{manifest['metadata']['name']}", dict(manifest))
+
+    async def replace(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        self._called("PUT", path)
+        return self.put(path, dict(manifest))
+
+    async def delete(self, path: str, *, uid: str = "") -> None:
+        """See ``ports.Cluster``."""
+        self._called("DELETE", f"{path} {uid}".strip())
+        self.objects.pop(path, None)
+
+    def _called(self, verb: str, path: str) -> None:
+        self.calls.append((verb, path))
+        if self.errors:
+            raise self.errors.pop(0)
