@@ -160,8 +160,9 @@ def _called_for(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | No
     figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
     message = f"{figures}; one replica serves {rules.concurrency} at a time."
     reason = Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST
-    if demand.wants_replica:
-        wanted = max(wanted, 1)
+    if demand.wants_replica and not wanted:
+        # The gateway writes this line before it has sent the request on, so that nothing is counted yet.
+        wanted, message = 1, "A request came while no replica could serve it."
     settled = pool.ready and pool.ready >= pool.desired
     if queue and settled and queue.waiting > rules.queue_depth * pool.ready:
         # 9 waiting at 1 replica with depth 4: 5 too many, which 2 more would take; but at most doubled, so 2.
