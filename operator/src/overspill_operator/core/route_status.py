@@ -148,7 +148,8 @@ def _engine(  # noqa: PLR0911 - one return a case
         return false(Type.ENGINE_AVAILABLE, "PodsRefused", f"Kubernetes makes no pods: {engine.refused}")
     if problem:
         return false(Type.ENGINE_AVAILABLE, problem.reason, problem.message)
-    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {desired} replica{'s' if desired != 1 else ''}.")
+    replicas = "1 replica" if desired == 1 else f"{desired} replicas"
+    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {replicas}.")
 
 
 def _at_zero(scaling: ScalingFacts) -> Statement:
