@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -124,10 +125,10 @@ class Backend:
         self.wires: set[Wire] = set()
         self._server: asyncio.Server | None = None
 
-    async def listen(self) -> None:
+    async def listen(self, tls: ssl.SSLContext | None = None) -> None:
         """Begin to listen, on the port it had before if it had one."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Wire(self), "127.0.0.1", self.port)
+        self._server = await loop.create_server(lambda: Wire(self), "127.0.0.1", self.port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def answer(self, received: Received, wire: Wire) -> None:

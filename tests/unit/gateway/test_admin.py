@@ -115,6 +115,37 @@ async def test_a_reader_that_leaves_costs_nothing(gateway: GatewayUnderTest, rea
     assert not gateway.gateway.hub._changed
 
 
+async def test_a_slow_reader_misses_nothing(gateway: GatewayUnderTest, reader: Reader) -> None:
+    """A reader that takes nothing for a while keeps its stream; what has changed meanwhile comes when it reads."""
+    gateway.route("a")
+    gateway.route("b")
+    await reader.line()
+    stream = next(iter(gateway.gateway.hub._streams))
+
+    stream.client_slow()
+    gateway.send(await gateway.client(), "b")
+    await eventually(lambda: "ns/b" in (stream.behind or {}))
+    stream.client_ready()
+    line = await reader.line()
+
+    assert "ns/b" in [route.route for route in line.routes]
+    assert stream.behind is None
+
+
+async def test_many_routes_fit_the_first_line(gateway: GatewayUnderTest) -> None:
+    """A first line far longer than a buffer arrives whole."""
+    for number in range(2000):
+        gateway.route(f"route-{number}")
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/demand")
+    await client.head()
+
+    line = await Reader(client).line()
+    client.close()
+
+    assert len(line.routes) == 2000
+
+
 async def test_ready_once_everything_was_read(gateway: GatewayUnderTest) -> None:
     """/readyz says what is missing; /healthz is fine all the while."""
     gateway.source.absent = "secrets have not been listed"

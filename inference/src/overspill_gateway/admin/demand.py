@@ -19,6 +19,8 @@ class DemandStream:
 
     def __init__(self, hub: "DemandHub", connection: "ServerConnection") -> None:
         self.connection = connection
+        self.behind: dict[str, Route] | None = None
+        """While the reader takes nothing: the routes that have changed since then; None: it is up to date."""
         self._hub = hub
 
     def write(self, line: bytes) -> None:
@@ -31,12 +33,14 @@ class DemandStream:
         self._hub.leave(self)
 
     def client_slow(self) -> None:
-        """A reader that does not read is cut off: it connects again and gets everything anew."""
-        self._hub.leave(self)
-        self.connection.cut()
+        """A slow reader gets nothing more for now; one that stays so is cut off by its connection's deadline."""
+        self.behind = {}
 
     def client_ready(self) -> None:
-        """Nothing waits for that."""
+        """It reads again: tell it what has changed meanwhile."""
+        behind, self.behind = self.behind, None
+        if behind:
+            self.write(self._hub.line(behind))
 
 
 class DemandHub:
@@ -76,7 +80,7 @@ class DemandHub:
         connection.answerer = stream
         connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
         self._streams.add(stream)
-        stream.write(self._line(self._routes))
+        stream.write(self.line(self._routes))
         if self._heartbeat is None:
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
 
@@ -109,11 +113,15 @@ class DemandHub:
 
     def _write(self, routes: "dict[str, Route]") -> None:
         if self._streams:
-            line = self._line(routes)
+            line = self.line(routes)
             for stream in list(self._streams):
-                stream.write(line)
+                if stream.behind is None:
+                    stream.write(line)
+                else:
+                    stream.behind.update(routes)
 
-    def _line(self, routes: "dict[str, Route]") -> bytes:
+    def line(self, routes: "dict[str, Route]") -> bytes:
+        """One line of the stream: these routes as they are now."""
         demand = GatewayDemand(
             gateway=self.gateway,
             now_unix_seconds=time.time(),

@@ -62,6 +62,9 @@ class FolderSource:
             except OSError as error:
                 self._own_errors += 1
                 logger.warning("%s can't be read: %s", self._folder, error)
+            except Exception:  # whatever it is, looking must go on
+                self._own_errors += 1
+                logger.exception("%s: an error of this program", self._folder)
             await asyncio.sleep(self._period)
 
     def look(self) -> None:

@@ -100,8 +100,13 @@ class Reflector(Generic[T]):
                 if told != self.state:
                     logger.warning("watching %s: %s; what is known stays", self.path, told)
                 self.state = told
-                delay = min(BACKOFF_SECONDS_MIN * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads gateways, no secret
+                await _pause(failures)
+            except Exception:  # whatever it is, the watch must go on
+                failures += 1
+                self.errors_total += 1
+                self._version = ""
+                logger.exception("watching %s: an error of this program; listing anew", self.path)
+                await _pause(failures)
 
     async def _list(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
         found: set[str] = set()
@@ -175,6 +180,12 @@ class Reflector(Generic[T]):
             return None
         self._put(item)
         return f"{item.metadata.namespace}/{item.metadata.name}"
+
+
+async def _pause(failures: int) -> None:
+    """Wait longer after each failure in a row, and never in step with other gateways."""
+    delay = min(BACKOFF_SECONDS_MIN * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX)
+    await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
 
 def _check(status: int, content: bytes) -> None:
