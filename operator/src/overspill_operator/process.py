@@ -1,6 +1,7 @@
 """The process: puts the parts together, waits for its turn to lead, leads, and lets go in order."""
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -46,7 +47,7 @@ from overspill_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 8
+WORKERS = 6
 """Reconciles at a time: enough to keep the API server busy, few enough that a wake's call is served at once."""
 
 STALE_SECONDS = 120.0
@@ -125,6 +126,8 @@ class Process:
         self._take_signals()  # Kopf has put its own handlers there
         sweep = Sweep(world, random.random)
         await sweep.first()
+        gc.collect()
+        gc.freeze()  # what is there now stays: no later collection need look at it
         self._ready = True
         logger.info("ready", extra={"seconds": round(monotonic() - self._lead_since, 3)})
         async with asyncio.TaskGroup() as group:

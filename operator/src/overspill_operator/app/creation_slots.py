@@ -7,7 +7,7 @@ waiting behind all of them; with a bound it waits behind a few.
 from collections import OrderedDict
 from collections.abc import Callable
 
-SLOTS = 24
+SLOTS = 16
 """Enough to keep the controllers busy (they take some hundred milliseconds for each), few enough to be overtaken."""
 
 EXPIRES_AFTER_SECONDS = 5.0

@@ -4,13 +4,11 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from math import ceil
 from typing import Any
 
 from overspill_api import names
 from overspill_api.modelroute import ModelRouteSpec, SelfHosted
 from overspill_api.profile import Profile
-from overspill_api.quantities import duration_seconds
 from overspill_operator.core.engine_pod import pod_template
 from overspill_operator.core.objects import Metadata
 
@@ -19,6 +17,9 @@ ANNOTATION_HASH = f"{names.GROUP}/applied-hash"
 
 ROUTE_NAME_LENGTH_MAX = 63 - len(names.engine_name(""))
 """A Service's name is one DNS label, and the route's is part of it."""
+
+NO_DEADLINE = 2**31 - 1
+"""Kubernetes' way to say that a roll-out has no deadline."""
 
 Manifest = dict[str, Any]
 
@@ -51,8 +52,8 @@ def deployment(meta: Metadata, self_hosted: SelfHosted, profile: Profile, *, mod
         "selector": {"matchLabels": selector_labels(meta.name)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "revisionHistoryLimit": 2,
-        # Longer than loading may take, or a slow load would be called a failed roll-out.
-        "progressDeadlineSeconds": ceil(duration_seconds(profile.startup_timeout)) + 300,
+        # None: loads take as long as they take, and each change of progress would cost a write of status.
+        "progressDeadlineSeconds": NO_DEADLINE,
         "template": pod_template(self_hosted, profile, model=model, claim=claim, labels=labels),
     }
     manifest = _with_hash(manifest)
