@@ -18,7 +18,7 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Remember what was written."""
-        assert not self.closed, "written after the end"
+        assert not self.ended, "written after the end"
         self.written += bytes(data)
 
     def close(self) -> None:

@@ -276,6 +276,7 @@ class ServerConnection(asyncio.Protocol):
         """Close so that what was written arrives: data that nobody reads would reset it away."""
         unread = self._reader.stopped or self._reader.in_message or bool(self._input)
         self._reader.stopped = True
+        self._reader.ready.clear()
         self._input.clear()
         if unread and self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
