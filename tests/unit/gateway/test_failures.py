@@ -144,6 +144,22 @@ async def test_a_stream_without_a_first_token_goes_elsewhere(gateway: GatewayUnd
         await eventually(lambda: not silent.wires)
 
 
+async def test_a_replica_that_hangs_leaves_rotation(gateway: GatewayUnderTest) -> None:
+    """After a timeout its health check decides: a hung one gets no further request, a slow one the very next."""
+    async with backend(backends.says_nothing) as engine, backend(answers()) as hosted:
+        engine.health = 503
+        overflow = {"on_cold_start": "Hosted"}
+        route = gateway.route(hosted=[hosted.hosted()], overflow=overflow, timeouts={"first_token_seconds": 0.1})
+        gateway.endpoints(engine.fact())
+
+        first, second = await gateway.post(stream=True), await gateway.post()
+        assert (first.reason, second.reason) == ("ReplicaFailed", "ColdStart")
+
+        engine.health, engine.script = 200, answers()
+        await eventually(lambda: len(route.pool.replicas) == 1)
+        assert (await gateway.post()).served_by == "local/tiny-0"
+
+
 async def test_a_plain_answer_may_take_longer_than_the_first_token(gateway: GatewayUnderTest) -> None:
     """A plain answer's first byte comes when all of it is made: only the total holds for it."""
 
@@ -207,6 +223,26 @@ async def test_a_stalled_stream_ends_with_an_error_event(gateway: GatewayUnderTe
 
         assert events_of(answer.body)[-1]["error"]["code"] == "stream_interrupted"
         await eventually(lambda: not engine.wires)
+
+
+async def test_an_answer_that_stalls_before_it_was_passed_on_goes_elsewhere(gateway: GatewayUnderTest) -> None:
+    """Half an event, or half of a short answer, has not reached the client: timeouts.idle sends it elsewhere."""
+
+    async def stalls(received: backends.Received, wire: backends.Wire) -> None:
+        if received.json.get("stream"):
+            await wire.write(backends.stream_head())
+            await wire.chunk(event(0)[:10])
+        else:
+            await wire.write(backends.plain_head(200, 100) + b"{")
+        await wire.gone.wait()
+
+    async with backend(stalls) as engine, backend(answers()) as hosted:
+        gateway.route(hosted=[hosted.hosted()], timeouts={"idle_seconds": 0.1})
+        gateway.endpoints(engine.fact())
+
+        seen = [await gateway.post(), await gateway.post(stream=True)]
+
+    assert [(answer.status, answer.served_by) for answer in seen] == [(200, "hosted/openai")] * 2
 
 
 async def test_a_stream_cut_after_its_done_event_is_whole(gateway: GatewayUnderTest) -> None:

@@ -26,8 +26,9 @@ class FailureKind(StrEnum):
     """The backend refused the gateway's own credentials."""
 
 
-BACKEND_GONE: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.PROTOCOL})
-"""Failures that say that a replica can't be talked to: it leaves rotation until its health check answers."""
+BACKEND_GONE: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.TIMEOUT, FailureKind.PROTOCOL})
+"""Failures that say that a replica may be gone or hang: it leaves rotation until its health check answers, which a
+replica that is only slow does within milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

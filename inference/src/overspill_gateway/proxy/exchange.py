@@ -114,8 +114,7 @@ class Exchange:
         route = self._route
         self._phase = Phase.HELD
         self._history.was_held = True
-        until = self._started + route.compiled.overflow.hold_timeout_seconds
-        self.deadline = min(until, self._deadline_total)
+        self.deadline = min(monotonic() + route.compiled.overflow.hold_timeout_seconds, self._deadline_total)
         route.held[self] = None
         route.lacks_replica(monotonic())
         route.demand_changed()
@@ -207,10 +206,12 @@ class Exchange:
     def answer_pause(self) -> None:
         """Write on what has come."""
         relay = self._relay
-        if relay is not None and relay.begun:
-            if not self._paused:
-                idle = monotonic() + self._route.compiled.timeouts.idle_seconds
-                self.deadline = min(self._deadline_total, idle)
+        if relay is None or self._phase is not Phase.ANSWERING:
+            return
+        if not self._paused:
+            idle = monotonic() + self._route.compiled.timeouts.idle_seconds
+            self.deadline = min(self._deadline_total, idle)
+        if relay.begun:
             self._body = b""  # nobody else can be asked any more
             self._client.flush()
 
@@ -345,8 +346,10 @@ class Exchange:
         else:
             self._abandon_upstream()
             self._relay = None
-            seconds = self._route.compiled.timeouts.first_token_seconds
-            self._failed(FailureKind.TIMEOUT, f"no first token within {seconds:g} s")
+            timeouts = self._route.compiled.timeouts
+            stalled = self._phase is Phase.ANSWERING
+            detail = f"nothing came for {timeouts.idle_seconds:g} s" if stalled else ""
+            self._failed(FailureKind.TIMEOUT, detail or f"no first token within {timeouts.first_token_seconds:g} s")
 
     def shut_down(self) -> None:
         """The gateway can't wait any longer: end this as well as it can be ended."""
