@@ -106,6 +106,21 @@ async def test_when_all_credentials_are_refused_the_error_says_whose_fault_it_is
     assert "Your key is fine" in answer.error["message"]
 
 
+async def test_redirects_are_neither_followed_nor_passed_on(gateway: GatewayUnderTest) -> None:
+    """A client that followed one would take its prompt and key to a place that no route names."""
+    async with backend(answers(status=307, location="http://evil/v1")) as hosted, backend(answers()) as second:
+        both = [hosted.hosted("first"), second.hosted("second")]
+        gateway.route(local=None, hosted=both, overflow={"on_cold_start": "Hosted"})
+        elsewhere = await gateway.post()
+        gateway.route(local=None, hosted=both[:1], overflow={"on_cold_start": "Hosted"})
+        nowhere = await gateway.post()
+
+    assert elsewhere.served_by == "hosted/second"
+    assert (nowhere.status, nowhere.error["code"]) == (502, "backend_failed")
+    assert "it answered 307" in nowhere.error["message"]
+    assert "location" not in nowhere.headers
+
+
 async def test_attempts_are_bounded(gateway: GatewayUnderTest) -> None:
     """retries.attempts 1 means two tries over all backends, however many there are."""
     async with backend(backends.resets_before_head) as bad, backend(answers()) as good:

@@ -22,6 +22,8 @@ class FailureKind(StrEnum):
     """The answer was not HTTP."""
     STATUS = "status"
     """A status that says overload or fault."""
+    REDIRECT = "redirect"
+    """It sends elsewhere: never followed, nor passed on, since the key and the prompt would go with it."""
     CREDENTIALS = "credentials"
     """The backend refused the gateway's own credentials."""
 
@@ -53,7 +55,7 @@ _PASSING_5XX: Final = frozenset({501, 505})
 def failure_kind_of_status(status: int) -> FailureKind | None:
     """What a status says about the backend; None: it is an answer for the client."""
     if status < 400:
-        return None
+        return FailureKind.REDIRECT if status >= 300 else None
     if status in _CREDENTIAL_STATUSES:
         return FailureKind.CREDENTIALS
     if status in {408, 429} or (status >= 500 and status not in _PASSING_5XX):

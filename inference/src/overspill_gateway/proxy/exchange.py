@@ -182,7 +182,7 @@ class Exchange:
         """Whether a failing status is kept from the client."""
         count_failure(self._backend, kind)
         self._note_failure(Failure(kind, self._served_by, f"it answered {status}"))
-        if kind is FailureKind.CREDENTIALS and isinstance(self._backend, Hosted):
+        if kind is FailureKind.REDIRECT or (kind is FailureKind.CREDENTIALS and isinstance(self._backend, Hosted)):
             self._leave_backend()
             self._advance()
             return True
