@@ -311,7 +311,8 @@ class Timeouts(Strict):
     connect: PositiveDuration = "2s"
     """For a connection to be made. Default: 2s."""
     first_token: PositiveDuration = "30s"  # noqa: S105  a time, not a password
-    """From the request being sent to the first byte of the answer's body. Default: 30s."""
+    """Of a streamed answer: from the request being sent to the first byte of the answer's body. A plain answer
+    comes whole, so total holds for it until it begins. Default: 30s."""
     idle: PositiveDuration = "20s"
     """Between two pieces of a streamed answer. Default: 20s."""
     total: PositiveDuration = "10m"
