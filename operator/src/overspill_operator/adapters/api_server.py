@@ -78,7 +78,7 @@ class ApiServer:
             query["resourceVersion"] = "0"  # the API server answers from its memory
         accept = METADATA_LIST if metadata_only else "application/json"
         answer = await self._json("GET", path, query=query, accept=accept)
-        return Listing(tuple(answer.get("items") or ()), answer["metadata"]["resourceVersion"])
+        return Listing(tuple(_lean(item) for item in answer.get("items") or ()), answer["metadata"]["resourceVersion"])
 
     async def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
         """See ``ports.Cluster``."""
@@ -94,7 +94,7 @@ class ApiServer:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise _error(event["object"].get("code", 500), event["object"])
-                yield WatchEvent(event["type"], event["object"])
+                yield WatchEvent(event["type"], _lean(event["object"]))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ClusterError(0, "WatchBroken", str(error)) from error
         finally:
@@ -147,7 +147,7 @@ class ApiServer:
             response = await self._request(
                 method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=REQUEST_TIMEOUT
             )
-            answer: Json = json.loads(await response.read())
+            answer: Json = _lean(json.loads(await response.read()))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
         finally:
@@ -182,6 +182,14 @@ class ApiServer:
                 telemetry.API_ERRORS.labels(method, _resource(path), str(response.status)).inc()
             raise _error(response.status, _status_object(await response.read()))
         return response
+
+
+def _lean(live: dict[str, Any]) -> Json:
+    """The object without its managedFields, half of its size and of no use here."""
+    meta = live.get("metadata")
+    if meta:
+        meta.pop("managedFields", None)
+    return live
 
 
 def _error(status: int, answer: Json) -> ClusterError:

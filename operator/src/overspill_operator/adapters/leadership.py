@@ -25,6 +25,7 @@ class Leadership:
         self._identity = identity
         self._held_until = 0.0
         self._seen: lease.Observation | None = None
+        self._own: Json | None = None
         self.heard = asyncio.Event()
 
     def is_held(self) -> bool:
@@ -65,7 +66,10 @@ class Leadership:
         began = monotonic()
         try:
             async with asyncio.timeout(lease.GIVE_UP_AFTER_SECONDS / 2):
-                held = await self._round(await self._cluster.get(self._path))
+                # A leader knows its lease: one call renews it, and a conflict says that somebody else has written.
+                current = self._own or await self._cluster.get(self._path)
+                self._own = None
+                held = await self._round(current)
         except (ClusterError, TimeoutError) as error:
             if not isinstance(error, ClusterError) or error.status != 409:
                 logger.warning("lease not reached: %s", error)
@@ -85,10 +89,10 @@ class Leadership:
                     "metadata": {"name": LEASE_NAME, "namespace": self._namespace},
                     "spec": lease.lease_spec(None, self._identity, _now()),
                 }
-                await self._cluster.create(LEASES.path(self._namespace), manifest)
+                self._own = await self._cluster.create(LEASES.path(self._namespace), manifest)
             case lease.Step.TAKE | lease.Step.RENEW:
                 spec = lease.lease_spec(current, self._identity, _now())
-                await self._cluster.replace(self._path, {**(current or {}), "spec": spec})
+                self._own = await self._cluster.replace(self._path, {**(current or {}), "spec": spec})
             case lease.Step.WAIT:
                 return False
         return True

@@ -7,6 +7,7 @@ deciding needs to know when all of it has been seen.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import uniform
 
 from overspill_operator.ports import Cluster, ClusterError, Json, Resource
@@ -36,6 +37,8 @@ class WatchCache:
         self._labels = labels
         self._on_change = on_change
         self._objects: dict[str, Json] = {}
+        self._writing: dict[str, str] = {}
+        self._held: set[str] = set()
 
     def get(self, namespace: str, name: str) -> Json | None:
         """The object, or None. What was just written here is there already."""
@@ -49,11 +52,32 @@ class WatchCache:
         """How many there are."""
         return len(self._objects)
 
+    @contextmanager
+    def writing(self, namespace: str, name: str) -> Iterator[None]:
+        """While an object is written here, its changes are no news until it is known which of them are echoes.
+
+        The watch often tells of a write before the write's own answer is there.
+        """
+        key = f"{namespace}/{name}"
+        self._writing[key] = ""
+        try:
+            yield
+        finally:
+            answered = self._writing.pop(key, "")
+            if key in self._held:
+                self._held.discard(key)
+                live = self._objects.get(key)
+                if live is None or live["metadata"]["resourceVersion"] != answered:
+                    self._on_change(key, live)
+
     def wrote(self, live: Json) -> None:
         """Take the API server's answer to a write, unless something newer is known. Nobody is told: it is no news."""
-        known = self._objects.get(_key(live))
+        key = _key(live)
+        if key in self._writing:
+            self._writing[key] = live["metadata"]["resourceVersion"]
+        known = self._objects.get(key)
         if known is None or not _is_older(live, known):
-            self._objects[_key(live)] = live
+            self._objects[key] = live
 
     def removed(self, namespace: str, name: str) -> None:
         """Forget an object that was deleted here."""
@@ -83,7 +107,7 @@ class WatchCache:
         found = {_key(live) for live in listing.items}
         for key in [key for key in self._objects if key not in found]:
             del self._objects[key]
-            self._on_change(key, None)
+            self._tell(key)
         for live in listing.items:
             self._take(live)
         return listing.resource_version
@@ -100,7 +124,7 @@ class WatchCache:
                 known = self._objects.get(key)
                 if known is not None and known["metadata"].get("uid") == event.object["metadata"].get("uid"):
                     del self._objects[key]
-                self._on_change(key, self._objects.get(key))
+                self._tell(key)
             else:
                 self._take(event.object)
         return version
@@ -112,7 +136,13 @@ class WatchCache:
             return
         self._objects[key] = live
         if known is None or known["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
-            self._on_change(key, live)
+            self._tell(key)
+
+    def _tell(self, key: str) -> None:
+        if key in self._writing:
+            self._held.add(key)
+        else:
+            self._on_change(key, self._objects.get(key))
 
 
 def _key(live: Json) -> str:

@@ -41,13 +41,14 @@ class Applier:
         if refused and refused[0] == desired and monotonic() - refused[2] < REFUSED_AGAIN_SECONDS:
             raise refused[1]
         try:
-            answer = await self._cluster.apply(path, desired)
+            with cache.writing(meta["namespace"], meta["name"]):
+                answer = await self._cluster.apply(path, desired)
+                cache.wrote(answer)
         except ClusterError as error:
             if error.is_refusal:
                 self._refused[path] = (desired, error, monotonic())
             raise
         self._refused.pop(path, None)
-        cache.wrote(answer)
         self._accepted[path] = (desired, project(desired, answer))
         self._clean[path] = (desired, answer["metadata"]["resourceVersion"])
         telemetry.APPLIES.labels(desired["kind"], _why(desired, live)).inc()

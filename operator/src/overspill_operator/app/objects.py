@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from overspill_operator.core.conflicts import lost_names
 from overspill_operator.core.objects import ConsumerObject, Json, RouteObject, read_consumer, read_route
@@ -21,6 +22,7 @@ class Routes:
         self._routes: dict[str, RouteObject] = {}
         self._claims: dict[str, dict[str, RouteObject]] = {}
         self._leaving: set[str] = set()
+        self._writing: set[str] = set()
         self._uids: set[str] = set()
 
     def get(self, key: str) -> RouteObject | None:
@@ -52,8 +54,17 @@ class Routes:
         if before is None or before.meta.uid != route.meta.uid or before.meta.generation != route.meta.generation:
             self._claim(before, route)
             self._on_change(key)
-        elif before.status != route.status:
+        elif before.status != route.status and key not in self._writing:
             self._on_change(key)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[None]:
+        """While a status is written here: Kopf often tells of it before the write's own answer is there."""
+        self._writing.add(key)
+        try:
+            yield
+        finally:
+            self._writing.discard(key)
 
     def wrote(self, raw: Json) -> None:
         """Take the API server's answer to a write of status."""

@@ -18,7 +18,7 @@ from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
 from overspill_operator.core.route_status import TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
-from overspill_operator.core.traffic import Coverage, costs, demand_of, served_by
+from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
 from overspill_operator.ports import MODEL_ROUTES, ClusterError, Json
 
 ROUTE = "ModelRoute"
@@ -62,7 +62,9 @@ class RouteReconciler:
         await self._say(route, faults, frozenset(seen.api_keys))
 
     def note_traffic(self, key: str) -> None:
-        """A gateway has spoken of the route: its figures are due within a while."""
+        """A gateway has spoken of the route: its figures are due within a while, if there are any."""
+        if not has_traffic(key, self._world.gateways.views.values()):
+            return
         due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
         self._world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
 
@@ -189,14 +191,14 @@ class RouteReconciler:
                 return False
         path = MODEL_ROUTES.path(route.meta.namespace, route.meta.name, "status")
         try:
-            answer = await world.cluster.merge_patch(path, {"status": document})
+            with world.routes.writing(route.key):
+                world.routes.wrote(await world.cluster.merge_patch(path, {"status": document}))
         except ClusterError as error:
             if error.status == 404:
                 return True
             raise
         self._written[route.key] = monotonic()
         telemetry.STATUS_WRITES.inc()
-        world.routes.wrote(answer)
         for condition, is_warning in transitions(before, document):
             world.events.record(
                 ROUTE,
@@ -211,7 +213,7 @@ class RouteReconciler:
     def _traffic(self, route: RouteObject) -> TrafficFigures | None:
         """Fresh figures, every now and then; None: leave those that status has."""
         world, now = self._world, monotonic()
-        views = [view for view in world.gateways.views.values() if route.key in view.routes]
+        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view])]
         due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
         if not views or not due:
             return None

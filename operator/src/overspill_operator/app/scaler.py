@@ -180,8 +180,9 @@ class Scaler:
                 number = state.desired
                 if live is None or live["spec"].get("replicas") == number:
                     break
-                answer = await self._cluster.merge_patch(path, {"spec": {"replicas": number}})
-                self._deployments.wrote(_scaled(live, number, answer))
+                with self._deployments.writing(namespace, name):
+                    answer = await self._cluster.merge_patch(path, {"spec": {"replicas": number}})
+                    self._deployments.wrote(_scaled(live, number, answer))
                 if heard_at is not None:
                     telemetry.WAKES.observe(asyncio.get_running_loop().time() - heard_at)
                     heard_at = None

@@ -8,8 +8,8 @@ from time import monotonic
 
 from overspill_operator.ports import SECRETS, Cluster, Json
 
-KEEP_SECONDS = 60.0
-"""A changed key is noticed within this time; a watch would need the right to read every Secret."""
+KEEP_SECONDS = 40.0
+"""Shorter than a sweep's round, so that each round sees changed keys; a watch would need the right to read all."""
 
 MISSING_SECONDS = 2.0
 MISSING_SECONDS_MAX = 30.0

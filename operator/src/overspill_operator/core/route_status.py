@@ -21,6 +21,7 @@ from overspill_operator.core.traffic import Coverage
 from overspill_operator.core.unenforced import unenforced_fields
 
 DECISIONS_MAX = 5
+NOTHING_SPENT = Spend().model_dump(by_alias=True, mode="json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def status_document(
     has_engine = scaling is not None
     last_request = figures.last_request_unix
     last_minute = timestamp(last_request - last_request % 60) if last_request else before.get("lastRequestTime")
+    spend = figures.spend.model_dump(by_alias=True, mode="json") if traffic else before.get("spend") or NOTHING_SPENT
     return {
         "observedGeneration": route.meta.generation,
         "conditions": condition_list(statements, before.get("conditions") or (), route.meta.generation, now_unix),
@@ -91,7 +93,9 @@ def status_document(
         "url": url,
         "servedBy": figures.served_by if traffic else before.get("servedBy"),
         "lastRequestTime": last_minute,
-        "spend": figures.spend.model_dump(by_alias=True, mode="json") if traffic else before.get("spend"),
+        "spend": figures.spend.model_dump(by_alias=True, mode="json")
+        if traffic
+        else before.get("spend") or NOTHING_SPENT,
         "decisions": list(decisions)[:DECISIONS_MAX],
     }
 

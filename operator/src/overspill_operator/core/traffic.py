@@ -104,6 +104,12 @@ def demand_of(key: str, views: Iterable[GatewayView], expected: int, now_unix: f
     )
 
 
+def has_traffic(key: str, views: Iterable[GatewayView]) -> bool:
+    """Whether any gateway process has had a request for the route."""
+    reports = (view.routes.get(key) for view in views)
+    return any(report and (report.last_arrival_unix_seconds is not None or report.backends) for report in reports)
+
+
 def served_by(key: str, views: Iterable[GatewayView]) -> str | None:
     """Share of answered requests by kind of backend, such as ``local 93%, hosted 7%``; None before the first."""
     totals: dict[str, int] = {}

@@ -95,3 +95,27 @@ async def test_a_watch_that_ends_in_order_goes_on_without_a_list() -> None:
         cluster.watches.put_nowait(None)
         await until_read(cluster)
     assert [verb for verb, _ in cluster.calls] == ["LIST", "WATCH", "WATCH"]
+
+
+async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there() -> None:
+    """That is no news; what somebody else wrote meanwhile is, once the answer has come."""
+    cluster = FakeCluster()
+    heard: list[tuple[str, bool]] = []
+    async with running(cluster, heard) as cache:
+        with cache.writing("chat", "s"):
+            ours = cluster.put(PATH, {"spec": "ours"})
+            cluster.watches.put_nowait(event("ADDED", ours))
+            await until_read(cluster)
+            cache.wrote(ours)
+        assert heard == []
+
+        with cache.writing("chat", "s"):
+            ours = cluster.put(PATH, {"spec": "ours again"})
+            cluster.watches.put_nowait(event("MODIFIED", ours))
+            cluster.watches.put_nowait(event("MODIFIED", cluster.put(PATH, {"spec": "theirs"})))
+            await until_read(cluster)
+            cache.wrote(ours)
+        assert heard == [("chat/s", True)]
+        live = cache.get("chat", "s")
+        assert live is not None
+        assert live["spec"] == "theirs"
