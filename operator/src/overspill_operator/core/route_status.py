@@ -93,9 +93,7 @@ def status_document(
         "url": url,
         "servedBy": figures.served_by if traffic else before.get("servedBy"),
         "lastRequestTime": last_minute,
-        "spend": figures.spend.model_dump(by_alias=True, mode="json")
-        if traffic
-        else before.get("spend") or NOTHING_SPENT,
+        "spend": spend,
         "decisions": list(decisions)[:DECISIONS_MAX],
     }
 
