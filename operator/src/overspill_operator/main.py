@@ -50,7 +50,7 @@ async def _run(settings: Settings) -> None:
 
 
 async def _clean_up(settings: Settings) -> None:
-    cluster = await ApiServer.connect(may_write=lambda: True)
+    cluster = await ApiServer.connect()
     try:
         await clean_up(cluster, settings.namespace)
     finally:

@@ -77,10 +77,10 @@ class Process:
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises where it cannot go on: Kubernetes then starts it anew."""
         settings = self._settings
-        lease_cluster = await ApiServer.connect(may_write=lambda: True)
-        leadership = Leadership(lease_cluster, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}")
+        connected = await ApiServer.connect()
+        leadership = Leadership(connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}")
         self._leadership = leadership
-        cluster = await ApiServer.connect(may_write=leadership.is_held)
+        cluster = connected.guarded(leadership.is_held)
         runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
         self._take_signals()
         try:
@@ -89,8 +89,7 @@ class Process:
         finally:
             await leadership.release()
             await runner.cleanup()
-            await cluster.close()
-            await lease_cluster.close()
+            await connected.close()
 
     async def _lead(self, cluster: ApiServer, leadership: Leadership) -> None:
         """Act until told to stop or until leading is lost."""

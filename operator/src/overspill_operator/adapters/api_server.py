@@ -40,14 +40,14 @@ _RESOURCE = re.compile(r"^/apis?/(?:v1|[^/]+/[^/]+)(?:/namespaces/[^/]+)?/([a-z]
 class ApiServer:
     """``ports.Cluster`` on a real API server. ``close`` it in the end."""
 
-    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool]) -> None:
+    def __init__(self, api: client.ApiClient, may_write: Callable[[], bool]) -> None:
         """``may_write``: asked before every change; false stops a leader whose lease has run out."""
-        self._host = configuration.host
-        self._api = client.ApiClient(configuration)
+        self._host = api.configuration.host
+        self._api = api
         self._may_write = may_write
 
     @classmethod
-    async def connect(cls, may_write: Callable[[], bool]) -> "ApiServer":
+    async def connect(cls) -> "ApiServer":
         """With the pod's service account, or outside a cluster the current context of KUBECONFIG."""
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
@@ -56,7 +56,14 @@ class ApiServer:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(configuration, may_write)
+        return cls(client.ApiClient(configuration), lambda: True)
+
+    def guarded(self, may_write: Callable[[], bool]) -> "ApiServer":
+        """The same server over the same connections, for changes that only a leader may make.
+
+        The lease's renewals keep a connection open, so that a wake after hours of silence need not open one.
+        """
+        return ApiServer(self._api, may_write)
 
     async def close(self) -> None:
         """Close all connections."""
