@@ -223,6 +223,13 @@ class Rig:
         assert found is not None, f"there is no {path}"
         return found
 
+    def serves(self, path: str) -> bool:
+        """Whether a collection can be listed: a kind that was just made cannot, for a moment."""
+        try:
+            return self.get(path) is not None
+        except ApiError:
+            return False
+
     def delete(self, path: str) -> None:
         """Away with it."""
         self.api.request("DELETE", path)
@@ -318,6 +325,10 @@ def rig(folder: Path, **options: Any) -> Iterator[Rig]:
             )
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE}}
             made.apply(f"/api/v1/namespaces/{RELEASE}", namespace)
+            kinds = "/apis/overspill.dev/v1alpha1"
+            wait_for(
+                "the kinds are served", lambda: all(made.serves(f"{kinds}/{k}") for k in ("modelroutes", "consumers"))
+            )
             yield made
         finally:
             made.close()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,19 @@ def test_cleanup_leaves_routes_and_nothing_else(world: Rig) -> None:
     assert world.document("stays") is None
     wait_for("the engine is gone", lambda: world.get(deployment_path("stays")) is None)
     wait_for("the Service is gone", lambda: world.get(service_path("stays")) is None)
+
+
+def test_it_may_be_killed_at_any_moment(world: Rig) -> None:
+    """No decision lives in memory alone: whoever comes next goes on from what the world shows."""
+    names = [f"r{number}" for number in range(12)]
+    for number, name in enumerate(names):
+        world.route(name, {"selfHosted": ENGINE, "scaling": {"minReplicas": number % 2}})
+    for pause_seconds in (0.0, 0.05, 0.2):
+        with world.operator() as operator:
+            threading.Event().wait(pause_seconds)
+            operator.kill()
+    with world.operator():
+        for number, name in enumerate(names):
+            world.wait_condition(name, "Ready", "True", "ReplicasReady" if number % 2 else "ScaledToZero")
+            assert world.document(name) is not None
+            assert world.replicas(name) == number % 2
