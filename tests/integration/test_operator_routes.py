@@ -53,7 +53,7 @@ def test_a_route_becomes_an_engine_a_service_and_a_document(world: Rig) -> None:
 
     world.make_ready("whole", 1)
     ready = world.wait_condition("whole", "Ready", "True", "ReplicasReady")
-    assert ready["message"] == "1 of 1 replicas are ready."
+    assert ready["message"] == "1 of 1 replica ready."
 
 
 def test_a_route_at_zero_is_ready_because_it_can_be_woken(world: Rig) -> None:

@@ -95,12 +95,16 @@ class GatewayStreams:
                 for task in self._tasks.values():
                     task.cancel()
 
+    def unheard(self, now_unix: float) -> int:
+        """Gateways that there are and that are silent; one that drains does not stand in for another."""
+        heard = {address for address, view in self.views.items() if not view.is_stale(now_unix)}
+        return len(self._addresses - heard)
+
     def coverage(self, now_unix: float) -> Coverage:
         """How many of the gateways are being heard."""
-        fresh = sum(1 for view in self.views.values() if not view.is_stale(now_unix))
-        if not fresh:
+        if all(view.is_stale(now_unix) for view in self.views.values()):
             return Coverage.NONE
-        return Coverage.COMPLETE if fresh >= self.expected else Coverage.PARTIAL
+        return Coverage.PARTIAL if self.unheard(now_unix) else Coverage.COMPLETE
 
     def _start_missing(self) -> None:
         if self._session is None:

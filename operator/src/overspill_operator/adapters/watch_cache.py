@@ -94,10 +94,8 @@ class WatchCache:
                 while True:
                     version = await self._watch(version)
             except ClusterError as error:
-                if error.status == 410:
-                    continue
                 attempt += 1
-                level = logging.WARNING if attempt > 1 else logging.DEBUG
+                level = logging.WARNING if attempt > 2 else logging.DEBUG
                 logger.log(level, "watch of %s broke, listing again: %s", self.resource.plural, error)
                 await asyncio.sleep(uniform(0.5, 1.0) * min(0.1 * 2**attempt, RETRY_SECONDS_MAX))  # noqa: S311
 

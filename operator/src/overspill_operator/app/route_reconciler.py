@@ -222,7 +222,7 @@ class RouteReconciler:
         gone: frozenset[str] = frozenset()
         if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:
             gone = frozenset(entry.gateway for entry in spend.gateways) - world.gateways.identities
-        demand = demand_of(route.key, views, len(views), unix)
+        demand = demand_of(route.key, views, 0, unix)
         return TrafficFigures(
             served_by=served_by(route.key, views),
             last_request_unix=demand.last_arrival_unix,

@@ -128,7 +128,7 @@ class Scaler:
         rules = self._rules(state, route, now)
         if rules is None or rules.fixed is not None or state.desired >= rules.bounds.maximum:
             return False
-        return demand_of(route.key, self._gateways.views.values(), self._gateways.expected, now).in_flight > 0
+        return demand_of(route.key, self._gateways.views.values(), self._gateways.unheard(now), now).in_flight > 0
 
     def forget(self, key: str) -> None:
         """The route is gone."""
@@ -153,7 +153,7 @@ class Scaler:
             return
         engine = engine_state(self._deployments.get(route.meta.namespace, engine_name(route.meta.name)))
         pool = Pool(state.desired, engine.ready, engine.ready_since_unix)
-        demand = demand_of(key, self._gateways.views.values(), self._gateways.expected, now)
+        demand = demand_of(key, self._gateways.views.values(), self._gateways.unheard(now), now)
         decision = decide(rules, pool, demand, self._queues.queue(key, now), state.memory, now)
         state.memory = decision.memory
         self._schedule(key, state, decision.check_unix, now)

@@ -140,7 +140,7 @@ def _engine(  # noqa: PLR0911 - one return a case
         return false(Type.ENGINE_AVAILABLE, wrong[0].reason.value, summary(wrong) + kept)
     desired = scaling.desired
     if engine.ready and desired:
-        message = f"{engine.ready} of {desired} replicas are ready."
+        message = f"{engine.ready} of {_replicas(desired)} ready."
         if problem and engine.ready < desired:
             message += f" {problem.message}"
         return true(Type.ENGINE_AVAILABLE, "ReplicasReady", message)
@@ -152,6 +152,10 @@ def _engine(  # noqa: PLR0911 - one return a case
         return false(Type.ENGINE_AVAILABLE, problem.reason, problem.message)
     replicas = "1 replica" if desired == 1 else f"{desired} replicas"
     return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {replicas}.")
+
+
+def _replicas(number: int) -> str:
+    return "1 replica" if number == 1 else f"{number} replicas"
 
 
 def _at_zero(scaling: ScalingFacts) -> Statement:
@@ -178,7 +182,7 @@ def _hosted(spec: ModelRouteSpec | None, faults: tuple[Fault, ...], usable: froz
 def _scaling(scaling: ScalingFacts) -> Statement:
     rules = scaling.rules
     if rules.fixed is not None:
-        return false(Type.SCALING_ACTIVE, "FixedReplicas", f"spec.scaling.replicas fixes {rules.fixed} replicas.")
+        return false(Type.SCALING_ACTIVE, "FixedReplicas", f"spec.scaling.replicas fixes {_replicas(rules.fixed)}.")
     bounds = rules.bounds
     by = f" by window {', '.join(bounds.windows)}" if bounds.windows else ""
     if bounds.maximum == 0:

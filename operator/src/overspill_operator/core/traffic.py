@@ -78,8 +78,8 @@ class Demand:
         return self.in_flight + self.spilled + self.held
 
 
-def demand_of(key: str, views: Iterable[GatewayView], expected: int, now_unix: float) -> Demand:
-    """Demand for the route ``key`` from the gateways that have spoken; ``expected`` is how many there are."""
+def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: float) -> Demand:
+    """Demand for the route ``key`` from the gateways that have spoken; ``unheard`` is how many are silent."""
     fresh = [view for view in views if not view.is_stale(now_unix)]
     if not fresh:
         return Demand(Coverage.NONE)
@@ -94,7 +94,7 @@ def demand_of(key: str, views: Iterable[GatewayView], expected: int, now_unix: f
         view.first_seen_unix for view, report in reports if report is None or report.last_arrival_unix_seconds is None
     ]
     return Demand(
-        coverage=Coverage.COMPLETE if len(fresh) >= expected else Coverage.PARTIAL,
+        coverage=Coverage.PARTIAL if unheard else Coverage.COMPLETE,
         in_flight=sum(report.in_flight_local for report in known),
         spilled=sum(report.in_flight_spilled for report in known),
         held=sum(report.held for report in known),

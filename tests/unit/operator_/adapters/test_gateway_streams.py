@@ -11,7 +11,7 @@ from aiohttp import web
 
 from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
-from overspill_operator.core.traffic import Coverage
+from overspill_operator.core.traffic import Coverage, GatewayView
 from unit.operator_.fakes import until
 
 
@@ -117,6 +117,15 @@ async def test_status_hears_of_the_worse_only_when_it_lasts(monkeypatch: pytest.
     now += gateway_streams.WORSE_AFTER_SECONDS + 1
     streams._report()
     assert told == [Coverage.NONE]
+
+
+def test_a_gateway_that_drains_does_not_stand_in_for_another() -> None:
+    """It is still heard while it finishes; the new one is not yet."""
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, ["192.0.2.2:9090"])
+    streams.views["192.0.2.1:9090"] = GatewayView(0.0, 100.0)
+    assert (streams.unheard(100.0), streams.coverage(100.0)) == (1, Coverage.PARTIAL)
+    streams.views["192.0.2.2:9090"] = GatewayView(100.0, 100.0)
+    assert (streams.unheard(100.0), streams.coverage(100.0)) == (0, Coverage.COMPLETE)
 
 
 def test_addresses_of_a_slice() -> None:

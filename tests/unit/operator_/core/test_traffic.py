@@ -23,7 +23,7 @@ def test_figures_of_gateways_add_up() -> None:
         view(in_flight_local=1, held=2, last_arrival_unix_seconds=NOW - 50),
         view(identity="g2", in_flight_spilled=4, wants_replica=True, last_arrival_unix_seconds=NOW - 5),
     ]
-    demand = demand_of(ROUTE, views, 2, NOW)
+    demand = demand_of(ROUTE, views, 0, NOW)
     assert (demand.coverage, demand.concurrency, demand.wants_replica) == (Coverage.COMPLETE, 7, True)
     assert demand.quiet_since_unix == demand.last_arrival_unix == NOW - 5
 
@@ -31,7 +31,7 @@ def test_figures_of_gateways_add_up() -> None:
 def test_a_silent_gateway_makes_it_partial() -> None:
     """Its last word is not counted; none heard at all is nothing known."""
     fresh, stale = view(held=1), view(identity="g2", last=NOW - 30, held=9)
-    demand = demand_of(ROUTE, [fresh, stale], 2, NOW)
+    demand = demand_of(ROUTE, [fresh, stale], 1, NOW)
     assert (demand.coverage, demand.held) == (Coverage.PARTIAL, 1)
     assert demand_of(ROUTE, [stale], 1, NOW).coverage is Coverage.NONE
     assert demand_of(ROUTE, [], 0, NOW).coverage is Coverage.NONE
@@ -41,7 +41,7 @@ def test_a_gateway_without_arrivals_is_quiet_since_it_was_heard() -> None:
     """A new process cannot know of the hour before it."""
     old = view(last_arrival_unix_seconds=NOW - 3600)
     new = view(identity="g2", first=NOW - 60)
-    assert demand_of(ROUTE, [old, new], 2, NOW).quiet_since_unix == NOW - 60
+    assert demand_of(ROUTE, [old, new], 0, NOW).quiet_since_unix == NOW - 60
 
 
 def test_a_gateways_clock_may_be_wrong() -> None:
@@ -53,7 +53,7 @@ def test_a_gateways_clock_may_be_wrong() -> None:
         routes=(RouteDemand(route=ROUTE, last_arrival_unix_seconds=NOW + 3590),),
     )
     assert ahead.take(line, NOW) == [ROUTE]
-    assert demand_of(ROUTE, [ahead], 1, NOW).last_arrival_unix == NOW - 10
+    assert demand_of(ROUTE, [ahead], 0, NOW).last_arrival_unix == NOW - 10
 
 
 def test_another_process_at_the_same_address_starts_anew() -> None:
