@@ -150,8 +150,7 @@ def _engine(  # noqa: PLR0911 - one return a case
         return false(Type.ENGINE_AVAILABLE, "PodsRefused", f"Kubernetes makes no pods: {engine.refused}")
     if problem:
         return false(Type.ENGINE_AVAILABLE, problem.reason, problem.message)
-    replicas = "1 replica" if desired == 1 else f"{desired} replicas"
-    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {replicas}.")
+    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {_replicas(desired)}.")
 
 
 def _replicas(number: int) -> str:
