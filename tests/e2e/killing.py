@@ -40,7 +40,21 @@ def force_delete(cluster: Cluster, pod: str) -> None:
     cluster.kubectl("-n", NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0")
 
 
-KINDS: dict[str, Kill] = {"sigkill": sigkill, "delete": delete, "force_delete": force_delete}
+def roll_out(cluster: Cluster, pod: str) -> None:
+    """A change of the spec replaces every replica; ends when all of them are new."""
+    name = pod.rsplit("-engine-", 1)[0]
+    before = set(_ready_pods(cluster, name))
+    patch = {"spec": {"selfHosted": {"args": [f"--seed={time.time_ns()}"]}}}
+    cluster.kubectl("-n", NAMESPACE, "patch", "mr", name, "--type=merge", "-p", json.dumps(patch))
+
+    def is_new() -> bool:
+        ready = set(_ready_pods(cluster, name))
+        return len(ready) == len(before) and not ready & before
+
+    wait_until("all replicas are new", is_new, seconds=60)
+
+
+KINDS: dict[str, Kill] = {"sigkill": sigkill, "delete": delete, "force_delete": force_delete, "roll_out": roll_out}
 
 
 @dataclass
@@ -66,9 +80,12 @@ class Outcome:
 def killed_under_load(
     cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool
 ) -> Outcome:
-    """Eight connections ask a route whose first replica is killed after a third of the time."""
-    name = f"kill-{replicas}"
-    environment = {"STANDIN_ANSWER_DELAY_MS": str(ANSWER_MS), "STANDIN_TOKEN_DELAY_MS": "20", "STANDIN_TOKENS": "20"}
+    """What eight connections see of a route whose first replica is killed after a third of the time."""
+    # One route for each way to be asked: were its engines' settings changed between two runs, they would roll out.
+    name = f"kill-{replicas}{'-streams' if streamed else ''}"
+    environment = {"STANDIN_ANSWER_DELAY_MS": str(ANSWER_MS), "STANDIN_TOKENS": "20"}
+    if streamed:
+        environment["STANDIN_TOKEN_DELAY_MS"] = "20"
     manifest = route(
         name,
         minimum=replicas,

@@ -1,4 +1,4 @@
-"""An engine dies under load: nobody who sent a plain request notices, and a cut stream says that it was cut.
+"""An engine dies or is replaced under load: no plain request fails, and a cut stream says that it was cut.
 
 The stand-in plays the engine, so that it is back at once and many requests fit into seconds.
 """
@@ -28,7 +28,7 @@ def key(cluster: Cluster) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_replicas_lose_no_plain_request(cluster: Cluster, key: str, kind: str) -> None:
-    """With a second replica every plain request is answered, however the first one dies."""
+    """With a second replica every plain request is answered, however the first one goes, or both in a roll-out."""
     outcome = killed_under_load(cluster, key, KINDS[kind], replicas=2, hosted=False, streamed=False)
 
     assert outcome.failures == []
@@ -41,6 +41,15 @@ def test_hosted_api_stands_in_for_the_only_replica(cluster: Cluster, key: str) -
 
     assert outcome.failures == []
     assert len(outcome.seconds) > 100
+
+
+def test_rolling_out_a_change_cuts_no_stream(cluster: Cluster, key: str) -> None:
+    """A change of the spec replaces all replicas while streams run to their ends."""
+    outcome = killed_under_load(cluster, key, KINDS["roll_out"], replicas=1, hosted=False, streamed=True)
+
+    assert outcome.failures == []
+    assert outcome.cut_silently == 0
+    assert outcome.cut_with_error_event == 0
 
 
 def test_cut_stream_ends_with_an_error_event(cluster: Cluster, key: str) -> None:
