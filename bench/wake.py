@@ -12,7 +12,7 @@ from e2e.routes import route
 NAMESPACE = "bench"
 NAME = "wake"
 REPLICAS = 'jsonpath={.spec.replicas}{"\\n"}'
-POD = 'jsonpath={.metadata.name}{" "}{.status.phase}{" "}{.status.podIP}{"\\n"}'
+POD = 'jsonpath={.metadata.name}{" "}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
 
 
 def measure(cluster: Cluster, key: str, rounds: int = 10) -> dict[str, dict[str, float]]:
@@ -62,10 +62,13 @@ def _one_round(cluster: Cluster, key: str) -> dict[str, float]:
             now = time.time() - time.monotonic()
         scaled = scales.first(lambda text: text == "1", after=asked, seconds=10)
         created = pods.first(bool, after=asked, seconds=10)
+        ready = pods.first(lambda text: text.endswith(" True"), after=asked, seconds=30)
     return {
         "request_to_scale_ms": (scaled.at - asked) * 1000,
         "request_to_pod_ms": (created.at - asked) * 1000,
         "request_to_first_byte_ms": (first_byte - asked) * 1000,
+        # Negative: the client had its first byte before Kubernetes called the pod Ready.
+        "pod_ready_to_first_byte_ms": (first_byte - ready.at) * 1000,
         "engine_able_to_first_byte_ms": (first_byte + now - began) * 1000,
     }
 
