@@ -7,8 +7,9 @@ waiting behind all of them; with a bound it waits behind a few.
 from collections import OrderedDict
 from collections.abc import Callable
 
-SLOTS = 16
-"""Enough to keep the controllers busy (they take some hundred milliseconds for each), few enough to be overtaken."""
+SLOTS = 8
+"""Enough to keep the controllers busy, few enough to be overtaken. Measured with 300 engines on two cores: 8 and 16 take
+equally long (17.9 and 17.8 s), and a woken engine has its pod after 0.28 instead of 0.41 s."""
 
 EXPIRES_AFTER_SECONDS = 5.0
 """A Deployment that its controller has not taken up by then does not hold the others back."""
