@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 SLOTS = 8
-"""Enough to keep the controllers busy, few enough to be overtaken. Measured with 300 engines on two cores: 8 and 16 take
-equally long (17.9 and 17.8 s), and a woken engine has its pod after 0.28 instead of 0.41 s."""
+"""Enough to keep the controllers busy, few enough to be overtaken. Measured with 300 engines on two cores: 8 and
+16 take equally long (17.9 and 17.8 s), and a woken engine has its pod after 0.28 instead of 0.41 s."""
 
 EXPIRES_AFTER_SECONDS = 5.0
 """A Deployment that its controller has not taken up by then does not hold the others back."""
