@@ -190,6 +190,7 @@ class Rig:
         self.gateway = Gateway()
         self.profiles = folder / "profiles.yaml"
         self.profiles.write_text(PROFILES)
+        self.leader: Operator | None = None
 
     def apply(self, path: str, manifest: Json) -> Json:
         """Server-side apply, as another field manager than the operator."""
@@ -301,6 +302,7 @@ class Rig:
         try:
             wait_for(f"{pod} leads", lambda: operator.leads)
             wait_for("it listens to the gateway", lambda: self.gateway.heard)
+            self.leader = operator
             yield operator
         finally:
             if operator.process.poll() is None:

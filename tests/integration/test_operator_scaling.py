@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_rig import Json, Rig, rig, route_path, wait_for
+from operator_rig import Json, Rig, deployment_path, rig, route_path, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -42,6 +42,10 @@ def test_a_first_request_wakes_the_engine_and_idleness_puts_it_to_sleep(world: R
         return [(d["from"], d["to"], d["reason"]) for d in status["decisions"]]
 
     wait_for("both decisions", lambda: decisions() == [(1, 0, "Idle"), (0, 1, "FirstRequest")])
+    # The scale is written once for each: reconciling finds nothing left to do.
+    assert world.live(deployment_path("sleeper"))["metadata"]["generation"] == 3
+    assert world.leader is not None
+    assert 'why="Drifted"' not in world.leader.get("/metrics")[1]
     wait_for("an event each", lambda: {"ScaledUp", "ScaledDown"} <= {e["reason"] for e in world.events("sleeper")})
 
 

@@ -49,7 +49,8 @@ class Applier:
                 self._refused[path] = (desired, error, monotonic())
             raise
         self._refused.pop(path, None)
-        self._accepted[path] = (desired, project(desired, answer))
+        rest, _ = _without_replicas(desired)
+        self._accepted[path] = (rest, project(rest, answer))
         self._clean[path] = (desired, answer["metadata"]["resourceVersion"])
         telemetry.APPLIES.labels(desired["kind"], _why(desired, live)).inc()
         return answer
@@ -77,11 +78,22 @@ class Applier:
         clean = self._clean.get(path)
         if clean and clean[1] == version and clean[0] == desired:
             return False
+        rest, replicas = _without_replicas(desired)
+        if replicas is not None and live["spec"].get("replicas") != replicas:
+            return True
         accepted = self._accepted.get(path)
-        if has_drifted(desired, live, accepted[1] if accepted and accepted[0] == desired else None):
+        if has_drifted(rest, live, accepted[1] if accepted and accepted[0] == rest else None):
             return True
         self._clean[path] = (desired, version)
         return False
+
+
+def _without_replicas(desired: Manifest) -> tuple[Manifest, int | None]:
+    """The manifest without its number of replicas, and that: scaling must not make the rest look unknown."""
+    spec = desired.get("spec")
+    if spec is None or "replicas" not in spec:
+        return desired, None
+    return {**desired, "spec": {name: value for name, value in spec.items() if name != "replicas"}}, spec["replicas"]
 
 
 def _path(cache: WatchCache, desired: Manifest) -> str:

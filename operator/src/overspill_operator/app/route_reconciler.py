@@ -145,9 +145,11 @@ class RouteReconciler:
         """The Deployment, in its turn where it makes pods; the number of replicas is the one decided by now."""
         world, caches = self._world, self._world.caches
         desired["spec"]["replicas"] = world.scaler.desired(route)
+        live = caches.deployments.get(route.meta.namespace, desired["metadata"]["name"])
+        if live is not None and world.scaler.is_writing(route):
+            return  # its number is on its way; once it is there, this comes again
         if not world.applier.is_due(caches.deployments, desired):
             return
-        live = caches.deployments.get(route.meta.namespace, desired["metadata"]["name"])
         if _makes_pods(desired, live) and not world.slots.take(route.key, monotonic()):
             return
         answer = await world.applier.ensure(caches.deployments, desired)

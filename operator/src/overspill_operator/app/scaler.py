@@ -95,6 +95,10 @@ class Scaler:
         """Replicas that are decided."""
         return self._state(route).desired
 
+    def is_writing(self, route: RouteObject) -> bool:
+        """Whether a number is on its way to the Deployment."""
+        return self._state(route).writing
+
     def may_wake(self, route: RouteObject) -> bool:
         """Whether the rules let the engine run now."""
         rules = self._rules(self._state(route), route, time())

@@ -6,7 +6,7 @@ import pytest
 
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
-from overspill_operator.ports import SERVICES, ClusterError
+from overspill_operator.ports import SERVICES, ClusterError, Json
 from unit.operator_.fakes import FakeCluster
 
 WANTED: dict[str, Any] = {
@@ -74,3 +74,29 @@ async def test_removing_deletes_what_is_there_and_only_that_one() -> None:
     await applier.ensure(cache, WANTED)
     await applier.remove(cache, "chat", "s")
     assert cluster.calls[-1] == ("DELETE", f"{SERVICES.path('chat', 's')} uid-s")
+
+
+class OwnWay(FakeCluster):
+    """A server that writes quantities in its own way."""
+
+    async def apply(self, path: str, manifest: Json) -> Json:
+        """See ``ports.Cluster``."""
+        spec = {name: "1Gi" if value == "1024Mi" else value for name, value in manifest["spec"].items()}
+        return await super().apply(path, {**manifest, "spec": spec})
+
+
+async def test_scaling_makes_nothing_else_look_changed() -> None:
+    """What the server writes in its own way stays accepted when the number of replicas is another one."""
+    cluster = OwnWay()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    applier = Applier(cluster)
+
+    def wanted(replicas: int) -> dict[str, Any]:
+        return {**WANTED, "spec": {"replicas": replicas, "memory": "1024Mi"}}
+
+    live = dict(await applier.ensure(cache, wanted(0)))
+    cache.wrote(cluster.put(SERVICES.path("chat", "s"), {**live, "spec": {"replicas": 1, "memory": "1Gi"}}))
+    await applier.ensure(cache, wanted(1))
+    assert len(cluster.calls) == 1
+    await applier.ensure(cache, wanted(2))
+    assert len(cluster.calls) == 2
