@@ -1,0 +1,191 @@
+"""The parts of a leader, put together: who tells whom of what. Starting and ending them is ``process``."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from time import monotonic, time
+from typing import Any
+
+from overspill_api.names import LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
+from overspill_operator.adapters.engine_scraper import EngineScraper
+from overspill_operator.adapters.event_recorder import EventRecorder
+from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.applier import Applier
+from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconciler
+from overspill_operator.app.creation_slots import CreationSlots
+from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.objects import Consumers, Routes
+from overspill_operator.app.route_reconciler import ROUTE, RouteReconciler
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.work_queue import Key, WorkQueue
+from overspill_operator.app.world import Caches, World
+from overspill_operator.core.engine_state import engine_state, is_settled
+from overspill_operator.ports import (
+    CLAIMS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    SECRETS,
+    SERVICES,
+    Cluster,
+    Json,
+)
+from overspill_operator.profiles import CHECK_EVERY_SECONDS, Profiles
+from overspill_operator.settings import Settings
+
+WORKERS = 6
+"""Reconciles at a time: enough to keep the API server busy, few enough that a wake's call is served at once."""
+
+SLOTS_EVERY_SECONDS = 1.0
+COUNTS_SECONDS = 1.0
+
+
+class Parts:
+    """The parts of a leader, put together."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._settings = settings
+        queue = WorkQueue(self._reconcile, workers=WORKERS, jitter=random.random)
+        self._queue = queue
+        self._engines: dict[str, tuple[object, ...]] = {}
+        routes = Routes(lambda key: queue.add((ROUTE, key)))
+        self.gateways = GatewayStreams(self._on_demand, self._all_routes, settings.gateway_addresses)
+        self.slices = WatchCache(
+            cluster,
+            ENDPOINT_SLICES,
+            namespace=settings.namespace,
+            labels=f"kubernetes.io/service-name={settings.gateway_admin_service}",
+            on_change=self.gateways.on_slice,
+        )
+        engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
+        caches = Caches(
+            deployments=WatchCache(cluster, DEPLOYMENTS, labels=engines, on_change=self._on_engine),
+            services=WatchCache(cluster, SERVICES, labels=engines, on_change=self._on_child),
+            claims=WatchCache(cluster, CLAIMS, labels=engines, on_change=self._on_child),
+            compiled=WatchCache(
+                cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
+            ),
+        )
+        self.profiles = Profiles(settings.profiles, self._all_routes)
+        self.scraper = EngineScraper(cluster, self._routes_to_scrape, self._on_reading)
+        events = EventRecorder(cluster, settings.pod_name, time)
+        scaler = Scaler(
+            cluster,
+            routes,
+            caches.deployments,
+            self.gateways,
+            self.scraper,
+            events,
+            on_decided=lambda key: queue.add((ROUTE, key)),
+        )
+        self.world = World(
+            release_namespace=settings.namespace,
+            url=f"{settings.gateway_url}/v1",
+            cluster=cluster,
+            caches=caches,
+            routes=routes,
+            consumers=Consumers(lambda key: queue.add((CONSUMER, key))),
+            gateways=self.gateways,
+            scaler=scaler,
+            secrets=SecretReader(cluster, random.random),
+            events=events,
+            applier=Applier(cluster),
+            slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
+            diagnosis=Diagnosis(cluster, lambda key: queue.add((ROUTE, key))),
+            queue=queue,
+            profiles=self.profiles.current,
+            now_unix=time,
+        )
+        self.profiles.read()
+        self._route_reconciler = RouteReconciler(self.world)
+        self._consumer_reconciler = ConsumerReconciler(self.world)
+
+    def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Everything that runs beside the queue."""
+        world = self.world
+        for cache in (*world.caches.all, self.slices):
+            yield f"watch {cache.resource.plural}", cache.run()
+        yield "gateways", self.gateways.run()
+        yield "engines", self.scraper.run()
+        yield "events", world.events.run()
+        yield "diagnosis", world.diagnosis.run()
+        yield "slots", self._expire_slots()
+        yield "profiles", self._follow_profiles()
+
+    async def _reconcile(self, key: Key) -> None:
+        kind, name = key
+        if kind == ROUTE:
+            await self._route_reconciler.reconcile(name)
+        else:
+            await self._consumer_reconciler.reconcile(name)
+
+    def _on_demand(self, keys: list[str], received: float) -> None:
+        for key in keys:
+            self.world.scaler.evaluate(key, received)
+            self._route_reconciler.note_traffic(key)
+
+    def _on_reading(self, key: str) -> None:
+        self.world.scaler.evaluate(key)
+
+    def _on_engine(self, key: str, live: Json | None) -> None:
+        namespace = key.partition("/")[0]
+        if live is None:
+            name = key.partition("/")[2].removesuffix("-engine")
+        else:
+            name = live["metadata"]["labels"][LABEL_ROUTE]
+        route = f"{namespace}/{name}"
+        if live is None or is_settled(live):
+            self.world.slots.release(route)
+        before, now = self._engines.get(key), _signature(live)
+        self._engines[key] = now
+        if live is None:
+            del self._engines[key]
+        if before == now or not self.world.caches.deployments.synced.is_set():
+            return
+        if before is not None and before[1:] == now[1:]:
+            # Replicas that come into being: status shows them, nothing waits for it.
+            self._queue.add_after((ROUTE, route), COUNTS_SECONDS, background=True)
+            return
+        self.world.scaler.evaluate(route)
+        self._queue.add((ROUTE, route))
+
+    def _on_child(self, key: str, live: Json | None) -> None:
+        namespace, _, name = key.partition("/")
+        if live is not None:
+            name = live["metadata"]["labels"][LABEL_ROUTE]
+        else:
+            name = name.removesuffix("-engine").removesuffix("-cache")
+        self._queue.add((ROUTE, f"{namespace}/{name}"))
+
+    def _on_compiled(self, key: str, live: Json | None) -> None:
+        kind, _, source = key.partition("/")[2].partition(".")
+        namespace, _, name = source.partition(".")
+        if live is None or self.world.caches.compiled.synced.is_set():
+            self._queue.add((ROUTE if kind == "route" else CONSUMER, f"{namespace}/{name}"))
+
+    def _all_routes(self) -> None:
+        for route in self.world.routes:
+            self._queue.add((ROUTE, route.key), background=True)
+
+    def _routes_to_scrape(self) -> list[str]:
+        return [route.key for route in self.world.routes if self.world.scaler.wants_queue_depth(route)]
+
+    async def _expire_slots(self) -> None:
+        while True:
+            await asyncio.sleep(SLOTS_EVERY_SECONDS)
+            self.world.slots.expire(monotonic())
+
+    async def _follow_profiles(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_EVERY_SECONDS)
+            self.profiles.read()
+
+
+def _signature(live: Json | None) -> tuple[object, ...]:
+    """What of a Deployment matters here; the first item alone can wait."""
+    state = engine_state(live)
+    meta = live["metadata"] if live else {}
+    written = (meta.get("uid"), meta.get("generation"), meta.get("labels"), meta.get("annotations"))
+    owners = meta.get("ownerReferences")
+    return state.replicas, state.exists, state.ready, state.ready_since_unix, state.refused, written, owners
