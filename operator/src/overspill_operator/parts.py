@@ -129,12 +129,7 @@ class Parts:
         self.world.scaler.evaluate(key)
 
     def _on_engine(self, key: str, live: Json | None) -> None:
-        namespace = key.partition("/")[0]
-        if live is None:
-            name = key.partition("/")[2].removesuffix("-engine")
-        else:
-            name = live["metadata"]["labels"][LABEL_ROUTE]
-        route = f"{namespace}/{name}"
+        route = route_of_child(key, live)
         if live is None or is_settled(live):
             self.world.slots.release(route)
         before, now = self._engines.get(key), _signature(live)
@@ -151,12 +146,7 @@ class Parts:
         self._queue.add((ROUTE, route))
 
     def _on_child(self, key: str, live: Json | None) -> None:
-        namespace, _, name = key.partition("/")
-        if live is not None:
-            name = live["metadata"]["labels"][LABEL_ROUTE]
-        else:
-            name = name.removesuffix("-engine").removesuffix("-cache")
-        self._queue.add((ROUTE, f"{namespace}/{name}"))
+        self._queue.add((ROUTE, route_of_child(key, live)))
 
     def _on_compiled(self, key: str, live: Json | None) -> None:
         kind, _, source = key.partition("/")[2].partition(".")
@@ -180,6 +170,15 @@ class Parts:
         while True:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
             self.profiles.read()
+
+
+def route_of_child(key: str, live: Json | None) -> str:
+    """``namespace/name`` of the route that a child belongs to; one that is gone (None) is told by its name alone."""
+    namespace, _, name = key.partition("/")
+    if live is not None:
+        return f"{namespace}/{live['metadata']['labels'][LABEL_ROUTE]}"
+    # One ending only: the engine of a route "x-cache" is "x-cache-engine".
+    return f"{namespace}/{name.removesuffix('-engine') if name.endswith('-engine') else name.removesuffix('-cache')}"
 
 
 def _signature(live: Json | None) -> tuple[object, ...]:
