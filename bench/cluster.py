@@ -65,7 +65,7 @@ def _on_the_running_cluster(parts: list[str], installs: int) -> dict[str, Any]:
         if part in parts:
             results[part] = measure()
             print(f"{part}: {json.dumps(results[part], indent=1)}", flush=True)
-    _clean(cluster)
+    installation.remove(cluster, NAMESPACE)
     return results
 
 
@@ -93,13 +93,8 @@ def _local_cluster(command: str, *arguments: str) -> str:
     return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def _clean(cluster: Cluster) -> None:
-    installation.uninstall(cluster)
-    cluster.delete_namespaces(NAMESPACE, installation.RELEASE_NAMESPACE)
-
-
 def _install(cluster: Cluster) -> float:
-    _clean(cluster)
+    installation.remove(cluster, NAMESPACE)
     return installation.install(cluster)
 
 

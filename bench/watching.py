@@ -3,7 +3,6 @@
 kubectl's own delay (some milliseconds) counts against what is measured.
 """
 
-import os
 import subprocess
 import threading
 import time
@@ -28,12 +27,6 @@ class Watch:
     """A running ``kubectl get ... --watch`` whose lines are kept with their times; a context manager."""
 
     def __init__(self, cluster: Cluster, *arguments: str) -> None:
-        tools = f"{cluster.tools}:" if cluster.tools else ""
-        environment = {
-            **os.environ,
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "PATH": f"{tools}{os.environ['PATH']}",
-        }
         self._arguments = " ".join(arguments)
         self._process = subprocess.Popen(
             ["kubectl", "get", *arguments, "--watch"],
@@ -41,7 +34,7 @@ class Watch:
             stderr=subprocess.DEVNULL,
             text=True,
             bufsize=1,
-            env=environment,
+            env=cluster.environment,
         )
         self._changed = threading.Condition()
         self._lines: list[Seen] = []

@@ -72,8 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     cluster = Cluster(options.kubeconfig, options.gateway, options.tools)
     world = scenario.World(cluster, say=lambda text: print(_indented(text), flush=True))
-    installation.uninstall(cluster)  # what an interrupted run may have left
-    cluster.delete_namespaces(scenario.NAMESPACE, installation.RELEASE_NAMESPACE)
+    installation.remove(cluster, scenario.NAMESPACE)
     outcomes = play(world)
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"steps": [asdict(outcome) for outcome in outcomes]}, indent=2) + "\n")

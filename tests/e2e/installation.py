@@ -39,6 +39,12 @@ def uninstall(cluster: Cluster) -> None:
     cluster.run("helm", "uninstall", RELEASE, "--namespace", RELEASE_NAMESPACE, "--ignore-not-found", "--wait")
 
 
+def remove(cluster: Cluster, *namespaces: str) -> None:
+    """Uninstall the release and delete these namespaces beside its own: also what an interrupted run has left."""
+    uninstall(cluster)
+    cluster.delete_namespaces(*namespaces, RELEASE_NAMESPACE)
+
+
 def start_hosted_standin(cluster: Cluster, namespace: str) -> None:
     """Run the hosted API's stand-in as Service ``hosted`` of a namespace, which is made if needed."""
     cluster.apply(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,21 +35,24 @@ class Cluster:
     """Where the gateway's NodePort can be reached from here, such as http://127.0.0.1:8080."""
     tools: Path | None = None
     """Folder with kubectl and helm; None: those of PATH."""
-    environment: dict[str, str] = field(default_factory=dict)
-    """Added to the commands' environment."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment in which kubectl and helm find this cluster."""
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        if self.tools:
+            environment["PATH"] = f"{self.tools}:{environment['PATH']}"
+        return environment
 
     def run(self, *command: str, stdin: str | None = None, timeout_seconds: float = 300) -> str:
         """Standard output of a command."""
-        environment = {**os.environ, **self.environment, "KUBECONFIG": str(self.kubeconfig)}
-        if self.tools:
-            environment["PATH"] = f"{self.tools}:{environment['PATH']}"
         done = subprocess.run(
             command,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
-            env=environment,
+            env=self.environment,
             check=False,
         )
         if done.returncode != 0:

@@ -17,13 +17,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def key(cluster: Cluster) -> Iterator[str]:
     """An API key of a fresh installation, which is removed afterwards."""
-    installation.uninstall(cluster)
-    cluster.delete_namespaces(NAMESPACE, installation.RELEASE_NAMESPACE)
+    installation.remove(cluster, NAMESPACE)
     installation.install(cluster)
     installation.start_hosted_standin(cluster, NAMESPACE)
     yield installation.create_key(cluster, "failure", NAMESPACE)
-    installation.uninstall(cluster)
-    cluster.delete_namespaces(NAMESPACE, installation.RELEASE_NAMESPACE)
+    installation.remove(cluster, NAMESPACE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

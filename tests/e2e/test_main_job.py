@@ -11,8 +11,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def world(cluster: Cluster) -> scenario.World:
     """One installation that the steps hand on to each other."""
-    installation.uninstall(cluster)
-    cluster.delete_namespaces(scenario.NAMESPACE, installation.RELEASE_NAMESPACE)
+    installation.remove(cluster, scenario.NAMESPACE)
     return scenario.World(cluster, say=print)
 
 
