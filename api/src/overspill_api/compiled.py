@@ -58,6 +58,14 @@ class HostedBackend(Compiled):
     """Limit of the provider; None: unknown."""
     concurrency: int | None = None
     """Limit of the provider; None: unknown."""
+    context_tokens: int | None = None
+    """Prompt and output tokens that the model takes together; None: unknown."""
+    tools: bool = True
+    """Whether it takes tools."""
+    json_mode: bool = True
+    """Whether it takes ``response_format``."""
+    vision: bool = True
+    """Whether it takes content other than text."""
 
 
 class OverflowRules(Compiled):
@@ -84,6 +92,30 @@ class TimeoutRules(Compiled):
     """Between two pieces of a streamed answer."""
     total_seconds: float = 600.0
     """For the whole request, holding included."""
+
+
+class HedgingRules(Compiled):
+    """When a second backend is asked for an answer that is slow to begin."""
+
+    after_seconds: float
+    """Without a first token for this long."""
+    max_percent: int = 5
+    """Of the requests, at most."""
+    hosted_nano_usd_per_hour: int = 0
+    """What hedges at hosted APIs may cost an hour; 0: hedges go to replicas only."""
+
+
+class BudgetRules(Compiled):
+    """What the hosted APIs of a route may cost."""
+
+    limit_nano_usd: int
+    """The cap of one period."""
+    period: Literal["Day", "Week", "Month"] = "Month"
+    """Calendar period after which the count starts anew."""
+    time_zone: str = "UTC"
+    """IANA time zone in which the period begins."""
+    on_exhausted: Literal["SelfHostedOnly", "Reject"] = "SelfHostedOnly"
+    """At the cap: wait for replicas, or refuse."""
 
 
 class ConsumerLimitRules(Compiled):
@@ -124,6 +156,14 @@ class CompiledRoute(Compiled):
     """Tries beyond the first."""
     per_consumer: ConsumerLimitRules = ConsumerLimitRules()
     """Limits that hold for each consumer on its own."""
+    hedging: HedgingRules | None = None
+    """None: no hedging."""
+    on_stream_failure: Literal["Error", "Continue"] = "Error"
+    """What follows when a backend breaks off in the middle of a stream."""
+    validate_structured_output: bool = False
+    """Check plain answers against the request's JSON schema."""
+    budget: BudgetRules | None = None
+    """None: no cap."""
 
     @property
     def key(self) -> str:
@@ -159,3 +199,5 @@ class CompiledConsumer(Compiled):
     """Routes it may call: ``namespace/name`` or ``namespace/*``."""
     limits: ConsumerLimitRules = ConsumerLimitRules()
     """Limits over all routes together."""
+    priority: int = 0
+    """A higher one leaves the waiting queue first."""

@@ -50,5 +50,8 @@ class ConsumerSpec(Strict):
     """Routes that the consumer may call. Default: every route of its own namespace."""
     rate_limit: ConsumerLimits = ConsumerLimits()
     """Limits over all routes together."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Requests of a consumer with a higher one leave a waiting queue first; among equals each consumer has its turn.
+    Default: 0."""
     suspended: bool = False
     """Refuse all keys of this consumer at once. Default: false."""

@@ -69,6 +69,13 @@ class BudgetPeriod(StrEnum):
     MONTH = "Month"
 
 
+class OnStreamFailure(StrEnum):
+    """What follows when a backend breaks off in the middle of a stream."""
+
+    ERROR = "Error"
+    CONTINUE = "Continue"
+
+
 class CacheScope(StrEnum):
     """Who shares a cached answer."""
 
@@ -264,6 +271,19 @@ class HostedLimits(Strict):
     """Requests at the same time. Default: no limit known."""
 
 
+class HostedCapabilities(Strict):
+    """What the provider's model can do; a request that needs more goes to another backend."""
+
+    context_tokens: Tokens | None = None
+    """Prompt and output tokens that the model takes together. Default: no limit known."""
+    tools: bool = True
+    """Whether it takes tools. Default: true."""
+    json_mode: bool = True
+    """Whether it takes response_format. Default: true."""
+    vision: bool = True
+    """Whether it takes images and other content than text. Default: true."""
+
+
 class HostedAPI(Strict):
     """One hosted API that may serve this model. Data leaves the cluster only to the APIs listed here."""
 
@@ -280,6 +300,8 @@ class HostedAPI(Strict):
     """What a token costs. Required where a budget applies. Default: unknown."""
     limits: HostedLimits = HostedLimits()
     """What the provider allows."""
+    capabilities: HostedCapabilities = HostedCapabilities()
+    """What the provider's model can do."""
 
 
 class Hold(Strict):
@@ -324,6 +346,18 @@ class Retries(Strict):
 
     attempts: Annotated[int, Field(ge=0, le=10)] = 2
     """Tries beyond the first, over replicas and hosted APIs together. Default: 2."""
+
+
+class Hedging(Strict):
+    """Ask a second backend when the first one is slow to begin; the answer that begins first is taken."""
+
+    after: PositiveDuration
+    """Without a first token for this long, such as 2s."""
+    max_percent: Annotated[int, Field(ge=1, le=100)] = 5
+    """Of the requests, at most. Default: 5."""
+    hosted_cost_per_hour: UsdAmount = "0"
+    """What hedges at hosted APIs may cost an hour in US dollars, a quoted decimal such as "1.50", by what they could
+    cost at most. Default: "0", which hedges at replicas only."""
 
 
 class Budget(Strict):
@@ -430,6 +464,14 @@ class ModelRouteSpec(Strict):
     """How long the gateway waits."""
     retries: Retries = Retries()
     """Tries after a failure."""
+    hedging: Hedging | None = None
+    """Ask a second backend when the first one is slow to begin. Default: off."""
+    on_stream_failure: OnStreamFailure = OnStreamFailure.ERROR
+    """When a backend breaks off in the middle of a stream. Error: the client gets an error event and no [DONE].
+    Continue: another backend goes on from the text that came, and the last chunk says so. Default: Error."""
+    validate_: Annotated[bool, Field(alias="validate")] = False
+    """Check plain answers against the JSON schema of the request's response_format: one that does not hold is asked
+    for once more, then of the next backend, then refused. Default: false."""
     budget: Budget | None = None
     """A cap on the cost of the hosted APIs. Default: no cap."""
     rate_limit: RateLimit | None = None

@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Mapping
 
 from overspill_api.compiled import (
+    BudgetRules,
     CompiledConsumer,
     CompiledKey,
     CompiledRoute,
     ConsumerLimitRules,
+    HedgingRules,
     HostedBackend,
     LocalPool,
     OverflowRules,
     TimeoutRules,
 )
 from overspill_api.consumer import ConsumerSpec
-from overspill_api.modelroute import ColdStart, ConsumerLimits, HostedAPI, ModelRouteSpec, Price, Timeouts
+from overspill_api.modelroute import Budget, ColdStart, ConsumerLimits, Hedging, HostedAPI, ModelRouteSpec, Price, Timeouts
 from overspill_api.names import ENGINE_PORT, engine_name
 from overspill_api.quantities import duration_seconds, usd_to_nano
 from overspill_operator.core.objects import Metadata
@@ -52,6 +54,10 @@ def compile_route(
         timeouts=_timeouts(spec.timeouts),
         retry_attempts=spec.retries.attempts,
         per_consumer=_limits(limits),
+        hedging=_hedging(spec.hedging) if spec.hedging else None,
+        on_stream_failure=spec.on_stream_failure.value,
+        validate_structured_output=spec.validate_,
+        budget=_budget(spec.budget) if spec.budget else None,
     )
 
 
@@ -65,6 +71,7 @@ def compile_consumer(meta: Metadata, spec: ConsumerSpec) -> CompiledConsumer:
         keys=() if spec.suspended else tuple(CompiledKey(id=key.id, hash=key.hash) for key in spec.keys),
         routes=tuple(f"{route.namespace or meta.namespace}/{route.name}" for route in spec.routes),
         limits=_limits(spec.rate_limit),
+        priority=spec.priority,
     )
 
 
@@ -82,6 +89,27 @@ def _hosted(entry: HostedAPI, api_key: str | None) -> HostedBackend:
         requests_per_minute=entry.limits.requests_per_minute,
         tokens_per_minute=entry.limits.tokens_per_minute,
         concurrency=entry.limits.concurrency,
+        context_tokens=entry.capabilities.context_tokens,
+        tools=entry.capabilities.tools,
+        json_mode=entry.capabilities.json_mode,
+        vision=entry.capabilities.vision,
+    )
+
+
+def _hedging(hedging: Hedging) -> HedgingRules:
+    return HedgingRules(
+        after_seconds=duration_seconds(hedging.after),
+        max_percent=hedging.max_percent,
+        hosted_nano_usd_per_hour=usd_to_nano(hedging.hosted_cost_per_hour),
+    )
+
+
+def _budget(budget: Budget) -> BudgetRules:
+    return BudgetRules(
+        limit_nano_usd=usd_to_nano(budget.limit),
+        period=budget.period.value,
+        time_zone=budget.time_zone,
+        on_exhausted=budget.on_exhausted.value,
     )
 
 

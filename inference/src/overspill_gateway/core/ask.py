@@ -1,0 +1,40 @@
+"""What a request asks of a backend, as far as choosing and admitting need it. Read once, from its body and its key."""
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+
+class Needs(IntFlag):
+    """What a backend has to be able to do for a request."""
+
+    NOTHING = 0
+    TOOLS = 1
+    """Tool or function calling."""
+    JSON_MODE = 2
+    """``response_format`` other than text."""
+    VISION = 4
+    """Content parts other than text: images, audio, files."""
+
+
+@dataclass(slots=True)
+class Ask:
+    """What one request asks."""
+
+    prompt_tokens: int = 0
+    """Estimated tokens of its prompt."""
+    output_tokens: int = 0
+    """Tokens that its answer is expected to have: for work, never for money."""
+    output_tokens_max: int | None = None
+    """The client's own limit for one answer (``max_tokens`` and its kin); None: none given."""
+    answers: int = 1
+    """Answers asked for (``n``)."""
+    prefix: int = 0
+    """Hash of the conversation's prefix, 64 bits; requests of one conversation share it. 0: none."""
+    needs: Needs = Needs.NOTHING
+    """What a backend has to be able to do."""
+    local_only: bool = False
+    """An endpoint that only an engine of our own has."""
+    priority: int = 0
+    """Of the consumer; a higher one leaves the waiting queue first."""
+    consumer: str = ""
+    """``namespace/name`` of the Consumer."""
