@@ -26,11 +26,21 @@ class FailureKind(StrEnum):
     """It sends elsewhere: never followed, nor passed on, since the key and the prompt would go with it."""
     CREDENTIALS = "credentials"
     """The backend refused the gateway's own credentials."""
+    ERROR_IN_ANSWER = "error_in_answer"
+    """A 200 whose body says that it failed, that can't be read, or that has no proper end."""
+    INVALID_OUTPUT = "invalid_output"
+    """A structured answer that does not hold to its schema."""
 
 
 BACKEND_GONE: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.TIMEOUT, FailureKind.PROTOCOL})
 """Failures that say that a replica may be gone or hang: it leaves rotation until its health check answers, which a
 replica that is only slow does within milliseconds."""
+
+
+REPEATABLE: Final = frozenset(
+    {FailureKind.CONNECT, FailureKind.RESET, FailureKind.PROTOCOL, FailureKind.STATUS, FailureKind.ERROR_IN_ANSWER}
+)
+"""Failures that pass: where nobody else is left, the same backend is asked again after a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Failure:
     """``local/<pod>`` or ``hosted/<name>``."""
     detail: str
     """For the message: the status or the error's text."""
+    retry_after_seconds: float | None = None
+    """The pause that the backend asked for."""
 
     def __str__(self) -> str:
         return f"{self.backend}: {self.detail}"
