@@ -15,6 +15,12 @@ from typing import Any
 from overspill_gateway.core.rotation import EndpointFact
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
+METRICS = (
+    b'vllm:num_requests_running{engine="0",model_name="tiny"} 0.0\n'
+    b'vllm:num_requests_waiting{engine="0",model_name="tiny"} 0.0\n'
+    b'vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.0\n'
+)
+"""What an idle vLLM says of its load."""
 
 
 @dataclass
@@ -40,6 +46,8 @@ class Wire(asyncio.Protocol):
         """Set when the connection has ended."""
         self._backend = backend
         self._buffer = b""
+        self._unread = 0
+        """Bytes of a body that will come after its answer."""
         self._running: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
         self._may_write = asyncio.Event()
@@ -67,7 +75,9 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Gather requests."""
-        self._buffer += data
+        unread = data[: self._unread]
+        self._unread -= len(unread)
+        self._buffer += data[len(unread) :]
         self._next()
 
     def _next(self, finished: asyncio.Task[None] | None = None) -> None:
@@ -81,8 +91,9 @@ class Wire(asyncio.Protocol):
             return
         received = _read_head(head.decode("latin-1"))
         length = int(received.headers.get("content-length", "0"))
-        if len(rest) < length:
+        if len(rest) < length and not self._backend.answers_early:
             return
+        self._unread = max(length - len(rest), 0)
         received.body, self._buffer = rest[:length], rest[length:]
         self._running = asyncio.ensure_future(self._backend.answer(received, self))
         self._running.add_done_callback(self._next)
@@ -118,6 +129,8 @@ class Backend:
         self.script = script
         self.health = 200
         """Status of /health."""
+        self.answers_early = False
+        """Whether it answers as soon as it has read a request's head."""
         self.requests: list[Received] = []
         self.health_checks = 0
         self.connections = 0
@@ -132,10 +145,17 @@ class Backend:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def answer(self, received: Received, wire: Wire) -> None:
-        """Let the script answer; health checks answer by themselves."""
+        """Let the script answer; what a gateway asks beside requests is answered as vLLM does."""
         if received.line.startswith("GET /health "):
             self.health_checks += 1
             await wire.write(b"HTTP/1.1 %d OK\r\ncontent-length: 0\r\n\r\n" % self.health)
+        elif received.line.startswith("GET /metrics "):
+            await wire.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(METRICS), METRICS))
+        elif received.line.startswith("POST /tokenize ") and "x-request-id" not in received.headers:
+            prompt = received.json.get("prompt")  # the gateway's own question: a client's would carry an id
+            count = USAGE["prompt_tokens"] if prompt is None else len(prompt.split())
+            body = json.dumps({"count": count, "max_model_len": 8192, "tokens": []}).encode()
+            await wire.write(plain_head(200, len(body)) + body)
         else:
             self.requests.append(received)
             await self.script(received, wire)
