@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -17,17 +16,17 @@ from overspill_gateway.admin.port import AdminPort
 from overspill_gateway.proxy.api import Api
 from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
-from overspill_gateway.settings import ListenAddress, Settings
+from overspill_gateway.settings import Settings
 from overspill_gateway.sources.port import Sink, Source
 from overspill_gateway.wire.limits import Limits
-from overspill_gateway.wire.server import Handler, ServerConnection
+from overspill_gateway.wire.listener import Listener
+from overspill_gateway.wire.server import ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
 EXCHANGE_SWEEP_SECONDS = 0.05
 CONNECTION_SWEEP_SECONDS = 1.0
-BACKLOG = 4096
 
 
 class Gateway:
@@ -42,25 +41,35 @@ class Gateway:
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
-        self.connections: set[ServerConnection] = set()
         self.api = Api(self.catalog, self.exchanges, boot_id)
-        self._admin_connections: set[ServerConnection] = set()
-        self._sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
-        self._limits = Limits(body_bytes_max=settings.body_bytes_max)
-        self._admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics), self._not_ready_because)
-        self._servers: list[asyncio.Server] = []
+        sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
+        limits = Limits(body_bytes_max=settings.body_bytes_max)
+        admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics), self._not_ready_because)
+        self._public = Listener(self.api, limits, sweeper)
+        self._admin = Listener(admin, limits, sweeper)
         self._source_task: asyncio.Task[None] | None = None
         self._draining = False
-        self.port = 0
-        self.admin_port = 0
+
+    @property
+    def port(self) -> int:
+        """Port of the API, once it listens."""
+        return self._public.port
+
+    @property
+    def admin_port(self) -> int:
+        """Port of health, metrics and demand, once it listens."""
+        return self._admin.port
+
+    @property
+    def connections(self) -> set[ServerConnection]:
+        """Open connections of the API's clients."""
+        return self._public.connections
 
     async def start(self) -> None:
         """Listen and begin to read the source."""
-        admin = await self._listen(self.settings.admin_listen, self._admin, self._admin_connections)
-        public = await self._listen(self.settings.listen, self.api, self.connections)
-        self._servers = [public, admin]
-        self.port = public.sockets[0].getsockname()[1]
-        self.admin_port = admin.sockets[0].getsockname()[1]
+        settings = self.settings
+        await self._admin.open(settings.admin_listen.host, settings.admin_listen.port)
+        await self._public.open(settings.listen.host, settings.listen.port)
         self._source_task = asyncio.create_task(self.source.run())
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
@@ -69,28 +78,27 @@ class Gateway:
         self._draining = True
         logger.info("draining", extra={"connections": len(self.connections)})
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
+        self._public.begin_drain()
         await self._wait_until_idle(min(self.settings.drain_delay_seconds, self.settings.drain_seconds), fully=False)
-        self._servers[0].close()
-        for connection in list(self.connections):
-            connection.drain()
+        self._public.stop_listening()
+        self._public.close_connections()
         await self._wait_until_idle(deadline - asyncio.get_running_loop().time(), fully=True)
         await self.stop()
 
     async def stop(self) -> None:
         """Stop now: what still runs is ended as well as it can be."""
         self._draining = True
-        for server in self._servers:
-            server.close()
+        self._public.stop_listening()
+        self._admin.stop_listening()
+        self._public.close_connections(at_once=True)
         left = 0
         for connection in list(self.connections):
-            connection.drain()
             if isinstance(connection.answerer, Exchange):
                 left += 1
                 connection.answerer.shut_down()
         self.hub.close()
         self.catalog.prober.close()
-        for connection in list(self._admin_connections):
-            connection.drain()
+        self._admin.close_connections(at_once=True)
         if self._source_task is not None:
             self._source_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -106,13 +114,6 @@ class Gateway:
         until = loop.time() + seconds
         while loop.time() < until and (not fully or self.connections):  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(min(0.02, max(until - loop.time(), 0)))
-
-    async def _listen(
-        self, address: ListenAddress, handler: Handler, connections: set[ServerConnection]
-    ) -> asyncio.Server:
-        make = partial(ServerConnection, handler, self._limits, self._sweeper, connections)
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(make, address.host, address.port, backlog=BACKLOG)
 
     def _not_ready_because(self) -> str | None:
         return "it is going away" if self._draining else self.source.missing()

@@ -19,6 +19,8 @@ class Limits:
     """From a request's first byte to the end of its head."""
     body_idle_seconds: float = 30.0
     """Between two pieces of a request's body."""
+    body_bytes_per_second_min: float = 1000.0
+    """A client whose body has come slower than this, on the whole, is given up."""
     keep_alive_seconds: float = 75.0
     """Between two requests."""
     write_stall_seconds: float = 60.0

@@ -1,21 +1,23 @@
 """Reads requests out of a client's bytes: framing, limits, refusals. It answers nothing and knows no deadline.
 
-llhttp parses; ``core.head`` decides what of a head is accepted. A request is ready when its whole message was found
-good, so that nothing of an ambiguous one ever goes on.
+``core.head`` and ``core.chunks`` decide what is accepted. A request is ready when its whole message was found good,
+so that nothing of an ambiguous one ever goes on. The same bytes mean the same however they are split.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import httptools
-
+from overspill_gateway.core.chunks import ChunkedBody
 from overspill_gateway.core.errors import ApiError, malformed
-from overspill_gateway.core.head import Head, Header, read_head
+from overspill_gateway.core.head import Head, bad_request_line, head_too_long, read_head, target_too_long
 from overspill_gateway.wire.limits import Limits
 
 _SWALLOWED_BYTES_MAX: Final = 256 * 1024
 """A refused request's body up to this long is read away, so that the connection can be used again."""
+_HEAD_END: Final = b"\r\n\r\n"
+_REQUEST_LINE_REST: Final = 48
+"""Bytes of a request line besides its target: the longest method, the version, spaces."""
+_FIELD_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 
 
 class Incoming:
@@ -30,34 +32,36 @@ class Incoming:
         self.keep_alive = keep_alive
 
 
-class _Stop(Exception):  # noqa: N818 - it stops the parser, which is no error
-    """Raised inside a callback of the parser: read no further."""
-
-
 class RequestReader:
     """Reads the requests of one connection."""
+
+    __slots__ = (
+        "_admit", "_buffer", "_chunks", "_head", "_left", "_limits", "_new", "_pieces", "_refusal", "_say_continue",
+        "ready", "stopped",
+    )  # fmt: skip
 
     def __init__(
         self, limits: Limits, admit: Callable[[Head], ApiError | None], say_continue: Callable[[], None]
     ) -> None:
-        self.ready: deque[Incoming] = deque()
+        self.ready: list[Incoming] = []
         """Requests that wait to be answered, in their order."""
-        self.in_message = False
-        """Whether a request has begun and not ended."""
         self.stopped = False
         """Whether further bytes have no meaning."""
         self._limits = limits
         self._admit = admit
         self._say_continue = say_continue
-        self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: list[Header] = []
+        self._new = True
+        self._buffer = b""
         self._head: Head | None = None
         self._refusal: ApiError | None = None
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._wire_bytes = 0
-        self._raw_bytes_left = -1
+        self._chunks: ChunkedBody | None = None
+        self._pieces: list[bytes] | None = None
+        self._left = 0
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a request has begun and not ended."""
+        return bool(self._buffer) or self._head is not None
 
     @property
     def in_body(self) -> bool:
@@ -66,140 +70,141 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read bytes; whole requests then stand in ``ready``."""
-        if self._raw_bytes_left >= 0:
-            self._feed_raw(data)
-            return
-        self._wire_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError:
-            if self._refusal is None:
-                raise
-            self.stop(self._refusal)
-        except httptools.HttpParserError as error:
-            self.stop(_not_http(error, data))
-        else:
-            self._check_sizes()
-
-    def _check_sizes(self) -> None:
-        if not self.in_message and not self._wire_bytes:
-            return
-        limits = self._limits
-        if self._head is None:
-            if len(self._target) > limits.target_bytes_max:
-                self.stop(malformed("The request's target is too long.", status=414, code="target_too_long"))
-            elif self._wire_bytes > limits.head_bytes_max:
-                self.stop(malformed("The request's head is too long.", status=431, code="head_too_long"))
-        elif self._wire_bytes - self._body_bytes > limits.head_bytes_max * 2 + 8 * self._body_bytes:
-            self.stop(malformed("The body's chunks carry more than their content."))
+        while data and not self.stopped:
+            if self._head is None:
+                data = self._feed_head(data)
+            elif self._chunks is not None:
+                data = self._feed_chunks(data, self._chunks)
+            else:
+                data = self._feed_body(data)
 
     def stop(self, error: ApiError) -> None:
         """The rest of this connection's input has no meaning; what was read before it is still answered."""
         if self.stopped:
             return
         self.stopped = True
-        self.in_message = False
-        self.ready.append(Incoming(self._head, b"", error, keep_alive=False))
+        head = self._head
+        self._next_message()
+        self._buffer = b""
+        self.ready.append(Incoming(head, b"", error, keep_alive=False))
 
-    def on_message_begin(self) -> None:
-        """A message begins."""
-        self.in_message = True
-        self._target = b""
-        self._headers = []
-        self._head = None
-        self._refusal = None
-        self._body = []
-        self._body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header field, or a trailer."""
-        if self._head is None:  # trailers come through here as well; they are dropped
-            self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        parser, limits = self._parser, self._limits
-        if len(self._target) > limits.target_bytes_max:
-            self._refuse(malformed("The request's target is too long.", status=414, code="target_too_long"))
-        if len(self._headers) > limits.header_fields_max or (
-            self._wire_bytes > limits.head_bytes_max
-            and sum(len(name) + len(value) + 4 for name, value in self._headers) > limits.head_bytes_max
-        ):
-            self._refuse(malformed("The request's head is too long.", status=431, code="head_too_long"))
-        head = read_head(parser.get_method(), self._target, parser.get_http_version(), self._headers)
+    def _feed_head(self, data: bytes) -> bytes:
+        buffer = self._buffer
+        searched = 0
+        if buffer:
+            searched = max(len(buffer) - 3, 0)
+            data = buffer + data
+        if data[0] < 32:
+            # An empty line before a request: one is ignored, as RFC 9112 asks for; a second one is no HTTP.
+            if self._new and data[:2] == b"\r\n":
+                self._new = False
+                self._buffer = b""
+                return data[2:]
+            if self._new and data == b"\r":
+                self._buffer = data
+                return b""
+        end = data.find(_HEAD_END, searched)
+        if end < 0:
+            self._unfinished_head(data)
+            return b""
+        self._buffer = b""
+        self._new = False
+        limits = self._limits
+        head = read_head(data[:end], target_bytes_max=limits.target_bytes_max, fields_max=limits.header_fields_max)
         if isinstance(head, ApiError):
-            self._refuse(head)
-            return
+            self.stop(head)
+        elif end > limits.head_bytes_max:
+            self.stop(head_too_long())
+        else:
+            self._begin(head, body_follows=len(data) > end + 4)
+            return data[end + 4 :]
+        return b""
+
+    def _unfinished_head(self, data: bytes) -> None:
+        """Keep what has come, unless nothing that could still come would make it a good head."""
+        self._buffer = data
+        limits = self._limits
+        line, line_end, _ = data.partition(b"\r\n")
+        left = data.translate(None, _FIELD_BYTES)
+        if left and left.replace(b"\r\n", b"") not in {b"", b"\r"}:
+            self.stop(malformed("This is not HTTP/1.1; if it is TLS, use http:// here."))
+        elif len(line) > limits.target_bytes_max + _REQUEST_LINE_REST:
+            self.stop(target_too_long() if line.find(b" ", 0, _REQUEST_LINE_REST) > 0 else _no_request_line())
+        elif len(data) > limits.head_bytes_max:
+            self.stop(head_too_long())
+        elif line_end and (refused := bad_request_line(line)) is not None:
+            self.stop(refused)
+
+    def _begin(self, head: Head, *, body_follows: bool) -> None:
+        """A head is whole: let its request in, or refuse it."""
         self._head = head
         length = head.content_length or 0
-        if length > limits.body_bytes_max:
-            self._refuse(self._too_large())
-        if parser.should_upgrade():
-            # Nothing is upgraded here. The parser reads no body then, so it is counted by hand (see _feed_raw).
-            if head.chunked:
-                self._refuse(malformed("A request that asks for an upgrade can't come in chunks."))
-            self._raw_bytes_left = length
         refusal = self._admit(head)
+        limit = self._body_bytes_max(head)
+        if length > limit:
+            self.stop(_too_large(limit))
+            return
         if refusal is not None:
             if head.expects_continue or head.chunked or length > _SWALLOWED_BYTES_MAX or refusal.close:
-                self._refuse(refusal)
+                self.stop(refusal)
+                return
             self._refusal = refusal
-        elif head.expects_continue and not self.ready:
+        elif head.expects_continue and not body_follows and not self.ready and (length or head.chunked):
             self._say_continue()
+        if head.chunked:
+            self._chunks = ChunkedBody(limit)
+        elif length:
+            self._left = length
+        else:
+            self._message_complete(b"")
 
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        self._body.append(data)
-        self._body_bytes += len(data)
-        if self._body_bytes > self._limits.body_bytes_max:
-            self._refuse(self._too_large())
+    def _body_bytes_max(self, head: Head) -> int:
+        own, limit = head.body_bytes_max, self._limits.body_bytes_max
+        return limit if own is None or own > limit else own
 
-    def on_message_complete(self) -> None:
-        """The message is whole."""
-        if self._raw_bytes_left < 0:
-            self._message_complete(keep_alive=self._parser.should_keep_alive())
+    def _feed_body(self, data: bytes) -> bytes:
+        left, pieces = self._left, self._pieces
+        if len(data) < left:
+            self._left = left - len(data)
+            if pieces is None:
+                self._pieces = [data]
+            else:
+                pieces.append(data)
+            return b""
+        rest = b""
+        if len(data) > left:
+            data, rest = data[:left], data[left:]
+        if pieces is not None:
+            pieces.append(data)
+            data = b"".join(pieces)
+        self._message_complete(data)
+        return rest
 
-    def _message_complete(self, *, keep_alive: bool) -> None:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self.ready.append(Incoming(self._head, body, self._refusal, keep_alive=keep_alive))
-        self.in_message = False
-        self._head = None
-        self._body = []
-        self._wire_bytes = self._body_bytes = 0
+    def _feed_chunks(self, data: bytes, chunks: ChunkedBody) -> bytes:
+        rest = chunks.feed(data)
+        if isinstance(rest, ApiError):
+            head = self._head
+            self.stop(_too_large(self._body_bytes_max(head)) if head is not None and chunks.too_long else rest)
+            return b""
+        if chunks.whole:
+            pieces = chunks.pieces
+            self._message_complete(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        return rest
 
-    def _refuse(self, error: ApiError) -> None:
-        self._refusal = error
-        raise _Stop
+    def _message_complete(self, body: bytes) -> None:
+        head = self._head
+        self.ready.append(Incoming(head, body, self._refusal, keep_alive=head is None or head.keep_alive))
+        self._next_message()
 
-    def _too_large(self) -> ApiError:
-        mib = self._limits.body_bytes_max / 2**20
-        return malformed(f"The body is longer than {mib:g} MiB.", status=413, code="body_too_large")
-
-    def _after_upgrade(self, rest: bytes) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._feed_raw(rest)
-
-    def _feed_raw(self, data: bytes) -> None:
-        piece, rest = data[: self._raw_bytes_left], data[self._raw_bytes_left :]
-        self._body.append(piece)
-        self._raw_bytes_left -= len(piece)
-        if self._raw_bytes_left == 0:
-            self._raw_bytes_left = -1
-            self._message_complete(keep_alive=True)
-            if rest:
-                self.feed(rest)
+    def _next_message(self) -> None:
+        self._head = self._refusal = self._chunks = self._pieces = None
+        self._left = 0
+        self._new = True
 
 
-def _not_http(error: httptools.HttpParserError, data: bytes) -> ApiError:
-    """What to say to bytes that the parser refuses."""
-    if not isinstance(error, httptools.HttpParserInvalidMethodError):
-        return malformed(f"This is not HTTP/1.1: {error}.")
-    if not data.isascii() or data[:1] < b" ":
-        return malformed("This is not HTTP/1.1; if it is TLS, use http:// here.")
-    return malformed("The request's method is not known here.", status=501, code="method_not_implemented")
+def _no_request_line() -> ApiError:
+    return malformed("This is not HTTP/1.1; if it is TLS, use http:// here.")
+
+
+def _too_large(limit: int) -> ApiError:
+    return malformed(f"The body is longer than {limit / 2**20:g} MiB.", status=413, code="body_too_large")

@@ -6,14 +6,17 @@ nothing of models.
 
 import asyncio
 import math
+import select
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from overspill_gateway.core.cors import is_preflight
 from overspill_gateway.core.errors import ApiError, error_body, malformed
 from overspill_gateway.core.head import Head
-from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.reader import Incoming, RequestReader
-from overspill_gateway.wire.sweep import Sweeper
+
+if TYPE_CHECKING:
+    from overspill_gateway.wire.listener import Listener
 
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
@@ -21,6 +24,8 @@ _STATUS_LINES: Final = {
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = frozenset({204, 304})
 _LINGER_SECONDS: Final = 2.0
+_DRAIN_IDLE_SECONDS: Final = 1.0
+"""While draining, a connection is closed when it was idle for so long: most clients in use send again sooner."""
 _WAITING_INPUT_BYTES_MAX: Final = 64 * 1024
 """Bytes that a client may send ahead while it is being answered."""
 
@@ -60,23 +65,26 @@ class Handler(Protocol):
 class ServerConnection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, handler: Handler, limits: Limits, sweeper: Sweeper, peers: "set[ServerConnection]") -> None:
+    __slots__ = (
+        "_answer_head", "_bodiless", "_chunked", "_close_after", "_input", "_listener", "_out", "_pumping", "_reader",
+        "_reading_paused", "_received", "_since", "_stalled", "_transport", "answerer", "answering", "deadline",
+    )  # fmt: skip
+
+    def __init__(self, listener: "Listener") -> None:
         self.deadline = math.inf
         self.answerer: Answerer | None = None
         self.answering = False
-        self._handler = handler
-        self._limits = limits
-        self._sweeper = sweeper
-        self._peers = peers
-        self._loop = asyncio.get_running_loop()
+        self._listener = listener
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
-        self._reader = RequestReader(limits, handler.admit, self._say_continue)
-        self._input: list[bytes] = []
+        self._reader = RequestReader(listener.limits, listener.admit, self._say_continue)
+        self._input = b""
         self._out: list[bytes] = []
         self._reading_paused = False
         self._pumping = False
-        self._draining = False
         self._stalled = False
+        # of the request being read: since when, and how many bytes of it have come
+        self._since = 0.0
+        self._received = 0
         # of the answer being written
         self._chunked = False
         self._bodiless = False
@@ -88,20 +96,21 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A transport is there."""
         self._transport = transport  # type: ignore[assignment]
-        if len(self._peers) >= self._limits.connections_max:
+        listener = self._listener
+        if len(listener.connections) >= listener.limits.connections_max:
             transport.close()
             return
-        self._peers.add(self)
-        self.deadline = self._loop.time() + self._limits.head_seconds
-        self._sweeper.add(self)
+        listener.connections.add(self)
+        self.deadline = listener.loop.time() + listener.limits.head_seconds
+        listener.sweeper.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The transport is gone."""
         self._reader.stopped = True
-        self._peers.discard(self)
-        self._sweeper.discard(self)
+        self._listener.connections.discard(self)
+        self._listener.sweeper.discard(self)
         self._reader.ready.clear()
-        self._input.clear()
+        self._input = b""
         answerer, self.answerer = self.answerer, None
         if answerer is not None:
             answerer.client_gone()
@@ -109,14 +118,16 @@ class ServerConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The transport has enough to write."""
         self._stalled = True
-        self.deadline = self._loop.time() + self._limits.write_stall_seconds
+        self.deadline = self._listener.loop.time() + self._listener.limits.write_stall_seconds
         if self.answerer is not None:
             self.answerer.client_slow()
 
     def resume_writing(self) -> None:
         """The transport can take more."""
         self._stalled = False
-        self.deadline = math.inf if self.answering else self._loop.time() + self._limits.keep_alive_seconds
+        self.deadline = (
+            math.inf if self.answering else self._listener.loop.time() + self._listener.limits.keep_alive_seconds
+        )
         if self.answerer is not None:
             self.answerer.client_ready()
 
@@ -125,30 +136,41 @@ class ServerConnection(asyncio.Protocol):
         if self._reader.stopped:
             return
         if self.answering or self._reader.ready:
-            self._input.append(data)
-            if not self._reading_paused and sum(map(len, self._input)) > _WAITING_INPUT_BYTES_MAX:
+            self._input += data
+            if not self._reading_paused and len(self._input) > _WAITING_INPUT_BYTES_MAX:
                 self._reading_paused = True
                 self._transport.pause_reading()
             return
         self._read(data)
         self._pump()
 
-    def expire(self, now: float) -> None:  # noqa: ARG002
+    def expire(self, now: float) -> None:
         """A deadline has passed: tell a client that is halfway through a request, close on any other."""
         self.deadline = math.inf
-        if self._reader.stopped or self._stalled or not self._reader.in_message:
+        reader = self._reader
+        if reader.stopped or self._stalled:
             self._abort()
-            return
-        self._reader.stop(malformed("The request did not come in time.", status=408, code="request_timeout"))
-        self._pump()
+        elif reader.in_message:
+            reader.stop(malformed("The request did not come in time.", status=408, code="request_timeout"))
+            self._pump()
+        elif self._has_unread_input():
+            self.deadline = now + _DRAIN_IDLE_SECONDS
+        else:
+            self._close()
 
     def _read(self, data: bytes) -> None:
-        reader, limits = self._reader, self._limits
+        reader, limits = self._reader, self._listener.limits
+        now = self._listener.loop.time()
         if not reader.in_message:
-            self.deadline = self._loop.time() + limits.head_seconds
+            self._since = now
+            self._received = 0
+            self.deadline = now + limits.head_seconds
+        self._received += len(data)
         reader.feed(data)
         if reader.in_body:
-            self.deadline = self._loop.time() + limits.body_idle_seconds
+            idle = limits.body_idle_seconds
+            slowest = self._since + idle + self._received / limits.body_bytes_per_second_min
+            self.deadline = min(now + idle, slowest)
 
     def _say_continue(self) -> None:
         if not self.answering:
@@ -164,10 +186,9 @@ class ServerConnection(asyncio.Protocol):
         try:
             while not self.answering and not self._transport.is_closing():
                 if self._reader.ready:
-                    self._serve_next(self._reader.ready.popleft())
+                    self._serve_next(self._reader.ready.pop(0))
                 elif self._input and not self._reader.stopped:
-                    data = b"".join(self._input)
-                    self._input.clear()
+                    data, self._input = self._input, b""
                     if self._reading_paused:
                         self._reading_paused = False
                         self._transport.resume_reading()
@@ -182,18 +203,25 @@ class ServerConnection(asyncio.Protocol):
         self.answering = True
         self.deadline = math.inf
         self._answer_head = head
-        self._close_after = not incoming.keep_alive or self._draining or head is None or head.http_1_0
+        self._close_after = not incoming.keep_alive or head is None or head.http_1_0
+        listener = self._listener
         if refusal is not None or head is None:
-            self.refuse(refusal or malformed("The request can't be read."), self._handler.refusal_lines(head))
+            self.refuse(refusal or malformed("The request can't be read."), listener.handler.refusal_lines(head))
+        elif listener.cors is not None and is_preflight(head):
+            self.answer(204, listener.cors.preflight_lines(head), b"")
         else:
-            self._handler.serve(self, head, incoming.body)
+            listener.handler.serve(self, head, incoming.body)
 
     def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         """Begin an answer; ``length`` None: it shows at its end. Nothing is written before ``flush``."""
-        out = self._out
-        out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d\r\n" % status)
+        out, listener = self._out, self._listener
+        out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out.append(lines)
+        if b"\ndate: " not in lines and lines[:6] != b"date: ":  # a backend's own is passed on
+            out.append(listener.date.now())
         head = self._answer_head
+        if listener.cors is not None:
+            out.append(listener.cors.answer_lines(head))
         self._bodiless = status in _BODILESS or (head is not None and head.method == b"HEAD")
         self._chunked = False
         if status in _BODILESS:
@@ -205,7 +233,7 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._chunked = True
             out.append(b"transfer-encoding: chunked\r\n")
-        if self._draining:
+        if listener.draining:
             self._close_after = True
         out.append(b"connection: close\r\n\r\n" if self._close_after else b"\r\n")
 
@@ -233,11 +261,11 @@ class ServerConnection(asyncio.Protocol):
         self.answering = False
         self.answerer = None
         self._answer_head = None
-        if self._close_after or self._draining:
+        if self._close_after:
             self._close()
             return
-        self.deadline = self._loop.time() + (
-            self._limits.write_stall_seconds if self._stalled else self._limits.keep_alive_seconds
+        self.deadline = self._listener.loop.time() + (
+            self._listener.limits.write_stall_seconds if self._stalled else self._listener.limits.keep_alive_seconds
         )
         if self._reader.ready or self._input:
             self._pump()
@@ -266,27 +294,45 @@ class ServerConnection(asyncio.Protocol):
 
     # -- ending ------------------------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """No further request: close now, or when the answer that is under way is whole."""
-        self._draining = True
-        if not self.answering and not self._reader.ready and not self._reader.in_message:
+    def drain(self, *, at_once: bool = False) -> None:
+        """The listener ends: close as soon as this is idle for a moment, after an answer that is under way.
+
+        A client may be sending its next request just now: what has reached this machine is still answered. Only
+        ``at_once`` does not wait for the moment.
+        """
+        if self.answering or self._reader.ready or self._reader.in_message:
+            return
+        if at_once and not self._has_unread_input():
             self._close()
+        else:
+            self.deadline = min(self.deadline, self._listener.loop.time() + _DRAIN_IDLE_SECONDS)
+
+    def _has_unread_input(self) -> bool:
+        """Whether bytes have arrived that the loop has not handed over yet."""
+        endpoint = self._transport.get_extra_info("socket")
+        if endpoint is None or self._transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(endpoint.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def _close(self) -> None:
         """Close so that what was written arrives: data that nobody reads would reset it away."""
         unread = self._reader.stopped or self._reader.in_message or bool(self._input)
         self._reader.stopped = True
         self._reader.ready.clear()
-        self._input.clear()
-        if unread and self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
+        self._input = b""
+        now, transport = self._listener.loop.time(), self._transport
+        if unread and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
             self._stalled = True  # the deadline aborts
-            self.deadline = self._loop.time() + _LINGER_SECONDS
+            self.deadline = now + _LINGER_SECONDS
             if self._reading_paused:
                 self._reading_paused = False
-                self._transport.resume_reading()
+                transport.resume_reading()
         else:
-            self._transport.close()
+            transport.close()
+            self.deadline = now + self._listener.limits.write_stall_seconds  # for a client that takes nothing more
 
     def _abort(self) -> None:
         self._reader.stopped = True

@@ -1,0 +1,73 @@
+"""One listening port: what all its connections share, and how it begins and ends."""
+
+import asyncio
+import ssl
+from typing import Final
+
+from overspill_gateway.core.cors import CorsPolicy, is_preflight
+from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.head import Head
+from overspill_gateway.wire.date import DateLine
+from overspill_gateway.wire.limits import Limits
+from overspill_gateway.wire.server import Handler, ServerConnection
+from overspill_gateway.wire.sweep import Sweeper
+
+_BACKLOG: Final = 4096
+_HANDSHAKE_SECONDS: Final = 10.0
+_TLS_SHUTDOWN_SECONDS: Final = 5.0
+
+
+class Listener:
+    """A port and its connections."""
+
+    __slots__ = ("_server", "connections", "cors", "date", "draining", "handler", "limits", "loop", "port", "sweeper")
+
+    def __init__(self, handler: Handler, limits: Limits, sweeper: Sweeper, cors: CorsPolicy | None = None) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.sweeper = sweeper
+        self.cors = cors
+        self.date = DateLine()
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[ServerConnection] = set()
+        """All open connections of clients."""
+        self.draining = False
+        """Whether every answer from now on is the last one of its connection."""
+        self.port = 0
+        """The TCP port, once it listens."""
+        self._server: asyncio.Server | None = None
+
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to listen; port 0: any free one."""
+        seconds = (_HANDSHAKE_SECONDS, _TLS_SHUTDOWN_SECONDS) if tls is not None else (None, None)
+        self._server = await self.loop.create_server(
+            lambda: ServerConnection(self),
+            host,
+            port,
+            backlog=_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=seconds[0],
+            ssl_shutdown_timeout=seconds[1],
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def admit(self, head: Head) -> ApiError | None:
+        """Refuse by the head; a browser's preflight needs no key and no known path."""
+        if self.cors is not None and is_preflight(head):
+            return None
+        return self.handler.admit(head)
+
+    def begin_drain(self) -> None:
+        """Take connections on, but let every answer say that its connection ends."""
+        self.draining = True
+
+    def stop_listening(self) -> None:
+        """Take no further connection."""
+        if self._server is not None:
+            self._server.close()
+
+    def close_connections(self, *, at_once: bool = False) -> None:
+        """Close connections as they become idle; ``at_once``: those that are idle, now."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain(at_once=at_once)
