@@ -42,6 +42,32 @@ def test_a_hybrid_route() -> None:
     assert found.retry_attempts == 4
 
 
+def test_rules_for_answers_and_money() -> None:
+    """Hedging, validation, continuing, the budget and what a hosted API can do, in seconds and nano-dollars."""
+    more = """
+hedging: {after: 1500ms, maxPercent: 10, hostedCostPerHour: "0.25"}
+onStreamFailure: Continue
+validate: true
+budget: {limit: "12.5", period: Day, timeZone: Europe/Berlin, onExhausted: Reject}
+"""
+    capable = HYBRID.replace("limits: {concurrency: 3}", "capabilities: {contextTokens: 8192, vision: false}")
+    priced = capable.replace("credentials: {secretName: t}", 'price: {input: "1", output: "2"}')
+    subject = route(priced + more)
+    assert subject.spec is not None
+    found = compile_route(subject.meta, subject.spec, api_keys={"one": "k", "two": None}, may_wake=True)
+
+    assert found.hedging is not None
+    assert (found.hedging.after_seconds, found.hedging.max_percent) == (1.5, 10)
+    assert found.hedging.hosted_nano_usd_per_hour == 250_000_000
+    assert (found.on_stream_failure, found.validate_structured_output) == ("Continue", True)
+    assert found.budget is not None
+    assert (found.budget.limit_nano_usd, found.budget.period) == (12_500_000_000, "Day")
+    assert (found.budget.time_zone, found.budget.on_exhausted) == ("Europe/Berlin", "Reject")
+    one, two = found.hosted
+    assert (one.context_tokens, one.tools, one.json_mode, one.vision) == (8192, True, True, False)
+    assert (two.context_tokens, two.vision) == (None, True)
+
+
 def test_an_entry_without_its_key_is_left_out() -> None:
     """The rest serves on; with none left, requests can only be held."""
     subject = route(HYBRID)
