@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from overspill_gateway.admin.demand import DemandHub
 from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.admin.port import AdminPort
+from overspill_gateway.core.cors import cors_policy
 from overspill_gateway.proxy.api import Api
 from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
@@ -22,6 +23,7 @@ from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
 from overspill_gateway.wire.server import ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
+from overspill_gateway.wire.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,9 @@ class Gateway:
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
         limits = Limits(body_bytes_max=settings.body_bytes_max)
         admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics), self._not_ready_because)
-        self._public = Listener(self.api, limits, sweeper)
+        self._public = Listener(self.api, limits, sweeper, cors_policy(settings.cors_origins))
         self._admin = Listener(admin, limits, sweeper)
+        self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
         self._source_task: asyncio.Task[None] | None = None
         self._draining = False
 
@@ -69,7 +72,8 @@ class Gateway:
         """Listen and begin to read the source."""
         settings = self.settings
         await self._admin.open(settings.admin_listen.host, settings.admin_listen.port)
-        await self._public.open(settings.listen.host, settings.listen.port)
+        tls = self._tls.watch() if self._tls is not None else None
+        await self._public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
@@ -96,6 +100,8 @@ class Gateway:
             if isinstance(connection.answerer, Exchange):
                 left += 1
                 connection.answerer.shut_down()
+        if self._tls is not None:
+            self._tls.close()
         self.hub.close()
         self.catalog.prober.close()
         self._admin.close_connections(at_once=True)

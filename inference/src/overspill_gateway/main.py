@@ -14,6 +14,7 @@ from overspill_gateway.gateway import Gateway
 from overspill_gateway.logs import set_up_logs
 from overspill_gateway.settings import Settings, SettingsError, read_settings
 from overspill_gateway.sources.port import Sink, Source
+from overspill_gateway.wire.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +23,21 @@ def main() -> None:
     """Run a gateway."""
     try:
         settings = read_settings(sys.argv[1:], os.environ)
+        check_certificate(settings)
         make_source = source_of(settings, os.environ.get("KUBERNETES_SERVICE_HOST"))
     except SettingsError as error:
         sys.exit(f"overspill-gateway: {error}")
     set_up_logs(settings.log_level)
     uvloop.run(run(settings, make_source))
+
+
+def check_certificate(settings: Settings) -> None:
+    """Whether the listener's certificate can be used; raises SettingsError."""
+    if settings.tls is not None:
+        try:
+            TlsFiles(*settings.tls)
+        except OSError as error:
+            raise SettingsError(f"--tls-cert and --tls-key can't be used: {error}") from None
 
 
 def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink], Source]:

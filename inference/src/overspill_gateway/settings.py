@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from overspill_gateway.core.cors import CorsError, cors_policy
+
 
 class SettingsError(Exception):
     """The settings don't make a gateway; the message says what to set."""
@@ -53,6 +55,12 @@ class Settings:
     """The longest body of a request."""
     log_level: str
     """DEBUG, INFO, WARNING, ERROR."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may read answers, or ``*``; empty: none."""
+    tls: tuple[Path, Path] | None = None
+    """Certificate chain and key of the OpenAI API's port, read anew when they change; None: plain HTTP."""
+    ledger: Path | None = None
+    """File that keeps budgets over a restart; None: they are kept in memory."""
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -66,6 +74,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         )
     if bool(options.kube_client_cert) != bool(options.kube_client_key):
         raise SettingsError("--kube-client-cert and --kube-client-key go together.")
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise SettingsError("--tls-cert and --tls-key go together.")
     certificate = (options.kube_client_cert, options.kube_client_key) if options.kube_client_cert else None
     return Settings(
         listen=_address("--listen", options.listen),
@@ -82,6 +92,9 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         drain_delay_seconds=options.drain_delay_seconds,
         body_bytes_max=options.body_mib_max * 2**20,
         log_level=options.log_level,
+        cors_origins=_origins(options.cors_origins),
+        tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
+        ledger=options.ledger,
     )
 
 
@@ -108,8 +121,21 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("drain-seconds", "60", float, "time for answers to finish after SIGTERM (default: %(default)s)")
     add("drain-delay-seconds", "3", float, "time for which SIGTERM refuses nobody yet (default: %(default)s)")
     add("body-mib-max", "64", int, "longest body of a request in MiB (default: %(default)s)")
+    add("cors-origins", "", str, "origins whose pages may read answers, comma-separated, or * (default: none)")
+    add("tls-cert", None, Path, "certificate chain of the OpenAI API's port, read anew when it changes")
+    add("tls-key", None, Path, "its key")
+    add("ledger", None, Path, "file that keeps budgets over a restart (default: in memory)")
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    try:
+        cors_policy(origins)
+    except CorsError as error:
+        raise SettingsError(f"--cors-origins: {error}") from None
+    return origins
 
 
 def _address(flag: str, text: str) -> ListenAddress:

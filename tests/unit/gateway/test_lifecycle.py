@@ -157,7 +157,7 @@ async def test_a_body_over_the_limit_is_413() -> None:
 async def test_paths_and_methods_say_what_they_take(gateway: GatewayUnderTest) -> None:
     """Unknown paths are 404 with the known ones named, wrong methods 405 with Allow, OPTIONS 204."""
     client = await gateway.client()
-    for method, path in (("GET", "/"), ("GET", "/v1/completions"), ("DELETE", "/v1/models"), ("OPTIONS", "/v1/models")):
+    for method, path in (("GET", "/nowhere"), ("GET", "/v1/completions"), ("DELETE", "/v1/models"), ("OPTIONS", "/v1/models")):
         client.send(method, path)
 
     unknown, wrong, also_wrong, options = [await client.answer() for _ in range(4)]

@@ -29,6 +29,7 @@ _NOT_TO_REPLICAS: Final = _HOP_BY_HOP | {
     b"x-api-key",
     b"cookie",
     b"x-request-id",  # written anew
+    b"origin",  # who may read an answer is the listener's to say, not the engine's
     b"accept-encoding",  # usage is read from the answer: it has to come as it is
 }
 
@@ -38,6 +39,7 @@ _TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"open
 _NOT_TO_CLIENTS: Final = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc"}
 _REQUEST_ID: Final = b"x-request-id"
 _OWN_PREFIX: Final = b"x-overspill-"
+_CORS_PREFIX: Final = b"access-control-"
 
 
 def to_replica(headers: list[Header]) -> bytes:
@@ -80,7 +82,7 @@ def to_client(headers: list[Header]) -> AnswerHead:
         if name == b"content-length":
             length = int(value)
             continue
-        if name in _NOT_TO_CLIENTS or name in named or name[:12] == _OWN_PREFIX:
+        if name in _NOT_TO_CLIENTS or name in named or name[:12] == _OWN_PREFIX or name[:15] == _CORS_PREFIX:
             continue
         if name == _REQUEST_ID:
             name = b"x-overspill-backend-request-id"

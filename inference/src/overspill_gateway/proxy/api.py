@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _MODEL_PATHS: Final = frozenset({b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings"})
 _MODELS: Final = b"/v1/models"
 _SHOWN_PATHS: Final = ["POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings", "GET /v1/models"]
+_ROOT: Final = b"/"
+_ROOT_ALLOW: Final = "GET, HEAD, POST, OPTIONS"
+_ROOT_BODY_BYTES_MAX: Final = 64 * 1024
+"""The root needs no key, so that load balancers' default checks find it: it takes next to nothing."""
 _POST: Final = "POST, OPTIONS"
 _GET: Final = "GET, HEAD, OPTIONS"
 _ENCODED: Final = errors.invalid_body(
@@ -51,6 +55,9 @@ class Api:
             allow = _GET
         elif path == b"*":
             return None
+        elif path == _ROOT:
+            head.body_bytes_max = _ROOT_BODY_BYTES_MAX
+            return refused_method(head, _ROOT_ALLOW)
         else:
             return self._counted(errors.unknown_path(path.decode("latin-1"), _SHOWN_PATHS))
         refused = refused_method(head, allow)
@@ -61,8 +68,11 @@ class Api:
     def serve(self, connection: "ServerConnection", head: Head, body: bytes) -> None:
         """Answer a request."""
         if head.method == b"OPTIONS":
-            allow = _POST if head.path in _MODEL_PATHS else _GET if head.path != b"*" else "GET, HEAD, POST, OPTIONS"
+            allow = _POST if head.path in _MODEL_PATHS else _GET if head.path not in {b"*", _ROOT} else _ROOT_ALLOW
             connection.answer(204, b"allow: %b\r\n" % allow.encode(), b"")
+            return
+        if head.path == _ROOT:
+            connection.answer(200, self.refusal_lines(head) + b"content-type: text/plain; charset=utf-8\r\n", b"OK")
             return
         grant = self._catalog.grant(head.authorization)  # again: keys may have been withdrawn while the body came
         if grant is None:
