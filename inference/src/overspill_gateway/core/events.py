@@ -1,46 +1,128 @@
-"""Server-sent events, kept whole: what goes to the client always ends where an event ends.
+"""Server-sent events as bytes: where each one ends, and which name and data it carries. Not here: what they mean.
 
-So that, when a backend breaks off, an error event of ours can follow without damaging what came before, and no
-client ever sees half an event.
+What goes to the client always ends where an event ends. So, when a backend breaks off, an error event of ours can
+follow without damaging what came before, and no client ever sees half an event.
 """
 
+import re
 from typing import Final
 
 PENDING_BYTES_MAX: Final = 1 << 20
 """An event longer than this is passed on in pieces: memory matters more than the ending of such a stream."""
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""May stand before the first event."""
+
+_END: Final = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+"""Two line ends of any kind; a carriage return and its line feed are never taken for two."""
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_END_BYTES_MAX: Final = 4
+_NEVER: Final = -1
 
 
 class EventAligner:
     """Passes a stream on up to the end of its last whole event and keeps the rest back."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_pending", "_tail", "torn")
 
     def __init__(self) -> None:
-        self._pending = b""
+        self.torn = False
+        """Whether what was passed on ends inside an event, one that is longer than the bound."""
+        self._pending = bytearray()
+        self._tail = b""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept back, and nothing is torn."""
+        return not self._pending and not self.torn
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now; mostly ``data`` itself, since backends write whole events."""
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        if data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        if self.torn:
+            return self._feed_torn(data)
+        pending = self._pending
+        if pending:
+            reach = len(pending) - (_END_BYTES_MAX - 1)
+            pending += data
+            end = _end_of_last_event(pending, max(reach, 0))
+            if end < 0:
+                return self._tear() if len(pending) > PENDING_BYTES_MAX else b""
+            whole = bytes(pending[:end])
+            del pending[:end]
+            return whole
+        if data.endswith(b"\n\n"):
             return data
-        end = _end_of_last_event(data)
-        if len(data) - end > PENDING_BYTES_MAX:
-            return data
-        self._pending = data[end:]
+        end = max(_end_of_last_event(data, 0), 0)
+        pending += data[end:]
+        if end == 0 and len(pending) > PENDING_BYTES_MAX:
+            return self._tear()
         return data[:end]
 
     def rest(self) -> bytes:
         """What is left at a clean end; a last event without its empty line is still passed on."""
-        rest, self._pending = self._pending, b""
+        rest = bytes(self._pending)
+        self._pending.clear()
         return rest
 
+    def _tear(self) -> bytes:
+        self.torn = True
+        piece = bytes(self._pending)
+        self._pending.clear()
+        self._tail = piece[1 - _END_BYTES_MAX :]
+        return piece
 
-def _end_of_last_event(data: bytes) -> int:
-    line_feeds = data.rfind(b"\n\n")
-    both = data.rfind(b"\r\n\r\n")
-    returns = data.rfind(b"\r\r")
-    return max(
-        line_feeds + 2 if line_feeds >= 0 else 0, both + 4 if both >= 0 else 0, returns + 2 if returns >= 0 else 0
-    )
+    def _feed_torn(self, data: bytes) -> bytes:
+        seen = self._tail + data
+        end = _end_of_last_event(seen, 0) - len(self._tail)
+        if end <= 0:
+            self._tail = seen[1 - _END_BYTES_MAX :]
+            return data
+        self.torn = False
+        self._tail = b""
+        self._pending += data[end:]
+        return data[:end]
+
+
+def split_events(whole: bytes) -> list[bytes]:
+    """The single events of bytes that end where an event ends, empty lines included."""
+    if b"\r" not in whole:
+        return [event + b"\n\n" for event in whole.removesuffix(b"\n\n").split(b"\n\n")]
+    events = []
+    start = 0
+    for match in _END.finditer(whole):
+        events.append(whole[start : match.end()])
+        start = match.end()
+    if start < len(whole):
+        events.append(whole[start:])
+    return events
+
+
+def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
+    """The name (empty where none is given) and the data of one event; data None: it has none, as a comment."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return b"", event[6:-2]
+    name = b""
+    lines = []
+    for line in _LINE_END.split(event):
+        field, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if field == b"data":
+            lines.append(value)
+        elif field == b"event":
+            name = value
+    return name, b"\n".join(lines) if lines else None
+
+
+def _end_of_last_event(data: bytes | bytearray, start: int) -> int:
+    """Offset behind the last event that ends at or after ``start``; negative: none does.
+
+    A carriage return at the very end may be half of a line end, so that its event isn't over yet.
+    """
+    if data.find(b"\r", start) < 0:
+        last = data.rfind(b"\n\n", start)
+        return last + 2 if last >= 0 else _NEVER
+    end = _NEVER
+    for match in _END.finditer(data, start):
+        if match.end() < len(data) or data.endswith((b"\n", b"\r\r")):
+            end = match.end()
+    return end

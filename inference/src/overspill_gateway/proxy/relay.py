@@ -1,24 +1,42 @@
-"""Writes a backend's answer on to the client, streaming, and remembers as much of it as usage needs.
+"""Writes a backend's answer on to the client, and knows how it is doing: begun, whole, or failed inside its 200.
 
 A plain answer that is short is written only when it is whole, so that a backend that dies halfway through it costs
-the client nothing. A stream is written on as it comes, in whole events.
+the client nothing. A stream is written from its first token on, in whole events; until then nothing of it has
+reached the client and another backend can take over. Not here: what follows from a failure.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from overspill_gateway.core.errors import ApiError, error_event
-from overspill_gateway.core.events import EventAligner
+from overspill_gateway.core.answer import error_of_answer, text_of_answer
+from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.error_events import stream_error
+from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.forwarding import to_client
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_answer, usage_of_event
+from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_answer
 
 if TYPE_CHECKING:
+    from overspill_gateway.proxy.opening import Opening
     from overspill_gateway.wire.server import ServerConnection
 
 GATHERED_BYTES_MAX: Final = 256 * 1024
 """A plain answer up to this long is held until it is whole."""
-_DONE_EVENT: Final = b"data: [DONE]"
+HELD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The same for an answer that has to be read as a whole; a longer one is a fault."""
+
+
+class Rewriter(Protocol):
+    """Writes events anew on their way: a translation into another dialect, or the second part of an answer."""
+
+    def feed(self, events: bytes) -> bytes:
+        """Whole events in, whole events out."""
+        ...
+
+    def finish(self) -> bytes:
+        """What is left to be written at the proper end."""
+        ...
 
 
 def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
@@ -31,37 +49,81 @@ def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> byt
 class Relay:
     """One answer on its way to the client."""
 
-    __slots__ = ("_aligner", "_client", "_gathered", "_gathered_bytes", "_last", "_length", "_lines", "_tail", "begun",
-                 "status")  # fmt: skip
+    __slots__ = ("_client", "_closed", "_dialect", "_extra", "_gathered", "_gathered_bytes", "_gathered_bytes_max",
+                 "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter", "_tail", "begun",
+                 "committed", "fault", "fault_status", "status")  # fmt: skip
 
-    def __init__(self, client: "ServerConnection", status: int, headers: list[Header], extra: bytes) -> None:
+    def __init__(
+        self,
+        client: "ServerConnection",
+        status: int,
+        headers: list[Header],
+        extra: bytes,
+        *,
+        dialect: Dialect = Dialect.OTHER,
+        strip_usage: bool = False,
+        keep: bool = False,
+        translator: Rewriter | None = None,
+        hold_plain: bool = False,
+        opening: "Opening | None" = None,
+    ) -> None:
+        """Begin with an answer's head.
+
+        ``extra``: header lines of ours. ``dialect``: the client's; with a ``translator`` the backend speaks the one
+        of chat completions. ``keep``: remember the text. ``hold_plain``: a plain answer is never written before
+        ``finish``, whatever its length. ``opening``: where heartbeats may have begun the answer already.
+        """
         head = to_client(headers)
         self.status = status
         self.begun = False
-        """Whether anything went to the client: from then on no other backend can serve it."""
+        """Whether anything of this answer went to the client: from then on no other backend can serve it."""
+        self.committed = False
+        """Whether the first token has come: what is written of a stream is written from here on."""
+        self.fault: str | None = None
+        """What is wrong with the answer although its status is good."""
+        self.fault_status = 502
+        """The HTTP status that the fault would have been."""
         self._client = client
+        self._dialect = dialect
+        self._extra = extra
         self._lines = head.lines + extra
         self._length = head.content_length
-        self._aligner = EventAligner() if head.event_stream else None
+        self._opening = opening
+        self._rewriter = translator
+        self._reader: StreamReader | None = None
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
-        self._last = b""
+        self._gathered_bytes_max = HELD_BYTES_MAX if hold_plain else GATHERED_BYTES_MAX
+        self._hold_plain = hold_plain
         self._tail = b""
+        self._rest = b""
+        self._closed = False
+        if head.event_stream and status < 300:
+            spoken = Dialect.CHAT if translator is not None else dialect
+            self._reader = StreamReader(spoken, strip_usage=strip_usage and translator is None, keep=keep)
+        elif opening is not None and opening.begun:
+            self._hold_plain = True
+            if status < 300:
+                self.fault = "it answered with no stream"
+
+    # -- the backend's answer ----------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
-        """A piece of the backend's answer."""
-        aligner = self._aligner
-        if aligner is None:
+        """A piece of the backend's answer; look at ``fault`` and ``committed`` afterwards."""
+        reader = self._reader
+        if reader is None:
             self._feed_plain(data)
             return
-        events = aligner.feed(data)
+        events = reader.feed(data)
         if events:
+            if self._rewriter is not None:
+                events = self._rewriter.feed(events)
             if not self.begun:
                 self._begin(None)
-            self._last = events
-            if b'"usage"' in events:
-                self._tail = events
+            self.committed = True
             self._client.send(events)
+        if reader.fault is not None:
+            self.fault, self.fault_status = reader.fault, reader.fault_status
 
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
@@ -70,45 +132,132 @@ class Relay:
             return
         self._gathered.append(data)
         self._gathered_bytes += len(data)
-        if self._gathered_bytes > GATHERED_BYTES_MAX:
-            whole = b"".join(self._gathered)
+        if self._gathered_bytes <= self._gathered_bytes_max:
+            return
+        if self._hold_plain:
             self._gathered = []
-            self._tail = whole[-TAIL_BYTES:]
-            self._begin(self._length)
-            self._client.send(whole)
+            self.fault = f"its answer is longer than {HELD_BYTES_MAX >> 20} MiB"
+            return
+        whole = b"".join(self._gathered)
+        self._gathered = []
+        self._tail = whole[-TAIL_BYTES:]
+        self._begin(self._length)
+        self.committed = True
+        self._client.send(whole)
 
-    def finish(self) -> None:
-        """The answer is whole: write what is left of it."""
-        if self._aligner is not None:
-            if not self.begun:
-                self._begin(None)
-            self._client.send(self._aligner.rest())
-        elif not self.begun:
-            body = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-            self._begin(len(body))
-            self._client.send(body)
+    def close(self) -> str | None:
+        """The backend has nothing more to say: what is wrong with its answer, if anything. Nothing is written."""
+        reader = self._reader
+        if reader is not None and not self._closed:
+            self._rest = reader.rest()
+            if reader.fault is not None:
+                self.fault, self.fault_status = reader.fault, reader.fault_status
+        self._closed = True
+        return self.fault
+
+    def finish(self, body: bytes | None = None) -> bool:
+        """Write what is left of the answer, ``body`` in place of a gathered one; False: it has a fault, nothing is."""
+        if self.close() is not None:
+            return False
+        self.committed = True
+        if self._reader is None:
+            self._finish_plain(body)
+            return True
+        if not self.begun:
+            self._begin(None)
+        rest, rewriter = self._rest, self._rewriter
+        if rewriter is not None:
+            rest = (rewriter.feed(rest) if rest else b"") + rewriter.finish()
+        self._client.send(rest)
+        return True
+
+    def _finish_plain(self, body: bytes | None) -> None:
+        if self.begun:
+            return
+        body = self.body() if body is None else body
+        opening = self._opening
+        if opening is not None and opening.begun:  # a refusal: its status came too late
+            self.begun = True
+            opening.tell(self._extra)
+            self._client.send(self._error_event(error_of_answer(self.status, body)))
+            return
+        self._begin(len(body))
+        self._client.send(body)
 
     def break_off(self, error: ApiError) -> None:
         """The rest will not come: an error event where the client reads events, else a cut.
 
         After the event the connection stays usable: closing it would break the client's next request.
         """
-        client = self._client
-        if self._aligner is None:
+        client, reader, opening = self._client, self._reader, self._opening
+        if reader is None and self.begun:
             client.cut()
             return
-        if not self._last.rstrip().endswith(_DONE_EVENT):
-            client.send(error_event(error))
+        if not self.begun:
+            if opening is not None:
+                opening.refuse(error, self._extra)
+            else:
+                client.refuse(error, self._extra)
+            return
+        if reader is not None and not reader.ended:
+            if reader.torn:
+                client.send(b"\n\n")
+            client.send(self._error_event(error))
         client.end()
+
+    # -- what is known of it -----------------------------------------------------------------------------------
+
+    @property
+    def streams(self) -> bool:
+        """Whether it consists of events."""
+        return self._reader is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether a stream has said that it is whole: what happens to its connection no longer matters."""
+        return self._reader is not None and self._reader.ended
+
+    @property
+    def content_events(self) -> int:
+        """Events with output that have come: for an engine about its tokens."""
+        return self._reader.content_events if self._reader is not None else 0
 
     def usage(self) -> Usage | None:
         """Tokens that the backend has reported."""
-        if self._aligner is not None:
-            return usage_of_event(self._tail) if self._tail else None
-        if self.begun:
+        if self._reader is not None:
+            return self._reader.usage
+        if self.begun and not self._gathered:
             return usage_of_answer(self._tail, whole=False)
-        return usage_of_answer(b"".join(self._gathered), whole=True)
+        return usage_of_answer(self.body(), whole=True)
+
+    def body(self) -> bytes:
+        """A plain answer, as long as it is gathered."""
+        if len(self._gathered) > 1:
+            self._gathered = [b"".join(self._gathered)]
+        return self._gathered[0] if self._gathered else b""
+
+    def output_text(self) -> str:
+        """What was generated, for counting its tokens: of a stream where it was kept, of a plain one while gathered."""
+        if self._reader is not None:
+            return self._reader.text
+        return text_of_answer(self.body())
+
+    # -- writing -----------------------------------------------------------------------------------------------
 
     def _begin(self, length: int | None) -> None:
         self.begun = True
+        opening = self._opening
+        if opening is not None and opening.begun:
+            opening.tell(self._extra)
+            return
+        if opening is not None:
+            opening.begun = self._reader is not None
         self._client.send_head(self.status, self._lines, length)
+
+    def _error_event(self, error: ApiError) -> bytes:
+        sequence = self._reader.sequence + 1 if self._reader is not None else 0
+        return stream_error(error, self._dialect, request_id=self._request_id, sequence=sequence)
+
+    @property
+    def _request_id(self) -> str:
+        return self._extra.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode("latin-1")

@@ -1,0 +1,110 @@
+"""What a plain answer says: its texts, how each ended, or its error. Not here: token counts, see ``usage``."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from overspill_gateway.core.errors import ApiError
+
+_MESSAGE_CHARS_MAX: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One of an answer's choices."""
+
+    text: str
+    """What it says."""
+    finish_reason: str | None = None
+    """Why it ended, in the words of chat completions."""
+    refused: bool = False
+    """Whether the model declined to answer."""
+    calls_tools: bool = False
+    """Whether it asks for tools to be called."""
+
+
+def said_in(body: bytes) -> list[Said] | None:
+    """Every choice of a plain answer of any generating dialect; None: it is none."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    if isinstance(document.get("choices"), list):
+        return [_of_choice(choice) for choice in document["choices"] if isinstance(choice, dict)]
+    if isinstance(document.get("output"), list):
+        return [_of_response(document)]
+    if isinstance(document.get("content"), list):
+        return [_of_message(document)]
+    return None
+
+
+def text_of_answer(body: bytes) -> str:
+    """All that an answer says, for counting tokens."""
+    return "".join([said.text for said in said_in(body) or ()])
+
+
+def error_of_answer(status: int, body: bytes) -> ApiError:
+    """A backend's refusal, to be told in other words."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = None
+    error = document.get("error") if isinstance(document, dict) else None
+    fields: dict[str, Any] = error if isinstance(error, dict) else {}
+    message = fields.get("message") or (error if isinstance(error, str) else f"The backend answered {status}.")
+    kind = fields.get("type") or ("invalid_request_error" if status < 500 else "server_error")
+    param = fields.get("param")
+    return ApiError(
+        status,
+        str(kind),
+        str(fields.get("code") or "backend_refused"),
+        str(message)[:_MESSAGE_CHARS_MAX],
+        str(param) if param else None,
+    )
+
+
+def _of_choice(choice: dict[str, Any]) -> Said:
+    reason = choice.get("finish_reason")
+    reason = reason if isinstance(reason, str) else None
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return Said(_text(choice.get("text")), reason)
+    refusal = message.get("refusal")
+    tools = bool(message.get("tool_calls") or message.get("function_call"))
+    return Said(_text(message.get("content")), reason, bool(refusal) or reason == "content_filter", tools)
+
+
+def _of_response(document: dict[str, Any]) -> Said:
+    texts: list[str] = []
+    refused = tools = False
+    for item in document["output"]:
+        if not isinstance(item, dict):
+            continue
+        if str(item.get("type", "")).endswith("_call"):
+            tools = True
+        for part in item.get("content") or () if item.get("type") == "message" else ():
+            if isinstance(part, dict):
+                refused = refused or part.get("type") == "refusal"
+                texts.append(_text(part.get("text")))
+    details = document.get("incomplete_details")
+    cut = isinstance(details, dict) and details.get("reason") == "max_output_tokens"
+    filtered = isinstance(details, dict) and details.get("reason") == "content_filter"
+    return Said("".join(texts), "length" if cut else "stop", refused or filtered, tools)
+
+
+def _of_message(document: dict[str, Any]) -> Said:
+    parts = [part for part in document["content"] if isinstance(part, dict)]
+    reason = document.get("stop_reason")
+    return Said(
+        "".join([_text(part.get("text")) for part in parts]),
+        "length" if reason == "max_tokens" else "stop",
+        reason == "refusal",
+        any(part.get("type") == "tool_use" for part in parts),
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,42 @@
+"""Errors inside a stream that has begun, in the words of each dialect. Not here: when an answer is broken off.
+
+Nothing that a client could take for a proper end follows them: no ``[DONE]``, no ``message_stop``.
+"""
+
+import msgspec
+
+from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.errors import ApiError, error_event
+
+
+def stream_error(error: ApiError, dialect: Dialect, *, request_id: str = "", sequence: int = 0) -> bytes:
+    """The error as one event. ``sequence``: the number that the Responses dialect gives each event."""
+    if dialect is Dialect.MESSAGES:
+        return b"event: error\ndata: " + _messages_error(error, request_id) + b"\n\n"
+    if dialect is Dialect.RESPONSES:
+        return b"event: error\ndata: " + _responses_error(error, sequence) + b"\n\n"
+    return error_event(error)
+
+
+def _messages_error(error: ApiError, request_id: str) -> bytes:
+    document: dict[str, object] = {"type": "error", "error": {"type": _messages_type(error), "message": error.message}}
+    if request_id:
+        document["request_id"] = request_id
+    return msgspec.json.encode(document)
+
+
+def _messages_type(error: ApiError) -> str:
+    if error.status == 429:
+        return "rate_limit_error"
+    if error.status in {503, 529}:
+        return "overloaded_error"
+    if error.status == 504:
+        return "timeout_error"
+    return "api_error" if error.status >= 500 else "invalid_request_error"
+
+
+def _responses_error(error: ApiError, sequence: int) -> bytes:
+    """As the API reference has it, and with the ``error`` object that makes the openai SDKs raise."""
+    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    flat = {"type": "error", "sequence_number": sequence, "code": error.code, "message": error.message}
+    return msgspec.json.encode({**flat, "param": error.param, "error": told})

@@ -1,0 +1,327 @@
+"""One backend's streamed answer, judged while it passes: whether it has begun, is whole, or failed inside its 200.
+
+What a backend says before its first token is held back: until then the stream may fail without the client having
+seen any of it. After it events pass as they come, each looked at once. Not here: who is asked next, and how an
+error is told.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.events import BYTE_ORDER_MARK, EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.stream_events import Event, Meaning, decode, read_event
+from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_event
+
+HELD_EVENTS_MAX: Final = 64
+HELD_BYTES_MAX: Final = 256 * 1024
+"""A stream that says more than this before its first token is passed on as it is."""
+KEPT_CHARS_MAX: Final = 1 << 20
+"""Of the text that is remembered for counting or going on; a longer answer can't go on elsewhere."""
+
+_GENERATED: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.RESPONSES, Dialect.MESSAGES})
+_TERMINAL_EVENTS: Final = (b"response.completed", b"response.incomplete")
+_ENDED_WITHOUT: Final = {
+    Dialect.CHAT: "its stream ended without [DONE]",
+    Dialect.COMPLETIONS: "its stream ended without [DONE]",
+    Dialect.RESPONSES: "its stream ended without response.completed",
+    Dialect.MESSAGES: "its stream ended without message_stop",
+}
+_COMMON_EVENT: Final = {
+    Dialect.CHAT: b"data: ",
+    Dialect.COMPLETIONS: b"data: ",
+    Dialect.RESPONSES: b"event: response.output_text.delta\ndata: ",
+    Dialect.MESSAGES: b"event: content_block_delta\ndata: ",
+}
+"""How the event starts that most of a stream consists of."""
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: tuple[_Choice, ...] = ()
+    error: object = None
+    usage: object = None
+
+
+class _PlainDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    content: str = ""
+
+
+class _PlainChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _PlainDelta | None = None
+    text: str = ""
+    finish_reason: None = None
+    logprobs: None = None
+    token_ids: None = None
+
+
+class _PlainChunk(msgspec.Struct):
+    choices: tuple[_PlainChoice, ...] = ()
+    error: None = None
+    usage: None = None
+
+
+_decode_chunk: Final[Callable[[bytes], _Chunk]] = msgspec.json.Decoder(_Chunk).decode
+_decode_plain: Final[Callable[[bytes], _PlainChunk]] = msgspec.json.Decoder(_PlainChunk).decode
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class StreamReader:
+    """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
+
+    __slots__ = ("_aligner", "_dialect", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars", "_prefix",
+                 "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first", "_usage_last", "_watched",
+                 "committed", "content_events", "ended", "fault", "fault_status", "finished", "first_chunk", "keep",
+                 "plain", "sequence")  # fmt: skip
+
+    def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
+        self.committed = False
+        """Whether a first token has come: from then on the client sees this stream."""
+        self.fault: str | None = None
+        """What went wrong inside the stream."""
+        self.fault_status = 502
+        """The HTTP status that the fault would have been."""
+        self.ended = False
+        """Whether the stream has said that it is whole."""
+        self.finished = False
+        """Whether the backend has said why generating ended."""
+        self.content_events = 0
+        """Events with output: for an engine about its tokens."""
+        self.keep = keep
+        """Whether the text is remembered."""
+        self.plain = True
+        """Whether the text is all of the output; known only where it is kept."""
+        self.first_chunk: dict[str, object] | None = None
+        """The stream's first chunk, where the text is kept: its id and its like."""
+        self.sequence = 0
+        """The last event's number, in the Responses dialect."""
+        self._dialect = dialect
+        self._watched = dialect in _GENERATED
+        self._has_choices = dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+        self._strip_usage = strip_usage and self._has_choices
+        self._aligner = EventAligner()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._flows = False
+        self._prefix = _COMMON_EVENT.get(dialect, b"")
+        self._prefix_length = len(self._prefix)
+        self._usage_first = self._usage_last = b""
+        self._texts: list[str] = []
+        self._kept_chars = 0
+        self._torn_end = False
+
+    # -- what comes --------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that may go on to the client now."""
+        if self._flows and data.startswith(self._prefix) and data.endswith(b"}\n\n") and self._is_piece(data):
+            return data
+        return self._feed_any(data)
+
+    def rest(self) -> bytes:
+        """At the connection's proper end: what may still go on. A stream that isn't whole has a fault from here on."""
+        rest = self._aligner.rest()
+        passed = b""
+        if self._is_over() or not rest.strip():
+            pass
+        elif not self._watched:
+            passed = self._pass_unwatched(rest)
+        elif not read_event(self._dialect, *event_name_and_data(rest)).unreadable:
+            passed = self._pass([rest + b"\n\n"])  # only its empty line is missing
+        if self._watched and not self._is_over():
+            self.fault = _ENDED_WITHOUT[self._dialect]
+        return passed
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens that the backend has reported so far."""
+        if not self._usage_last:
+            return None
+        return usage_of_event(self._usage_first + self._usage_last)
+
+    @property
+    def text(self) -> str:
+        """What was generated so far, where it is kept."""
+        if len(self._texts) > 1:
+            self._texts = ["".join(self._texts)]
+        return self._texts[0] if self._texts else ""
+
+    @property
+    def torn(self) -> bool:
+        """Whether what has gone on ends inside an event."""
+        return self._aligner.torn
+
+    # -- passing -----------------------------------------------------------------------------------------------
+
+    def _is_piece(self, event: bytes) -> bool:
+        """Whether this is one event that carries a piece of output and nothing else, as nearly all do.
+
+        Reading it proves that it is JSON, and costs less than searching it for the marks of other events.
+        """
+        if self.keep:
+            return self._is_kept_piece(event)
+        try:
+            chunk = _decode_chunk(event[self._prefix_length :])
+        except _UNREADABLE:
+            return False
+        choices = chunk.choices
+        if chunk.error is not None or chunk.usage is not None:
+            return False
+        if (len(choices) != 1 or choices[0].finish_reason is not None) if self._has_choices else choices:
+            return False
+        self.content_events += 1
+        return True
+
+    def _is_kept_piece(self, event: bytes) -> bool:
+        if not self._has_choices or self._kept_chars > KEPT_CHARS_MAX:
+            return False
+        try:
+            choices = _decode_plain(event[self._prefix_length :]).choices
+        except _UNREADABLE:
+            return False
+        if len(choices) != 1 or choices[0].index:
+            return False
+        choice = choices[0]
+        text = choice.delta.content if choice.delta is not None else choice.text
+        self._kept_chars += len(text)
+        self._texts.append(text)
+        self.content_events += 1
+        return True
+
+    def _feed_any(self, data: bytes) -> bytes:
+        if self._is_over():
+            return b""
+        aligner = self._aligner
+        was_torn = aligner.torn
+        whole = aligner.feed(data)
+        if not whole:
+            passed = b""
+        elif was_torn or aligner.torn:
+            passed = self._pass_torn(whole, begins=not was_torn)
+        elif self._watched:
+            passed = self._pass(split_events(whole))
+        else:
+            passed = self._pass_unwatched(whole)
+        self._flows = self.committed and self._watched and not self.keep and aligner.idle and not self._is_over()
+        return passed
+
+    def _pass(self, events: list[bytes]) -> bytes:
+        passing: list[bytes] = []
+        begun = self.committed
+        for one in events:
+            if begun and one.startswith(self._prefix) and self._is_piece(one):
+                passing.append(one)
+                continue
+            event = self._strip_mark(one)
+            name, data = event_name_and_data(event)
+            read = read_event(self._dialect, name, data)
+            if read.usage:
+                self._note_usage(event)
+            if read.sequence:
+                self.sequence = read.sequence
+            if self.keep and data is not None:
+                self._keep(read, data)
+            if read.meaning is Meaning.FAULT:
+                self._fail(read.why, read.status)
+                break
+            if self.committed:
+                self._pass_committed(event, read, passing)
+            else:
+                self._pass_uncommitted(event, read, passing)
+            if self._is_over():
+                break
+        return b"".join(passing)
+
+    def _pass_committed(self, event: bytes, read: Event, passing: list[bytes]) -> None:
+        if read.meaning is Meaning.USAGE and self._strip_usage:
+            return
+        if read.meaning is Meaning.END:
+            self.ended = True
+        elif read.meaning is Meaning.OUTPUT:
+            self.content_events += 1
+            self.finished = self.finished or read.finished
+        passing.append(event)
+
+    def _pass_uncommitted(self, event: bytes, read: Event, passing: list[bytes]) -> None:
+        if read.meaning is Meaning.NOTHING:
+            return  # a backend's heartbeat: until the answer begins the client hears ours
+        if read.meaning is Meaning.END and not read.finished:
+            self._fail("its stream ended without an answer", 502)
+            return
+        held = self._held
+        if read.meaning in {Meaning.START, Meaning.USAGE}:
+            if read.meaning is Meaning.USAGE and self._strip_usage:
+                return
+            held.append(event)
+            self._held_bytes += len(event)
+            if len(held) < HELD_EVENTS_MAX and self._held_bytes < HELD_BYTES_MAX:
+                return
+            self._commit(passing)
+            return
+        self._commit(passing)
+        self._pass_committed(event, read, passing)
+
+    def _commit(self, passing: list[bytes]) -> None:
+        self.committed = True
+        passing += self._held
+        self._held = []
+
+    def _pass_torn(self, piece: bytes, *, begins: bool) -> bytes:
+        """A piece of an event that is longer than the bound: passed on unread, save its name and its end."""
+        if begins:
+            self._torn_end = any(name in piece[:200] for name in _TERMINAL_EVENTS)
+        passing: list[bytes] = []
+        if not self.committed:
+            self._commit(passing)
+        passing.append(piece)
+        self._note_usage((self._usage_last + piece)[-TAIL_BYTES:])
+        if not self._aligner.torn:
+            self.content_events += 1
+            self.ended = self._torn_end
+        return b"".join(passing)
+
+    def _pass_unwatched(self, whole: bytes) -> bytes:
+        self.committed = True
+        if b'"usage"' in whole:
+            self._note_usage(whole)
+        self.content_events += 1
+        self.ended = whole.rstrip().endswith(b"data: [DONE]")
+        return whole
+
+    def _is_over(self) -> bool:
+        return self.ended or self.fault is not None
+
+    # -- remembering -------------------------------------------------------------------------------------------
+
+    def _fail(self, why: str, status: int) -> None:
+        self.fault = why or "an error without a message"
+        self.fault_status = status
+
+    def _note_usage(self, events: bytes) -> None:
+        if not self._usage_last and self._dialect is Dialect.MESSAGES:
+            self._usage_first = events  # its prompt tokens come first, its output tokens last
+        self._usage_last = events
+
+    def _keep(self, read: Event, data: bytes) -> None:
+        if self.first_chunk is None:
+            first = decode(data)
+            self.first_chunk = first if isinstance(first, dict) else {}
+        self.plain = self.plain and read.plain
+        if not read.text:
+            return
+        self._kept_chars += len(read.text)
+        if self._kept_chars <= KEPT_CHARS_MAX:
+            self._texts.append(read.text)
+        else:
+            self.plain = False
+
+    def _strip_mark(self, event: bytes) -> bytes:
+        if self.committed or self._held:
+            return event
+        return event.removeprefix(BYTE_ORDER_MARK)

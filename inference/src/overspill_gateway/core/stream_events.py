@@ -1,0 +1,205 @@
+"""What one event of a generated stream means, in each dialect. Not here: what follows from it for the stream.
+
+The question behind it: is this output, or only what a backend says before its first token? Up to there a failure
+costs the client nothing, since another backend can serve the request.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from overspill_gateway.core.endpoints import Dialect
+
+_MESSAGE_CHARS_MAX: Final = 500
+
+_GIVEN_UP: Final = frozenset({"error", "abort", "aborted", "cancelled"})
+"""Reasons of an engine that stopped working on an answer: no client takes them for an end."""
+_NOT_OUTPUT: Final = frozenset({"role", "name"})
+"""Fields of a delta that say nothing yet."""
+_STARTING_RESPONSE: Final = frozenset(
+    {
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "keepalive",
+        "ping",
+    }
+)
+_STARTING_MESSAGE: Final = frozenset({"message_start", "content_block_start", "ping"})
+_TEXTS: Final = ("text", "thinking", "partial_json")
+"""Fields of a content_block_delta that hold what was generated."""
+_OVERLOADED: Final = ("rate_limit", "quota", "overloaded", "too_many")
+
+
+class Meaning(Enum):
+    """What an event does to its stream."""
+
+    NOTHING = auto()
+    """A comment, or an event without data."""
+    START = auto()
+    """Said before the first token: ids, roles, empty deltas."""
+    OUTPUT = auto()
+    """Something that was generated, or why generating ended."""
+    USAGE = auto()
+    """Token counts and nothing else."""
+    END = auto()
+    """The stream is whole."""
+    FAULT = auto()
+    """An error, or something that can't be read."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One event, understood."""
+
+    meaning: Meaning
+    """What it does to its stream."""
+    usage: bool = False
+    """Whether it carries token counts."""
+    text: str = ""
+    """What was generated, tool arguments and reasoning included: for counting tokens."""
+    plain: bool = True
+    """Whether that text is the whole of the output: one answer, no tools, no reasoning, no log probabilities."""
+    finished: bool = False
+    """Whether it says why generating ended."""
+    sequence: int = 0
+    """Its number, in the Responses dialect."""
+    why: str = ""
+    """Of a fault: what the backend said."""
+    status: int = 502
+    """Of a fault: the HTTP status that it would have been."""
+    unreadable: bool = False
+    """Of a fault: its data is no JSON object."""
+
+
+def read_event(dialect: Dialect, name: bytes, data: bytes | None) -> Event:
+    """The meaning of an event with this name and data."""
+    if data is None:
+        return Event(Meaning.NOTHING)
+    if data.strip() == b"[DONE]":
+        chat = dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+        return Event(Meaning.END if chat else Meaning.NOTHING)
+    document = decode(data)
+    if not isinstance(document, dict):
+        shown = data[:60].decode("utf-8", "replace")
+        return Event(Meaning.FAULT, why=f"an event of its stream can't be read: {shown!r}", unreadable=True)
+    if name == b"error" or document.get("error") or document.get("object") == "error":
+        return fault_of(document)
+    return _READERS.get(dialect, _read_chunk)(document, name)
+
+
+def decode(data: bytes) -> Any:
+    """The JSON value of an event's data; None: it has none."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:  # more lenient: lone surrogates, NaN, stray bytes are nothing to break a stream for
+        return json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def fault_of(document: dict[str, Any]) -> Event:
+    """An error in any backend's shape."""
+    error = document.get("error")
+    if not isinstance(error, dict):
+        error = document if error is None else {"message": error}
+    message = error.get("message") or error.get("detail") or "an error without a message"
+    kind = f"{error.get('type')} {error.get('code')}".lower()
+    return Event(Meaning.FAULT, why=str(message)[:_MESSAGE_CHARS_MAX], status=_status_of(error.get("code"), kind))
+
+
+def _status_of(code: object, kind: str) -> int:
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    if isinstance(code, str) and code.isdecimal() and 400 <= int(code[:4]) < 600:
+        return int(code)
+    if any(word in kind for word in _OVERLOADED):
+        return 429
+    return 400 if "invalid_request" in kind else 502
+
+
+def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
+    """A chunk of /v1/chat/completions or /v1/completions."""
+    choices = document.get("choices")
+    usage = isinstance(document.get("usage"), dict)
+    if not isinstance(choices, list) or not choices:
+        return Event(Meaning.USAGE if usage else Meaning.START, usage)
+    event = Event(Meaning.START, usage)
+    for choice in choices:
+        if isinstance(choice, dict):
+            _read_choice(choice, event)
+    return event
+
+
+def _read_choice(choice: dict[str, Any], event: Event) -> None:
+    reason = choice.get("finish_reason")
+    if reason in _GIVEN_UP:
+        event.meaning = Meaning.FAULT
+        event.why = f"it gave the answer up (finish_reason {reason})"
+        return
+    if event.meaning is Meaning.FAULT:
+        return
+    if choice.get("index"):
+        event.plain = False
+    delta = choice.get("delta")
+    fields = delta if isinstance(delta, dict) else {"content": choice.get("text")}
+    for field, value in fields.items():
+        if not value or field in _NOT_OUTPUT:
+            continue
+        event.meaning = Meaning.OUTPUT
+        if field != "content" or not isinstance(value, str):
+            event.plain = False
+        event.text += value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if choice.get("logprobs") or choice.get("token_ids"):
+        event.meaning = Meaning.OUTPUT
+        event.plain = False
+    if reason is not None:
+        event.meaning = Meaning.OUTPUT
+        event.finished = True
+
+
+def _read_response(document: dict[str, Any], name: bytes) -> Event:
+    """An event of /v1/responses."""
+    kind = document.get("type") or name.decode("latin-1")
+    response = document.get("response")
+    response = response if isinstance(response, dict) else {}
+    number = document.get("sequence_number")
+    sequence = number if isinstance(number, int) else 0
+    if kind in {"error", "response.failed", "response.cancelled"} or response.get("error"):
+        fault = fault_of(response if response.get("error") else document)
+        fault.sequence = sequence
+        return fault
+    usage = isinstance(response.get("usage"), dict)
+    if kind in {"response.completed", "response.incomplete"}:
+        return Event(Meaning.END, usage, plain=False, finished=True, sequence=sequence)
+    if kind in _STARTING_RESPONSE:
+        return Event(Meaning.START, usage, sequence=sequence)
+    delta = document.get("delta")
+    return Event(Meaning.OUTPUT, usage, delta if isinstance(delta, str) else "", plain=False, sequence=sequence)
+
+
+def _read_message(document: dict[str, Any], name: bytes) -> Event:
+    """An event of Anthropic's /v1/messages."""
+    kind = document.get("type") or name.decode("latin-1")
+    if kind == "error":
+        return fault_of(document)
+    message = document.get("message")
+    usage = isinstance((message if isinstance(message, dict) else document).get("usage"), dict)
+    if kind == "message_stop":
+        return Event(Meaning.END, usage, plain=False, finished=True)
+    if kind in _STARTING_MESSAGE:
+        return Event(Meaning.START, usage)
+    delta = document.get("delta") if kind == "content_block_delta" else None
+    fields = delta if isinstance(delta, dict) else {}
+    text = "".join([fields[field] for field in _TEXTS if isinstance(fields.get(field), str)])
+    return Event(Meaning.OUTPUT, usage, text, plain=False)
+
+
+_READERS: Final = {Dialect.RESPONSES: _read_response, Dialect.MESSAGES: _read_message}
