@@ -6,6 +6,7 @@ error is told.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -21,21 +22,28 @@ HELD_BYTES_MAX: Final = 256 * 1024
 KEPT_CHARS_MAX: Final = 1 << 20
 """Of the text that is remembered for counting or going on; a longer answer can't go on elsewhere."""
 
-_GENERATED: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.RESPONSES, Dialect.MESSAGES})
 _TERMINAL_EVENTS: Final = (b"response.completed", b"response.incomplete")
-_ENDED_WITHOUT: Final = {
-    Dialect.CHAT: "its stream ended without [DONE]",
-    Dialect.COMPLETIONS: "its stream ended without [DONE]",
-    Dialect.RESPONSES: "its stream ended without response.completed",
-    Dialect.MESSAGES: "its stream ended without message_stop",
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a dialect's streams look like."""
+
+    usual: bytes
+    """How the event starts that most of a stream consists of."""
+    ending: str
+    """What says that a stream is whole; empty: nothing does."""
+    has_choices: bool = False
+    """Whether output stands in ``choices``."""
+
+
+_FORMS: Final = {
+    Dialect.CHAT: _Form(b"data: ", "[DONE]", has_choices=True),
+    Dialect.COMPLETIONS: _Form(b"data: ", "[DONE]", has_choices=True),
+    Dialect.RESPONSES: _Form(b"event: response.output_text.delta\ndata: ", "response.completed"),
+    Dialect.MESSAGES: _Form(b"event: content_block_delta\ndata: ", "message_stop"),
 }
-_COMMON_EVENT: Final = {
-    Dialect.CHAT: b"data: ",
-    Dialect.COMPLETIONS: b"data: ",
-    Dialect.RESPONSES: b"event: response.output_text.delta\ndata: ",
-    Dialect.MESSAGES: b"event: content_block_delta\ndata: ",
-}
-"""How the event starts that most of a stream consists of."""
+_UNKNOWN: Final = _Form(b"", "")
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -75,8 +83,8 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
-    __slots__ = ("_aligner", "_dialect", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars", "_prefix",
-                 "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first", "_usage_last", "_watched",
+    __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars",
+                 "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first", "_usage_last",
                  "committed", "content_events", "ended", "fault", "fault_status", "finished", "first_chunk", "keep",
                  "plain", "sequence")  # fmt: skip
 
@@ -102,14 +110,15 @@ class StreamReader:
         self.sequence = 0
         """The last event's number, in the Responses dialect."""
         self._dialect = dialect
-        self._watched = dialect in _GENERATED
-        self._has_choices = dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+        form = _FORMS.get(dialect, _UNKNOWN)
+        self._ending = form.ending
+        self._has_choices = form.has_choices
         self._strip_usage = strip_usage and self._has_choices
         self._aligner = EventAligner()
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._flows = False
-        self._prefix = _COMMON_EVENT.get(dialect, b"")
+        self._prefix = form.usual
         self._prefix_length = len(self._prefix)
         self._usage_first = self._usage_last = b""
         self._texts: list[str] = []
@@ -130,12 +139,12 @@ class StreamReader:
         passed = b""
         if self._is_over() or not rest.strip():
             pass
-        elif not self._watched:
+        elif not self._ending:
             passed = self._pass_unwatched(rest)
         elif not read_event(self._dialect, *event_name_and_data(rest)).unreadable:
             passed = self._pass([rest + b"\n\n"])  # only its empty line is missing
-        if self._watched and not self._is_over():
-            self.fault = _ENDED_WITHOUT[self._dialect]
+        if self._ending and not self._is_over():
+            self.fault = f"its stream ended without {self._ending}"
         return passed
 
     @property
@@ -204,11 +213,11 @@ class StreamReader:
             passed = b""
         elif was_torn or aligner.torn:
             passed = self._pass_torn(whole, begins=not was_torn)
-        elif self._watched:
+        elif self._ending:
             passed = self._pass(split_events(whole))
         else:
             passed = self._pass_unwatched(whole)
-        self._flows = self.committed and self._watched and not self.keep and aligner.idle and not self._is_over()
+        self._flows = self.committed and self._ending and not self.keep and aligner.idle and not self._is_over()
         return passed
 
     def _pass(self, events: list[bytes]) -> bytes:

@@ -8,6 +8,7 @@ reached the client and another backend can take over. Not here: what follows fro
 from typing import TYPE_CHECKING, Final, Protocol
 
 from overspill_gateway.core.answer import error_of_answer, text_of_answer
+from overspill_gateway.core.continuation import ContinuedStream, Partial
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
 from overspill_gateway.core.errors import ApiError
@@ -49,9 +50,9 @@ def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> byt
 class Relay:
     """One answer on its way to the client."""
 
-    __slots__ = ("_client", "_closed", "_dialect", "_extra", "_gathered", "_gathered_bytes", "_gathered_bytes_max",
-                 "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter", "_tail", "begun",
-                 "committed", "fault", "fault_status", "status")  # fmt: skip
+    __slots__ = ("_client", "_closed", "_continued", "_dialect", "_extra", "_gathered", "_gathered_bytes",
+                 "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter",
+                 "_strip_usage", "_tail", "begun", "committed", "fault", "fault_status", "status")  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +91,8 @@ class Relay:
         self._length = head.content_length
         self._opening = opening
         self._rewriter = translator
+        self._continued: ContinuedStream | None = None
+        self._strip_usage = strip_usage and translator is None
         self._reader: StreamReader | None = None
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -100,7 +103,7 @@ class Relay:
         self._closed = False
         if head.event_stream and status < 300:
             spoken = Dialect.CHAT if translator is not None else dialect
-            self._reader = StreamReader(spoken, strip_usage=strip_usage and translator is None, keep=keep)
+            self._reader = StreamReader(spoken, strip_usage=self._strip_usage, keep=keep)
         elif opening is not None and opening.begun:
             self._hold_plain = True
             if status < 300:
@@ -124,6 +127,8 @@ class Relay:
             self._client.send(events)
         if reader.fault is not None:
             self.fault, self.fault_status = reader.fault, reader.fault_status
+        elif self._continued is not None:
+            self.fault = self._continued.fault
 
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
@@ -183,6 +188,45 @@ class Relay:
             return
         self._begin(len(body))
         self._client.send(body)
+
+    # -- going on elsewhere ------------------------------------------------------------------------------------
+
+    def partial(self) -> Partial | None:
+        """The answer as the client has it, for another backend to go on with; None: that can't be done truly.
+
+        Only an answer that was made with ``keep`` can go on, one that is plain text and lacks its end.
+        """
+        reader, before = self._reader, self._continued
+        if reader is None or not reader.keep or not self.begun or reader.torn or reader.finished or not reader.plain:
+            return None
+        if self._rewriter is not before or self._dialect not in {Dialect.CHAT, Dialect.COMPLETIONS}:
+            return None
+        if before is not None:
+            return before.partial_with(reader.content_events)
+        usage = reader.usage
+        return Partial(
+            dialect=self._dialect,
+            text=reader.text,
+            output_tokens=usage.output_tokens if usage is not None else reader.content_events,
+            prompt_tokens=usage.prompt_tokens if usage is not None else None,
+            exact=usage is not None,
+            first_chunk=reader.first_chunk or {},
+        )
+
+    def continue_with(
+        self, status: int, headers: list[Header], partial: Partial, *, served_by: str, may_echo: bool
+    ) -> None:
+        """Another backend goes on with the answer: what is fed from now on is its stream.
+
+        ``may_echo``: whether it may repeat the text instead of going on, as a hosted API does.
+        """
+        self._reader = StreamReader(self._dialect, strip_usage=self._strip_usage, keep=True)
+        self._rewriter = self._continued = ContinuedStream(partial, served_by=served_by, may_echo=may_echo)
+        self._closed = self.committed = False
+        self._rest = b""
+        whole = status < 300 and to_client(headers).event_stream
+        self.fault = None if whole else f"it answered {status} with no stream"
+        self.fault_status = 502
 
     def break_off(self, error: ApiError) -> None:
         """The rest will not come: an error event where the client reads events, else a cut.
