@@ -16,7 +16,16 @@ from overspill_api.compiled import (
     TimeoutRules,
 )
 from overspill_api.consumer import ConsumerSpec
-from overspill_api.modelroute import Budget, ColdStart, ConsumerLimits, Hedging, HostedAPI, ModelRouteSpec, Price, Timeouts
+from overspill_api.modelroute import (
+    Budget,
+    ColdStart,
+    ConsumerLimits,
+    Hedging,
+    HostedAPI,
+    ModelRouteSpec,
+    Price,
+    Timeouts,
+)
 from overspill_api.names import ENGINE_PORT, engine_name
 from overspill_api.quantities import duration_seconds, usd_to_nano
 from overspill_operator.core.objects import Metadata
