@@ -15,11 +15,16 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
         self.eof_written = False
         self.reading = True
+        self.waiting = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Remember what was written."""
         assert not self.ended, "written after the end"
         self.written += bytes(data)
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that have not gone out, as the test says."""
+        return self.waiting
 
     def close(self) -> None:
         """Remember."""

@@ -119,6 +119,26 @@ async def test_an_answer_that_says_close_is_not_used_again() -> None:
         HEAD + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
         HEAD + b"a: " + b"b" * 300_000,
+        HEAD + b"transfer-encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked, gzip\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: identity\r\n\r\nabc",
+        HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"content-length: +3\r\n\r\nabc",
+        HEAD + b"content-length: 3, 3\r\n\r\nabc",
+        HEAD + b"content-length: 99999999999999999999\r\n\r\nabc",
+        HEAD + b"a: b\rset-cookie: c\r\ncontent-length: 0\r\n\r\n",
+        HEAD + b"a: b\nset-cookie: c\r\ncontent-length: 0\r\n\r\n",
+        HEAD + b"a: b\r\n c\r\ncontent-length: 0\r\n\r\n",
+        HEAD + b"a: b\0c\r\ncontent-length: 0\r\n\r\n",
+        HEAD + b"a : b\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 999 OK\r\ncontent-length: 0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nhello!\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 12_000,
     ],
 )
 async def test_nonsense_is_a_protocol_failure(data: bytes) -> None:
@@ -157,6 +177,28 @@ async def test_bytes_behind_an_answer_are_not_the_next_one() -> None:
 
     assert (exchange.receiver.body, exchange.receiver.ends) == (b"ok", 1)
     assert exchange.pool.take() is None or exchange.transport.closed
+
+
+async def test_the_answer_to_head_is_whole_with_its_head() -> None:
+    """It names a length that never comes; the connection is not used again, in case something does."""
+    exchange = Exchange()
+    exchange.connection.send(exchange.receiver, b"HEAD / HTTP/1.1\r\n\r\n", b"", head_only=True)
+    exchange.gets(HEAD + b"content-length: 5\r\n\r\n")
+
+    assert (exchange.receiver.status, exchange.receiver.body, exchange.receiver.ends) == (200, b"", 1)
+    assert exchange.transport.closed
+    assert exchange.pool.idle_count == 0
+
+
+async def test_a_connection_with_a_request_still_going_out_is_not_used_again() -> None:
+    """An answer before the end of its request: the rest of that request would stand before the next one."""
+    exchange = Exchange()
+    exchange.transport.waiting = 10
+    exchange.gets(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+
+    assert (exchange.receiver.status, exchange.receiver.ends) == (413, 1)
+    assert exchange.transport.closed
+    assert exchange.pool.idle_count == 0
 
 
 async def test_abandoning_ends_the_connection_without_a_word() -> None:

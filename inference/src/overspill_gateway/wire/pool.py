@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from overspill_gateway.wire.upstream import UpstreamConnection
@@ -57,7 +58,7 @@ class Pool:
         self._connect_seconds = connect_seconds
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._idle: list[UpstreamConnection] = []
+        self._idle: dict[UpstreamConnection, None] = {}  # a set in the order of their last use
         self._connecting: set[Connecting] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -71,7 +72,7 @@ class Pool:
         """The idle connection that was used last, or None."""
         idle = self._idle
         while idle:
-            connection = idle.pop()
+            connection, _ = idle.popitem()
             if connection.closed:
                 continue
             if self._loop.time() - connection.idle_since < self._idle_seconds:
@@ -85,14 +86,13 @@ class Pool:
             connection.close()
             return
         connection.idle_since = self._loop.time()
-        self._idle.append(connection)
+        self._idle[connection] = None
         if self._timer is None:
             self._timer = self._loop.call_later(self._idle_seconds, self._trim)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection has ended."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        self._idle.pop(connection, None)
 
     def connect(self, waiter: Waiter) -> Connecting:
         """Make a connection; the waiter is told."""
@@ -107,7 +107,7 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        idle, self._idle = self._idle, []
+        idle, self._idle = self._idle, {}
         for connection in idle:
             connection.close()
 
@@ -141,10 +141,11 @@ class Pool:
     def _trim(self) -> None:
         self._timer = None
         before = self._loop.time() - self._idle_seconds
-        old = [connection for connection in self._idle if connection.idle_since <= before]
-        self._idle = self._idle[len(old) :] if old else self._idle
+        old = list(takewhile(lambda connection: connection.idle_since <= before, self._idle))
         for connection in old:
+            del self._idle[connection]
             connection.close()
-        if self._idle:
-            due = self._idle[0].idle_since + self._idle_seconds - self._loop.time()
+        oldest = next(iter(self._idle), None)
+        if oldest is not None:
+            due = oldest.idle_since + self._idle_seconds - self._loop.time()
             self._timer = self._loop.call_later(max(due, 0.05), self._trim)

@@ -1,4 +1,8 @@
-"""The client's side of HTTP/1.1: one connection to a backend, one request at a time on it."""
+"""The client's side of HTTP/1.1: one connection to a backend, one request at a time on it.
+
+llhttp parses what comes back and refuses most of what is ambiguous; the rest is refused here, so that no backend can
+make two answers of one, or one of two: framing by anything but one length, chunks, or the connection's end.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
@@ -12,10 +16,15 @@ if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
+_VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
-class _Unasked(Exception):  # noqa: N818 - it stops the parser, which is no error of ours
-    """The backend changes to a protocol that nobody has asked for."""
+class _Refused(Exception):  # noqa: N818 - it stops the parser, which is no error of ours
+    """The answer's head is not one to go by; the text says why."""
+
+
+class _HeadOnly(Exception):  # noqa: N818 - as above
+    """The answer to HEAD is whole with its head, whatever length that names."""
 
 
 class Receiver(Protocol):
@@ -45,6 +54,11 @@ class Receiver(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
+    __slots__ = (
+        "_framed", "_head_bytes", "_head_done", "_head_only", "_headers", "_interim", "_parser", "_pool", "_receiver",
+        "_transport", "idle_since", "used",
+    )  # fmt: skip
+
     def __init__(self, pool: "Pool") -> None:
         self.idle_since = 0.0
         self.used = False
@@ -56,6 +70,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: list[Header] = []
         self._head_done = False
         self._head_bytes = 0
+        self._head_only = False
+        self._framed = False
         self._interim = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,9 +83,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether nothing can be sent on it any more."""
         return self._transport.is_closing()
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
-        """Send a request; its answer goes to the receiver."""
+    def send(self, receiver: Receiver, head: bytes, body: bytes, *, head_only: bool = False) -> None:
+        """Send a request; its answer goes to the receiver. ``head_only``: it is HEAD, whose answer has no body."""
         self._receiver = receiver
+        self._head_only = head_only
+        self._framed = False
         self._headers = []
         self._head_done = False
         self._head_bytes = 0
@@ -109,9 +127,12 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Unasked):
+            if isinstance(error.__context__, _HeadOnly):
+                self._end(keep=False)
+            elif isinstance(error.__context__, _Refused):
+                self._fail(FailureKind.PROTOCOL, str(error.__context__))
+            else:
                 raise error.__context__ or error from None
-            self._fail(FailureKind.PROTOCOL, "it wants to speak another protocol")
             return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(FailureKind.PROTOCOL, f"it did not answer in HTTP/1.1 ({error})")
@@ -128,8 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
-        framing = {b"content-length", b"transfer-encoding"}
-        if self._head_done and exc is None and not any(name in framing for name, _ in self._headers):
+        if self._head_done and exc is None and not self._framed:
             receiver.answer_end()  # an answer without framing ends with its connection
             return
         where = "in the middle of its answer" if self._head_done else "before it answered"
@@ -142,15 +162,33 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        status = self._parser.get_status_code()
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if version not in _VERSIONS or not 100 <= status <= 599:
+            raise _Refused(f"it answered HTTP/{version} {status}")
         if status < 200:
             if status == 101:
-                raise _Unasked
+                raise _Refused("it wants to speak another protocol")
             self._interim = True
             return
+        self._check_framing(version)
         self._head_done = True
         if self._receiver is not None:
             self._receiver.answer_head(status, self._headers)
+        if self._head_only:
+            raise _HeadOnly
+
+    def _check_framing(self, version: str) -> None:
+        """One length or chunks, spelled plainly: llhttp reads other codings until the connection's end."""
+        for name, value in self._headers:
+            if name == b"content-length":
+                if not value.strip(b" \t").isdigit():
+                    raise _Refused("the length of its answer is no number")
+            elif name == b"transfer-encoding":
+                if self._framed or version == "1.0" or value.strip(b" \t").lower() != b"chunked":
+                    raise _Refused("it answered in a transfer encoding other than chunked")
+            else:
+                continue
+            self._framed = True
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
@@ -163,9 +201,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._interim = False
             self._headers = []
             return
+        self._end(keep=self._parser.should_keep_alive())
+
+    def _end(self, *, keep: bool) -> None:
+        """The answer is whole; the connection is kept where another request can follow on it."""
         receiver, self._receiver = self._receiver, None
         self.used = True
-        if receiver is None or not self._parser.should_keep_alive():
+        # An answer may come before its request has gone out whole: the rest of that would precede the next request.
+        if receiver is None or not keep or self._transport.get_write_buffer_size():
             self._transport.close()
         else:
             self._pool.put(self)
