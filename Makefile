@@ -28,6 +28,7 @@ demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, 
 test: ## all tests: unit, integration, end to end
 	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
 	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
+	@$(STEP) "tests with real vLLM" $(MAKE) --no-print-directory test-engine
 	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-unit
@@ -37,6 +38,11 @@ test-unit: venv ## tests without a cluster (seconds)
 .PHONY: test-integration
 test-integration: venv binaries ## tests against a real control plane: etcd, API server, controllers (no root)
 	@OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration
+
+.PHONY: test-engine
+test-engine: venv ## the gateway before real vLLM, without a cluster: vLLM killed in mid-stream, SDKs, LiteLLM, vllm bench
+	@$(STEP) "vLLM and LiteLLM in the cache" env PYTHONPATH=tests $(VENV)/python -m real_engine.environments
+	@$(VENV)/pytest tests/real_engine --durations=5
 
 .PHONY: test-e2e
 test-e2e: venv cluster-up images ## tests with real pods and real vLLM; the cluster is ended afterwards
@@ -52,7 +58,7 @@ lint: venv check-generated ## ruff, mypy --strict, import contracts
 .PHONY: lint-types
 lint-types: venv
 	@$(VENV)/mypy -p overspill_api -p overspill_operator -p overspill_gateway -p overspill_cli
-	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p standin
+	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p real_engine -p standin
 	@MYPYPATH=tests $(VENV)/mypy bench
 
 .PHONY: format
@@ -63,12 +69,13 @@ format: venv ## format the code
 .PHONY: generate
 generate: venv binaries ## write what is made from the types: CRDs, chart schema, reference
 	@$(VENV)/python -m overspill_api.crd
+	@PYTHONPATH=tests $(VENV)/python -m unit.gateway.faults_page docs/reference/faults.md
 	@mkdir -p build
 	@PATH="$(TOOLS):$$PATH" manifests/render >build/install.yaml.new && mv build/install.yaml.new manifests/install.yaml
 
 .PHONY: check-generated
 check-generated: venv ## generated files are what the types say
-	@$(VENV)/pytest --quiet tests/unit/api/test_generated.py
+	@$(VENV)/pytest --quiet tests/unit/api/test_generated.py tests/unit/gateway/test_faults_page.py
 
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes and without addresses
@@ -109,3 +116,7 @@ kind: ## the same on kind, for people with Docker: create, build, load, helm ins
 .PHONY: bench-cluster
 bench-cluster: venv cluster-up images ## measure Overspill on the running cluster; one JSON line last
 	@PYTHONPATH=tests $(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster $(PARTS)
+
+.PHONY: bench-gateway
+bench-gateway: venv ## the gateway beside Envoy, nginx, HAProxy, vllm-router, LiteLLM; PARTS=endurance, PARTS=profile; one JSON line last
+	@$(VENV)/python -m bench.gateway $(PARTS)

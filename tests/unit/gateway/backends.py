@@ -44,6 +44,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, backend: Backend) -> None:
         self.gone = asyncio.Event()
         """Set when the connection has ended."""
+        self.answered = False
+        """For scripts: whether they have answered on it."""
         self._backend = backend
         self._buffer = b""
         self._unread = 0

@@ -1,0 +1,1 @@
+"""Real vLLM and real clients around a gateway process, on loopback, without a cluster."""

@@ -1,0 +1,274 @@
+"""Lets a backend do a fault and says in the matrix' words what the client saw, what was counted, what was charged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from overspill_gateway.proxy.route import Route
+from unit.gateway import faults
+from unit.gateway.backends import Backend, backend
+from unit.gateway.fault_scripts import good
+from unit.gateway.faults import Fault, Mode, Setting
+from unit.gateway.harness import KEY, Answer, GatewayUnderTest, eventually, running_gateway, soon
+
+TIMEOUTS = {"connect_seconds": 0.2, "first_token_seconds": 0.25, "idle_seconds": 0.25, "total_seconds": 1.5}
+PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9, "price_version": "v1"}
+REPORTED_NANO_USD = 17 * 1000 + 8 * 2000
+MAX_TOKENS = 50
+IN_FULL_NANO_USD = MAX_TOKENS * 2000
+"""What the longest answer costs, the prompt left out."""
+LONG = "x" * (4 << 20)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Who can serve."""
+
+    first: str
+    """What has the fault: a replica or a hosted API."""
+    other: str = ""
+    """What could take over."""
+
+    def __str__(self) -> str:
+        return f"a {self.first} and a {self.other}" if self.other else f"a {self.first} alone"
+
+
+def pools(fault: Fault) -> tuple[Pool, ...]:
+    """The pools in which a fault is tried."""
+    local = (Pool("replica"), Pool("replica", "replica"), Pool("replica", "hosted API"))
+    return (*local, Pool("hosted API"), Pool("hosted API", "hosted API")) if fault.hosted else local
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen."""
+
+    seen: str
+    """By the client."""
+    counted: str
+    """Kinds of failed attempts at the first backend."""
+    charged: str
+    """For the first backend, where it is a hosted API."""
+
+    def __str__(self) -> str:
+        return f"{self.seen}; counted: {self.counted or 'nothing'}; charged: {self.charged}"
+
+
+async def observe(fault: Fault, mode: Mode, pool: Pool) -> Observation:
+    """Let the fault happen once."""
+    async with (
+        running_gateway(body_bytes_max=16 << 20) as gateway,
+        backend(fault.script) as first,
+        backend(good) as second,
+        arranged(fault.setting, first),
+    ):
+        route = set_up(gateway, pool, first, second)
+        answer = await ask_until_touched(gateway, route, fault, mode, first)
+        seen = in_words(answer, first, pool)
+        await eventually(lambda: nothing_left(gateway, route))
+        metrics = await samples(gateway)
+        name = "hosted/first" if pool.first == "hosted API" else "local"
+        return Observation(seen, counted(metrics, name), charged(metrics, name))
+
+
+@contextlib.asynccontextmanager
+async def arranged(setting: Setting, first: Backend) -> AsyncIterator[None]:
+    """What stands around a fault's script."""
+    first.answers_early = setting is Setting.EARLY
+    if setting is Setting.REFUSED:
+        first.kill()
+        yield
+    elif setting is Setting.UNREACHABLE:
+        first.kill()
+        with full_listener(first.port) as waiting:
+            del waiting
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def full_listener(port: int) -> Any:
+    """A port whose queue of connections is full: nobody refuses, nobody answers."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
+        waiting = []
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(listener.getsockname())
+            waiting.append(one)
+        yield waiting
+
+
+def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backend) -> Route:
+    """A route with these backends, short timers and a budget."""
+    hosted = [
+        one.hosted(name, **PRICE)
+        for one, name, kind in ((first, "first", pool.first), (second, "second", pool.other))
+        if kind == "hosted API"
+    ]
+    changes: dict[str, Any] = {
+        "hosted": hosted,
+        "timeouts": TIMEOUTS,
+        "retry_attempts": 1,
+        "overflow": {"on_cold_start": "Hosted" if hosted else "Hold", "hold_timeout_seconds": 0.5},
+        "budget": {"limit_nano_usd": 10**12},
+    }
+    if pool.first == "hosted API":
+        changes["local"] = None
+    route = gateway.route(**changes)
+    facts = [first.fact("first")] if pool.first == "replica" else []
+    if pool.other == "replica":
+        facts.append(second.fact("second"))
+    if facts:
+        gateway.endpoints(*facts)
+    return route
+
+
+async def ask_until_touched(
+    gateway: GatewayUnderTest, route: Route, fault: Fault, mode: Mode, first: Backend
+) -> Answer:
+    """Ask until the faulty backend was chosen; the choice between equal replicas is the gateway's."""
+    turns_left = 2 if fault.setting is Setting.USED else 1
+    for number in range(40):
+        answer = await ask(gateway, fault, mode, number)
+        failed = any(counters.failures for counters in route.backends.values())
+        if failed or len(first.requests) >= turns_left:
+            return answer
+    raise AssertionError("the faulty backend was never asked")
+
+
+async def ask(gateway: GatewayUnderTest, fault: Fault, mode: Mode, number: int) -> Answer:
+    """One request."""
+    text = f"{number} Hello" + (LONG if fault.setting is Setting.EARLY else "")
+    prompt: dict[str, Any] = {"messages": [{"role": "user", "content": text}], "max_tokens": MAX_TOKENS}
+    if fault.path == "/v1/responses":
+        prompt = {"input": text, "max_output_tokens": MAX_TOKENS}
+    body = json.dumps({"model": "tiny", "stream": mode is Mode.STREAM} | prompt).encode()
+    client = await gateway.client()
+    client.send("POST", fault.path, body, authorization=f"Bearer {KEY}", content_type="application/json")
+    answer: Answer = await soon(client.answer())
+    return answer
+
+
+def in_words(answer: Answer, first: Backend, pool: Pool) -> str:
+    """What the client saw; fails where the ending is not an honest one."""
+    by_first = answer.served_by in {"local/first", "hosted/first"}
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        assert answer.whole, "a stream ends with its last chunk, whatever happened"
+        words = stream_in_words(answer)
+    elif not answer.whole:
+        words = faults.CUT
+    elif answer.status == 200:
+        assert answer.json.keys() & {"choices", "output", "content"}, "a 200 is an answer"
+        words = faults.ANSWER
+    elif by_first:
+        assert b"the backend's own words" in answer.body
+        words = faults.own(answer.status)
+    else:
+        words = f"{answer.status} `{code_of(answer)}`"
+    if words == faults.ANSWER and not by_first:
+        assert pool.other, "there is nobody else"
+        assert answer.reason in {"ReplicaFailed", "HostedFailed"}, "the answer says that somebody failed before"
+        words = faults.OTHER
+    assert not (first.script is good and by_first), "a backend that is not there can't answer"
+    return words
+
+
+def stream_in_words(answer: Answer) -> str:
+    """What a stream said; an error and a proper end exclude each other."""
+    names = [line for line in answer.body.decode().split("\n\n") if line and not line.startswith(":")]
+    datas = [data for block in names for data in block.split("\n") if data.startswith("data: ")]
+    assert len(datas) == len(names), "each event is whole"
+    done = errors = tokens = 0
+    for data in datas:
+        assert not errors, "nothing follows an error"
+        assert not done, "nothing follows the end"
+        if data == "data: [DONE]":
+            done += 1
+            continue
+        kind, is_token = kind_and_token(json.loads(data.removeprefix("data: ")))
+        tokens += is_token
+        errors += kind == "error"
+        done += kind == "end"
+    if errors:
+        return faults.tokens_then_error(tokens)
+    assert done, "a stream without a proper end is not passed on as if it were whole"
+    assert tokens >= 4, "an answer has all its tokens"
+    return faults.ANSWER
+
+
+def kind_and_token(document: dict[str, Any]) -> tuple[str, bool]:
+    """Whether an event is an error, an end or neither, and whether it carries a token."""
+    kind = document.get("type", "")
+    if kind in {"error", "response.failed"} or "error" in document:
+        return "error", False
+    if kind in {"response.completed", "message_stop"}:
+        return "end", False
+    choices = document.get("choices") or [{}]
+    return "", bool(kind.endswith("delta") and document.get("delta")) or bool(
+        choices[0].get("delta", {}).get("content")
+    )
+
+
+def code_of(answer: Answer) -> str:
+    """The code of a refusal of ours; Anthropic's shape has only a type."""
+    document = answer.json
+    assert "error" in document
+    if document.get("type") == "error":
+        return str(document["error"]["type"])
+    return str(answer.error["code"])
+
+
+def nothing_left(gateway: GatewayUnderTest, route: Route) -> bool:
+    """No request, connection or waiting place is left behind."""
+    return not len(gateway.gateway.exchanges) and not route.held and not route.in_flight_local
+
+
+async def samples(gateway: GatewayUnderTest) -> list[tuple[str, dict[str, str], float]]:
+    """What /metrics says."""
+    text = (await gateway.admin("/metrics")).body.decode()
+    return [
+        (one.name, one.labels, one.value) for family in text_string_to_metric_families(text) for one in family.samples
+    ]
+
+
+def counted(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+    """Kinds of failed attempts at a backend."""
+    found = {
+        labels["kind"]
+        for metric, labels, value in metrics
+        if metric == "overspill_attempt_failures_total" and labels["backend"] == name and value
+    }
+    return ", ".join(sorted(found))
+
+
+def charged(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+    """What a hosted API's calls were charged."""
+    cost = sum(
+        value
+        for metric, labels, value in metrics
+        if metric == "overspill_cost_nano_usd_total" and labels["backend"] == name
+    )
+    if not cost:
+        return faults.NOTHING
+    if cost == REPORTED_NANO_USD:
+        return faults.REPORTED
+    return faults.IN_FULL if cost >= IN_FULL_NANO_USD else faults.ESTIMATED
+
+
+async def observe_all(fault: Fault, mode: Mode) -> dict[Pool, Observation]:
+    """The fault in all pools, side by side."""
+    tried = pools(fault)
+    seen = await asyncio.gather(*(observe(fault, mode, pool) for pool in tried))
+    return dict(zip(tried, seen, strict=True))
