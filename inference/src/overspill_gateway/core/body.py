@@ -1,67 +1,168 @@
-"""Reads what routing needs from a request's body, and writes another model name into it by splicing bytes.
+"""Reads what routing, admission and money need from a request's body. Not here: edits of it (``splice``).
 
-The body is never parsed and written anew: fields that this gateway does not know reach the engine byte for byte.
-Only the top-level ``model`` counts, and only one: where two parsers could read two names, the body is refused.
+The body is never parsed and written anew: fields that this gateway does not know reach the engine byte for byte, and
+prompts are measured as raw JSON. Only top-level fields count, and where two parsers could read two models, the body
+is refused. Where a backend's address or key can be named in a body, it is refused as well: both come from the
+configuration only.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
+from overspill_gateway.core.ask import Needs
+from overspill_gateway.core.endpoints import CHAT, Dialect, Endpoint
 from overspill_gateway.core.errors import ApiError, invalid_body
+from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
+from overspill_gateway.core.prompt import attachments, bare_prefix, conversation_prefix
+from overspill_gateway.core.splice import BodyError, field_span
 
-_MODEL_KEY: Final = b'"model"'
-_MODEL_VALUE: Final = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
-_ESCAPED_LETTER_OF_MODEL: Final = re.compile(rb"\\u006[dDfF45cC]")
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
+__all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_model"]
+
+ANSWERS_MAX: Final = 128
+"""Of one request: OpenAI's own limit for ``n``."""
+MAX_TOKENS_MAX: Final = 100_000_000
+"""No model writes as much: a larger number is a mistake or an attempt to overflow one."""
+_NO_RAW: Final = Raw()
+_ABSENT: Final = frozenset({b"", b"null", b"[]", b"{}", b'""'})
+_FIELD_AT: Final = re.compile(r"at `\$\.([a-z_]+)")
 
 
-class BodyError(Exception):
-    """The body can't be routed; ``error`` is what the client is told."""
-
-    def __init__(self, error: ApiError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-@dataclass(frozen=True, slots=True)
-class BodyFacts:
-    """What routing needs of a body."""
+class BodyFacts(msgspec.Struct, frozen=True, gc=False):
+    """What is read of a body."""
 
     model: str
-    """The name that the client sent."""
-    stream: bool
+    """The name that the client sent; empty where it named none in the body."""
+    stream: bool = False
     """Whether it asked for server-sent events."""
-    model_start: int
-    """Offset of the model's JSON string, its quotation mark included."""
-    model_end: int
-    """Offset behind that string."""
+    model_start: int = 0
+    """Offset of the model's value: a JSON string with its quotation marks, or the value of a form field."""
+    model_end: int = 0
+    """Offset behind that value; 0: no model stands in the body."""
+    form: bool = False
+    """Whether the body is a multipart form."""
+    stream_options: bool = False
+    """Whether the body has a field of that name, null included."""
+    include_usage: bool = False
+    """Whether the client asked for usage in a stream."""
+    max_tokens: int | None = None
+    """The client's limit for one answer; the higher one where it gave two."""
+    max_tokens_fields: tuple[str, ...] = ()
+    """Fields in which it gave it."""
+    answers: int = 1
+    """Answers asked for, all prompts of a batch together."""
+    needs: Needs = Needs.NOTHING
+    """What a backend has to be able to do."""
+    prefix: int = 0
+    """Hash of the conversation's beginning, 64 bits; 0: none."""
+    prompt_bytes: int = 0
+    """Length of the prompt as JSON, tools included, base64 of attachments left out: at least one byte a token."""
+    attachments: int = 0
+    """Content parts other than text: their tokens don't follow from their length."""
+    attachment_bytes: int = 0
+    """Length of their base64."""
+    schema: bytes | None = None
+    """The JSON schema that the answer has to keep to, raw; None: none."""
 
 
-class _Fields(msgspec.Struct):
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _JsonSchema(msgspec.Struct, gc=False):
+    schema: Raw = _NO_RAW
+
+
+class _Format(msgspec.Struct, gc=False):
+    """``response_format`` of chat, ``text.format`` of responses."""
+
+    type: str | None = None
+    json_schema: _JsonSchema | None = None
+    schema: Raw = _NO_RAW
+
+
+class _Text(msgspec.Struct, gc=False):
+    format: _Format | None = None
+
+
+class _Fields(msgspec.Struct, gc=False):
+    """Fields of every dialect."""
+
     model: str | None = None
     stream: bool | None = None
+    api_base: Raw | UnsetType = UNSET
+    api_key: Raw | UnsetType = UNSET
+    base_url: Raw | UnsetType = UNSET
 
 
-_decode: Final = msgspec.json.Decoder(_Fields).decode
+class _Chat(_Fields, gc=False):
+    stream_options: _StreamOptions | UnsetType | None = UNSET
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    messages: Raw = _NO_RAW
+    tools: Raw = _NO_RAW
+    functions: Raw = _NO_RAW
+    response_format: _Format | None = None
 
 
-def read_body(body: bytes) -> BodyFacts:
-    """The facts of a body; raises BodyError that says what is wrong with it."""
+class _Completions(_Fields, gc=False):
+    stream_options: _StreamOptions | UnsetType | None = UNSET
+    max_tokens: int | None = None
+    n: int | None = None
+    best_of: int | None = None
+    prompt: Raw = _NO_RAW
+    response_format: _Format | None = None
+
+
+class _Embeddings(_Fields, gc=False):
+    input: Raw = _NO_RAW
+    messages: Raw = _NO_RAW
+
+
+class _Responses(_Fields, gc=False):
+    max_output_tokens: int | None = None
+    instructions: Raw = _NO_RAW
+    input: Raw = _NO_RAW
+    tools: Raw = _NO_RAW
+    text: _Text | None = None
+
+
+class _Messages(_Fields, gc=False):
+    max_tokens: int | None = None
+    system: Raw = _NO_RAW
+    messages: Raw = _NO_RAW
+    tools: Raw = _NO_RAW
+
+
+_chat: Final = msgspec.json.Decoder(_Chat).decode
+_completions: Final = msgspec.json.Decoder(_Completions).decode
+_embeddings: Final = msgspec.json.Decoder(_Embeddings).decode
+_responses: Final = msgspec.json.Decoder(_Responses).decode
+_messages: Final = msgspec.json.Decoder(_Messages).decode
+_other: Final = msgspec.json.Decoder(_Fields).decode
+_raws: Final = msgspec.json.Decoder(list[Raw]).decode
+
+
+def read_body(body: bytes, endpoint: Endpoint = CHAT, content_type: bytes = b"") -> BodyFacts:
+    """The facts of a body; raises BodyError that says what is wrong with it.
+
+    Only on paths that are not looked into may the model be missing: ``model`` is empty then, and not in the body.
+    """
+    dialect = endpoint.dialect
     try:
-        fields = _decode(body)
+        if dialect is Dialect.CHAT:
+            return _chat_facts(body)
+        if dialect is Dialect.OTHER:
+            return _other_facts(body, content_type)
+        return _READERS[dialect](body)
     except msgspec.ValidationError as error:
         raise BodyError(_wrong_type(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"The body is not a JSON object: {error}."
         raise BodyError(invalid_body(message, code="invalid_json")) from None
-    if not fields.model:
-        message = 'The body names no model. Set "model" to one that GET /v1/models lists.'
-        raise BodyError(invalid_body(message, param="model", code="missing_model"))
-    start, end = _model_span(body)
-    return BodyFacts(fields.model, bool(fields.stream), start, end)
 
 
 def with_model(body: bytes, facts: BodyFacts, name: bytes) -> bytes:
@@ -74,52 +175,179 @@ def json_string(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
+# -- dialects ------------------------------------------------------------------------------------------------------
+
+
+def _chat_facts(body: bytes) -> BodyFacts:
+    fields = _chat(body)
+    start, end = _model_span(body, fields)
+    messages, tools = bytes(fields.messages), fields.tools
+    limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
+    if fields.max_completion_tokens is not None:
+        further, completion_tokens = _limit(fields.max_completion_tokens, "max_completion_tokens")
+        limits, max_tokens = limits + further, max(max_tokens or 0, completion_tokens or 0)
+    needs, schema = _format_needs(fields.response_format) if fields.response_format else (Needs.NOTHING, None)
+    parts, payload = attachments(messages)
+    needs = _needs(needs, tools or fields.functions, parts)
+    options = fields.stream_options
+    return BodyFacts(
+        fields.model or "", fields.stream or False, start, end, False, options is not UNSET,
+        _asks_for_usage(options), max_tokens, limits, _answers(fields.n, "n"), needs,
+        conversation_prefix(b"", messages), len(messages) - payload + len(tools), parts, payload, schema,
+    )  # fmt: skip
+
+
+def _completions_facts(body: bytes) -> BodyFacts:
+    fields = _completions(body)
+    start, end = _model_span(body, fields)
+    prompt = bytes(fields.prompt)
+    limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
+    needs, schema = _format_needs(fields.response_format) if fields.response_format else (Needs.NOTHING, None)
+    options = fields.stream_options
+    answers = max(_answers(fields.n, "n"), _answers(fields.best_of, "best_of")) * _batch(prompt)
+    return BodyFacts(
+        fields.model or "", fields.stream or False, start, end, stream_options=options is not UNSET,
+        include_usage=_asks_for_usage(options), max_tokens=max_tokens, max_tokens_fields=limits,
+        answers=answers, needs=needs, prefix=bare_prefix(prompt), prompt_bytes=len(prompt), schema=schema,
+    )  # fmt: skip
+
+
+def _embeddings_facts(body: bytes) -> BodyFacts:
+    fields = _embeddings(body)
+    start, end = _model_span(body, fields)
+    prompt = bytes(fields.input) + bytes(fields.messages)
+    parts, payload = attachments(prompt)
+    return BodyFacts(
+        fields.model or "", bool(fields.stream), start, end, needs=Needs.VISION if parts else Needs.NOTHING,
+        prompt_bytes=len(prompt) - payload, attachments=parts, attachment_bytes=payload,
+    )  # fmt: skip
+
+
+def _responses_facts(body: bytes) -> BodyFacts:
+    fields = _responses(body)
+    start, end = _model_span(body, fields)
+    prompt, instructions, tools = bytes(fields.input), bytes(fields.instructions), fields.tools
+    limits, max_tokens = _limit(fields.max_output_tokens, "max_output_tokens")
+    wanted = fields.text.format if fields.text is not None else None
+    needs, schema = _format_needs(wanted) if wanted is not None else (Needs.NOTHING, None)
+    parts, payload = attachments(prompt)
+    needs = _needs(needs, tools, parts)
+    return BodyFacts(
+        fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
+        needs=needs, prefix=conversation_prefix(instructions, prompt), attachments=parts, attachment_bytes=payload,
+        prompt_bytes=len(instructions) + len(prompt) - payload + len(tools), schema=schema,
+    )  # fmt: skip
+
+
+def _messages_facts(body: bytes) -> BodyFacts:
+    fields = _messages(body)
+    start, end = _model_span(body, fields)
+    system, messages, tools = bytes(fields.system), bytes(fields.messages), fields.tools
+    limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
+    parts, payload = attachments(messages)
+    needs = _needs(Needs.NOTHING, tools, parts)
+    return BodyFacts(
+        fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
+        needs=needs, prefix=conversation_prefix(system, messages), attachments=parts, attachment_bytes=payload,
+        prompt_bytes=len(system) + len(messages) - payload + len(tools),
+    )  # fmt: skip
+
+
+def _other_facts(body: bytes, content_type: bytes) -> BodyFacts:
+    if is_multipart(content_type):
+        return _form_facts(body, content_type)
+    if not body.lstrip(b" \t\r\n").startswith(b"{"):
+        return BodyFacts("", prompt_bytes=len(body))
+    fields = _other(body)
+    span = _model_span(body, fields) if fields.model else (0, 0)
+    return BodyFacts(fields.model or "", bool(fields.stream), *span, prompt_bytes=len(body))
+
+
+def _form_facts(body: bytes, content_type: bytes) -> BodyFacts:
+    spans = field_spans_of_form(body, content_type, frozenset({b"model", b"stream"}))
+    start, end = spans.get(b"model", (0, 0))
+    streams, streams_end = spans.get(b"stream", (0, 0))
+    try:
+        model = body[start:end].decode()
+    except UnicodeDecodeError:
+        raise BodyError(invalid_body("The model's name is not UTF-8.", param="model")) from None
+    stream = body[streams:streams_end].strip().lower() in {b"true", b"1"}
+    return BodyFacts(model, stream, start, end if model else 0, form=True, attachments=1, attachment_bytes=len(body))
+
+
+_READERS: Final = {
+    Dialect.COMPLETIONS: _completions_facts,
+    Dialect.EMBEDDINGS: _embeddings_facts,
+    Dialect.RESPONSES: _responses_facts,
+    Dialect.MESSAGES: _messages_facts,
+}
+
+
+# -- fields --------------------------------------------------------------------------------------------------------
+
+
+def _model_span(body: bytes, fields: _Fields) -> tuple[int, int]:
+    if fields.api_base is not UNSET or fields.api_key is not UNSET or fields.base_url is not UNSET:
+        name = next(name for name in ("api_base", "api_key", "base_url") if getattr(fields, name) is not UNSET)
+        message = f'"{name}" is not for clients: where requests go, and with which key, is set in the ModelRoute.'
+        raise BodyError(invalid_body(message, param=name, code="forbidden_field"))
+    if not fields.model:
+        message = 'The body names no model. Set "model" to one that GET /v1/models lists.'
+        raise BodyError(invalid_body(message, param="model", code="missing_model"))
+    return field_span(body, "model") or (0, 0)  # it is there: the decoder has found it
+
+
+def _asks_for_usage(options: _StreamOptions | UnsetType | None) -> bool:
+    return isinstance(options, _StreamOptions) and options.include_usage is True
+
+
+def _limit(value: int | None, name: str) -> tuple[tuple[str, ...], int | None]:
+    """The field, if it was given, and its value."""
+    if value is None:
+        return (), None
+    if not 0 <= value <= MAX_TOKENS_MAX:
+        message = f'"{name}" must be a number from 0 to {MAX_TOKENS_MAX}, not {value}.'
+        raise BodyError(invalid_body(message, param=name, code="invalid_value"))
+    return (name,), value
+
+
+def _answers(value: int | None, name: str) -> int:
+    if value is None:
+        return 1
+    if not 1 <= value <= ANSWERS_MAX:
+        message = f'"{name}" must be a number from 1 to {ANSWERS_MAX}, not {value}.'
+        raise BodyError(invalid_body(message, param=name, code="invalid_value"))
+    return value
+
+
+def _batch(prompt: bytes) -> int:
+    """Prompts in one: each gets its own answer. A list of token numbers is one prompt."""
+    inner = prompt[1:].lstrip()[:1] if prompt[:1] == b"[" else b""
+    return len(_raws(prompt)) if inner in {b'"', b"["} else 1
+
+
+def _format_needs(wanted: _Format) -> tuple[Needs, bytes | None]:
+    if wanted.type in {None, "text"}:
+        return Needs.NOTHING, None
+    schema = wanted.schema if wanted.json_schema is None else wanted.json_schema.schema
+    return Needs.JSON_MODE, bytes(schema) if wanted.type == "json_schema" and _given(schema) else None
+
+
+def _needs(needs: Needs, tools: Raw, parts: int) -> Needs:
+    """With tools and attachments; flags are joined only where there are any, for joining is slow."""
+    if tools and _given(tools):
+        needs |= Needs.TOOLS
+    return needs | Needs.VISION if parts else needs
+
+
+def _given(value: Raw) -> bool:
+    """Whether a field has a value that says something."""
+    return len(value) > 4 or bytes(value) not in _ABSENT
+
+
 def _wrong_type(detail: str) -> ApiError:
-    for field, expected in (("model", "a string"), ("stream", "true or false")):
-        if f"$.{field}" in detail:
-            return invalid_body(f'"{field}" must be {expected} ({detail}).', param=field, code="invalid_type")
+    found = _FIELD_AT.search(detail)
+    if found is not None:
+        name = found[1]
+        return invalid_body(f'"{name}" has the wrong type ({detail}).', param=name, code="invalid_type")
     return invalid_body(f"The body must be a JSON object ({detail}).", code="invalid_type")
-
-
-def _model_span(body: bytes) -> tuple[int, int]:
-    """Where the one top-level model name stands.
-
-    Inside a JSON string every quotation mark is escaped, so the seven bytes ``"model"`` can only be a key or a
-    whole value. Found once, followed by a colon, in a body that has a top-level model whose key can't have been
-    written with escapes: that is it. Everything else takes the slow and exact way.
-    """
-    start = body.find(_MODEL_KEY)
-    unique = start >= 0 and body.find(_MODEL_KEY, start + 7) < 0
-    if unique and (b"\\u006" not in body or not _ESCAPED_LETTER_OF_MODEL.search(body)):
-        match = _MODEL_VALUE.match(body, start + 7)
-        if match:
-            return match.span(1)
-    return _model_span_by_scanning(body)
-
-
-def _model_span_by_scanning(body: bytes) -> tuple[int, int]:
-    spans: list[tuple[int, int]] = []
-    depth = 0
-    at_key = False
-    value_of_model = False
-    for match in _TOKEN.finditer(body):
-        first = body[match.start()]
-        if first in b"{[":
-            depth += 1
-            at_key = depth == 1
-        elif first in b"}]":
-            depth -= 1
-        elif depth != 1:
-            continue
-        elif first == 0x2C:  # a comma
-            at_key, value_of_model = True, False
-        elif first == 0x22:  # a string
-            if at_key:
-                at_key = False
-                value_of_model = msgspec.json.decode(match.group()) == "model"
-            elif value_of_model:
-                spans.append(match.span())
-    if len(spans) != 1:
-        message = 'The body names "model" more than once; send it once.'
-        raise BodyError(invalid_body(message, param="model", code="duplicate_field"))
-    return spans[0]

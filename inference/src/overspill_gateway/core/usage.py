@@ -1,4 +1,4 @@
-"""Token counts that a backend reports, and what they cost. Reading them never buffers a stream."""
+"""Token counts that a backend reports, in every dialect, and what they cost. Reading them never buffers a stream."""
 
 from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
@@ -14,18 +14,32 @@ TAIL_BYTES: Final = 16 * 1024
 _scan: Final = JSONDecoder()
 
 
-class _CachedTokens(msgspec.Struct):
+class _CachedTokens(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
+    """Fields of all dialects: chat, completions and embeddings; responses and messages."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _CachedTokens | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
 
 
-class _Answer(msgspec.Struct):
+class _Holder(msgspec.Struct, gc=False):
     usage: _Usage | None = None
+
+
+class _Answer(_Holder, gc=False):
+    """A plain answer, or an event: ``response`` in the last of responses, ``message`` in the first of messages."""
+
+    response: _Holder | None = None
+    message: _Holder | None = None
 
 
 _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
@@ -33,7 +47,7 @@ _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer, as reported."""
+    """Tokens of one answer."""
 
     prompt_tokens: int
     """Prompt tokens, cached ones included."""
@@ -41,6 +55,8 @@ class Usage:
     """Prompt tokens that came from the backend's cache."""
     output_tokens: int
     """Output tokens."""
+    reported: bool = True
+    """Whether the backend reported them; False: estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +71,30 @@ class Price:
 def usage_of_answer(tail: bytes, *, whole: bool) -> Usage | None:
     """Usage of a plain answer: ``tail`` is its end, or all of it where ``whole``."""
     if whole:
-        try:
-            return _checked(_decode_answer(tail).usage)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
+        return _checked(_in_document(tail))
     return _last_usage(tail)
 
 
 def usage_of_event(events: bytes) -> Usage | None:
-    """Usage of the last event that carries one; inside a JSON string the marker can't appear unescaped."""
-    return _last_usage(events)
+    """Usage that whole events report together.
+
+    The last report counts, since all are running totals. Messages report the prompt in their first event and the
+    output in their last: what the last one leaves out comes from the one before it. Of an event too long to be kept
+    whole its end does.
+    """
+    last: _Usage | None = None
+    end = len(events)
+    while (mark := events.rfind(_MARK, 0, end)) >= 0:
+        start = events.rfind(b"\n", 0, mark) + 1
+        stop = events.find(b"\n", mark)
+        line = events[start : stop if stop >= 0 else len(events)]
+        found = _in_document(line[5:]) if line.startswith(b"data:") else None
+        if found is not None:
+            last = found if last is None else _filled(last, found)
+            if last.prompt_tokens is not None:
+                break
+        end = start
+    return _checked(last) if last is not None else _last_usage(events)
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
@@ -74,7 +104,17 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return -(-micro // _MILLION)
 
 
+def _in_document(text: bytes) -> _Usage | None:
+    try:
+        answer = _decode_answer(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    holder = answer.response or answer.message
+    return answer.usage or (holder.usage if holder is not None else None)
+
+
 def _last_usage(text: bytes) -> Usage | None:
+    """The last one in the end of a document whose beginning is not at hand."""
     end = len(text)
     while (start := text.rfind(_MARK, 0, end)) >= 0:
         end = start
@@ -91,13 +131,38 @@ def _last_usage(text: bytes) -> Usage | None:
     return None
 
 
+def _filled(last: _Usage, before: _Usage) -> _Usage:
+    """The last report, with what it leaves out taken from the one before."""
+    for name in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
+        if getattr(last, name) is None:
+            setattr(last, name, getattr(before, name))
+    return last
+
+
+def _prompt_tokens(usage: _Usage) -> int | None:
+    if usage.prompt_tokens is not None:
+        return usage.prompt_tokens
+    if usage.input_tokens is None:
+        return None
+    # Anthropic's input_tokens leave out what was read from a cache or written to one; no other dialect has these.
+    return usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+
+
 def _checked(usage: _Usage | None) -> Usage | None:
     """Numbers that make sense, or none: a negative count must never lower what is owed."""
-    if usage is None or usage.prompt_tokens is None:
+    if usage is None:
         return None
-    details = usage.prompt_tokens_details
-    cached = (details.cached_tokens if details else None) or 0
-    output = usage.completion_tokens or 0
-    if usage.prompt_tokens < 0 or output < 0 or not 0 <= cached <= usage.prompt_tokens:
+    prompt = _prompt_tokens(usage)
+    output = (usage.completion_tokens if usage.prompt_tokens is not None else usage.output_tokens) or 0
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    cached = (details.cached_tokens if details is not None else usage.cache_read_input_tokens) or 0
+    parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
+    if (
+        prompt is None
+        or prompt < 0
+        or output < 0
+        or not 0 <= cached <= prompt
+        or any((part or 0) < 0 for part in parts)
+    ):
         return None
-    return Usage(usage.prompt_tokens, cached, output)
+    return Usage(prompt, cached, output)

@@ -1,0 +1,28 @@
+"""What a request asks of a backend, from its body and its key. Not here: what follows from it."""
+
+from typing import Final
+
+from overspill_gateway.core.access import Grant
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.body import BodyFacts
+from overspill_gateway.core.endpoints import Endpoint
+
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text; a route learns its own ratio."""
+OUTPUT_TOKENS_EXPECTED: Final = 256
+"""Of an answer, until a route has learned better."""
+ATTACHMENT_TOKENS: Final = 1000
+"""Of an image of common size."""
+
+
+def ask_of(facts: BodyFacts, endpoint: Endpoint, grant: Grant, *, bytes_per_token: float = BYTES_PER_TOKEN) -> Ask:
+    """What the request asks."""
+    expected = 0
+    if endpoint.generates:
+        limit = facts.max_tokens
+        expected = OUTPUT_TOKENS_EXPECTED if limit is None or limit > OUTPUT_TOKENS_EXPECTED else limit
+    prompt_tokens = int(facts.prompt_bytes / bytes_per_token) + facts.attachments * ATTACHMENT_TOKENS
+    return Ask(
+        prompt_tokens, expected * facts.answers, facts.max_tokens, facts.answers, facts.prefix, facts.needs,
+        not endpoint.hosted, getattr(grant, "priority", 0), grant.consumer,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""Edits top-level fields of a JSON object by splicing bytes: everything else stays byte for byte as it was.
+
+Not here: which edits a request needs. All functions take a body that is known to be a JSON object.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from overspill_gateway.core.errors import ApiError, invalid_body
+
+Span = tuple[int, int]
+"""Offset of a value's first byte, and of the byte behind its last."""
+
+FIELDS_MAX: Final = 1024
+"""Fields of one object that are looked through; nobody sends as many."""
+
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_KEY: Final = re.compile(rb"[ \t\r\n]*[{,][ \t\r\n]*(" + _STRING + rb")[ \t\r\n]*:[ \t\r\n]*", re.DOTALL)
+_END: Final = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
+_EMPTY: Final = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*\}")
+
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class BodyError(Exception):
+    """The body can't be used; ``error`` is what the client is told."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def field_spans(body: bytes) -> dict[str, Span]:
+    """Where each top-level value stands; raises BodyError where a field comes twice.
+
+    The decoder says how long each value is, and keeps the last one of a key. So with a key that comes twice, lengths
+    and text fall apart, or some text is left over; values are stepped over at the decoder's speed.
+    """
+    fields = _fields(body)
+    if len(fields) > FIELDS_MAX:
+        raise BodyError(invalid_body(f"The body has more than {FIELDS_MAX} fields.", code="too_many_fields"))
+    spans: dict[str, Span] = {}
+    at = 0
+    for name, value in fields.items():
+        match = _KEY.match(body, at)
+        if match is None or (match[1] != b'"%b"' % name.encode() and msgspec.json.decode(match[1]) != name):
+            raise _twice(name)
+        start = match.end()
+        at = start + len(value)
+        spans[name] = (start, at)
+    if fields and not _END.fullmatch(body, at):
+        raise _twice(next(reversed(fields)))
+    return spans
+
+
+def field_span(body: bytes, name: str) -> Span | None:
+    """Where the value of one top-level field stands, None: nowhere; raises BodyError where any field comes twice.
+
+    Most clients write no whitespace between fields. A body that is just as long as its keys and values and one byte
+    of punctuation for each gap has no room for a second value of a key, nor for one escape in a key: the offsets
+    follow from the lengths alone.
+    """
+    fields = _fields(body)
+    value = fields.get(name)
+    if value is None:
+        return None
+    if 4 * len(fields) + 1 + sum(map(len, fields)) + sum(map(len, fields.values())) == len(body):
+        start = 1
+        for other, before in fields.items():
+            if other == name:
+                start += len(name) + 3
+                return start, start + len(value)
+            start += len(other) + len(before) + 4
+    return field_spans(body).get(name)
+
+
+def spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    """The body with several parts replaced, each given by start, end and what comes there; they must not overlap."""
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[0]):
+        pieces += (body[at:start], text)
+        at = end
+    pieces.append(body[at:])
+    return b"".join(pieces)
+
+
+def with_fields(body: bytes, fields: Mapping[str, bytes]) -> bytes:
+    """The body with top-level fields set to these JSON values: replaced where they are, else put first."""
+    spans = field_spans(body)
+    edits = [(*spans[name], value) for name, value in fields.items() if name in spans]
+    new = b",".join([b"%b:%b" % (msgspec.json.encode(name), fields[name]) for name in fields if name not in spans])
+    if new:
+        brace = body.index(b"{") + 1
+        edits.append((brace, brace, new if _EMPTY.match(body) else new + b","))
+    return spliced(body, edits)
+
+
+def _twice(name: str) -> BodyError:
+    message = f"A field of the body stands in it more than once (near {name[:100]!r}); send each field once."
+    return BodyError(invalid_body(message, param=name[:100], code="duplicate_field"))
