@@ -62,6 +62,14 @@ VALUES: dict[str, dict[str, Any]] = {
         "profiles": {"cpu": None},
     },
     "node port": {"gateway": {"service": {"type": "NodePort", "nodePort": 30080}}},
+    "TLS, CORS, a ledger": {
+        "gateway": {
+            "tls": {"secretName": "gateway-tls"},
+            "cors": {"origins": ["https://chat.example.com", "http://localhost:3000"]},
+            "ledger": {"enabled": True},
+        }
+    },
+    "a ledger that stays": {"gateway": {"ledger": {"enabled": True, "existingClaim": "ledger"}}},
     "kept pepper": {"keyPepper": {"keep": True}, "crds": {"keep": False}, "fullnameOverride": "ai"},
     "end to end": yaml.safe_load((CHECKOUT / "tests" / "e2e" / "values.yaml").read_text()),
 }
@@ -75,6 +83,7 @@ BAD_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "a price with a unit": ({"profiles": {"cpu": {"usdPerReplicaHour": "$1"}}}, "/profiles/cpu/usdPerReplicaHour"),
     "a profile without image": ({"profiles": {"mine": {"args": []}}}, "image"),
     "a URL without scheme": ({"gateway": {"url": "models.example.com"}}, "/gateway/url"),
+    "an origin with a path": ({"gateway": {"cors": {"origins": ["https://a/b"]}}}, "/gateway/cors/origins"),
     "root": ({"profiles": {"cpu": {"runAsUser": 0}}}, "/profiles/cpu/runAsUser"),
 }
 

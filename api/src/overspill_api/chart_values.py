@@ -108,6 +108,31 @@ class GatewayService(Strict):
     """Annotations of the Service."""
 
 
+class GatewayTls(Strict):
+    """TLS on the port that clients reach."""
+
+    secret_name: str
+    """Secret with tls.crt and tls.key, as cert-manager makes it; empty: plain HTTP."""
+
+
+class GatewayCors(Strict):
+    """Browsers' pages of other origins."""
+
+    origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^\s/,]+)$")]]
+    """Origins whose pages may read answers, or *; empty: none."""
+
+
+class GatewayLedger(Strict):
+    """The file in which a gateway keeps what budgets have spent."""
+
+    enabled: bool
+    """Keep one; without it a restarted gateway begins its budgets anew."""
+    existing_claim: str
+    """PersistentVolumeClaim for it, with one replica only; empty: it lives as long as the pod."""
+    size_limit: str
+    """The most that it may take where it lives as long as the pod."""
+
+
 class Gateway(Component):
     """The gateway."""
 
@@ -117,6 +142,12 @@ class Gateway(Component):
     """The Service that clients reach."""
     drain_seconds: Annotated[int, Field(ge=1, le=86400)]
     """The longest that a gateway going away may finish its requests."""
+    tls: GatewayTls
+    """TLS on the port that clients reach."""
+    cors: GatewayCors
+    """Browsers' pages of other origins."""
+    ledger: GatewayLedger
+    """The file in which a gateway keeps what budgets have spent."""
 
 
 class Cleanup(Strict):

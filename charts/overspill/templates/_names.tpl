@@ -57,7 +57,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- .Values.gateway.url | trimSuffix "/" -}}
 {{- else -}}
 {{- $port := int .Values.gateway.service.port -}}
-{{- printf "http://%s-gateway.%s.svc" (include "overspill.fullname" .) .Release.Namespace -}}
-{{- if ne $port 80 }}{{ printf ":%d" $port }}{{ end -}}
+{{- $scheme := ternary "https" "http" (ne .Values.gateway.tls.secretName "") -}}
+{{- printf "%s://%s-gateway.%s.svc" $scheme (include "overspill.fullname" .) .Release.Namespace -}}
+{{- if ne $port (ternary 443 80 (eq $scheme "https")) }}{{ printf ":%d" $port }}{{ end -}}
 {{- end -}}
 {{- end }}
