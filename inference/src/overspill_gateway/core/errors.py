@@ -1,4 +1,7 @@
-"""Errors in OpenAI's shape, with a message a person can act on. Not here: when each is used."""
+"""Errors with a message a person can act on, in OpenAI's shape, and in Anthropic's where its clients call.
+
+Not here: when each is used.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +29,22 @@ class ApiError:
     """Sent as Allow where set: the methods that this path takes."""
     close: bool = False
     """Whether the connection can't be used any further."""
+    should_retry: bool | None = None
+    """Sent as x-should-retry where set, which the SDKs obey whatever the status."""
+
+
+_ANTHROPIC_PATH: Final = b"/v1/messages"
+_ANTHROPIC_TYPES: Final = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 def error_body(error: ApiError) -> bytes:
@@ -33,6 +52,36 @@ def error_body(error: ApiError) -> bytes:
     return msgspec.json.encode(
         {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
     )
+
+
+def messages_error_type(status: int) -> str:
+    """Anthropic's class of error for a status."""
+    return _ANTHROPIC_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+
+
+def messages_error_body(error: ApiError, request_id: str = "") -> bytes:
+    """The JSON document ``{"type": "error", "error": {type, message}, "request_id"}``."""
+    told = {"type": messages_error_type(error.status), "message": error.message}
+    return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id or None})
+
+
+def refusal_body(error: ApiError, path: bytes, lines: bytes) -> bytes:
+    """The error in the words of the clients of a path. ``lines``: the answer's header, which has the request id."""
+    if not path.startswith(_ANTHROPIC_PATH):
+        return error_body(error)
+    return messages_error_body(error, lines.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode("latin-1"))
+
+
+def refusal_lines(error: ApiError) -> bytes:
+    """Header lines that belong to the error."""
+    lines = b"content-type: application/json\r\n"
+    if error.retry_after_seconds is not None:
+        lines += b"retry-after: %d\r\n" % error.retry_after_seconds
+    if error.allow is not None:
+        lines += b"allow: %b\r\n" % error.allow.encode()
+    if error.should_retry is not None:
+        lines += b"x-should-retry: true\r\n" if error.should_retry else b"x-should-retry: false\r\n"
+    return lines
 
 
 def error_event(error: ApiError) -> bytes:
@@ -92,6 +141,93 @@ def method_not_allowed(method: str, path: str, allow: str) -> ApiError:
         "method_not_allowed",
         f"{path[:200]} takes {allow}, not {method}.",
         allow=allow,
+    )
+
+
+def model_not_named(path: str, models: list[str]) -> ApiError:
+    """A request whose body can't name a model, from a key that may call several."""
+    shown = ", ".join(models[:20])
+    return ApiError(
+        400,
+        "invalid_request_error",
+        "missing_model",
+        f"Nothing says which model {path[:200]} is for. Add ?model=NAME to it, or send x-overspill-model; this key may "
+        f"call: {shown or 'none'}.",
+        "model",
+    )
+
+
+def local_only(path: str, model: str) -> ApiError:
+    """An endpoint that only engines of our own have, for a model that has none."""
+    return ApiError(
+        404,
+        "invalid_request_error",
+        "not_served_here",
+        f"{path[:200]} is answered by vLLM replicas only, and {model[:200]} is served by hosted APIs. Call a model "
+        "with replicas of its own, or one of the paths that hosted APIs have.",
+        "model",
+    )
+
+
+def rate_limited(limited: str, limit: int, retry_after_seconds: int) -> ApiError:
+    """A consumer has used up what it may send; ``limited``: requests or tokens."""
+    return ApiError(
+        429,
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        f"This key's limit of {limit} {limited} a minute is used up. Try again in {retry_after_seconds} s, or have the "
+        "limit of its Consumer or of the ModelRoute raised.",
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def larger_than_limit(tokens: int, limit: int) -> ApiError:
+    """A request that no waiting lets through: it alone is more than a minute's tokens."""
+    return ApiError(
+        429,
+        "rate_limit_error",
+        "request_exceeds_rate_limit",
+        f"This request may take {tokens} tokens, and this key's limit is {limit} a minute. Send a shorter prompt or a "
+        "lower max_tokens.",
+        should_retry=False,
+    )
+
+
+def budget_exhausted(model: str, period: str, retry_after_seconds: int | None = None) -> ApiError:
+    """The route's money is spent and its rules say to refuse."""
+    return ApiError(
+        429,
+        "insufficient_quota",
+        "budget_exhausted",
+        f"The budget of {model} for this {period.lower()} is spent. It begins anew with the next {period.lower()}; "
+        "until then an administrator can raise spec.budget.limit of its ModelRoute.",
+        retry_after_seconds=retry_after_seconds,
+        should_retry=False,
+    )
+
+
+def hosted_limits(model: str, retry_after_seconds: int) -> ApiError:
+    """No replica is there and the hosted APIs' own limits are used up."""
+    return ApiError(
+        429,
+        "rate_limit_error",
+        "hosted_limits",
+        f"No replica of {model} can answer, and the limits of its hosted APIs are used up for now. Try again in "
+        f"{retry_after_seconds} s.",
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def invalid_structured_output(model: str, why: str) -> ApiError:
+    """Answers that don't keep to the request's JSON schema, from every backend that was asked."""
+    return ApiError(
+        502,
+        "server_error",
+        "invalid_structured_output",
+        f"{model} did not answer in the JSON schema of response_format, not on a second try either ({why[:300]}). A "
+        "simpler schema may help; a ModelRoute with validate: false passes such answers on.",
+        "response_format",
+        should_retry=False,
     )
 
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from overspill_gateway.core.cors import is_preflight
-from overspill_gateway.core.errors import ApiError, error_body, malformed
+from overspill_gateway.core.errors import ApiError, malformed, refusal_body, refusal_lines
 from overspill_gateway.core.head import Head
 from overspill_gateway.wire.reader import Incoming, RequestReader
 
@@ -283,14 +283,11 @@ class ServerConnection(asyncio.Protocol):
         self.end()
 
     def refuse(self, error: ApiError, lines: bytes = b"") -> None:
-        """Answer with an error in OpenAI's shape."""
-        extra = [lines, b"content-type: application/json\r\n"]
-        if error.retry_after_seconds is not None:
-            extra.append(b"retry-after: %d\r\n" % error.retry_after_seconds)
-        if error.allow is not None:
-            extra.append(b"allow: %b\r\n" % error.allow.encode())
+        """Answer with an error, in the words of the path that was called."""
+        head = self._answer_head
+        body = refusal_body(error, head.path if head is not None else b"", lines)
         self._close_after = self._close_after or error.close
-        self.answer(error.status, b"".join(extra), error_body(error))
+        self.answer(error.status, lines + refusal_lines(error), body)
 
     # -- ending ------------------------------------------------------------------------------------------------
 
