@@ -62,15 +62,15 @@ class Observation:
         return f"{self.seen}; counted: {self.counted or 'nothing'}; charged: {self.charged}"
 
 
-async def observe(fault: Fault, mode: Mode, pool: Pool) -> Observation:
-    """Let the fault happen once."""
+async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Observation:
+    """Let the fault happen once, on a route with these changes."""
     async with (
         running_gateway(body_bytes_max=16 << 20) as gateway,
         backend(fault.script) as first,
         backend(good) as second,
         arranged(fault.setting, first),
     ):
-        route = set_up(gateway, pool, first, second)
+        route = set_up(gateway, pool, first, second, changes)
         answer = await ask_until_touched(gateway, route, fault, mode, first)
         seen = in_words(answer, first, pool)
         await eventually(lambda: nothing_left(gateway, route))
@@ -110,7 +110,7 @@ def full_listener(port: int) -> Any:
         yield waiting
 
 
-def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backend) -> Route:
+def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backend, others: dict[str, Any]) -> Route:
     """A route with these backends, short timers and a budget."""
     hosted = [
         one.hosted(name, **PRICE)
@@ -126,7 +126,7 @@ def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backen
     }
     if pool.first == "hosted API":
         changes["local"] = None
-    route = gateway.route(**changes)
+    route = gateway.route(**(changes | others))
     facts = [first.fact("first")] if pool.first == "replica" else []
     if pool.other == "replica":
         facts.append(second.fact("second"))
@@ -190,14 +190,16 @@ def stream_in_words(answer: Answer) -> str:
     names = [line for line in answer.body.decode().split("\n\n") if line and not line.startswith(":")]
     datas = [data for block in names for data in block.split("\n") if data.startswith("data: ")]
     assert len(datas) == len(names), "each event is whole"
-    done = errors = tokens = 0
+    done = errors = tokens = marks = 0
     for data in datas:
         assert not errors, "nothing follows an error"
         assert not done, "nothing follows the end"
         if data == "data: [DONE]":
             done += 1
             continue
-        kind, is_token = kind_and_token(json.loads(data.removeprefix("data: ")))
+        document = json.loads(data.removeprefix("data: "))
+        marks += "overspill" in document
+        kind, is_token = kind_and_token(document)
         tokens += is_token
         errors += kind == "error"
         done += kind == "end"
@@ -205,7 +207,8 @@ def stream_in_words(answer: Answer) -> str:
         return faults.tokens_then_error(tokens)
     assert done, "a stream without a proper end is not passed on as if it were whole"
     assert tokens >= 4, "an answer has all its tokens"
-    return faults.ANSWER
+    assert marks <= 1, "only the last chunk is marked"
+    return faults.CONTINUED if marks else faults.ANSWER
 
 
 def kind_and_token(document: dict[str, Any]) -> tuple[str, bool]:
@@ -267,8 +270,8 @@ def charged(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
     return faults.IN_FULL if cost >= IN_FULL_NANO_USD else faults.ESTIMATED
 
 
-async def observe_all(fault: Fault, mode: Mode) -> dict[Pool, Observation]:
+async def observe_all(fault: Fault, mode: Mode, **changes: Any) -> dict[Pool, Observation]:
     """The fault in all pools, side by side."""
     tried = pools(fault)
-    seen = await asyncio.gather(*(observe(fault, mode, pool) for pool in tried))
+    seen = await asyncio.gather(*(observe(fault, mode, pool, **changes) for pool in tried))
     return dict(zip(tried, seen, strict=True))

@@ -18,6 +18,7 @@ from unit.gateway.fault_scripts import DONE, breaks, closes, ends_cleanly, raw, 
 # What the client sees.
 ANSWER = "the answer"
 OTHER = "the other's answer"
+CONTINUED = "the answer, its rest from the other"
 CUT = "an answer cut short of its length"
 FAILED = "502 `backend_failed`"
 LATE = "504 `backend_timeout`"
@@ -232,6 +233,14 @@ GROUPS: dict[str, tuple[Fault, ...]] = {
     "Answers": CONTENT,
 }
 FAULTS: tuple[Fault, ...] = tuple(fault for group in GROUPS.values() for fault in group)
+
+
+CONTINUABLE: tuple[Fault, ...] = tuple(
+    fault
+    for fault in FAULTS
+    if fault.stream is not None and fault.stream.other == tokens_then_error(2) and fault.path.endswith("completions")
+)
+"""Faults after the first token, where onStreamFailure: Continue has another backend go on."""
 
 
 @dataclass(frozen=True)

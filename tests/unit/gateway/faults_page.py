@@ -21,7 +21,8 @@ says, as the only backend and with another one that could take over, as a replic
 - **no other backend**, **another backend**: what the client sees. `502 ...` is a JSON error of the gateway with that
   code. "2 tokens, an error event" is a stream that had begun: the error is its last event, there is no `[DONE]`, and
   the connection stays usable. A stream never ends as if it were whole when it is not, and an answer is never spliced
-  from two backends unless the route says `onStreamFailure: Continue`.
+  from two backends unless the route says `onStreamFailure: Continue`: then another backend goes on, the last chunk is
+  marked `"overspill": {"continued": ...}`, and only without another backend it ends as below.
 - **counted as**: the `kind` of `overspill_attempt_failures_total`. "-": no attempt failed.
 - **charged**: what the call costs in the budget and in `overspill_cost_nano_usd_total` where the backend is a hosted
   API. "in full": its outcome is uncertain, so that what was held for it (the longest answer that was asked for) is
