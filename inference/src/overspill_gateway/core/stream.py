@@ -217,7 +217,7 @@ class StreamReader:
             passed = self._pass(split_events(whole))
         else:
             passed = self._pass_unwatched(whole)
-        self._flows = self.committed and self._ending and not self.keep and aligner.idle and not self._is_over()
+        self._flows = self.committed and self._ending != "" and aligner.idle and not self._is_over()
         return passed
 
     def _pass(self, events: list[bytes]) -> bytes:
