@@ -1,4 +1,4 @@
-"""What eight connections see when an engine is killed under load."""
+"""What eight connections see when an engine is killed under load, or the gateway is replaced."""
 
 import json
 import threading
@@ -54,6 +54,21 @@ def roll_out(cluster: Cluster, pod: str) -> None:
     wait_until("all replicas are new", is_new, seconds=60)
 
 
+def roll_out_gateway(cluster: Cluster, pod: str) -> None:  # noqa: ARG001 - the engine stays
+    """Every gateway is replaced, as by a new version; ends when the old ones are gone."""
+    namespace = installation.RELEASE_NAMESPACE
+
+    def gateways() -> set[str]:
+        found = cluster.items("pods", "-n", namespace, "-l", "app.kubernetes.io/component=gateway")
+        return {pod["metadata"]["name"] for pod in found}
+
+    before = gateways()
+    assert before, "no gateway has the label that this looks for"
+    cluster.kubectl("-n", namespace, "rollout", "restart", "deployment/overspill-gateway")
+    cluster.kubectl("-n", namespace, "rollout", "status", "deployment/overspill-gateway", "--timeout=120s")
+    wait_until("the old gateways are gone", lambda: not gateways() & before, seconds=150)
+
+
 KINDS: dict[str, Kill] = {"sigkill": sigkill, "delete": delete, "force_delete": force_delete, "roll_out": roll_out}
 
 
@@ -78,14 +93,17 @@ class Outcome:
 
 
 def killed_under_load(
-    cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool
+    cluster: Cluster, key: str, kill: Kill, *, replicas: int, hosted: bool, streamed: bool, token_ms: int = 20
 ) -> Outcome:
-    """What eight connections see of a route whose first replica is killed after a third of the time."""
+    """What eight connections see of a route whose first replica is killed after a third of the time.
+
+    ``token_ms``: milliseconds from one token of a stream to the next; a stream has 20.
+    """
     # One route for each way to be asked: were its engines' settings changed between two runs, they would roll out.
-    name = f"kill-{replicas}{'-streams' if streamed else ''}"
+    name = f"kill-{replicas}{f'-streams-{token_ms}' if streamed else ''}"
     environment = {"STANDIN_ANSWER_DELAY_MS": str(ANSWER_MS), "STANDIN_TOKENS": "20"}
     if streamed:
-        environment["STANDIN_TOKEN_DELAY_MS"] = "20"
+        environment["STANDIN_TOKEN_DELAY_MS"] = str(token_ms)
     manifest = route(
         name,
         minimum=replicas,

@@ -1,5 +1,7 @@
 """An engine dies or is replaced under load: no plain request fails, and a cut stream says that it was cut.
 
+And the gateway itself is replaced under load: nobody notices.
+
 The stand-in plays the engine, so that it is back at once and many requests fit into seconds.
 """
 
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e import installation
-from e2e.killing import KINDS, NAMESPACE, killed_under_load
+from e2e.killing import CONNECTIONS, KINDS, NAMESPACE, killed_under_load, roll_out_gateway
 from e2e.kubernetes_cli import Cluster
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -57,3 +59,21 @@ def test_cut_stream_ends_with_an_error_event(cluster: Cluster, key: str) -> None
     assert outcome.failures == []
     assert outcome.cut_silently == 0
     assert outcome.cut_with_error_event > 0
+
+
+def test_replacing_the_gateway_loses_no_plain_request(cluster: Cluster, key: str) -> None:
+    """A rolling update of the gateway under load: every request is answered."""
+    outcome = killed_under_load(cluster, key, roll_out_gateway, replicas=1, hosted=False, streamed=False)
+
+    assert outcome.failures == []
+    assert len(outcome.seconds) > 100
+
+
+def test_replacing_the_gateway_cuts_no_stream(cluster: Cluster, key: str) -> None:
+    """Streams that last longer than new ones are still let in (3 s) go on to their ends in the old gateway."""
+    outcome = killed_under_load(cluster, key, roll_out_gateway, replicas=1, hosted=False, streamed=True, token_ms=200)
+
+    assert outcome.failures == []
+    assert outcome.cut_silently == 0
+    assert outcome.cut_with_error_event == 0
+    assert len(outcome.seconds) > CONNECTIONS
