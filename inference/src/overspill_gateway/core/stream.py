@@ -54,6 +54,7 @@ class _Chunk(msgspec.Struct):
     choices: tuple[_Choice, ...] = ()
     error: object = None
     usage: object = None
+    sequence_number: int = 0
 
 
 class _PlainDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -184,6 +185,8 @@ class StreamReader:
             return False
         if (len(choices) != 1 or choices[0].finish_reason is not None) if self._has_choices else choices:
             return False
+        if chunk.sequence_number:
+            self.sequence = chunk.sequence_number
         self.content_events += 1
         return True
 
