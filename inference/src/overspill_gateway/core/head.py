@@ -27,10 +27,19 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 """All that may stand in a field's value; line ends are what is left of a good head without these."""
 
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_SINGLE: Final = _FRAMING | {b"host", b"content-type", b"authorization", b"expect"}
-"""Fields that may come once; a second one is a way to make two servers read two requests."""
-_NOTED: Final = _SINGLE | {b"x-request-id", b"connection"}
+_ONCE, _FRAMING, _REQUEST_ID_FIELD, _CONNECTION = range(1, 5)
+_KINDS: Final = {
+    b"content-length": _FRAMING,
+    b"transfer-encoding": _FRAMING,
+    b"host": _ONCE,
+    b"content-type": _ONCE,
+    b"authorization": _ONCE,
+    b"expect": _ONCE,
+    b"x-request-id": _REQUEST_ID_FIELD,
+    b"connection": _CONNECTION,
+}
+"""Fields that are looked at here. A second one of those that may come once is a way to make two servers read two
+requests."""
 
 _COMMON_NAMES: Final = (
     b"accept accept-encoding accept-language anthropic-beta anthropic-version api-key authorization cache-control "
@@ -41,12 +50,12 @@ _COMMON_NAMES: Final = (
     b"x-stainless-package-version x-stainless-read-timeout x-stainless-retry-count x-stainless-runtime "
     b"x-stainless-runtime-version x-stainless-timeout"
 )
-_NAMES: Final[dict[bytes, bytes]] = {
-    spelling: name
+_NAMES: Final[dict[bytes, tuple[bytes, int]]] = {
+    spelling: (name, _KINDS.get(name, 0))
     for name in _COMMON_NAMES.split()
-    for spelling in (name, name.title(), name.title().replace(b"-Os", b"-OS"), name.replace(b"-id", b"-ID").title())
+    for spelling in (name, name.title(), name.title().replace(b"-Os", b"-OS"), name.title().replace(b"-Id", b"-ID"))
 }
-"""Names as clients spell them, to the name in lower case: found here, a name needs no further look."""
+"""Names as clients spell them, to the name in lower case and its kind: found here, a name needs no further look."""
 
 
 @dataclass(slots=True)
@@ -86,7 +95,7 @@ class Head:
         return None
 
 
-def read_head(  # noqa: PLR0911 - a return for each way to be wrong
+def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
     raw: bytes, *, target_bytes_max: int, fields_max: int
 ) -> Head | ApiError:
     """The head of a request, its last empty line left off, or why it is refused."""
@@ -111,9 +120,12 @@ def read_head(  # noqa: PLR0911 - a return for each way to be wrong
         return fields
     headers, found, keep_alive, request_id = fields
     http_1_0 = version == b"HTTP/1.0"
-    refused = _refused_host(target, http_1_0=http_1_0, plain=plain, host=found.get(b"host"))
-    if refused is None and (b"transfer-encoding" in found or b"content-length" in found or b"expect" in found):
-        refused = _refused_framing(found, http_1_0=http_1_0)
+    host = found.get(b"host")
+    if host is None or not plain or not _HOST.fullmatch(host):
+        refused = _refused_host(target, http_1_0=http_1_0, plain=plain, host=host)
+        if refused is not None:
+            return refused
+    refused = _refused_framing(found, http_1_0=http_1_0)
     if refused is not None:
         return refused
     length = found.get(b"content-length")
@@ -140,25 +152,28 @@ def _read_fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, bytes], 
     keep_alive = True
     request_id = b""
     names = _NAMES
-    for index in range(1, len(lines)):
-        spelling, colon, raw_value = lines[index].partition(b":")
-        name = names.get(spelling)
-        if name is None or not colon:
+    for line in lines[1:]:
+        spelling, colon, raw_value = line.partition(b":")
+        known = names.get(spelling)
+        if known is None or not colon:
             refused = _refused_name(spelling, colon)
             if refused is not None:
                 return refused
             name = spelling.lower()
+            kind = _KINDS.get(name, 0)
+        else:
+            name, kind = known
         value = raw_value.strip(b" \t")
         headers.append((name, value))
-        if name not in _NOTED:
+        if not kind:
             continue
-        if name in _SINGLE:
+        if kind <= _FRAMING:
             if name in found:
                 return malformed(f"The request has two {name.decode()} fields.")
-            if name in _FRAMING and raw_value not in {value, b" " + value}:
+            if kind == _FRAMING and raw_value != value and raw_value != b" " + value:
                 return malformed(f"There is unusual white space around the value of {name.decode()}.")
             found[name] = value
-        elif name == b"x-request-id":
+        elif kind == _REQUEST_ID_FIELD:
             request_id = value if _REQUEST_ID.fullmatch(value) else b""
         elif b"close" in (lower := value.lower()):
             keep_alive = keep_alive and b"close" not in [option.strip() for option in lower.split(b",")]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
@@ -55,7 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_framed", "_head_bytes", "_head_done", "_head_only", "_headers", "_interim", "_parser", "_pool", "_receiver",
+        "_head_bytes", "_head_done", "_head_only", "_headers", "_interim", "_parser", "_pool", "_receiver",
         "_transport", "idle_since", "used",
     )  # fmt: skip
 
@@ -71,7 +72,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_done = False
         self._head_bytes = 0
         self._head_only = False
-        self._framed = False
         self._interim = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,7 +87,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request; its answer goes to the receiver. ``head_only``: it is HEAD, whose answer has no body."""
         self._receiver = receiver
         self._head_only = head_only
-        self._framed = False
         self._headers = []
         self._head_done = False
         self._head_bytes = 0
@@ -149,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
-        if self._head_done and exc is None and not self._framed:
+        if self._head_done and exc is None and not any(name in _FRAMING for name, _ in self._headers):
             receiver.answer_end()  # an answer without framing ends with its connection
             return
         where = "in the middle of its answer" if self._head_done else "before it answered"
@@ -178,17 +177,13 @@ class UpstreamConnection(asyncio.Protocol):
             raise _HeadOnly
 
     def _check_framing(self, version: str) -> None:
-        """One length or chunks, spelled plainly: llhttp reads other codings until the connection's end."""
+        """Chunks, once, spelled plainly: llhttp reads other codings until the connection's end."""
+        chunked = False
         for name, value in self._headers:
-            if name == b"content-length":
-                if not value.strip(b" \t").isdigit():
-                    raise _Refused("the length of its answer is no number")
-            elif name == b"transfer-encoding":
-                if self._framed or version == "1.0" or value.strip(b" \t").lower() != b"chunked":
+            if name == b"transfer-encoding":
+                if chunked or version == "1.0" or value.strip(b" \t").lower() != b"chunked":
                     raise _Refused("it answered in a transfer encoding other than chunked")
-            else:
-                continue
-            self._framed = True
+                chunked = True
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
