@@ -60,7 +60,7 @@ def test_what_comes_before_the_first_token_is_held_back(dialect: Dialect) -> Non
     reader = StreamReader(dialect)
 
     assert [reader.feed(event) for event in start] == [b""] * len(start)
-    assert not reader.committed
+    assert (reader.committed,) == (False,)
     assert reader.feed(output[0]) == b"".join(start) + output[0]
     assert reader.committed
     assert [reader.feed(event) for event in [*output[1:], end]] == [*output[1:], end]
