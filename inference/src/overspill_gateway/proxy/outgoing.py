@@ -1,29 +1,126 @@
-"""The request as a backend gets it: head built anew, the body with the backend's name for the model."""
+"""The request as a backend gets it: head built anew, the body edited where it must be and nowhere else.
 
-from typing import TYPE_CHECKING
+What must be: the backend's name for the model, usage asked for in streams, and a limit on output that is lower than
+the client's. Only an Anthropic request to a hosted API is written anew, in OpenAI's form.
+"""
 
-from overspill_gateway.core.body import BodyFacts, with_model
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from overspill_gateway.core.body import BodyFacts
+from overspill_gateway.core.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
 from overspill_gateway.core.forwarding import to_hosted, to_replica
 from overspill_gateway.core.head import Head
+from overspill_gateway.core.messages_answer import MessagesStream, plain_error
+from overspill_gateway.core.messages_request import chat_request
+from overspill_gateway.core.splice import with_fields
 from overspill_gateway.proxy.backend import Hosted, Replica
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route
 
+_USAGE_ASKED: Final = b'{"include_usage":true}'
+_USAGE_FIELD: Final = b',"stream_options":' + _USAGE_ASKED
+_LIMIT_FIELDS: Final = {
+    Dialect.CHAT: "max_tokens",
+    Dialect.COMPLETIONS: "max_tokens",
+    Dialect.RESPONSES: "max_output_tokens",
+    Dialect.MESSAGES: "max_tokens",
+}
+_NEWER_LIMIT_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
+"""Hosts whose newer models take ``max_completion_tokens`` only; other APIs mostly know the older name."""
+
 
 def outgoing(
-    backend: Replica | Hosted, route: "Route", head: Head, body: bytes, facts: BodyFacts, request_id: bytes
+    backend: Replica | Hosted,
+    route: "Route",
+    head: Head,
+    body: bytes,
+    facts: BodyFacts,
+    request_id: bytes,
+    *,
+    endpoint: Endpoint | None = None,
+    max_tokens: int | None = None,
 ) -> tuple[bytes, bytes]:
-    """Head and body for a backend. A hosted API gets its credential and as little else as it needs."""
+    """Head and body for a backend. A hosted API gets its credential and as little else as it needs.
+
+    ``max_tokens``: written in where it is lower than the client's own limit, or the client gave none. Raises
+    BodyError where an Anthropic request can't be told to a hosted API.
+    """
+    if endpoint is None:
+        endpoint = endpoint_of(head.path) or CHAT
+    clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
     if isinstance(backend, Hosted):
-        name = backend.model
-        target = backend.path_prefix + head.path.removeprefix(b"/v1")
+        path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
+        target = backend.path_prefix + path[3:]
         lines = backend.head_lines + to_hosted(head.headers)
+        name = backend.model
+        if endpoint.dialect is Dialect.MESSAGES:
+            limit = max_tokens if clamp else facts.max_tokens
+            body = chat_request(body, name, max_tokens=limit, max_tokens_field=_limit_field(endpoint, backend))
+        else:
+            body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, backend)
     else:
-        name = route.model_json
         target = head.path + head.query
         lines = backend.host_line + to_replica(head.headers)
-    if body[facts.model_start : facts.model_end] != name:
-        body = with_model(body, facts, name)
-    start = b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n" % (head.method, target, lines, request_id)
-    return b"%bcontent-length: %d\r\n\r\n" % (start, len(body)), body
+        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, backend)
+    if not body and head.content_length is None and not head.chunked:
+        return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (head.method, target, lines, request_id), body
+    return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        head.method, target, lines, request_id, len(body),
+    ), body  # fmt: skip
+
+
+def translator_of(
+    backend: Replica | Hosted, endpoint: Endpoint, facts: BodyFacts, request_id: bytes
+) -> MessagesStream | None:
+    """What a backend's answer goes through on its way to the client; None: nothing."""
+    if endpoint.dialect is Dialect.MESSAGES and isinstance(backend, Hosted):
+        return MessagesStream(facts.model, request_id.decode("latin-1"))
+    return None
+
+
+def plain_answer(
+    backend: Replica | Hosted, endpoint: Endpoint, facts: BodyFacts, request_id: bytes, status: int, body: bytes
+) -> bytes | None:
+    """A whole plain answer in the client's words; None: as it came. Empty: it is not an answer at all, a failure."""
+    translator = translator_of(backend, endpoint, facts, request_id)
+    if translator is not None:
+        return translator.plain(status, body)
+    if status >= 400 and endpoint.anthropic:
+        return plain_error(status, body, request_id.decode("latin-1"))
+    return None
+
+
+def _edited(
+    body: bytes,
+    facts: BodyFacts,
+    endpoint: Endpoint,
+    name: bytes,
+    max_tokens: int | None,
+    backend: Replica | Hosted,
+) -> bytes:
+    if facts.form:
+        name = msgspec.json.decode(name, type=str).encode()
+    start, end = facts.model_start, facts.model_end
+    usage = facts.stream and not facts.include_usage and endpoint.dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+    if usage and not facts.stream_options:
+        body = b"%b%b%b%b" % (body[:start], name, _USAGE_FIELD, body[end:])
+    elif end and body[start:end] != name:
+        body = b"%b%b%b" % (body[:start], name, body[end:])
+    fields: dict[str, bytes] = {}
+    if usage and facts.stream_options:
+        fields["stream_options"] = _USAGE_ASKED
+    if max_tokens is not None and endpoint.dialect in _LIMIT_FIELDS:
+        for field in facts.max_tokens_fields or (_limit_field(endpoint, backend),):
+            fields[field] = b"%d" % max_tokens
+    return with_fields(body, fields) if fields else body
+
+
+def _limit_field(endpoint: Endpoint, backend: Replica | Hosted) -> str:
+    """Where a limit is written that the client did not give."""
+    chat = endpoint.dialect is Dialect.CHAT or endpoint.dialect is Dialect.MESSAGES
+    if chat and isinstance(backend, Hosted) and backend.pool.address.host.endswith(_NEWER_LIMIT_HOSTS):
+        return "max_completion_tokens"
+    return _LIMIT_FIELDS[endpoint.dialect]
