@@ -130,8 +130,8 @@ class ContinuedStream:
 
     def feed(self, events: bytes) -> bytes:
         """Whole events in, whole events out."""
-        passing = []
-        for event in split_events(events):
+        passing: list[bytes] = []
+        for event in split_events(events) if self.fault is None else ():
             _, data = event_name_and_data(event)
             chunk = decode(data) if data is not None else None
             if not isinstance(chunk, dict):

@@ -243,7 +243,7 @@ class Relay:
             else:
                 client.refuse(error, self._extra)
             return
-        if reader is not None and not reader.ended:
+        if reader is not None and not self.ended:
             if reader.torn:
                 client.send(b"\n\n")
             client.send(self._error_event(error))
@@ -259,7 +259,7 @@ class Relay:
     @property
     def ended(self) -> bool:
         """Whether a stream has said that it is whole: what happens to its connection no longer matters."""
-        return self._reader is not None and self._reader.ended
+        return self._reader is not None and self._reader.ended and self.fault is None
 
     @property
     def content_events(self) -> int:
