@@ -164,25 +164,29 @@ async def ask(gateway: GatewayUnderTest, fault: Fault, mode: Mode, number: int) 
 def in_words(answer: Answer, first: Backend, pool: Pool) -> str:
     """What the client saw; fails where the ending is not an honest one."""
     by_first = answer.served_by in {"local/first", "hosted/first"}
-    if answer.headers.get("content-type", "").startswith("text/event-stream"):
-        assert answer.whole, "a stream ends with its last chunk, whatever happened"
-        words = stream_in_words(answer)
-    elif not answer.whole:
-        words = faults.CUT
-    elif answer.status == 200:
-        assert answer.json.keys() & {"choices", "output", "content"}, "a 200 is an answer"
-        words = faults.ANSWER
-    elif by_first:
-        assert b"the backend's own words" in answer.body
-        words = faults.own(answer.status)
-    else:
-        words = f"{answer.status} `{code_of(answer)}`"
+    words = ending_in_words(answer)
     if words == faults.ANSWER and not by_first:
         assert pool.other, "there is nobody else"
         assert answer.reason in {"ReplicaFailed", "HostedFailed"}, "the answer says that somebody failed before"
         words = faults.OTHER
     assert not (first.script is good and by_first), "a backend that is not there can't answer"
     return words
+
+
+def ending_in_words(answer: Answer) -> str:
+    """How an answer ended, whoever gave it."""
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        assert answer.whole, "a stream ends with its last chunk, whatever happened"
+        return stream_in_words(answer)
+    if not answer.whole:
+        return faults.CUT
+    if answer.status == 200:
+        assert answer.json.keys() & {"choices", "output", "content"}, "a 200 is an answer"
+        return faults.ANSWER
+    if answer.served_by != "none":
+        assert b"the backend's own words" in answer.body
+        return faults.own(answer.status)
+    return f"{answer.status} `{code_of(answer)}`"
 
 
 def stream_in_words(answer: Answer) -> str:
@@ -265,7 +269,7 @@ def charged(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
     )
     if not cost:
         return faults.NOTHING
-    if cost == REPORTED_NANO_USD:
+    if cost in {REPORTED_NANO_USD, 2 * REPORTED_NANO_USD}:
         return faults.REPORTED
     return faults.IN_FULL if cost >= IN_FULL_NANO_USD else faults.ESTIMATED
 

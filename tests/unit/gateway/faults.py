@@ -253,6 +253,8 @@ class Dialect:
     """How long the backend is left out."""
 
 
+RESTS_AT_MOST_SECONDS = 300
+
 DIALECTS = (
     Dialect("retry-after: 7", 7),
     Dialect("retry-after: {date+9}", 9),
@@ -262,7 +264,7 @@ DIALECTS = (
     Dialect("x-ratelimit-reset: {unix+8}", 8),
     Dialect("x-ratelimit-reset: 1m30s", 90),
     Dialect("x-ratelimit-reset-requests: 6s", 6),
-    Dialect("x-ratelimit-reset-tokens: 6m0s", 360),
+    Dialect("x-ratelimit-reset-tokens: 6m0s", RESTS_AT_MOST_SECONDS),
     Dialect("anthropic-ratelimit-requests-reset: {rfc3339+11}", 11),
     Dialect("anthropic-ratelimit-tokens-reset: {rfc3339+11}", 11),
 )

@@ -32,7 +32,8 @@ says, as the only backend and with another one that could take over, as a replic
 DIALECT_HEAD = """
 ## When to come back
 
-After a 429 a backend is left out for as long as it says, and no longer. It may say so in each of these ways:
+After a 429 a backend is left out for as long as it says, but for 5 minutes at most, and no longer, unless there is
+nobody else to ask. It may say so in each of these ways (the moments in braces are in that form, so many seconds ahead):
 
 | header field | left out for |
 |---|---|
