@@ -34,8 +34,8 @@ def second_usage(prompt: int, output: int, cached: int = 0) -> bytes:
 
 def begun(client: ClientDouble, *events: bytes, **options: Any) -> Relay:
     """An answer whose first part has come."""
-    options = {"dialect": Dialect.CHAT, "keep": True} | options
-    relay = Relay(client.connection, 200, STREAM, b"", **options)
+    known: dict[str, Any] = {"dialect": Dialect.CHAT, "keep": True}
+    relay = Relay(client.connection, 200, STREAM, b"", **(known | options))
     for event in events:
         relay.feed(event)
     return relay
