@@ -158,6 +158,10 @@ class Shouting:
         """The end."""
         return b"data: END\n\n"
 
+    def plain(self, status: int, body: bytes) -> bytes:
+        """A plain answer."""
+        return b"%d %b" % (status, body.upper()) if body else b""
+
 
 def test_a_translated_stream_is_judged_before_it_is_translated() -> None:
     """The backend speaks chat completions, with usage; the client's dialect is another, and so are its errors."""
@@ -173,6 +177,21 @@ def test_a_translated_stream_is_judged_before_it_is_translated() -> None:
 
     assert client.body == (ROLE + said("x") + usage_chunk() + DONE).upper() + b"data: END\n\n"
     assert broken.body == said("x").upper() + stream_error(BROKEN, Dialect.MESSAGES, request_id="req-1")
+
+
+def test_a_plain_answer_is_translated_as_a_whole() -> None:
+    """Errors too; what is no answer at all is a fault. Token counts are read in the backend's words."""
+    usage = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+    for status, body in ((200, usage), (400, b'{"error":{"message":"no"}}')):
+        client = ClientDouble()
+        relay = relay_to(client, JSON, status, dialect=Dialect.MESSAGES, translator=Shouting())
+        relay.feed(body)
+        assert relay.finish()
+        assert client.body == b"%d %b" % (status, body.upper())
+        assert (relay.usage() is None) == (status == 400)
+    nothing = relay_to(ClientDouble(), JSON, translator=Shouting())
+
+    assert nothing.close() == "its answer is no chat completion"
 
 
 # -- plain answers -----------------------------------------------------------------------------------------------------

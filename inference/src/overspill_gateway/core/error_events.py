@@ -6,33 +6,16 @@ Nothing that a client could take for a proper end follows them: no ``[DONE]``, n
 import msgspec
 
 from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.errors import ApiError, error_event
+from overspill_gateway.core.errors import ApiError, error_event, messages_error_body
 
 
 def stream_error(error: ApiError, dialect: Dialect, *, request_id: str = "", sequence: int = 0) -> bytes:
     """The error as one event. ``sequence``: the number that the Responses dialect gives each event."""
     if dialect is Dialect.MESSAGES:
-        return b"event: error\ndata: " + _messages_error(error, request_id) + b"\n\n"
+        return b"event: error\ndata: " + messages_error_body(error, request_id) + b"\n\n"
     if dialect is Dialect.RESPONSES:
         return b"event: error\ndata: " + _responses_error(error, sequence) + b"\n\n"
     return error_event(error)
-
-
-def _messages_error(error: ApiError, request_id: str) -> bytes:
-    document: dict[str, object] = {"type": "error", "error": {"type": _messages_type(error), "message": error.message}}
-    if request_id:
-        document["request_id"] = request_id
-    return msgspec.json.encode(document)
-
-
-def _messages_type(error: ApiError) -> str:
-    if error.status == 429:
-        return "rate_limit_error"
-    if error.status in {503, 529}:
-        return "overloaded_error"
-    if error.status == 504:
-        return "timeout_error"
-    return "api_error" if error.status >= 500 else "invalid_request_error"
 
 
 def _responses_error(error: ApiError, sequence: int) -> bytes:

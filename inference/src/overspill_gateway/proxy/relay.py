@@ -40,6 +40,14 @@ class Rewriter(Protocol):
         ...
 
 
+class Translator(Rewriter, Protocol):
+    """Tells a backend's answer in the client's dialect, plain or streamed."""
+
+    def plain(self, status: int, body: bytes) -> bytes:
+        """A plain answer, or an error; empty: it is neither."""
+        ...
+
+
 def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
     """Header lines of every answer: who served it, why, and under which id."""
     return b"x-overspill-served-by: %b\r\nx-overspill-reason: %b\r\nx-request-id: %b\r\n" % (
@@ -52,7 +60,8 @@ class Relay:
 
     __slots__ = ("_client", "_closed", "_continued", "_dialect", "_extra", "_gathered", "_gathered_bytes",
                  "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter",
-                 "_strip_usage", "_tail", "begun", "committed", "fault", "fault_status", "status")  # fmt: skip
+                 "_strip_usage", "_tail", "_translated", "_translator", "begun", "committed", "fault", "fault_status",
+                 "status")  # fmt: skip
 
     def __init__(
         self,
@@ -64,15 +73,16 @@ class Relay:
         dialect: Dialect = Dialect.OTHER,
         strip_usage: bool = False,
         keep: bool = False,
-        translator: Rewriter | None = None,
+        translator: Translator | None = None,
         hold_plain: bool = False,
         opening: "Opening | None" = None,
     ) -> None:
         """Begin with an answer's head.
 
         ``extra``: header lines of ours. ``dialect``: the client's; with a ``translator`` the backend speaks the one
-        of chat completions. ``keep``: remember the text. ``hold_plain``: a plain answer is never written before
-        ``finish``, whatever its length. ``opening``: where heartbeats may have begun the answer already.
+        of chat completions, and a plain answer is translated as a whole. ``keep``: remember the text.
+        ``hold_plain``: a plain answer is never written before ``finish``, whatever its length. ``opening``: where
+        heartbeats may have begun the answer already.
         """
         head = to_client(headers)
         self.status = status
@@ -90,14 +100,16 @@ class Relay:
         self._lines = head.lines + extra
         self._length = head.content_length
         self._opening = opening
-        self._rewriter = translator
+        self._rewriter: Rewriter | None = translator
+        self._translator = translator
+        self._translated = b""
         self._continued: ContinuedStream | None = None
         self._strip_usage = strip_usage and translator is None
         self._reader: StreamReader | None = None
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
-        self._gathered_bytes_max = HELD_BYTES_MAX if hold_plain else GATHERED_BYTES_MAX
-        self._hold_plain = hold_plain
+        self._hold_plain = hold_plain or translator is not None
+        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
         self._tail = b""
         self._rest = b""
         self._closed = False
@@ -152,12 +164,18 @@ class Relay:
 
     def close(self) -> str | None:
         """The backend has nothing more to say: what is wrong with its answer, if anything. Nothing is written."""
-        reader = self._reader
-        if reader is not None and not self._closed:
+        reader, translator = self._reader, self._translator
+        if self._closed:
+            return self.fault
+        self._closed = True
+        if reader is not None:
             self._rest = reader.rest()
             if reader.fault is not None:
                 self.fault, self.fault_status = reader.fault, reader.fault_status
-        self._closed = True
+        elif translator is not None and self.fault is None:
+            self._translated = translator.plain(self.status, self.body())
+            if not self._translated:
+                self.fault = "its answer is no chat completion"
         return self.fault
 
     def finish(self, body: bytes | None = None) -> bool:
@@ -179,12 +197,12 @@ class Relay:
     def _finish_plain(self, body: bytes | None) -> None:
         if self.begun:
             return
-        body = self.body() if body is None else body
+        body = self._translated or self.body() if body is None else body
         opening = self._opening
         if opening is not None and opening.begun:  # a refusal: its status came too late
             self.begun = True
             opening.tell(self._extra)
-            self._client.send(self._error_event(error_of_answer(self.status, body)))
+            self._client.send(self._error_event(error_of_answer(self.status, self.body())))
             return
         self._begin(len(body))
         self._client.send(body)
