@@ -1,0 +1,81 @@
+"""Drives one subject with the load command and says what it cost."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.gateway.running import Bench, Subject
+
+PATIENCE_SECONDS: Final = 120.0
+
+
+class LoadFailedError(Exception):
+    """Requests failed, so that the figures would be of something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of many requests or streams."""
+
+    cpu_us: float
+    """Microseconds of CPU, user and system, of the gateway's processes for each request or chunk."""
+    per_second: float
+    """Requests or streams a second."""
+    cores: float
+    """How much of its core the gateway used meanwhile."""
+    p50_ms: float
+    """Duration of a request or stream at half of them, under this load."""
+
+
+def begin(made: Bench, command: str, *arguments: str) -> None:
+    """Give the load command an order."""
+    made.engine.order(command, *arguments)
+
+
+def result(made: Bench, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+    """What it prints when it has carried it out; raises LoadFailedError."""
+    line = made.engine.says(seconds)
+    if not line:
+        raise LoadFailedError(f"the load command said nothing within {seconds:g} s: {made.engine.last_words()}")
+    printed: dict[str, Any] = json.loads(line)
+    if "error" in printed:
+        raise LoadFailedError(printed["error"])
+    return printed
+
+
+def plain_requests(made: Bench, subject: Subject, *, connections: int, seconds: float) -> Cost:
+    """Requests as fast as they are answered."""
+    before = subject.process.cpu_seconds()
+    begin(made, "plain", *_to(subject, subject.plain, connections), "-for", f"{seconds}s")
+    printed = result(made)
+    return _cost(subject, before, printed, printed["requests"])
+
+
+def streams(made: Bench, subject: Subject, *, connections: int, streams_each: int) -> Cost:
+    """Streams at the pace of the engine; the cost is for each event, [DONE] among them."""
+    before = subject.process.cpu_seconds()
+    begin(made, "streams", *_to(subject, subject.stream, connections), "-requests", str(connections * streams_each))
+    printed = result(made)
+    return _cost(subject, before, printed, printed["events"])
+
+
+def _to(subject: Subject, request: Path, connections: int) -> list[str]:
+    return ["-to", subject.address, "-request", str(request), "-connections", str(connections)]
+
+
+def _cost(subject: Subject, before: float, printed: dict[str, Any], units: int) -> Cost:
+    spent = subject.process.cpu_seconds() - before
+    if printed["failures"] or not units:
+        first = printed.get("first_failure", "none was answered")
+        raise LoadFailedError(f"{printed['failures']} requests failed: {first}")
+    seconds = printed["seconds"]
+    return Cost(spent / units * 1e6, printed["requests"] / seconds, spent / seconds, printed["p50_us"] / 1000)
+
+
+def latencies(made: Bench, subjects: Sequence[Subject], turns: int) -> dict[str, dict[str, Any]]:
+    """One request at a time to each in turn: microseconds at p50 and p99, by name."""
+    targets = [f"-to={subject.name}={subject.address}={subject.plain}" for subject in subjects]
+    begin(made, "sequential", "-turns", str(turns), *targets)
+    return result(made)

@@ -1,0 +1,3 @@
+module overspill.dev/bench/load
+
+go 1.22

@@ -1,0 +1,42 @@
+"""Where the benchmark keeps what it installs, and where one run writes. Not here: installing."""
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+CHECKOUT: Final = HERE.parent.parent
+GATEWAY_CPU: Final = 0
+"""Every gateway runs here, alone."""
+LOAD_CPU: Final = 1
+"""Clients and the engine behind the gateway run here."""
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """``$XDG_CACHE_HOME/overspill/bench``, by default ``~/.cache/overspill/bench``."""
+    chosen = environment.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path is invalid and to be ignored.
+    root = Path(chosen) if chosen.startswith("/") else Path.home() / ".cache"
+    return root / "overspill" / "bench"
+
+
+def gateway_command() -> str:
+    """The gateway of this checkout, beside the Python that runs this."""
+    return str(Path(sys.executable).parent / "overspill-gateway")
+
+
+def command(name: str) -> str | None:
+    """A command of the system; also in the folders of system daemons, which users' PATH lacks."""
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/usr/local/go/bin")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
