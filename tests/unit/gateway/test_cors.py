@@ -62,7 +62,7 @@ async def test_every_answer_carries_the_policy() -> None:
         client = await gateway.client()
         client.send("GET", "/v1/models", origin=PAGE, authorization=f"Bearer {KEY}")
         client.send("GET", "/v1/models", origin=PAGE)
-        client.send("GET", "/nowhere", origin=PAGE)
+        client.send("GET", "/metrics", origin=PAGE)
         gateway_answers = [await soon(client.answer()) for _ in range(3)]
         body = b'{"model": "tiny", "messages": []}'
         client.send("POST", "/v1/chat/completions", body, origin=PAGE.upper(), authorization=f"Bearer {KEY}")

@@ -153,7 +153,7 @@ async def test_pipelined_requests_are_answered_in_their_order(gateway: GatewayUn
         gateway.route()
         gateway.endpoints(engine.fact())
         client = await gateway.client()
-        for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/nowhere"):
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/metrics"):
             gateway.send(client, path=path)
 
         paths = [(await client.answer()).json["path"].split(" ")[1] for _ in range(3)]

@@ -1,34 +1,37 @@
-"""The OpenAI API as this gateway serves it: which paths, who may call them, and what a body must hold."""
+"""The API as clients see it: which paths there are, who may call them, and which route a request is for.
+
+OpenAI's paths, Anthropic's, and vLLM's own: ``core.endpoints`` has the table. Not here: how a request is served.
+"""
 
 import itertools
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
-from overspill_gateway.core import errors
+from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant
-from overspill_gateway.core.body import BodyError, read_body
+from overspill_gateway.core.body import BodyFacts, read_body
+from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Endpoint, endpoint_of
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head, refused_method
 from overspill_gateway.core.plan import ServedReason
+from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.relay import answer_lines
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.catalog import Catalog
+    from overspill_gateway.proxy.route import Route
     from overspill_gateway.wire.server import ServerConnection
     from overspill_gateway.wire.sweep import Sweeper
 
-_MODEL_PATHS: Final = frozenset({b"/v1/chat/completions", b"/v1/completions", b"/v1/embeddings"})
-_MODELS: Final = b"/v1/models"
-_SHOWN_PATHS: Final = ["POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings", "GET /v1/models"]
+_MODEL_PREFIX: Final = MODELS_PATH + b"/"
 _ROOT: Final = b"/"
 _ROOT_ALLOW: Final = "GET, HEAD, POST, OPTIONS"
 _ROOT_BODY_BYTES_MAX: Final = 64 * 1024
 """The root needs no key, so that load balancers' default checks find it: it takes next to nothing."""
-_POST: Final = "POST, OPTIONS"
-_GET: Final = "GET, HEAD, OPTIONS"
 _ENCODED: Final = errors.invalid_body(
     "The body is compressed; send it plain, without Content-Encoding.", status=415, code="content_encoding"
 )
@@ -49,73 +52,116 @@ class Api:
     def admit(self, head: Head) -> ApiError | None:
         """Refuse by path, method and key, before a body is read."""
         path = head.path
-        if path in _MODEL_PATHS:
-            allow = _POST
-        elif path == _MODELS or path.startswith(b"/v1/models/"):
-            allow = _GET
+        endpoint = endpoint_of(path)
+        if endpoint is not None:
+            allow = endpoint.allow
+        elif path == MODELS_PATH or path.startswith(_MODEL_PREFIX):
+            allow = GET
         elif path == b"*":
             return None
         elif path == _ROOT:
             head.body_bytes_max = _ROOT_BODY_BYTES_MAX
             return refused_method(head, _ROOT_ALLOW)
         else:
-            return self._counted(errors.unknown_path(path.decode("latin-1"), _SHOWN_PATHS))
+            return self._counted(errors.unknown_path(path.decode("latin-1"), SHOWN_PATHS))
         refused = refused_method(head, allow)
-        if refused is None and head.method != b"OPTIONS" and self._catalog.grant(head.authorization) is None:
+        if refused is None and head.method != b"OPTIONS" and self._grant(head) is None:
             refused = errors.INVALID_KEY
         return self._counted(refused) if refused is not None else None
 
     def serve(self, connection: "ServerConnection", head: Head, body: bytes) -> None:
         """Answer a request."""
+        endpoint = endpoint_of(head.path)
         if head.method == b"OPTIONS":
-            allow = _POST if head.path in _MODEL_PATHS else _GET if head.path not in {b"*", _ROOT} else _ROOT_ALLOW
-            connection.answer(204, b"allow: %b\r\n" % allow.encode(), b"")
+            connection.answer(204, b"allow: %b\r\n" % _allow(head.path, endpoint).encode(), b"")
             return
         if head.path == _ROOT:
             connection.answer(200, self.refusal_lines(head) + b"content-type: text/plain; charset=utf-8\r\n", b"OK")
             return
-        grant = self._catalog.grant(head.authorization)  # again: keys may have been withdrawn while the body came
+        grant = self._grant(head)  # again: keys may have been withdrawn while the body came
         if grant is None:
             self._refuse(connection, head, errors.INVALID_KEY)
-        elif head.path in _MODEL_PATHS:
-            self._exchange(connection, head, body, grant)
-        else:
+        elif endpoint is None:
             self._models(connection, head, grant)
+        else:
+            self._exchange(connection, head, body, endpoint, grant)
 
     def refusal_lines(self, head: Head | None) -> bytes:
         """Header lines of the answers that the server gives by itself."""
         return answer_lines("none", ServedReason.NOT_SERVED, self._request_id(head))
 
-    def _exchange(self, connection: "ServerConnection", head: Head, body: bytes, grant: Grant) -> None:
-        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in head.headers):
-            self._refuse(connection, head, _ENCODED)
-            return
+    # -- requests for backends ---------------------------------------------------------------------------------
+
+    def _exchange(
+        self, connection: "ServerConnection", head: Head, body: bytes, endpoint: Endpoint, grant: Grant
+    ) -> None:
+        content_type = b""
+        for name, value in head.headers:
+            if name == b"content-encoding" and value.lower() != b"identity":
+                self._refuse(connection, head, _ENCODED)
+                return
+            if name == b"content-type":
+                content_type = value
         try:
-            facts = read_body(body)
+            facts = read_body(body, endpoint, content_type)
+            if not facts.model:
+                facts = self._facts_named_elsewhere(head, facts, grant)
         except BodyError as error:
             self._refuse(connection, head, error.error)
             return
         route = self._catalog.resolve(facts.model, grant)
         if route is None:
             self._refuse(connection, head, errors.model_not_found(facts.model, self._catalog.callable_models(grant)))
-            return
-        Exchange(route, connection, head, body, facts, self._request_id(head), self._sweeper).start()
+        elif not endpoint.hosted and not route.pool.has_local:
+            self._refuse(connection, head, errors.local_only(head.path.decode("latin-1"), facts.model))
+        else:
+            Exchange(route, connection, head, body, facts, self._request_id(head), self._sweeper).start()
+
+    def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:
+        """With the model of a request whose body names none: from its query, its header, or the key's only pool."""
+        named = parse_qs(head.query[1:].decode("latin-1")).get("model", [])
+        header = head.header(b"x-overspill-model")
+        if header is not None:
+            named.append(header.decode("latin-1"))
+        if not named:
+            pools = {route.key: name for name, route in self._callable_routes(grant) if route.pool.has_local}
+            named = list(pools.values())
+        if len(set(named)) != 1:
+            models = [name for name, route in self._callable_routes(grant) if route.pool.has_local]
+            raise BodyError(errors.model_not_named(head.path.decode("latin-1"), models))
+        return msgspec.structs.replace(facts, model=named[0])
+
+    def _callable_routes(self, grant: Grant) -> "list[tuple[str, Route]]":
+        names = self._catalog.callable_models(grant)
+        return [(name, route) for name in names if (route := self._catalog.resolve(name, grant)) is not None]
+
+    # -- models ------------------------------------------------------------------------------------------------
 
     def _models(self, connection: "ServerConnection", head: Head, grant: Grant) -> None:
         names = self._catalog.callable_models(grant)
-        if head.path == _MODELS:
-            document: object = {"object": "list", "data": [self._model(name) for name in names]}
+        anthropic = head.header(b"anthropic-version") is not None
+        created = self._started_unix_seconds
+        created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
+        if head.path == MODELS_PATH:
+            body = model_list.anthropic_list(names, created_at) if anthropic else model_list.openai_list(names, created)
         else:
-            name = head.path[len(_MODELS) + 1 :].replace(b"%2F", b"/").replace(b"%2f", b"/").decode("latin-1")
+            name = unquote_to_bytes(head.path[len(_MODEL_PREFIX) :]).decode("utf-8", "replace")
             if name not in names:
                 self._refuse(connection, head, errors.model_not_found(name, names))
                 return
-            document = self._model(name)
-        lines = self.refusal_lines(head) + b"content-type: application/json\r\n"
-        connection.answer(200, lines, msgspec.json.encode(document))
+            body = model_list.anthropic_model(name, created_at) if anthropic else model_list.openai_model(name, created)
+        connection.answer(200, self.refusal_lines(head) + b"content-type: application/json\r\n", body)
 
-    def _model(self, name: str) -> dict[str, object]:
-        return {"id": name, "object": "model", "created": self._started_unix_seconds, "owned_by": "overspill"}
+    # -- all of them -------------------------------------------------------------------------------------------
+
+    def _grant(self, head: Head) -> Grant | None:
+        """What the sender's key opens: Anthropic's clients send it in a field of its own."""
+        authorization = head.authorization
+        if not authorization:
+            key = head.header(b"x-api-key")
+            if key is not None:
+                authorization = b"Bearer " + key
+        return self._catalog.grant(authorization)
 
     def _refuse(self, connection: "ServerConnection", head: Head, error: ApiError) -> None:
         connection.refuse(self._counted(error), self.refusal_lines(head))
@@ -129,3 +175,10 @@ class Api:
         if head is not None and head.request_id:
             return head.request_id
         return b"req-%b-%x" % (self._boot_id.encode(), next(self._counter))
+
+
+def _allow(path: bytes, endpoint: Endpoint | None) -> str:
+    """The methods of a path that was admitted."""
+    if endpoint is not None:
+        return endpoint.allow
+    return _ROOT_ALLOW if path in {b"*", _ROOT} else GET

@@ -65,10 +65,11 @@ def outgoing(
         target = head.path + head.query
         lines = backend.host_line + to_replica(head.headers)
         body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, backend)
+    method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not body and head.content_length is None and not head.chunked:
-        return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (head.method, target, lines, request_id), body
+        return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id), body
     return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-        head.method, target, lines, request_id, len(body),
+        method, target, lines, request_id, len(body),
     ), body  # fmt: skip
 
 
