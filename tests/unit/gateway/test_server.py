@@ -162,6 +162,7 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "connect": (501, b"CONNECT h:80 HTTP/1.1\r\n" + HOST + b"\r\n"),
     "unknown method": (501, b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n"),
     "HTTP/2.0": (505, b"GET / HTTP/2.0\r\n" + HOST + b"\r\n"),
+    "a bare CR in an endless head": (400, b"GET / HTTP/1.1\r\na: b\r\xf6\r\n"),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00"),
     "other expectation": (417, b"POST / HTTP/1.1\r\n" + HOST + b"expect: tea\r\ncontent-length: 1\r\n\r\n"),
     "long target": (414, b"GET /" + b"a" * 200 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),

@@ -139,6 +139,7 @@ async def test_an_answer_that_says_close_is_not_used_again() -> None:
         HEAD + b"transfer-encoding: chunked\r\n\r\n5\r\nhello!\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\n\r\n" * 12_000,
+        b"HTTP/1.1 199 Interim\r\ncontent-length: 2\r\n\r\nok" + HEAD + b"content-length: 4\r\n\r\nevil",
     ],
 )
 async def test_nonsense_is_a_protocol_failure(data: bytes) -> None:

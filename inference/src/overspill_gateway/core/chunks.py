@@ -13,6 +13,7 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb"\"(?:[^\"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*\""
 _LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
 _TRAILER: Final = re.compile(_TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*")
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _LINE_BYTES_MAX: Final = 1024
 _EXTENSION_BYTES_MAX: Final = 16 * 1024
 """All extensions of a body together."""
@@ -118,13 +119,15 @@ class ChunkedBody:
         self._trailer_bytes += len(line)
         if self._trailer_bytes > _TRAILER_BYTES_MAX or not _TRAILER.fullmatch(line):
             return malformed("The body's trailer is too long, or not made of header fields.")
+        if line.partition(b":")[0].lower() in _FRAMING:
+            return malformed("The body's trailer holds a field that says how long a body is.")
         return None
 
     def _unfinished_line(self, line: bytes) -> bytes | ApiError:
         """Refuse what no line end can mend any more: memory and patience are bounded."""
         limit = _LINE_BYTES_MAX if self._state == _SIZE else _TRAILER_BYTES_MAX - self._trailer_bytes
         body = line[:-1] if line[-1:] == b"\r" else line
-        if len(line) > limit or b"\r" in body or b"\n" in body or b"\0" in body:
+        if len(body) > limit or b"\r" in body or b"\n" in body or b"\0" in body:
             return malformed("A line of the body's framing is too long, or does not end in CR LF.")
         return b""
 

@@ -125,12 +125,12 @@ class RequestReader:
         self._buffer = data
         limits = self._limits
         line, line_end, _ = data.partition(b"\r\n")
-        left = data.translate(None, _FIELD_BYTES)
-        if left and left.replace(b"\r\n", b"") not in {b"", b"\r"}:
+        controls = len(data.translate(None, _FIELD_BYTES))
+        if controls != 2 * data.count(b"\r\n") + data.endswith(b"\r"):
             self.stop(malformed("This is not HTTP/1.1; if it is TLS, use http:// here."))
         elif len(line) > limits.target_bytes_max + _REQUEST_LINE_REST:
             self.stop(target_too_long() if line.find(b" ", 0, _REQUEST_LINE_REST) > 0 else _no_request_line())
-        elif len(data) > limits.head_bytes_max:
+        elif len(data) >= limits.head_bytes_max + len(_HEAD_END):  # of a head within the limit, all would be here
             self.stop(head_too_long())
         elif line_end and (refused := bad_request_line(line)) is not None:
             self.stop(refused)

@@ -167,6 +167,8 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200:
             if status == 101:
                 raise _Refused("it wants to speak another protocol")
+            if any(name in _FRAMING for name, _ in self._headers):
+                raise _Refused(f"its interim answer {status} has a body")
             self._interim = True
             return
         self._check_framing(version)
