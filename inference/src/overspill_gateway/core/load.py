@@ -1,9 +1,32 @@
 """How much work a replica has, as this gateway knows: what it sent there itself, corrected by the engine's own gauges.
 
-Written by whoever sends requests and reads gauges; read by choosing and by predicting.
+Written by whoever sends requests and reads gauges; read by choosing and by predicting. Work is counted in tokens of
+prompt: what an engine does between two first tokens, whatever it is made of.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+from overspill_gateway.core.ask import Ask
+
+OUTPUT_TOKEN_WORK: Final = 4.0
+"""Prompt tokens that an engine reads in the time that one more output token costs it, in a batch of usual size: some
+4,000 to 20,000 tokens of prompt a second against 1,000 to 5,000 of output, on small and large GPUs alike."""
+REQUEST_WORK: Final = 32.0
+"""What a request costs whatever its length: with no lengths known, work is the number of requests."""
+WORK_PER_REQUEST: Final = 1024.0
+"""Of a request of another gateway, before any of our own tells."""
+FRESH_SECONDS: Final = 2.0
+"""Gauges count in full for two rounds of reading them ..."""
+STALE_SECONDS: Final = 10.0
+"""... then less and less, and from here on not at all."""
+KV_CACHE_STRAINED: Final = 0.8
+"""From here on an engine soon preempts: it throws away running requests' work to do it again."""
+
+
+def work_of(ask: Ask) -> float:
+    """The work of one request, in tokens of prompt."""
+    return ask.prompt_tokens + OUTPUT_TOKEN_WORK * ask.output_tokens + REQUEST_WORK
 
 
 @dataclass(slots=True)
@@ -15,7 +38,8 @@ class ReplicaLoad:
     prompt_tokens_pending: int = 0
     """Prompt tokens of requests sent to it whose first token has not come."""
     output_tokens_pending: int = 0
-    """Output tokens still expected of the requests at it."""
+    """Output tokens still expected of the requests at it. Lengths of answers are close to memoryless: one that goes on
+    is expected to go on as long as one that begins, so that nothing is taken off before the end."""
     running: int = 0
     """``vllm:num_requests_running`` when it was last read: of all gateways together."""
     waiting: int = 0
@@ -28,3 +52,67 @@ class ReplicaLoad:
     """When the gauges were last read, seconds of the loop's clock."""
     usable_since: float = float("-inf")
     """When it came into rotation, seconds of the loop's clock: a new one starts slowly."""
+    correction: float = 0.0
+    """Work that the gauges show and ``in_flight`` does not, when they were read."""
+    strain: float = 0.0
+    """How much longer all work takes for want of KV cache: 0, up to 1 (twice as long) where it is full."""
+    work_per_request: float = WORK_PER_REQUEST
+    """What a request of another gateway is taken for: the mean of our own when the gauges were last read."""
+    affinity_seed: int = 0
+    """Stands for the replica's name in consistent hashing; 0 until it is first needed."""
+
+    def sent(self, ask: Ask) -> None:
+        """A request goes there. Its ``ask`` is not to change until it is done."""
+        self.in_flight += 1
+        self.prompt_tokens_pending += ask.prompt_tokens
+        self.output_tokens_pending += ask.output_tokens
+
+    def first_token(self, ask: Ask) -> None:
+        """A request's first token has come: its prompt is read."""
+        self.prompt_tokens_pending = max(0, self.prompt_tokens_pending - ask.prompt_tokens)
+
+    def done(self, ask: Ask, *, first_token_came: bool) -> None:
+        """A request has ended there, however it did; called once for each ``sent``."""
+        self.in_flight -= 1
+        if self.in_flight <= 0:  # whatever went wrong in counting is forgotten with the last request
+            self.in_flight = self.prompt_tokens_pending = self.output_tokens_pending = 0
+            return
+        if not first_token_came:
+            self.prompt_tokens_pending = max(0, self.prompt_tokens_pending - ask.prompt_tokens)
+        self.output_tokens_pending = max(0, self.output_tokens_pending - ask.output_tokens)
+
+    def scraped(
+        self, now: float, running: int, waiting: int, kv_cache_usage: float, *, in_flight_before: int = 0
+    ) -> None:
+        """The engine's gauges were read; ``in_flight_before`` is ``in_flight`` when they were asked for.
+
+        Requests that came or went in between may or may not be in the gauges: the larger number is taken for our own,
+        so that our own are never taken for others'.
+        """
+        self.scraped_at = now
+        self.running = running
+        self.waiting = waiting
+        self.kv_cache_usage = kv_cache_usage
+        self.in_flight_at_scrape = max(self.in_flight, in_flight_before)
+        if self.in_flight:
+            self.work_per_request = self._own_work() / self.in_flight
+        others = max(0, running + waiting - self.in_flight_at_scrape)
+        # A queue inside the engine says that it is full: whoever comes next waits for a place besides for work.
+        self.correction = (others + 0.5 * waiting) * self.work_per_request
+        self.strain = min(1.0, max(0.0, (kv_cache_usage - KV_CACHE_STRAINED) / (1.0 - KV_CACHE_STRAINED)))
+
+    def expected_work(self, now: float) -> float:
+        """Work before a request that comes now, in tokens of prompt."""
+        work = (
+            self.prompt_tokens_pending + OUTPUT_TOKEN_WORK * self.output_tokens_pending + REQUEST_WORK * self.in_flight
+        )
+        age = now - self.scraped_at
+        if age < STALE_SECONDS and (self.correction or self.strain):
+            weight = 1.0 if age <= FRESH_SECONDS else (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS)
+            work += weight * (self.correction + self.strain * (work + self.correction))
+        return work
+
+    def _own_work(self) -> float:
+        return (
+            self.prompt_tokens_pending + OUTPUT_TOKEN_WORK * self.output_tokens_pending + REQUEST_WORK * self.in_flight
+        )
