@@ -297,6 +297,50 @@ def test_a_trickled_stream_is_the_same_stream(dialect: Dialect, number: int, siz
     assert outcome(reader) == outcome(reference)
 
 
+ODD_EVENTS = [
+    ROLE,
+    said("x"),
+    said(""),
+    said("y").replace(b"\n", b"\r\n"),
+    said("z", "stop"),
+    usage_chunk(),
+    said("u", usage=usage_of(3, 1)),
+    message_delta("m"),
+    response_event("response.output_text.delta", 3, delta="r"),
+    PING,
+    DONE,
+    b"data: {\n\n",
+    b"}\n\n",
+    b"\n",
+    b"\r",
+    b"data:{}\n\n",
+    b"event: error\n",
+    b'data: {"choices":[{"delta":{"content":"a"}}],\r"x":1}\n\n',
+    b'data: {"error":"no"}\n\n',
+    b"\xef\xbb\xbf",
+]
+
+
+@given(st.sampled_from(list(Dialect)), st.booleans(), st.lists(st.sampled_from(ODD_EVENTS), max_size=8), st.data())
+def test_odd_streams_are_judged_alike_however_they_are_split(
+    dialect: Dialect,
+    keep: bool,  # noqa: FBT001
+    events: list[bytes],
+    data: st.DataObject,
+) -> None:
+    """What an ordinary stream never has, in any order: whole, split once, and byte by byte."""
+    stream = b"".join(events)
+    whole, split, bytewise = (StreamReader(dialect, keep=keep, strip_usage=True) for _ in range(3))
+    position = data.draw(st.integers(0, len(stream)))
+
+    expected = fed(whole, stream)
+
+    assert fed(split, stream[:position], stream[position:]) == expected
+    assert fed(bytewise, *[bytes([byte]) for byte in stream]) == expected
+    if dialect not in {Dialect.OTHER, Dialect.EMBEDDINGS}:  # counted by what comes together
+        assert outcome(whole) == outcome(split) == outcome(bytewise)
+
+
 def test_data_over_several_lines_is_one_document() -> None:
     """As the specification of server-sent events has it."""
     event = b'data: {"choices":\ndata: [{"delta":{"content":"x"}}]}\n\n'

@@ -101,7 +101,7 @@ class StreamReader:
         self.finished = False
         """Whether the backend has said why generating ended."""
         self.content_events = 0
-        """Events with output: for an engine about its tokens."""
+        """Events with a piece of the answer: for an engine about its tokens."""
         self.keep = keep
         """Whether the text is remembered."""
         self.plain = True
@@ -174,6 +174,8 @@ class StreamReader:
 
         Reading it proves that it is JSON, and costs less than searching it for the marks of other events.
         """
+        if event.find(b"\n", self._prefix_length) != len(event) - 2:
+            return False
         if self.keep:
             return self._is_kept_piece(event)
         try:
@@ -225,9 +227,8 @@ class StreamReader:
 
     def _pass(self, events: list[bytes]) -> bytes:
         passing: list[bytes] = []
-        begun = self.committed
         for one in events:
-            if begun and one.startswith(self._prefix) and self._is_piece(one):
+            if self.committed and one.startswith(self._prefix) and self._is_piece(one):
                 passing.append(one)
                 continue
             event = self._strip_mark(one)
@@ -255,7 +256,7 @@ class StreamReader:
             return
         if read.meaning is Meaning.END:
             self.ended = True
-        elif read.meaning is Meaning.OUTPUT:
+        elif read.piece:
             self.content_events += 1
             self.finished = self.finished or read.finished
         passing.append(event)
@@ -307,7 +308,8 @@ class StreamReader:
         return whole
 
     def _is_over(self) -> bool:
-        return self.ended or self.fault is not None
+        """Whether nothing more passes; of a stream in an unknown dialect everything does."""
+        return (self.ended and self._ending != "") or self.fault is not None
 
     # -- remembering -------------------------------------------------------------------------------------------
 

@@ -65,6 +65,8 @@ class Event:
     """What was generated, tool arguments and reasoning included: for counting tokens."""
     plain: bool = True
     """Whether that text is the whole of the output: one answer, no tools, no reasoning, no log probabilities."""
+    piece: bool = False
+    """Whether it carries a piece of the answer, be it empty: half a character is a token too."""
     finished: bool = False
     """Whether it says why generating ended."""
     sequence: int = 0
@@ -131,7 +133,7 @@ def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
     usage = isinstance(document.get("usage"), dict)
     if not isinstance(choices, list) or not choices:
         return Event(Meaning.USAGE if usage else Meaning.START, usage)
-    event = Event(Meaning.START, usage)
+    event = Event(Meaning.START, usage, piece=True)
     for choice in choices:
         if isinstance(choice, dict):
             _read_choice(choice, event)
@@ -182,7 +184,8 @@ def _read_response(document: dict[str, Any], name: bytes) -> Event:
     if kind in _STARTING_RESPONSE:
         return Event(Meaning.START, usage, sequence=sequence)
     delta = document.get("delta")
-    return Event(Meaning.OUTPUT, usage, delta if isinstance(delta, str) else "", plain=False, sequence=sequence)
+    text = delta if isinstance(delta, str) else ""
+    return Event(Meaning.OUTPUT, usage, text, plain=False, piece=str(kind).endswith(".delta"), sequence=sequence)
 
 
 def _read_message(document: dict[str, Any], name: bytes) -> Event:
@@ -199,7 +202,7 @@ def _read_message(document: dict[str, Any], name: bytes) -> Event:
     delta = document.get("delta") if kind == "content_block_delta" else None
     fields = delta if isinstance(delta, dict) else {}
     text = "".join([fields[field] for field in _TEXTS if isinstance(fields.get(field), str)])
-    return Event(Meaning.OUTPUT, usage, text, plain=False)
+    return Event(Meaning.OUTPUT, usage, text, plain=False, piece=kind == "content_block_delta")
 
 
 _READERS: Final = {Dialect.RESPONSES: _read_response, Dialect.MESSAGES: _read_message}
