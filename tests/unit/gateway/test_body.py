@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.body import BodyError, json_string, read_body, with_model
+from overspill_gateway.core.access import Grant
+from overspill_gateway.core.ask import Needs
+from overspill_gateway.core.asking import ask_of
+from overspill_gateway.core.body import BodyError, BodyFacts, json_string, read_body, with_model
+from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Endpoint, endpoint_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text() | st.sampled_from(["model", '"model":', "\\"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.just("model"), inner, max_size=4),
     max_leaves=12,
 )
-OBJECTS = st.dictionaries(st.text().filter(lambda key: key not in {"model", "stream"}), JSON, max_size=5)
+READ = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "response_format", "api_base",
+        "api_key", "base_url"}  # fmt: skip
+OBJECTS = st.dictionaries(st.text().filter(lambda key: key not in READ), JSON, max_size=5)
 NAMES = st.text(min_size=1, max_size=20)
 
 
@@ -115,3 +121,192 @@ def test_what_cannot_be_routed_is_refused(body: bytes, code: str, param: str | N
 def test_the_stream_flag(text: str, stream: bool) -> None:  # noqa: FBT001
     """Only true streams."""
     assert read_body(b'{"model": "a", "stream": %b}' % text.encode()).stream is stream
+
+
+def facts_of(endpoint: Endpoint = CHAT, **fields: Any) -> BodyFacts:
+    """The facts of a body with these fields."""
+    return read_body(json.dumps({"model": "a"} | fields).encode(), endpoint)
+
+
+def chat(content: Any = "Hello", **fields: Any) -> dict[str, Any]:
+    """Fields of a chat."""
+    return {"messages": [{"role": "user", "content": content}]} | fields
+
+
+@pytest.mark.parametrize("field", ["api_base", "base_url", "api_key"])
+@pytest.mark.parametrize("endpoint", [CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES])
+def test_where_requests_go_is_not_for_clients_to_say(field: str, endpoint: Endpoint) -> None:
+    """Addresses and keys of backends come from the configuration only: a body that names one is refused."""
+    for value in ("http://169.254.169.254/", None):
+        with pytest.raises(BodyError) as caught:
+            facts_of(endpoint, **{field: value})
+
+        assert (caught.value.error.code, caught.value.error.param) == ("forbidden_field", field)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "field"),
+    [
+        (CHAT, {"n": 0}, "n"),
+        (CHAT, {"n": 129}, "n"),
+        (CHAT, {"n": 10**30}, "n"),
+        (COMPLETIONS, {"best_of": 200}, "best_of"),
+        (CHAT, {"max_tokens": -1}, "max_tokens"),
+        (CHAT, {"max_completion_tokens": 10**12}, "max_completion_tokens"),
+        (RESPONSES, {"max_output_tokens": -5}, "max_output_tokens"),
+        (MESSAGES, {"max_tokens": 10**9}, "max_tokens"),
+    ],
+)
+def test_numbers_have_bounds(endpoint: Endpoint, fields: dict[str, int], field: str) -> None:
+    """No request asks for more answers or tokens than anybody could want."""
+    with pytest.raises(BodyError) as caught:
+        facts_of(endpoint, **fields)
+
+    assert (caught.value.error.code, caught.value.error.param) == ("invalid_value", field)
+
+
+@pytest.mark.parametrize("field", ["n", "max_tokens", "stream_options"])
+def test_wrong_types_are_named(field: str) -> None:
+    """A field that is read has to have its type."""
+    with pytest.raises(BodyError) as caught:
+        facts_of(**{field: "many"})
+
+    assert (caught.value.error.code, caught.value.error.param) == ("invalid_type", field)
+
+
+def test_fields_nobody_reads_may_be_anything() -> None:
+    """Unknown fields are the engine's business."""
+    facts = facts_of(**chat(), guided_json={"type": 3}, priority="high", vllm_xargs=[1, {"model": 2}])
+
+    assert facts.model == "a"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "limit", "names"),
+    [
+        (CHAT, {}, None, ()),
+        (CHAT, {"max_tokens": None}, None, ()),
+        (CHAT, {"max_tokens": 5}, 5, ("max_tokens",)),
+        (CHAT, {"max_completion_tokens": 7}, 7, ("max_completion_tokens",)),
+        (CHAT, {"max_tokens": 5, "max_completion_tokens": 7}, 7, ("max_tokens", "max_completion_tokens")),
+        (CHAT, {"max_tokens": 9, "max_completion_tokens": 7}, 9, ("max_tokens", "max_completion_tokens")),
+        (COMPLETIONS, {"max_tokens": 5}, 5, ("max_tokens",)),
+        (RESPONSES, {"max_output_tokens": 5}, 5, ("max_output_tokens",)),
+        (MESSAGES, {"max_tokens": 5}, 5, ("max_tokens",)),
+        (EMBEDDINGS, {"max_tokens": 5}, None, ()),
+    ],
+)
+def test_the_clients_own_limit(endpoint: Endpoint, fields: dict[str, Any], limit: int | None, names: Any) -> None:
+    """Every dialect's field; of two the higher one counts, since which one a backend obeys is not sure."""
+    facts = facts_of(endpoint, **fields)
+
+    assert (facts.max_tokens, facts.max_tokens_fields) == (limit, names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "there", "asked"),
+    [
+        ({}, False, False),
+        ({"stream_options": None}, True, False),
+        ({"stream_options": {}}, True, False),
+        ({"stream_options": {"include_usage": False}}, True, False),
+        ({"stream_options": {"include_usage": True, "continuous_usage_stats": True}}, True, True),
+    ],
+)
+def test_whether_usage_was_asked_for(fields: dict[str, Any], there: bool, asked: bool) -> None:  # noqa: FBT001
+    """Only true asks for it, and whether the field is there decides how it is edited."""
+    facts = facts_of(**fields, stream=True)
+
+    assert (facts.stream_options, facts.include_usage) == (there, asked)
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "needs"),
+    [
+        (CHAT, chat(), Needs.NOTHING),
+        (CHAT, chat(tools=[]), Needs.NOTHING),
+        (CHAT, chat(tools=[TOOL]), Needs.TOOLS),
+        (CHAT, chat(functions=[TOOL["function"]]), Needs.TOOLS),
+        (CHAT, chat(response_format={"type": "text"}), Needs.NOTHING),
+        (CHAT, chat(response_format={"type": "json_object"}), Needs.JSON_MODE),
+        (CHAT, chat([{"type": "text", "text": '"type": "image_url"'}]), Needs.NOTHING),
+        (CHAT, chat([{"type": "text", "text": "a"}, IMAGE], tools=[TOOL]), Needs.TOOLS | Needs.VISION),
+        (CHAT, chat([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]), Needs.VISION),
+        (RESPONSES, {"input": "Hello"}, Needs.NOTHING),
+        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, Needs.VISION),
+        (RESPONSES, {"input": "a", "tools": [TOOL]}, Needs.TOOLS),
+        (RESPONSES, {"input": "a", "text": {"format": {"type": "json_object"}}}, Needs.JSON_MODE),
+        (MESSAGES, chat(tools=[{"name": "f", "input_schema": SCHEMA}]), Needs.TOOLS),
+        (MESSAGES, chat([{"type": "image", "source": {"type": "url", "url": "x"}}]), Needs.VISION),
+        (COMPLETIONS, {"prompt": "a"}, Needs.NOTHING),
+        (COMPLETIONS, {"prompt": "a", "response_format": {"type": "json_object"}}, Needs.JSON_MODE),
+    ],
+)
+def test_what_a_backend_has_to_be_able_to_do(endpoint: Endpoint, fields: dict[str, Any], needs: Needs) -> None:
+    """Tools, JSON mode and content other than text, in every dialect's fields."""
+    assert facts_of(endpoint, **fields).needs == needs
+
+
+def test_the_schema_of_the_answer() -> None:
+    """Raw, in both places where it may stand; other formats have none."""
+    wrapped = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+
+    in_chat = facts_of(**chat(response_format=wrapped))
+    in_responses = facts_of(RESPONSES, input="a", text={"format": {"type": "json_schema", "schema": SCHEMA}})
+
+    assert in_chat.schema is not None
+    assert in_responses.schema is not None
+    assert json.loads(in_chat.schema) == json.loads(in_responses.schema) == SCHEMA
+    assert facts_of(**chat(response_format={"type": "json_object"})).schema is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answers"),
+    [("a", 2), (["a", "b", "c"], 6), ([1, 2, 3], 2), ([[1, 2], [3]], 4), ([], 2), (["a"], 2)],
+)
+def test_a_batch_of_prompts_asks_for_as_many_answers(prompt: Any, answers: int) -> None:
+    """Each prompt gets ``n`` answers; a list of token numbers is one prompt."""
+    assert facts_of(COMPLETIONS, prompt=prompt, n=2).answers == answers
+
+
+@given(st.text(), st.text())
+def test_a_token_has_at_least_one_byte_of_the_prompt(system: str, user: str) -> None:
+    """The measured length is never below the UTF-8 of the text: it bounds what a tokenizer can make of it."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    for escaped in (True, False):
+        body = json.dumps({"model": "a", "messages": messages}, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+        try:
+            facts = read_body(body)
+        except BodyError:
+            return  # half a surrogate pair
+
+        assert facts.prompt_bytes >= len((system + user).encode("utf-8", "surrogatepass"))
+
+
+def test_other_paths_may_name_no_model() -> None:
+    """Whatever an engine's own paths take passes: JSON without a model, other text, nothing."""
+    other = endpoint_of(b"/detokenize")
+    assert other is not None
+
+    for body in (b'{"tokens": [1, 2]}', b"", b"plain text", b"[1]"):
+        assert read_body(body, other).model == ""
+    facts = read_body(b'{"text": "x", "model": "a"}', other)
+    assert (facts.model, facts.model_end - facts.model_start) == ("a", 3)
+
+
+def test_the_request_of_a_body() -> None:
+    """What choosing and admitting need, from the body and the key."""
+    grant = Grant("ns/me", frozenset(), frozenset())
+    facts = facts_of(**chat("x" * 4000, max_tokens=50, n=2))
+
+    ask = ask_of(facts, CHAT, grant, bytes_per_token=4.0)
+
+    assert 1000 <= ask.prompt_tokens < 1020
+    assert (ask.output_tokens, ask.output_tokens_max, ask.answers) == (100, 50, 2)
+    assert (ask.prefix, ask.consumer, ask.local_only) == (facts.prefix, "ns/me", False)
+    assert ask_of(facts_of(EMBEDDINGS, input="x"), EMBEDDINGS, grant).output_tokens == 0
