@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from overspill_api.compiled import CompiledConsumer
+from overspill_api.compiled import CompiledConsumer, ConsumerLimitRules
 from overspill_api.keys import ID_LENGTH, KEY_PREFIX, SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
 
 _ID_START: Final = len(KEY_PREFIX) + 1
@@ -14,6 +14,7 @@ _ID_END: Final = _ID_START + ID_LENGTH
 _KEY_BYTES_MIN: Final = _ID_END + 1 + SECRET_LENGTH_MIN
 _KEY_BYTES_MAX: Final = _ID_END + 1 + SECRET_LENGTH_MAX
 _NO_HASH: Final = "0" * 64
+_NO_LIMITS: Final = ConsumerLimitRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Grant:
     """Routes by ``namespace/name``."""
     namespaces: frozenset[str]
     """Namespaces of which it may call every route."""
+    limits: ConsumerLimitRules = _NO_LIMITS
+    """Of this consumer, over all routes together."""
+    priority: int = 0
+    """A higher one leaves the waiting queue first."""
 
     def allows(self, route_key: str, route_namespace: str) -> bool:
         """Whether this consumer may call a route."""
@@ -61,4 +66,5 @@ def grant_of(consumer: CompiledConsumer) -> Grant:
     """What a compiled consumer may call."""
     exact = frozenset(route for route in consumer.routes if not route.endswith("/*"))
     namespaces = frozenset(route[:-2] for route in consumer.routes if route.endswith("/*"))
-    return Grant(f"{consumer.namespace}/{consumer.name}", exact, namespaces)
+    name = f"{consumer.namespace}/{consumer.name}"
+    return Grant(name, exact, namespaces, consumer.limits, consumer.priority)

@@ -25,7 +25,7 @@ class Ask:
     output_tokens: int = 0
     """Tokens that its answer is expected to have: for work, never for money."""
     output_tokens_max: int | None = None
-    """The client's own limit for one answer (``max_tokens`` and its kin); None: none given."""
+    """The client's own limit for one answer (``max_tokens`` and its kin); None: none given. 0: nothing is generated."""
     answers: int = 1
     """Answers asked for (``n``)."""
     prefix: int = 0
@@ -38,3 +38,5 @@ class Ask:
     """Of the consumer; a higher one leaves the waiting queue first."""
     consumer: str = ""
     """``namespace/name`` of the Consumer."""
+    prompt_tokens_max: int = 0
+    """Tokens that its prompt can't exceed: for money."""

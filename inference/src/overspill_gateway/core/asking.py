@@ -6,9 +6,8 @@ from overspill_gateway.core.access import Grant
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.body import BodyFacts
 from overspill_gateway.core.endpoints import Endpoint
+from overspill_gateway.core.estimate import BYTES_PER_TOKEN, prompt_tokens_max
 
-BYTES_PER_TOKEN: Final = 4.0
-"""Of English text; a route learns its own ratio."""
 OUTPUT_TOKENS_EXPECTED: Final = 256
 """Of an answer, until a route has learned better."""
 ATTACHMENT_TOKENS: Final = 1000
@@ -23,6 +22,7 @@ def ask_of(facts: BodyFacts, endpoint: Endpoint, grant: Grant, *, bytes_per_toke
         expected = OUTPUT_TOKENS_EXPECTED if limit is None or limit > OUTPUT_TOKENS_EXPECTED else limit
     prompt_tokens = int(facts.prompt_bytes / bytes_per_token) + facts.attachments * ATTACHMENT_TOKENS
     return Ask(
-        prompt_tokens, expected * facts.answers, facts.max_tokens, facts.answers, facts.prefix, facts.needs,
-        not endpoint.hosted, getattr(grant, "priority", 0), grant.consumer,
+        prompt_tokens, expected * facts.answers, facts.max_tokens if endpoint.generates else 0, facts.answers,
+        facts.prefix, facts.needs, not endpoint.hosted, grant.priority, grant.consumer,
+        prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes),
     )  # fmt: skip

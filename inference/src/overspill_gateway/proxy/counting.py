@@ -4,6 +4,12 @@ import math
 from bisect import bisect_left
 from typing import Final
 
+from overspill_gateway.core.usage import Usage
+
+CONSUMERS_COUNTED: Final = 1_000
+OTHER_CONSUMERS: Final = "other"
+"""No consumer is called that: their names have a slash."""
+
 LATENCY_BUCKETS: Final = (
     0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, math.inf,
 )  # fmt: skip
@@ -27,16 +33,82 @@ class Histogram:
 class BackendCounters:
     """What one backend of a route (``local`` or ``hosted/<name>``) has done in this process's life."""
 
-    __slots__ = ("cost_nano_usd", "duration", "errors", "failures", "first_byte", "output_tokens", "prompt_tokens",
-                 "served", "statuses")  # fmt: skip
+    __slots__ = (
+        "charged_in_full", "cost_nano_usd", "duration", "errors", "failures", "first_byte", "outcomes",
+        "output_tokens", "output_tokens_estimated", "prompt_tokens", "prompt_tokens_estimated", "served", "statuses",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.served = 0
         self.errors = 0
         self.prompt_tokens = 0
+        """All of them, estimated ones included."""
         self.output_tokens = 0
+        self.prompt_tokens_estimated = 0
+        """Those that no backend reported."""
+        self.output_tokens_estimated = 0
         self.cost_nano_usd = 0
+        """Charged, attempts that came to nothing included."""
+        self.charged_in_full = 0
+        """Attempts of which nobody knows what they cost: charged their worst case."""
         self.statuses: dict[int, int] = {}
         self.failures: dict[str, int] = {}
+        self.outcomes: dict[str, int] = {}
+        """How attempts ended: answered, abandoned, or the kind of their failure."""
         self.first_byte = Histogram()
         self.duration = Histogram()
+
+    def used(self, usage: Usage) -> None:
+        """Count the tokens of an answer."""
+        self.prompt_tokens += usage.prompt_tokens
+        self.output_tokens += usage.output_tokens
+        if not usage.reported:
+            self.prompt_tokens_estimated += usage.prompt_tokens
+            self.output_tokens_estimated += usage.output_tokens
+
+    def ended(self, outcome: str) -> None:
+        """Count how an attempt ended."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+
+class ConsumerCounters:
+    """What one consumer used in this process's life."""
+
+    __slots__ = (
+        "cost_nano_usd", "limited", "output_tokens", "output_tokens_estimated", "prompt_tokens",
+        "prompt_tokens_estimated", "requests",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests = 0
+        """Let in."""
+        self.limited = 0
+        """Refused by its limits."""
+        self.prompt_tokens = 0
+        """Reported ones only."""
+        self.output_tokens = 0
+        self.prompt_tokens_estimated = 0
+        self.output_tokens_estimated = 0
+        self.cost_nano_usd = 0
+
+
+class ConsumerTable:
+    """Counters by consumer; beyond a number of consumers the rest share one row."""
+
+    __slots__ = ("_rest", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, ConsumerCounters] = {}
+        self._rest: ConsumerCounters | None = None
+
+    def of(self, consumer: str) -> ConsumerCounters:
+        """The counters of a consumer."""
+        found = self.rows.get(consumer)
+        if found is not None:
+            return found
+        if len(self.rows) < CONSUMERS_COUNTED:
+            found = self.rows[consumer] = ConsumerCounters()
+            return found
+        if self._rest is None:
+            self._rest = self.rows[OTHER_CONSUMERS] = ConsumerCounters()
+        return self._rest

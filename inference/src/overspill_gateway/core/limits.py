@@ -1,0 +1,189 @@
+"""Rates that must not be exceeded: requests and tokens in any minute, and requests at a time.
+
+Counting is exact over every span of a minute, not over minutes of the clock: no limit lets twice its rate through
+around an edge. Not here: whose limits these are, and what a refused client is told.
+"""
+
+from collections import deque
+from typing import Final
+
+WINDOW_SECONDS: Final = 60.0
+MERGE_SECONDS: Final = 0.25
+"""What came this close together is counted as one, as late as its last: at most 241 entries a window."""
+NEVER: Final = float("inf")
+"""Waiting does not help: what is asked for is more than the whole limit."""
+
+
+class Entry:
+    """What was counted at about one time."""
+
+    __slots__ = ("amount", "first", "last")
+
+    def __init__(self, now: float, amount: int) -> None:
+        self.first = now
+        self.last = now
+        self.amount = amount
+
+
+class RateWindow:
+    """An amount that no span of 60 seconds may exceed."""
+
+    __slots__ = ("_entries", "limit", "total")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """May be changed at any time; what was counted stays."""
+        self.total = 0
+        """Counted in the last minute; above the limit where more was used than had been asked for."""
+        self._entries: deque[Entry] = deque()
+
+    def wait_seconds(self, now: float, amount: int) -> float:
+        """How long until this amount fits; 0: it does now. NEVER: it is more than the limit."""
+        entries = self._entries
+        if entries and entries[0].last <= now - WINDOW_SECONDS:
+            self._forget(now)
+        surplus = self.total + amount - self.limit
+        if surplus <= 0:
+            return 0.0
+        if amount > self.limit:
+            return NEVER
+        for entry in entries:
+            surplus -= entry.amount
+            if surplus <= 0:
+                return max(entry.last + WINDOW_SECONDS - now, 0.001)
+        return WINDOW_SECONDS
+
+    def add(self, now: float, amount: int) -> Entry:
+        """Count an amount, whether it fits or not; what is returned lets it be corrected."""
+        entries = self._entries
+        self.total += amount
+        if entries:
+            newest = entries[-1]
+            if now - newest.first < MERGE_SECONDS:
+                newest.last = now
+                newest.amount += amount
+                return newest
+        entry = Entry(now, amount)
+        entries.append(entry)
+        return entry
+
+    def take(self, now: float, amount: int) -> float:
+        """Count an amount if it fits, then 0; else the seconds until it would."""
+        wait = self.wait_seconds(now, amount)
+        if wait == 0.0:
+            self.add(now, amount)
+        return wait
+
+    def correct(self, now: float, entry: Entry, counted: int, actual: int) -> None:
+        """It was another amount after all: a rest is given back where it was counted, a surplus counts from now on."""
+        if actual > counted:
+            self.add(now, actual - counted)
+            return
+        back = min(counted - actual, entry.amount)  # nothing, once the entry's minute is over
+        entry.amount -= back
+        self.total -= back
+
+    def remaining(self, now: float) -> int:
+        """What fits now."""
+        self._forget(now)
+        return max(self.limit - self.total, 0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether forgetting this window changes nothing, as far as was looked last."""
+        return self.total == 0
+
+    def _forget(self, now: float) -> None:
+        entries = self._entries
+        before = now - WINDOW_SECONDS
+        while entries and entries[0].last <= before:
+            entry = entries.popleft()
+            self.total -= entry.amount
+            entry.amount = 0
+
+
+class RateLimiter:
+    """Requests and tokens a minute of one consumer, one consumer at one route, or one hosted API; None: no limit."""
+
+    __slots__ = ("requests", "tokens")
+
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        self.requests: RateWindow | None = None
+        self.tokens: RateWindow | None = None
+        self.update(requests_per_minute, tokens_per_minute)
+
+    def update(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        """Other limits; what was counted stays."""
+        self.requests = _with_limit(self.requests, requests_per_minute)
+        self.tokens = _with_limit(self.tokens, tokens_per_minute)
+
+    def wait_seconds(self, now: float, tokens: int) -> float:
+        """How long until one more request of so many tokens fits; 0: now, NEVER: it is too large."""
+        wait = self.requests.wait_seconds(now, 1) if self.requests is not None else 0.0
+        if self.tokens is not None:
+            tokens_wait = self.tokens.wait_seconds(now, tokens)
+            if tokens_wait > wait:
+                return tokens_wait
+        return wait
+
+    def add(self, now: float, tokens: int) -> Entry | None:
+        """Count a request; what is returned lets its tokens be corrected."""
+        if self.requests is not None:
+            self.requests.add(now, 1)
+        return self.tokens.add(now, tokens) if self.tokens is not None else None
+
+    def correct(self, now: float, entry: Entry | None, counted: int, actual: int) -> None:
+        """The request had other tokens than were counted."""
+        if entry is not None and self.tokens is not None:
+            self.tokens.correct(now, entry, counted, actual)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is counted, so that a new limiter would do as well."""
+        return self.wait_free(now, self.requests) and self.wait_free(now, self.tokens)
+
+    @staticmethod
+    def wait_free(now: float, window: RateWindow | None) -> bool:
+        """Whether a window holds nothing any more."""
+        return window is None or (window.remaining(now) >= 0 and window.idle)
+
+
+class HostedLimiter:
+    """What a provider allows: requests and tokens a minute, and requests at a time."""
+
+    __slots__ = ("concurrency", "in_flight", "rates")
+
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None, concurrency: int | None) -> None:
+        self.rates = RateLimiter(requests_per_minute, tokens_per_minute)
+        self.concurrency = concurrency
+        self.in_flight = 0
+        """Requests that were begun and have not ended."""
+
+    def update(self, requests_per_minute: int | None, tokens_per_minute: int | None, concurrency: int | None) -> None:
+        """Other limits; what was counted stays."""
+        self.rates.update(requests_per_minute, tokens_per_minute)
+        self.concurrency = concurrency
+
+    def may_take(self, now: float, tokens: int) -> bool:
+        """Whether one more request of so many tokens fits now."""
+        if self.concurrency is not None and self.in_flight >= self.concurrency:
+            return False
+        return self.rates.wait_seconds(now, tokens) == 0.0
+
+    def began(self, now: float, tokens: int) -> Entry | None:
+        """A request is sent."""
+        self.in_flight += 1
+        return self.rates.add(now, tokens)
+
+    def ended(self, now: float, entry: Entry | None, counted: int, actual: int) -> None:
+        """It is over; ``actual``: its tokens as far as they are known, else as counted."""
+        self.in_flight -= 1
+        self.rates.correct(now, entry, counted, actual)
+
+
+def _with_limit(window: RateWindow | None, limit: int | None) -> RateWindow | None:
+    if limit is None:
+        return None
+    if window is None:
+        return RateWindow(limit)
+    window.limit = limit
+    return window

@@ -1,0 +1,331 @@
+"""The durable side of budgets: what each route was charged in each period, in a SQLite file written by one thread.
+
+A block of money is written down as charged before any of it is spent, and what was not needed is given back when the
+period or the process ends in order. So a crash at any line leaves at least what was really spent, and at most one
+block for each account more. A write that fails grants nothing: no money is spent, and everything else goes on.
+
+Every process has a ledger for itself: N gateways of one release may together spend N times the limit. Only processes
+that are given the same file, on one machine, share it. Without a file it is kept in memory and ends with the process.
+"""
+
+import logging
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic
+from typing import Final
+
+from overspill_gateway.proxy.periods import Period
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID: Final = 0x4F53504C
+SCHEMA_VERSION: Final = 1
+BUSY_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 5.0
+"""A file that failed is not tried again sooner."""
+PERIODS_KEPT: Final = 400
+"""Of each route, the latest; a year of days."""
+ROWS_MAX: Final = 100_000
+"""Of all routes, those that are gone included."""
+WAL_BYTES_MAX: Final = 1 << 20
+_BATCH_MAX: Final = 256
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS charged (
+    route TEXT NOT NULL,
+    starts INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    nano_usd INTEGER NOT NULL CHECK (nano_usd >= 0),
+    alerted_nano_usd INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (route, starts, ends)
+) STRICT, WITHOUT ROWID
+"""
+_FORGET_OLD_PERIODS: Final = """
+DELETE FROM charged WHERE route = ? AND ends NOT IN
+    (SELECT ends FROM charged WHERE route = ? ORDER BY ends DESC LIMIT ?)
+"""
+_FORGET_OLD_ROWS: Final = """
+DELETE FROM charged WHERE (route, starts, ends) IN
+    (SELECT route, starts, ends FROM charged ORDER BY ends DESC LIMIT -1 OFFSET ?)
+"""
+
+
+class LedgerFileError(Exception):
+    """The file is not a ledger that this version can use."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKey:
+    """One account: a route in one period, as one holder has it."""
+
+    route: str
+    """``namespace/name``."""
+    period: Period
+    """In which it is charged."""
+    holder: int
+    """Tells accounts of one process apart, for what each has leased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What the ledger wrote down."""
+
+    granted: int
+    """Nano-dollars that may be spent now; 0: the limit is reached."""
+    charged_by_others: int
+    """Charged in this period, what this account has leased left out."""
+    alerted: int
+    """The highest charge that somebody was told of."""
+
+
+class Pending:
+    """An answer of the ledger that may still be to come."""
+
+    __slots__ = ("_event", "error", "lease")
+
+    def __init__(self) -> None:
+        self.lease: Lease | None = None
+        self.error: str | None = None
+        """Why nothing was written down."""
+        self._event = threading.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is there."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the answer, but no longer than this."""
+        return self._event.wait(seconds)
+
+    def answer(self, lease: Lease | None, error: str | None) -> None:
+        """Called by the ledger's thread."""
+        self.lease = lease
+        self.error = error
+        self._event.set()
+
+
+@dataclass(slots=True)
+class _Job:
+    """One change: of an account by an amount, or of the alert level."""
+
+    key: LedgerKey
+    amount: int
+    """To charge; negative: to give back."""
+    limit: int | None = None
+    """Grant no more than fits this; None: charge it all."""
+    alerted: int = 0
+    pending: Pending | None = None
+    outcome: Lease | None = None
+
+
+class Ledger:
+    """The ledger of one process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.error: str | None = None
+        """Why the file can't be used now; None: it can."""
+        self.errors = 0
+        """Writes that failed."""
+        self.blocks = 0
+        """Leases written."""
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._unwritten: list[_Job] = []
+        self._leased: dict[int, int] = {}
+        self._connection: sqlite3.Connection | None = None
+        self._failed_at = float("-inf")
+        self._cause = ""
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is charged outlives this process."""
+        return self.path is not None
+
+    def lease(self, key: LedgerKey, amount: int, limit: int) -> Pending:
+        """Charge a block, as far as the limit of the period has room for it."""
+        pending = Pending()
+        self._jobs.put(_Job(key, amount, limit, pending=pending))
+        return pending
+
+    def charge(self, key: LedgerKey, amount: int) -> None:
+        """Charge what was spent beyond the lease, whatever the limit."""
+        self._jobs.put(_Job(key, amount))
+
+    def give_back(self, key: LedgerKey, amount: int) -> None:
+        """Undo a part of a lease that was not spent."""
+        self._jobs.put(_Job(key, -amount))
+
+    def alerted(self, key: LedgerKey, level: int) -> None:
+        """Somebody was told that this much is charged: a restart doesn't tell them again."""
+        self._jobs.put(_Job(key, 0, alerted=level))
+
+    def close(self, seconds: float = 5.0) -> bool:
+        """Write what is left and stop; whether that was done in time."""
+        self._jobs.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # -- in the thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            batch: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                batch.append(job)
+                if len(batch) >= _BATCH_MAX or self._jobs.empty():
+                    break
+                job = self._jobs.get()
+            going_on = job is not None
+            self._write(batch)
+        if self._connection is not None:
+            self._close(self._connection)
+
+    def _write(self, batch: list[_Job]) -> None:
+        jobs = [*self._unwritten, *batch]
+        if not jobs:
+            return
+        leased = dict(self._leased)
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                job.outcome = self._apply(connection, job)
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError, OverflowError, LedgerFileError) as error:
+            self._leased = leased
+            self._failed(jobs, error)
+            return
+        if self.error is not None:
+            logger.info("the ledger can be written again", extra={"path": str(self.path)})
+        self.error = None
+        self._unwritten = []
+        for job in batch:
+            if job.pending is not None:
+                self.blocks += 1
+                job.pending.answer(job.outcome, None)
+
+    def _apply(self, connection: sqlite3.Connection, job: _Job) -> Lease:
+        key = job.key
+        place = (key.route, key.period.start, key.period.end)
+        row = connection.execute(
+            "SELECT nano_usd, alerted_nano_usd FROM charged WHERE route = ? AND starts = ? AND ends = ?", place
+        ).fetchone()
+        before, alerted = row if row is not None else self._begin(connection, key)
+        mine = self._leased.get(key.holder, 0)
+        amount = job.amount
+        if job.limit is not None:
+            amount = max(min(amount, job.limit - before), 0)
+        elif amount < 0:
+            amount = max(amount, -mine, -before)
+        if amount or job.alerted > alerted:
+            connection.execute(
+                "UPDATE charged SET nano_usd = nano_usd + ?, alerted_nano_usd = max(alerted_nano_usd, ?)"
+                " WHERE route = ? AND starts = ? AND ends = ?",
+                (amount, job.alerted, *place),
+            )
+        self._leased[key.holder] = mine + amount
+        return Lease(amount, before - mine, alerted)
+
+    def _begin(self, connection: sqlite3.Connection, key: LedgerKey) -> tuple[int, int]:
+        """A period's first charge.
+
+        Where the kind of period or the time zone was changed, what other periods of the route that overlap it were
+        charged counts as charged in this one as well: a change never makes money.
+        """
+        route, start, end = key.route, key.period.start, key.period.end
+        connection.execute(_FORGET_OLD_PERIODS, (route, route, PERIODS_KEPT))
+        connection.execute(_FORGET_OLD_ROWS, (ROWS_MAX,))
+        (overlapping,) = connection.execute(
+            "SELECT coalesce(sum(nano_usd), 0) FROM charged WHERE route = ? AND starts < ? AND ends > ?",
+            (route, end, start),
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO charged (route, starts, ends, nano_usd) VALUES (?, ?, ?, ?)", (route, start, end, overlapping)
+        )
+        return overlapping, 0
+
+    def _failed(self, jobs: list[_Job], error: Exception) -> None:
+        """Nothing of the batch was written: leases grant nothing; what was spent or given back is tried again."""
+        self.errors += 1
+        if self._connection is not None or str(error) != self._cause:
+            self._failed_at = monotonic()
+        self._cause = str(error)
+        self._abandon()
+        where = self.path if self.path is not None else "in memory"
+        text = (
+            f"The budget's ledger {where} can't be written ({error}). Hosted APIs of routes with a budget are not used "
+            "until it can be; replicas serve on. Give it room and the right to write; if the file is damaged, restore "
+            "it or move it away: what was spent in this period is then forgotten."
+        )
+        if self.error is None:
+            logger.error("ledger failed: %s", text)
+        self.error = text
+        self._unwritten = [job for job in jobs if job.pending is None]
+        for job in jobs:
+            if job.pending is not None:
+                job.pending.answer(None, text)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        if monotonic() - self._failed_at < RETRY_SECONDS and self.error is not None:
+            raise LedgerFileError(self._cause)
+        connection = sqlite3.connect(
+            str(self.path) if self.path is not None else ":memory:", timeout=BUSY_SECONDS, isolation_level=None
+        )
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _abandon(self) -> None:
+        """Undo what was begun; a file is opened and checked anew, what is in memory stays."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            logger.debug("nothing to roll back", extra={"detail": str(error)})
+        if self.path is not None:
+            self._close(connection)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        self._connection = None
+        try:
+            connection.close()
+        except sqlite3.Error:
+            logger.exception("the ledger could not be closed")
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Check that the file is sound and ours, and make what is missing."""
+    (identity,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if identity != APPLICATION_ID and (tables or identity):
+        raise LedgerFileError("it is the database of another program")
+    if version > SCHEMA_VERSION:
+        raise LedgerFileError(f"it was written by a newer version ({version}; this one knows {SCHEMA_VERSION})")
+    (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if sound != "ok":
+        raise LedgerFileError(f"it is damaged: {sound}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_SCHEMA)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")

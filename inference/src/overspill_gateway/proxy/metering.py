@@ -1,0 +1,374 @@
+"""Limits and money of every request: may this consumer send it, may that hosted API take it, what was it charged.
+
+One ``RouteMeter`` a route, one ``HostedMeter`` for each of its hosted APIs; both outlive changes of the route's
+document. Not here: choosing a backend, and reading usage.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Final, Protocol
+
+from overspill_api.compiled import CompiledRoute, ConsumerLimitRules, HostedBackend
+from overspill_gateway.core import errors
+from overspill_gateway.core.access import Grant
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, Hold, Offer, offer
+from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.estimate import TokenRatio
+from overspill_gateway.core.limits import NEVER, Entry, HostedLimiter, RateLimiter
+from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.proxy.counting import BackendCounters, ConsumerCounters, ConsumerTable
+from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
+
+_MILLION: Final = 1_000_000
+_BLOCK_CALLS: Final = 4
+"""A first lease lasts for so many of the dearest calls at a time."""
+_BLOCK_PROMPT_TOKENS: Final = 32_768
+_LIMITERS_SWEPT_AT: Final = 1024
+"""Of the consumers at one route: above it those that hold nothing any more are forgotten."""
+
+
+class Admission:
+    """A request that was let in: where it was counted, to be corrected when its tokens are known."""
+
+    __slots__ = ("at_consumer", "at_route", "consumer", "counters", "route", "tokens")
+
+    def __init__(self, counters: ConsumerCounters, tokens: int) -> None:
+        self.counters = counters
+        self.tokens = tokens
+        """Counted at its arrival."""
+        self.consumer: RateLimiter | None = None
+        self.route: RateLimiter | None = None
+        self.at_consumer: Entry | None = None
+        self.at_route: Entry | None = None
+
+
+@dataclass(slots=True)
+class _Consumer:
+    """One consumer, as requests meet it."""
+
+    counters: ConsumerCounters
+    rules: ConsumerLimitRules
+    limiter: RateLimiter | None
+
+
+class HostedMeter:
+    """Limits, price and money of one hosted API of a route."""
+
+    __slots__ = ("_budget", "backend", "counters", "holds", "limiter", "price")
+
+    def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
+        self.backend = backend
+        self.counters = counters
+        self.limiter = HostedLimiter(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
+        self.price = price_of(backend)
+        self.holds = 0
+        """Calls that were not settled yet."""
+        self._budget = budget
+
+    def update(self, backend: HostedBackend) -> None:
+        """Other limits or another price; what is counted and held stays."""
+        if backend != self.backend:
+            self.backend = backend
+            self.price = price_of(backend)
+            self.limiter.update(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
+
+    def may_take(self, ask: Ask, now: float) -> bool:
+        """Whether limits and budget allow this call now."""
+        if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
+            return False
+        if self._budget.rules is None:
+            return True
+        return self._offer(ask, now) is not None
+
+    def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
+        """The limit to write into the request, as ``hold`` would have it now; None: as the client has it."""
+        found = self._offer(ask, now)
+        return found.output_tokens if found is not None else 0
+
+    def hold(self, ask: Ask, now: float) -> Hold | None:
+        """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
+        tokens = ask.prompt_tokens + ask.output_tokens
+        limiter = self.limiter
+        if not limiter.may_take(now, tokens):
+            return None
+        spending: PeriodSpending | None = None
+        price = self.price
+        if self._budget.rules is not None:
+            found = self._offer(ask, now)
+            spending = self._budget.current()
+            if found is None or spending is None:
+                return None
+            if not spending.hold(found.nano_usd, now):
+                found = self._reduced_offer(ask, spending, now)
+                if found is None:
+                    return None
+        elif price is not None:
+            found = offer(price, self.backend.context_tokens, ask, None)
+        else:
+            found = None
+        hold = Hold(*((found.nano_usd, found.output_tokens) if found is not None else (0, None)), price, tokens)
+        hold.account = spending
+        hold.entry = limiter.began(now, tokens)
+        self.holds += 1
+        return hold
+
+    def settle(self, hold: Hold, now: float, usage: Usage | None = None, *, may_have_cost: bool = True) -> int:
+        """The call is over; returns what it was charged, which is counted here.
+
+        With usage, reported or estimated: by it. Without: in full, since what became of it is not known. Where
+        nothing was sent, or the API refused it by its status: nothing (``may_have_cost=False``).
+        """
+        if hold.settled:
+            return 0
+        hold.settled = True
+        self.holds -= 1
+        tokens = hold.tokens
+        if not may_have_cost:
+            charged, tokens = 0, 0
+        elif usage is not None:
+            tokens = usage.prompt_tokens + usage.output_tokens
+            charged = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
+        else:
+            charged = hold.nano_usd
+            self.counters.charged_in_full += 1
+        self.limiter.ended(now, hold.entry, hold.tokens, tokens)
+        if isinstance(hold.account, PeriodSpending):
+            hold.account.settle(hold.nano_usd, charged)
+        self.counters.cost_nano_usd += charged
+        return charged
+
+    def _offer(self, ask: Ask, now: float) -> Offer | None:
+        """What the call may cost within the budget; None: it may not be made."""
+        price = self.price
+        if price is None:
+            return None  # of an unknown price nothing can be held: fails closed
+        spending = self._budget.current()
+        if spending is None:
+            return None
+        return offer(price, self.backend.context_tokens, ask, spending.may_hold(now))
+
+    def _reduced_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
+        """With what is leased, where the ledger gave no more: others may have the rest."""
+        money = min(spending.account.left, spending.account.lease_left)
+        found = offer(self.price, self.backend.context_tokens, ask, money) if self.price is not None else None
+        return found if found is not None and spending.hold(found.nano_usd, now) else None
+
+
+class RouteMeter:
+    """Limits of consumers at one route, its budget, and its hosted APIs."""
+
+    def __init__(self, compiled: CompiledRoute, budget: RouteBudget) -> None:
+        self.key = compiled.key
+        self.model = compiled.model
+        self.budget = budget
+        self.rules = compiled.per_consumer
+        self.limited = self.rules.requests_per_minute is not None or self.rules.tokens_per_minute is not None
+        self.hosted: dict[str, HostedMeter] = {}
+        self.ratio = TokenRatio()
+        """Bytes per prompt token, learned from reported usage."""
+        self.limited_requests = 0
+        """Refused by limits of their consumers."""
+        self._limiters: dict[str, RateLimiter] = {}
+        self._sweep_at = _LIMITERS_SWEPT_AT
+        self.update(compiled)
+
+    def update(self, compiled: CompiledRoute) -> None:
+        """Another document."""
+        self.model = compiled.model
+        rules = self.rules = compiled.per_consumer
+        self.limited = rules.requests_per_minute is not None or rules.tokens_per_minute is not None
+        for limiter in self._limiters.values():
+            limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
+        for backend in compiled.hosted:
+            known = self.hosted.get(backend.name)
+            if known is not None:
+                known.update(backend)
+        self.budget.update(compiled.budget, max((_dear_call(one) for one in compiled.hosted), default=1) * _BLOCK_CALLS)
+
+    def meter_of(self, backend: HostedBackend, counters: BackendCounters) -> HostedMeter:
+        """The meter of a hosted API; the same one after a change of the document."""
+        known = self.hosted.get(backend.name)
+        if known is None:
+            known = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
+        known.update(backend)
+        return known
+
+    def limiter_of(self, consumer: str, now: float) -> RateLimiter | None:
+        """The limits of one consumer at this route."""
+        if not self.limited:
+            return None
+        found = self._limiters.get(consumer)
+        if found is None:
+            if len(self._limiters) >= self._sweep_at:
+                self._forget_idle(now)
+            rules = self.rules
+            found = self._limiters[consumer] = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+        return found
+
+    def _forget_idle(self, now: float) -> None:
+        self._limiters = {name: one for name, one in self._limiters.items() if not one.is_idle(now)}
+        self._sweep_at = max(2 * len(self._limiters), _LIMITERS_SWEPT_AT)
+
+
+class MeteredRoute(Protocol):
+    """What has the meter of a route."""
+
+    @property
+    def meter(self) -> RouteMeter:
+        """From ``Metering.route``."""
+
+
+class MeteredHosted(Protocol):
+    """What has the meter of a hosted API."""
+
+    @property
+    def meter(self) -> HostedMeter:
+        """From ``RouteMeter.meter_of``."""
+
+
+class Metering:
+    """All meters of a gateway process."""
+
+    def __init__(
+        self, ledger: Ledger, *, unix_clock: Callable[[], float] = time, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.ledger = ledger
+        self.routes: dict[str, RouteMeter] = {}
+        self.records = ConsumerTable()
+        """What each consumer used."""
+        self._unix_clock = unix_clock
+        self._clock = clock
+        self._consumers: dict[str, _Consumer] = {}
+
+    # -- documents ---------------------------------------------------------------------------------------------
+
+    def route(self, compiled: CompiledRoute) -> RouteMeter:
+        """The meter of a route, by its newest document."""
+        known = self.routes.get(compiled.key)
+        if known is None:
+            budget = RouteBudget(compiled.key, self.ledger, self._unix_clock, self._clock)
+            known = self.routes[compiled.key] = RouteMeter(compiled, budget)
+        else:
+            known.update(compiled)
+        return known
+
+    def forget_route(self, key: str) -> None:
+        """The route is gone; what it was charged stays in the ledger, for a route of that name that may come."""
+        known = self.routes.pop(key, None)
+        if known is not None:
+            known.budget.close()
+
+    def forget_consumer(self, key: str) -> None:
+        """The consumer is gone."""
+        self._consumers.pop(key, None)
+
+    def close(self) -> bool:
+        """Settle with the ledger; whether it was written in time."""
+        for meter in self.routes.values():
+            meter.budget.close()
+        return self.ledger.close()
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def admit(self, grant: Grant, metered: MeteredRoute, ask: Ask, now: float) -> Admission | ApiError:
+        """Count a request at its consumer's limits, over all routes and at this one, or refuse it."""
+        route = metered.meter
+        consumer = self._consumers.get(grant.consumer)
+        if consumer is None or consumer.rules is not grant.limits:
+            consumer = self._consumer(grant)
+        tokens = ask.prompt_tokens + ask.output_tokens
+        overall = consumer.limiter
+        here = route.limiter_of(grant.consumer, now) if route.limited else None
+        if overall is not None and (wait := overall.wait_seconds(now, tokens)) > 0.0:
+            return self._limited(consumer, overall, route, wait, tokens, everywhere=True)
+        if here is not None and (wait := here.wait_seconds(now, tokens)) > 0.0:
+            return self._limited(consumer, here, route, wait, tokens, everywhere=False)
+        admission = Admission(consumer.counters, tokens)
+        consumer.counters.requests += 1
+        if overall is not None:
+            admission.consumer = overall
+            admission.at_consumer = overall.add(now, tokens)
+        if here is not None:
+            admission.route = here
+            admission.at_route = here.add(now, tokens)
+        return admission
+
+    def settle(self, admission: Admission, usage: Usage | None, now: float, *, nano_usd: int = 0) -> None:
+        """A request is over: its tokens are those that were used, None: none. ``nano_usd``: what it was charged."""
+        counters = admission.counters
+        actual = 0
+        if usage is not None:
+            actual = usage.prompt_tokens + usage.output_tokens
+            if usage.reported:
+                counters.prompt_tokens += usage.prompt_tokens
+                counters.output_tokens += usage.output_tokens
+            else:
+                counters.prompt_tokens_estimated += usage.prompt_tokens
+                counters.output_tokens_estimated += usage.output_tokens
+        counters.cost_nano_usd += nano_usd
+        counted, admission.tokens = admission.tokens, actual
+        if admission.consumer is not None:
+            admission.consumer.correct(now, admission.at_consumer, counted, actual)
+        if admission.route is not None:
+            admission.route.correct(now, admission.at_route, counted, actual)
+
+    @staticmethod
+    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | None:
+        """Take a place at a hosted API and hold the money for a call; None: it may not be sent after all."""
+        return hosted.meter.hold(ask, now)
+
+    @staticmethod
+    def settle_hold(hold: Hold, hosted: MeteredHosted, usage: Usage | None, now: float, *, may_have_cost: bool) -> int:
+        """A hosted call is over; returns what it was charged (see ``HostedMeter.settle``)."""
+        return hosted.meter.settle(hold, now, usage, may_have_cost=may_have_cost)
+
+    def _consumer(self, grant: Grant) -> _Consumer:
+        """The consumer of a grant, by its newest limits."""
+        rules = grant.limits
+        known = self._consumers.get(grant.consumer)
+        if known is None:
+            known = self._consumers[grant.consumer] = _Consumer(self.records.of(grant.consumer), rules, None)
+        known.rules = rules
+        if rules.requests_per_minute is None and rules.tokens_per_minute is None:
+            known.limiter = None
+        elif known.limiter is None:
+            known.limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+        else:
+            known.limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
+        return known
+
+    @staticmethod
+    def _limited(
+        consumer: _Consumer, limiter: RateLimiter, route: RouteMeter, wait: float, tokens: int, *, everywhere: bool
+    ) -> ApiError:
+        consumer.counters.limited += 1
+        route.limited_requests += 1
+        requests, window = limiter.requests, limiter.tokens
+        if wait == NEVER and window is not None:
+            return errors.larger_than_limit(tokens, window.limit)
+        by_requests = requests is not None and requests.total >= requests.limit
+        limit = requests if by_requests and requests is not None else window
+        unit = "requests" if by_requests else "tokens"
+        limited = unit if everywhere else f"{unit} at {route.model}"
+        return errors.rate_limited(limited, limit.limit if limit is not None else 0, math.ceil(wait))
+
+
+def price_of(backend: HostedBackend) -> Price | None:
+    """The price of a hosted API, or None where it is unknown."""
+    if backend.input_nano_usd_per_million is None or backend.output_nano_usd_per_million is None:
+        return None
+    cached = backend.cached_input_nano_usd_per_million
+    fresh = backend.input_nano_usd_per_million
+    return Price(fresh, fresh if cached is None else cached, backend.output_nano_usd_per_million)
+
+
+def _dear_call(backend: HostedBackend) -> int:
+    """What a long call there costs."""
+    price = price_of(backend)
+    if price is None:
+        return 1
+    return (_BLOCK_PROMPT_TOKENS * price.input + OUTPUT_TOKENS_MAX * price.output) // _MILLION + 1
