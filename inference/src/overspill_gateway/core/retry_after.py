@@ -140,7 +140,7 @@ def _rfc_3339(text: str) -> float | None:
 
 
 def _unix_seconds(year: int, month: int, day: int, clock: re.Match[str]) -> float | None:
-    """Seconds since 1970; None: there is no such day. Years are counted from March: a leap day is the last of its year."""
+    """Seconds since 1970; None: no such day. Years are counted from March, so that a leap day is the last of one."""
     hour, minute, second = int(clock["hour"]), int(clock["minute"]), int(clock["second"])
     if not (year >= 1970 and 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         return None

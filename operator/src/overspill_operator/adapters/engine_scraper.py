@@ -12,10 +12,11 @@ from time import time
 
 import aiohttp
 
+from overspill_api.engine_metrics import EngineFigures, read_figures
 from overspill_api.names import ENGINE_PORT, engine_name
 from overspill_operator.adapters import telemetry
 from overspill_operator.core.autoscaler import QueueDepth
-from overspill_operator.core.engine_metrics import EngineFigures, queue_reading, read_figures
+from overspill_operator.core.engine_metrics import queue_reading
 from overspill_operator.ports import ENDPOINT_SLICES, Cluster, ClusterError
 
 logger = logging.getLogger(__name__)
@@ -112,8 +113,8 @@ class EngineScraper:
             try:
                 async with session.get(f"http://{address}/metrics") as response:
                     response.raise_for_status()
-                    figures = read_figures(await response.text())
-            except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError) as error:
+                    figures = read_figures(await response.read())
+            except (aiohttp.ClientError, TimeoutError) as error:
                 logger.debug("metrics of a replica not read: %s", error, extra={"replica": address})
                 telemetry.ENGINE_SCRAPES.labels("failed").inc()
                 return None
