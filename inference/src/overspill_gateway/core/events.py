@@ -85,7 +85,9 @@ class EventAligner:
 def split_events(whole: bytes) -> list[bytes]:
     """The single events of bytes that end where an event ends, empty lines included."""
     if b"\r" not in whole:
-        return [event + b"\n\n" for event in whole.removesuffix(b"\n\n").split(b"\n\n")]
+        *parts, rest = whole.split(b"\n\n")
+        events = [part + b"\n\n" for part in parts]
+        return [*events, rest] if rest else events
     events = []
     start = 0
     for match in _END.finditer(whole):

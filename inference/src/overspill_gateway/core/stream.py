@@ -138,8 +138,10 @@ class StreamReader:
         """At the connection's proper end: what may still go on. A stream that isn't whole has a fault from here on."""
         rest = self._aligner.rest()
         passed = b""
-        if self._is_over() or not rest.strip():
+        if self._is_over():
             pass
+        elif not rest.strip():
+            passed = rest if self.committed else b""
         elif not self._ending:
             passed = self._pass_unwatched(rest)
         elif not read_event(self._dialect, *event_name_and_data(rest)).unreadable:
