@@ -100,6 +100,7 @@ def split_events(whole: bytes) -> list[bytes]:
 
 def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
     """The name (empty where none is given) and the data of one event; data None: it has none, as a comment."""
+    event = event.lstrip(b"\r\n")
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return b"", event[6:-2]
     name = b""

@@ -233,7 +233,7 @@ class StreamReader:
             if self.committed and one.startswith(self._prefix) and self._is_piece(one):
                 passing.append(one)
                 continue
-            event = self._strip_mark(one)
+            event = self._cleaned(one)
             name, data = event_name_and_data(event)
             read = read_event(self._dialect, name, data)
             if read.usage:
@@ -337,7 +337,8 @@ class StreamReader:
         else:
             self.plain = False
 
-    def _strip_mark(self, event: bytes) -> bytes:
-        if self.committed or self._held:
+    def _cleaned(self, event: bytes) -> bytes:
+        """An event of the beginning without what may stand before it: empty lines, a byte order mark."""
+        if self.committed:
             return event
-        return event.removeprefix(BYTE_ORDER_MARK)
+        return event.lstrip(b"\r\n").removeprefix(BYTE_ORDER_MARK)
