@@ -175,7 +175,10 @@ async def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
     assert value('overspill_requests_total{backend="local",route="ns/tiny",status_class="2xx"}') == 1
     assert value('overspill_requests_total{backend="hosted/busy",route="ns/tiny",status_class="4xx"}') == 1
     assert value('overspill_attempt_failures_total{backend="local",kind="reset",route="ns/tiny"}') == 1
-    assert value('overspill_tokens_total{backend="local",route="ns/tiny",token_type="output"}') == 8
+    assert (
+        value('overspill_tokens_total{backend="local",route="ns/tiny",token_type="output",usage_source="reported"}')
+        == 8
+    )
     assert value('overspill_time_to_first_byte_seconds_bucket{backend="local",le="+Inf",route="ns/tiny"}') == 1
     assert value('overspill_spilled_requests_total{route="ns/tiny"}') == 1
 

@@ -112,3 +112,47 @@ class ConsumerTable:
         if self._rest is None:
             self._rest = self.rows[OTHER_CONSUMERS] = ConsumerCounters()
         return self._rest
+
+
+class RouteCounters:
+    """What happened to requests of one route that no backend's counters tell."""
+
+    __slots__ = (
+        "continuations",
+        "hedges",
+        "hedges_won",
+        "output_retries",
+        "outputs_invalid",
+        "outputs_valid",
+        "predicted_seconds_sum",
+        "prediction_error_seconds_sum",
+        "predictions",
+        "seen_seconds_sum",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.hedges = 0
+        """Second backends that were asked because the first was slow to begin."""
+        self.hedges_won = 0
+        """Those whose answer the client got."""
+        self.continuations = 0
+        """Answers that broke off and went on elsewhere."""
+        self.outputs_valid = 0
+        """Structured answers that keep to their schema."""
+        self.outputs_invalid = 0
+        """Those that do not, retried ones included."""
+        self.output_retries = 0
+        """Further attempts because of one that did not."""
+        self.predictions = 0
+        """Requests whose time to first token had been predicted, and was seen."""
+        self.predicted_seconds_sum = 0.0
+        self.seen_seconds_sum = 0.0
+        self.prediction_error_seconds_sum = 0.0
+        """Of the absolute differences."""
+
+    def first_token(self, predicted_seconds: float, seen_seconds: float) -> None:
+        """Compare a prediction with what came."""
+        self.predictions += 1
+        self.predicted_seconds_sum += predicted_seconds
+        self.seen_seconds_sum += seen_seconds
+        self.prediction_error_seconds_sum += abs(predicted_seconds - seen_seconds)

@@ -131,7 +131,7 @@ class Ledger:
         """Why the file can't be used now; None: it can."""
         self.errors = 0
         """Writes that failed."""
-        self.blocks = 0
+        self.leases = 0
         """Leases written."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._unwritten: list[_Job] = []
@@ -146,6 +146,11 @@ class Ledger:
     def durable(self) -> bool:
         """Whether what is charged outlives this process."""
         return self.path is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all gateways of a release spend from it: not so, each has the whole limit for itself."""
+        return False
 
     def lease(self, key: LedgerKey, amount: int, limit: int) -> Pending:
         """Charge a block, as far as the limit of the period has room for it."""
@@ -209,7 +214,7 @@ class Ledger:
         self._unwritten = []
         for job in batch:
             if job.pending is not None:
-                self.blocks += 1
+                self.leases += 1
                 job.pending.answer(job.outcome, None)
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> Lease:

@@ -1,0 +1,132 @@
+"""Metrics of limits, budgets, the ledger, and what each consumer used."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from overspill_gateway.proxy.counting import ConsumerCounters, ConsumerTable
+from overspill_gateway.proxy.metering import Metering
+
+
+def money_metrics(metering: Metering) -> Iterator[Metric]:
+    """Everything but the consumers."""
+    yield from _ledger(metering)
+    yield from _budgets(metering)
+    yield from _calls(metering)
+    limited = CounterMetricFamily(
+        "overspill_limited_requests", "Requests refused by limits of their consumers.", labels=["route"]
+    )
+    for key, route in metering.routes.items():
+        limited.add_metric([key], route.limited_requests)
+    yield limited
+
+
+def _ledger(metering: Metering) -> Iterator[Metric]:
+    ledger = metering.ledger
+    yield GaugeMetricFamily(
+        "overspill_ledger_up", "1 while the budgets' ledger can be written.", value=int(ledger.error is None)
+    )
+    yield GaugeMetricFamily(
+        "overspill_ledger_durable", "1: what was spent outlives this process.", value=int(ledger.durable)
+    )
+    yield GaugeMetricFamily(
+        "overspill_ledger_shared",
+        "1: all gateways spend from one ledger; 0: each has the whole limit for itself.",
+        value=int(ledger.shared),
+    )
+    yield CounterMetricFamily("overspill_ledger_errors", "Writes of the ledger that failed.", value=ledger.errors)
+    yield CounterMetricFamily("overspill_ledger_leases", "Blocks of money written down.", value=ledger.leases)
+
+
+def _budgets(metering: Metering) -> Iterator[Metric]:
+    route_label = ["route"]
+    limit = GaugeMetricFamily("overspill_budget_limit_nano_usd", "Cap of the period.", labels=route_label)
+    charged = GaugeMetricFamily(
+        "overspill_budget_charged_nano_usd", "Charged in this period, crashed leases included.", labels=route_label
+    )
+    held = GaugeMetricFamily("overspill_budget_held_nano_usd", "Held for calls under way.", labels=route_label)
+    leased = GaugeMetricFamily(
+        "overspill_budget_leased_nano_usd", "Written down as charged and neither spent nor held.", labels=route_label
+    )
+    kept = GaugeMetricFamily(
+        "overspill_budget_up", "1 while the budget can be kept and spent from.", labels=route_label
+    )
+    alerts = CounterMetricFamily(
+        "overspill_budget_alerts", "Percentages of the limit that were reached.", labels=["route", "percent"]
+    )
+    overshoots = CounterMetricFamily(
+        "overspill_budget_overshoots", "Calls that cost more than was held for them.", labels=route_label
+    )
+    overshoot = CounterMetricFamily(
+        "overspill_budget_overshoot_nano_usd", "What calls cost beyond their holds.", labels=route_label
+    )
+    for key, route in metering.routes.items():
+        budget = route.budget
+        if budget.rules is None:
+            continue
+        spending = budget.current()
+        limit.add_metric([key], budget.rules.limit_nano_usd)
+        kept.add_metric([key], int(spending is not None and metering.ledger.error is None))
+        if spending is not None:
+            account = spending.account
+            charged.add_metric([key], account.charged)
+            held.add_metric([key], account.held)
+            leased.add_metric([key], max(account.lease_left, 0))
+        for percent, count in budget.counters.alerts.items():
+            alerts.add_metric([key, str(percent)], count)
+        overshoots.add_metric([key], budget.counters.overshoots)
+        overshoot.add_metric([key], budget.counters.overshoot_nano_usd)
+    yield from (limit, charged, held, leased, kept, alerts, overshoots, overshoot)
+
+
+def _calls(metering: Metering) -> Iterator[Metric]:
+    both = ["route", "backend"]
+    holds = GaugeMetricFamily("overspill_holds_outstanding", "Calls of hosted APIs that are not settled.", labels=both)
+    uncertain = CounterMetricFamily(
+        "overspill_charged_in_full", "Calls whose cost nobody knows: charged their worst case.", labels=both
+    )
+    for key, route in metering.routes.items():
+        for name, hosted in route.hosted.items():
+            labels = [key, f"hosted/{name}"]
+            holds.add_metric(labels, hosted.holds)
+            uncertain.add_metric(labels, hosted.counters.charged_in_full)
+    yield from (holds, uncertain)
+
+
+def consumer_lines(table: ConsumerTable) -> str:
+    """Counters by consumer as text: there may be a thousand, and a scrape must not hold up requests."""
+    lines: list[str] = []
+    rows = [(_escaped(name), row) for name, row in table.rows.items()]
+    _family(lines, "overspill_consumer_requests_total", "Requests that were let in.")
+    lines += [f'overspill_consumer_requests_total{{consumer="{name}"}} {row.requests}' for name, row in rows]
+    _family(lines, "overspill_consumer_limited_requests_total", "Requests refused by its limits.")
+    lines += [f'overspill_consumer_limited_requests_total{{consumer="{name}"}} {row.limited}' for name, row in rows]
+    _family(lines, "overspill_consumer_cost_nano_usd_total", "Nano-dollars of the hosted APIs.")
+    lines += [f'overspill_consumer_cost_nano_usd_total{{consumer="{name}"}} {row.cost_nano_usd}' for name, row in rows]
+    _family(lines, "overspill_consumer_tokens_total", "Tokens, by type and by who counted them.")
+    for name, row in rows:
+        lines += _tokens(name, row)
+    return "\n".join(lines) + "\n"
+
+
+def _tokens(name: str, row: ConsumerCounters) -> list[str]:
+    counts = [("input", "reported", row.prompt_tokens), ("output", "reported", row.output_tokens)]
+    if row.prompt_tokens_estimated or row.output_tokens_estimated:
+        counts += [
+            ("input", "estimated", row.prompt_tokens_estimated),
+            ("output", "estimated", row.output_tokens_estimated),
+        ]
+    return [
+        f'overspill_consumer_tokens_total{{consumer="{name}",token_type="{kind}",usage_source="{source}"}} {count}'
+        for kind, source, count in counts
+    ]
+
+
+def _family(lines: list[str], name: str, text: str) -> None:
+    lines.append(f"# HELP {name} {text}")
+    lines.append(f"# TYPE {name} counter")
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,69 @@
+"""Metrics of what a gateway does against slow, failing and wrong backends: ejections, retries, hedges, going on."""
+
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.retry_budget import RetryBudget
+from overspill_gateway.proxy.counting import RouteCounters
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.route import Route
+
+_COUNTED = [
+    ("hedges", "overspill_hedges", "Second backends asked because the first was slow to begin."),
+    ("hedges_won", "overspill_hedges_won", "Hedges whose answer the client got."),
+    ("continuations", "overspill_continuations", "Answers that broke off and went on elsewhere."),
+    ("outputs_valid", "overspill_structured_outputs_valid", "Structured answers that keep to their schema."),
+    ("outputs_invalid", "overspill_structured_outputs_invalid", "Structured answers that do not."),
+    ("output_retries", "overspill_structured_output_retries", "Attempts after an answer that broke its schema."),
+    ("predictions", "overspill_predictions", "Predicted times to first token that were seen."),
+    ("predicted_seconds_sum", "overspill_predicted_first_token_seconds", "Sum of the predictions."),
+    ("seen_seconds_sum", "overspill_seen_first_token_seconds", "Sum of what came."),
+    ("prediction_error_seconds_sum", "overspill_prediction_error_seconds", "Sum of the absolute differences."),
+]
+
+
+def route_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
+    """Counters of routes, of those that have any."""
+    found = [(key, getattr(route, "tally", None)) for key, route in routes.items()]
+    tallies = [(key, tally) for key, tally in found if isinstance(tally, RouteCounters)]
+    for attribute, name, text in _COUNTED:
+        counter = CounterMetricFamily(name, text, labels=["route"])
+        for key, tally in tallies:
+            counter.add_metric([key], getattr(tally, attribute))
+        yield counter
+
+
+def ejection_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
+    """Who is out of the choice, and how often that happened. Pods come and go, so replicas count together."""
+    both = ["route", "backend"]
+    ejected = GaugeMetricFamily("overspill_ejected_backends", "Backends left out after failures.", labels=both)
+    ejections = CounterMetricFamily("overspill_ejections", "How often backends were left out.", labels=both)
+    now = monotonic()
+    for key, route in routes.items():
+        groups = {"local": _outliers(route.replicas.values())}
+        groups |= {hosted.served_by: _outliers([hosted]) for hosted in route.pool.hosted}
+        for name, outliers in groups.items():
+            if outliers:
+                ejected.add_metric([key, name], sum(one.ejected(now) for one in outliers))
+                ejections.add_metric([key, name], sum(one.ejections_total for one in outliers))
+    yield from (ejected, ejections)
+
+
+def _outliers(backends: Iterable[object]) -> list[Outlier]:
+    found = [getattr(backend, "outlier", None) for backend in backends]
+    return [one for one in found if isinstance(one, Outlier)]
+
+
+def retry_metrics(retries: RetryBudget) -> Iterator[Metric]:
+    """The retry budget of the process."""
+    yield GaugeMetricFamily("overspill_retries_running", "Further attempts that run now.", value=retries.active)
+    yield CounterMetricFamily("overspill_retries_granted", "Further attempts begun.", value=retries.granted_total)
+    yield CounterMetricFamily(
+        "overspill_retries_denied", "Attempts that the budget forbade.", value=retries.denied_total
+    )
