@@ -7,9 +7,17 @@ every failure, so that a plan never outlives the world it was made for.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from math import ceil
+from typing import Final, Generic, Protocol, TypeVar
 
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.balance import choose_replica
+from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.outcome import Failure, FailureKind
+from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
+from overspill_gateway.core.release import ReleaseWindow
+from overspill_gateway.core.target import FirstTokenTarget
 
 
 class ServedReason(StrEnum):
@@ -23,6 +31,10 @@ class ServedReason(StrEnum):
     """No replica answers and the route sends such requests to its hosted list."""
     SCALED_OFF = "ScaledOff"
     """A window keeps the pool at zero."""
+    LATENCY = "PredictedLatency"
+    """A replica would have been later with the first token than the route wants."""
+    REPLICA_EJECTED = "ReplicaEjected"
+    """Every replica has failed too often lately and rests."""
     REPLICA_FAILED = "ReplicaFailed"
     """Another replica failed before the first token."""
     HOSTED_FAILED = "HostedFailed"
@@ -35,26 +47,57 @@ class ServedReason(StrEnum):
     """Nobody served: the answer is the gateway's own."""
 
 
-class Loaded(Protocol):
-    """A replica, as far as choosing one goes."""
+class Servable(Protocol):
+    """A replica, as far as deciding goes."""
 
     @property
     def in_flight(self) -> int:
         """Requests at it now, from this gateway."""
         ...
 
+    @property
+    def served_by(self) -> str:
+        """``local/<pod>``."""
+        ...
 
-class Named(Protocol):
-    """A hosted API, as far as choosing one goes."""
+    @property
+    def load(self) -> ReplicaLoad:
+        """Its work."""
+        ...
+
+    @property
+    def outlier(self) -> Outlier:
+        """How it has fared lately."""
+        ...
+
+    @property
+    def window(self) -> ReleaseWindow:
+        """What it may be given of those who wait."""
+        ...
+
+
+class Payable(Protocol):
+    """A hosted API, as far as deciding goes."""
 
     @property
     def served_by(self) -> str:
         """``hosted/<name>``."""
         ...
 
+    def may_take(self, ask: Ask, now: float) -> bool:
+        """Whether its limits, the budget, its health and what it can do allow it this request now."""
+        ...
 
-R = TypeVar("R", bound=Loaded)
-H = TypeVar("H", bound=Named)
+
+R = TypeVar("R", bound=Servable)
+H = TypeVar("H", bound=Payable)
+
+NO_ASK: Final = Ask()
+"""A request of which nothing is known: it is not measured against limits."""
+RETRY_AFTER_SECONDS_MIN: Final = 1
+RETRY_AFTER_SECONDS_MAX: Final = 120
+RETRY_AFTER_SECONDS_UNKNOWN: Final = 10
+"""With a pool at zero, or rates that nobody knows yet."""
 
 
 @dataclass(slots=True)
@@ -69,6 +112,8 @@ class History(Generic[R]):
     """Hosted APIs that failed; not asked again."""
     was_held: bool = False
     """It has waited for a replica."""
+    held_late: bool = False
+    """It waited since replicas were too slow: a hosted API may have it as soon as one can."""
     hold_expired: bool = False
     """It has waited as long as it may."""
 
@@ -93,6 +138,10 @@ class Pool(Generic[R, H]):
     """The most that may."""
     attempts_max: int
     """Attempts a request has, the first included."""
+    rates: ServiceRates | None = None
+    """How fast its replicas are; None: nobody learns it."""
+    target: FirstTokenTarget = field(default_factory=FirstTokenTarget)
+    """The time to first token above which a request goes elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +150,13 @@ class UseReplica(Generic[R]):
 
     replica: R
     reason: ServedReason
+    snapshot: LoadSnapshot | None = None
+    """What is expected of it; None where no rates are learned."""
+
+    @property
+    def predicted_first_token_seconds(self) -> float | None:
+        """Seconds until its first token; None: nothing was learned yet."""
+        return self.snapshot.predicted_seconds if self.snapshot is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +169,10 @@ class UseHosted(Generic[H]):
 
 @dataclass(frozen=True, slots=True)
 class HoldIt:
-    """Let it wait for a replica."""
+    """Let it wait for a replica; one that waits already keeps its place."""
+
+    late: bool = False
+    """It waits since replicas are too slow, not since there are none: kept in ``History.held_late``."""
 
 
 class Refusal(StrEnum):
@@ -125,6 +184,8 @@ class Refusal(StrEnum):
     HOLD_TIMEOUT = "HoldTimeout"
     NOT_AVAILABLE = "NotAvailable"
     """The pool may not run and there is no hosted API."""
+    HOSTED_UNABLE = "HostedUnable"
+    """The pool may not run, and the hosted APIs may not take it now: limits, budget, health, or what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +193,8 @@ class Refuse:
     """Nobody serves it."""
 
     why: Refusal
+    retry_after_seconds: int | None = None
+    """When a place is expected, 1 to 120 s; None: nobody can tell."""
 
 
 Step = UseReplica[R] | UseHosted[H] | HoldIt | Refuse
@@ -152,53 +215,154 @@ def least_loaded(replicas: Sequence[R], turn: int, avoid: Collection[R] = ()) ->
     return best
 
 
-def next_step(pool: Pool[R, H], history: History[R], turn: int) -> Step[R, H]:
+def next_step(  # noqa: PLR0911 - one return for each kind of world
+    pool: Pool[R, H], history: History[R], turn: int, ask: Ask = NO_ASK, now: float = 0.0
+) -> Step[R, H]:
     """What to do with a request now."""
     if len(history.failures) >= pool.attempts_max:
         return Refuse(Refusal.FAILED)
-    replica = least_loaded(pool.replicas, turn, history.failed_replicas)
-    if replica is not None:
-        return UseReplica(replica, _local_reason(history))
-    hosted = next((one for one in pool.hosted if one.served_by not in history.failed_hosted), None)
-    return _without_replica(pool, history, hosted)
+    if pool.rates is None:
+        idlest = least_loaded(pool.replicas, turn, history.failed_replicas)
+        if idlest is None:
+            return _without_replica(pool, history, ask, now)
+        return UseReplica(idlest, _local_reason(history))
+    replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas)
+    if replica is None:
+        return _without_replica(pool, history, ask, now)
+    if now < replica.outlier.returns_at:
+        hosted = _first_hosted(pool, history, ask, now)
+        if hosted is not None:
+            return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
+    if history.was_held and not replica.window.room(replica.load, now):
+        roomy = [one for one in pool.replicas if one.window.room(one.load, now)]
+        replica = choose_replica(roomy, ask, now, turn, history.failed_replicas)
+    if replica is None or (pool.held and not history.was_held and not history.failures):
+        return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
+    return _if_in_time(pool, pool.rates, history, replica, ask, now)
 
 
-def _without_replica(pool: Pool[R, H], history: History[R], hosted: H | None) -> Step[R, H]:
+def _if_in_time(
+    pool: Pool[R, H], rates: ServiceRates, history: History[R], replica: R, ask: Ask, now: float
+) -> Step[R, H]:
+    """A replica if it keeps the target, or if there is nothing to be gained by going elsewhere."""
+    told = rates.snapshot(replica.load, ask, now)
+    target = pool.target
+    if target.seconds is None:
+        return UseReplica(replica, _local_reason(history), told)
+    may_try = not history.failures and not history.was_held
+    kept = target.is_kept(told, replica.load, now, may_try=may_try)
+    if not kept and len(pool.replicas) > 1:
+        replica, told = _fastest(pool, rates, history, (replica, told), ask, now)
+        kept = target.is_kept(told, replica.load, now, may_try=may_try)
+    if not kept:
+        step = _in_no_time(pool, history, ask, now)
+        if isinstance(step, UseHosted) or not target.waits_in_vain(told, replica.load):
+            return step
+    return UseReplica(replica, _local_reason(history), told)
+
+
+def _fastest(
+    pool: Pool[R, H],
+    rates: ServiceRates,
+    history: History[R],
+    best: tuple[R, LoadSnapshot],
+    ask: Ask,
+    now: float,
+) -> tuple[R, LoadSnapshot]:
+    """The replica with the earliest first token; the conversation's own is late. Only those about to leave pay."""
+    for other in pool.replicas:
+        if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
+            continue
+        if history.was_held and not other.window.room(other.load, now):
+            continue
+        there = rates.snapshot(other.load, ask, now)
+        if there.tail_seconds < best[1].tail_seconds:
+            best = other, there
+    return best
+
+
+def _in_no_time(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> Step[R, H]:
+    """Replicas are there, and none can begin in time: hosted, hold or refuse."""
+    hosted = _first_hosted(pool, history, ask, now)
+    if history.hold_expired:
+        if hosted is not None:
+            return UseHosted(hosted, ServedReason.HOLD_TIMEOUT)
+        return Refuse(Refusal.HOLD_TIMEOUT, _retry_after_seconds(pool, now))
+    waited_for_pool = history.was_held and not history.held_late
+    if hosted is not None and pool.target.seconds is not None and not waited_for_pool:
+        return UseHosted(hosted, _late_reason(history))
+    if history.was_held or pool.held < pool.held_max:
+        return HoldIt(late=not waited_for_pool)
+    if hosted is not None:
+        return UseHosted(hosted, ServedReason.QUEUE_FULL)
+    return Refuse(Refusal.QUEUE_FULL, _retry_after_seconds(pool, now))
+
+
+def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> Step[R, H]:
     """No replica is left to try: hosted, hold or refuse, by the route's rules."""
+    hosted = _first_hosted(pool, history, ask, now)
     if history.failed_hosted:
         return UseHosted(hosted, ServedReason.HOSTED_FAILED) if hosted is not None else Refuse(Refusal.FAILED)
-    reason = _spill_reason(pool, history)
+    reason = _spill_reason(pool, history, hosted)
     if reason is None:
         return HoldIt()
     if hosted is not None:
         return UseHosted(hosted, reason)
-    return _refuse(history, reason)
+    return _refuse(pool, history, reason, ask, now)
 
 
-def _spill_reason(pool: Pool[R, H], history: History[R]) -> ServedReason | None:
+def _first_hosted(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> H | None:
+    """The first hosted API that has not failed this request and may take it."""
+    if ask.local_only:
+        return None
+    for hosted in pool.hosted:
+        if hosted.served_by not in history.failed_hosted and (ask is NO_ASK or hosted.may_take(ask, now)):
+            return hosted
+    return None
+
+
+def _spill_reason(pool: Pool[R, H], history: History[R], hosted: H | None) -> ServedReason | None:
     """Why a request that no replica takes leaves the pool; None: it waits for a replica instead."""
     if not pool.has_local:
         return ServedReason.PREFERRED
     # Replicas that are there and have each failed this request with a status would do so again: no use in waiting.
-    if history.failures and (pool.hosted or pool.replicas):
+    if history.failures and (hosted is not None or pool.replicas):
         return ServedReason.REPLICA_FAILED
     reasons = (
         (not pool.may_wake, ServedReason.SCALED_OFF),
         (history.hold_expired, ServedReason.HOLD_TIMEOUT),
-        (bool(pool.hosted) and pool.cold_start_hosted, ServedReason.COLD_START),
-        (pool.held >= pool.held_max, ServedReason.QUEUE_FULL),
+        (hosted is not None and pool.cold_start_hosted, ServedReason.COLD_START),
+        (pool.held >= pool.held_max and not history.was_held, ServedReason.QUEUE_FULL),
     )
     return next((reason for holds, reason in reasons if holds), None)
 
 
-def _refuse(history: History[R], reason: ServedReason) -> Refuse:
+def _refuse(pool: Pool[R, H], history: History[R], reason: ServedReason, ask: Ask, now: float) -> Refuse:
     if history.failures and reason is not ServedReason.HOLD_TIMEOUT:
         return Refuse(Refusal.FAILED)
     if reason is ServedReason.QUEUE_FULL:
-        return Refuse(Refusal.QUEUE_FULL)
+        return Refuse(Refusal.QUEUE_FULL, _retry_after_seconds(pool, now))
     if reason is ServedReason.HOLD_TIMEOUT:
         return Refuse(Refusal.HOLD_TIMEOUT)
-    return Refuse(Refusal.NOT_AVAILABLE)
+    return Refuse(Refusal.HOSTED_UNABLE if pool.hosted and not ask.local_only else Refusal.NOT_AVAILABLE)
+
+
+def _retry_after_seconds(pool: Pool[R, H], now: float) -> int | None:
+    """When a client that is refused finds a place: told to each in turn, so that they do not all come at once."""
+    if pool.rates is None:
+        return None
+    if not pool.replicas:
+        return RETRY_AFTER_SECONDS_UNKNOWN
+    seconds = pool.rates.promise_place(pool.held, len(pool.replicas), now)
+    if seconds is None:
+        return RETRY_AFTER_SECONDS_UNKNOWN
+    return min(max(ceil(seconds), RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
+
+
+def _late_reason(history: History[R]) -> ServedReason:
+    if history.failed_hosted:
+        return ServedReason.HOSTED_FAILED
+    return ServedReason.REPLICA_FAILED if history.failures else ServedReason.LATENCY
 
 
 def _local_reason(history: History[R]) -> ServedReason:

@@ -1,0 +1,122 @@
+"""How many of the requests that wait may go to a replica now: as many as it takes in, one for each that it has begun.
+
+Like TCP's slow start: a few at first, one more for each that is begun, fewer when the engine's own queue shows up. A
+request counts as begun with its first token, when the engine's gauges show nobody waiting, or after some seconds in
+which nothing was heard, so that nothing ever gets stuck. Not here: who goes first (``core.waiting``), and whether a
+replica is fast enough (``core.plan``).
+"""
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
+from overspill_gateway.core.prediction import ServiceRates
+
+ROOM_MIN: Final = 4
+"""Requests that a replica of which nothing is known gets at once."""
+ROOM_MAX: Final = 256
+SETTLE_SECONDS: Final = 2.0
+"""A request counts as begun so long after the last was sent, where neither tokens nor gauges tell."""
+LOOK_SECONDS_MAX: Final = 1.0
+"""Those who wait are looked at so often at least."""
+LOOK_SECONDS_MIN: Final = 0.05
+
+
+class ReleaseWindow:
+    """What one replica may still be given of those who wait."""
+
+    __slots__ = ("_running", "begun_unseen", "limit", "sent_at", "unbegun")
+
+    def __init__(self) -> None:
+        self.limit: float = ROOM_MIN
+        """Requests that may be at the replica and not begun."""
+        self.unbegun = 0
+        """Requests at the replica that it has not begun, as far as known."""
+        self.begun_unseen = 0
+        """Requests that count as begun although their first token has not come."""
+        self.sent_at = float("-inf")
+        """When the last was sent."""
+        self._running = -1
+
+    def sent(self, now: float) -> None:
+        """A request goes to the replica."""
+        self.unbegun += 1
+        self.sent_at = now
+
+    def first_token(self) -> None:
+        """A request's first token has come: there is room for it and for one more."""
+        self._begun()
+        if self.limit < ROOM_MAX:
+            self.limit += 1.0
+
+    def done(self, *, first_token_came: bool) -> None:
+        """A request has ended there."""
+        if not first_token_came:
+            self._begun()
+
+    def _begun(self) -> None:
+        if self.begun_unseen:
+            self.begun_unseen -= 1
+        elif self.unbegun:
+            self.unbegun -= 1
+
+    def scraped(self, load: ReplicaLoad, rates: ServiceRates) -> None:
+        """The replica's gauges were read, and ``load`` has them."""
+        waiting = load.waiting
+        if waiting < self.unbegun:
+            self.begun_unseen += self.unbegun - waiting
+            self.unbegun = waiting
+        if waiting:
+            self.limit = max(float(ROOM_MIN), 0.75 * self.limit)
+        # A full engine runs no more than it ran a moment ago, and yet others wait; one that is still taking them in
+        # runs more each time.
+        rates.observed_slots(load.running, full=waiting > 0 and 0 < load.running <= self._running)
+        self._running = load.running
+
+    def room(self, load: ReplicaLoad, now: float) -> int:
+        """Requests that may go there now."""
+        if load.in_flight == 0:
+            self.unbegun = self.begun_unseen = 0
+        elif self.unbegun and now - self.sent_at >= SETTLE_SECONDS and now - load.scraped_at > FRESH_SECONDS:
+            self.begun_unseen += self.unbegun
+            self.unbegun = 0
+        others = 0
+        if load.waiting > self.unbegun and now - load.scraped_at <= FRESH_SECONDS:
+            others = max(0, load.running + load.waiting - load.in_flight_at_scrape)
+            others = min(others, load.waiting - self.unbegun)
+        room = int(self.limit) - self.unbegun - others
+        return room if room > 0 else int(load.in_flight == 0)
+
+
+class Releasing(Protocol):
+    """A replica, as far as releasing goes."""
+
+    @property
+    def load(self) -> ReplicaLoad:
+        """Its work."""
+        ...
+
+    @property
+    def window(self) -> ReleaseWindow:
+        """What it may be given."""
+        ...
+
+
+def release_count(replicas: Iterable[Releasing], held: int, now: float) -> int:
+    """How many of those who wait may go to the replicas now."""
+    count = 0
+    for replica in replicas:
+        count += replica.window.room(replica.load, now)
+        if count >= held:
+            return held
+    return count
+
+
+def next_release_at(replicas: Iterable[Releasing], now: float) -> float:
+    """When to look again at those who wait, if nothing happens before: predictions age and silence settles."""
+    due = now + LOOK_SECONDS_MAX
+    for replica in replicas:
+        settles = replica.window.sent_at + SETTLE_SECONDS
+        if now < settles < due:
+            due = settles
+    return max(due, now + LOOK_SECONDS_MIN)
