@@ -263,7 +263,7 @@ def read_events(dialect: Dialect, reads: list[bytes], *, strip_usage: bool) -> t
     passed += reader.rest()
     assert not (reader.ended and reader.fault), "whole and broken"
     assert reader.ended or reader.fault, "neither whole nor broken at its end"
-    passed = re.sub(rb"(?:\r\n|\r|\n){2,}", b"\n\n", passed).strip(b"\n")  # empty lines between events are nothing to anybody
+    passed = re.sub(rb"(?:\r\n|\r|\n){2,}", b"\n\n", passed).strip(b"\n")  # empty lines are nothing
     return passed, reader.committed, reader.ended, bool(reader.fault)
 
 

@@ -142,7 +142,7 @@ def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
 
 def _read_choice(choice: dict[str, Any], event: Event) -> None:
     reason = choice.get("finish_reason")
-    if reason in _GIVEN_UP:
+    if isinstance(reason, str) and reason in _GIVEN_UP:
         event.meaning = Meaning.FAULT
         event.why = f"it gave the answer up (finish_reason {reason})"
         return
@@ -158,7 +158,7 @@ def _read_choice(choice: dict[str, Any], event: Event) -> None:
         event.meaning = Meaning.OUTPUT
         if field != "content" or not isinstance(value, str):
             event.plain = False
-        event.text += value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        event.text += value if isinstance(value, str) else json.dumps(value)
     if choice.get("logprobs") or choice.get("token_ids"):
         event.meaning = Meaning.OUTPUT
         event.plain = False
@@ -169,7 +169,7 @@ def _read_choice(choice: dict[str, Any], event: Event) -> None:
 
 def _read_response(document: dict[str, Any], name: bytes) -> Event:
     """An event of /v1/responses."""
-    kind = document.get("type") or name.decode("latin-1")
+    kind = _kind(document, name)
     response = document.get("response")
     response = response if isinstance(response, dict) else {}
     number = document.get("sequence_number")
@@ -185,12 +185,18 @@ def _read_response(document: dict[str, Any], name: bytes) -> Event:
         return Event(Meaning.START, usage, sequence=sequence)
     delta = document.get("delta")
     text = delta if isinstance(delta, str) else ""
-    return Event(Meaning.OUTPUT, usage, text, plain=False, piece=str(kind).endswith(".delta"), sequence=sequence)
+    return Event(Meaning.OUTPUT, usage, text, plain=False, piece=kind.endswith(".delta"), sequence=sequence)
+
+
+def _kind(document: dict[str, Any], name: bytes) -> str:
+    """What an event calls itself; a type that is no word is none."""
+    kind = document.get("type")
+    return kind if isinstance(kind, str) and kind else name.decode("latin-1")
 
 
 def _read_message(document: dict[str, Any], name: bytes) -> Event:
     """An event of Anthropic's /v1/messages."""
-    kind = document.get("type") or name.decode("latin-1")
+    kind = _kind(document, name)
     if kind == "error":
         return fault_of(document)
     message = document.get("message")

@@ -1,0 +1,47 @@
+"""The same bytes, split at every position there is: always the same requests, the same answer, the same stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.targets import DIALECTS, read_answer, read_events, read_requests
+
+CORPUS = Path(__file__).resolve().parents[2] / "fuzz" / "corpus"
+
+
+def seeds(name: str) -> list[bytes]:
+    """Known inputs of one kind, good and bad."""
+    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
+
+
+def test_requests() -> None:
+    """Good ones, refused ones and unfinished ones."""
+    found = {"good": 0, "refused": 0, "unfinished": 0}
+    for data in seeds("requests"):
+        whole = read_requests([data])
+        found["refused" if whole[1] else "good" if whole[0] else "unfinished"] += 1
+        for cut in range(1, len(data)):
+            assert read_requests([data[:cut], data[cut:]]) == whole, (data, cut)
+    assert min(found.values()) > 3, found
+
+
+def test_answers() -> None:
+    """In every framing, cut off, ambiguous, and no HTTP at all."""
+    for seed in seeds("answers"):
+        head_only = seed[:1] == b"!"
+        data = seed.removeprefix(b"!")
+        whole = read_answer([data], head_only=head_only)
+        for cut in range(1, len(data)):
+            assert read_answer([data[:cut], data[cut:]], head_only=head_only)[:4] == whole[:4], (data, cut)
+
+
+@pytest.mark.parametrize("strip_usage", [False, True])
+def test_events(*, strip_usage: bool) -> None:
+    """Whole streams and broken ones, of every dialect."""
+    for seed in seeds("events"):
+        dialect, data = DIALECTS[seed[0] % 4], seed[1:]
+        whole = read_events(dialect, [data], strip_usage=strip_usage)
+        for cut in range(1, len(data)):
+            assert read_events(dialect, [data[:cut], data[cut:]], strip_usage=strip_usage) == whole, (data, cut)
