@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ class World:
         self._engines: list[Engine] = []
         self._spares: list[Engine] = []
         self._services: dict[str, list[dict[str, Any]]] = {}
-        self._lock = threading.Lock()
         self._write_consumer()
         self.gateway = GatewayProcess(self.routes, folder, PEPPER)
 
@@ -49,6 +47,12 @@ class World:
         if not self._spares:
             self.start_engines(1)
         return self._spares.pop(0).wait_until_ready()
+
+    def lend(self) -> Engine:
+        """An engine that serves, to be used and not killed: the next who asks for an engine gets it."""
+        if not self._spares:
+            self.start_engines(1)
+        return self._spares[0].wait_until_ready()
 
     def close(self) -> None:
         """End what was started."""
