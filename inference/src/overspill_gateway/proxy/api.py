@@ -13,9 +13,10 @@ import msgspec
 from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant
 from overspill_gateway.core.body import BodyFacts, read_body
-from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Endpoint, endpoint_of
+from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head, refused_method
+from overspill_gateway.core.messages_request import chat_request
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.exchange import Exchange
@@ -112,10 +113,12 @@ class Api:
         route = self._catalog.resolve(facts.model, grant)
         if route is None:
             self._refuse(connection, head, errors.model_not_found(facts.model, self._catalog.callable_models(grant)))
-        elif not endpoint.hosted and not route.pool.has_local:
-            self._refuse(connection, head, errors.local_only(head.path.decode("latin-1"), facts.model))
-        else:
-            Exchange(route, connection, head, body, facts, self._request_id(head), self._sweeper).start()
+            return
+        refused = None if route.pool.has_local else _refused_by_hosted(endpoint, head, body, facts)
+        if refused is not None:
+            self._refuse(connection, head, refused)
+            return
+        Exchange(route, connection, head, body, facts, self._request_id(head), self._sweeper).start()
 
     def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:
         """With the model of a request whose body names none: from its query, its header, or the key's only pool."""
@@ -182,3 +185,15 @@ def _allow(path: bytes, endpoint: Endpoint | None) -> str:
     if endpoint is not None:
         return endpoint.allow
     return _ROOT_ALLOW if path in {b"*", _ROOT} else GET
+
+
+def _refused_by_hosted(endpoint: Endpoint, head: Head, body: bytes, facts: BodyFacts) -> ApiError | None:
+    """Why a request for a model that only hosted APIs serve is refused before any of them is asked."""
+    if not endpoint.hosted:
+        return errors.local_only(head.path.decode("latin-1"), facts.model)
+    if endpoint.dialect is Dialect.MESSAGES:
+        try:
+            chat_request(body, b'""', max_tokens=None)
+        except BodyError as error:
+            return error.error
+    return None
