@@ -101,7 +101,7 @@ class MessagesStream:
         rest = self._aligner.rest()
         if rest.strip():
             self._translate(rest + b"\n\n", out)
-        if self._begun and self._finish_reason is not None:
+        if self._begun and not self._ended and self._finish_reason is not None:
             self._end(out)
         return b"".join(out)
 
