@@ -55,6 +55,9 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
     alerts = CounterMetricFamily(
         "overspill_budget_alerts", "Percentages of the limit that were reached.", labels=["route", "percent"]
     )
+    refused = CounterMetricFamily(
+        "overspill_budget_refusals", "Hosted APIs passed over for lack of money, or of a price.", labels=route_label
+    )
     overshoots = CounterMetricFamily(
         "overspill_budget_overshoots", "Calls that cost more than was held for them.", labels=route_label
     )
@@ -75,9 +78,10 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
             leased.add_metric([key], max(account.lease_left, 0))
         for percent, count in budget.counters.alerts.items():
             alerts.add_metric([key, str(percent)], count)
+        refused.add_metric([key], budget.counters.refused)
         overshoots.add_metric([key], budget.counters.overshoots)
         overshoot.add_metric([key], budget.counters.overshoot_nano_usd)
-    yield from (limit, charged, held, leased, kept, alerts, overshoots, overshoot)
+    yield from (limit, charged, held, leased, kept, alerts, refused, overshoots, overshoot)
 
 
 def _calls(metering: Metering) -> Iterator[Metric]:

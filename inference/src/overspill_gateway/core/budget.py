@@ -20,6 +20,7 @@ must not keep everybody else's money."""
 USEFUL_OUTPUT_TOKENS: Final = 64
 """Money for less than this is no use, unless the client wants less."""
 ALERT_PERCENTAGES: Final = (50, 75, 100)
+_EXHAUSTED_PERCENT: Final = 95
 _QUICK_SECONDS: Final = 5.0
 """A lease used up faster than this was too small."""
 _BLOCKS_MIN: Final = 20
@@ -29,7 +30,7 @@ _SURPLUS: Final = 4
 """What is leased and not needed goes back beyond so many blocks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
     """What a call of a hosted API may cost, at most."""
 
@@ -197,6 +198,17 @@ class Account:
         due = max(percent for percent in ALERT_PERCENTAGES if self._level(percent) <= charged)
         self.alerted_of(self._level(due))
         return due
+
+    def alert_exhausted(self) -> bool:
+        """Whether to tell that the money is spent: a call was refused, and little is left though nothing is held.
+
+        The last nano-dollars pay for no call, so the whole limit is hardly ever charged. True once.
+        """
+        level = self._level(100)
+        if self.alerted >= level or self.held or self.charged * 100 < self.limit * _EXHAUSTED_PERCENT:
+            return False
+        self.alerted_of(level)
+        return True
 
     def alerted_of(self, level: int) -> None:
         """Somebody was told that this much is charged, in this life or an earlier one."""

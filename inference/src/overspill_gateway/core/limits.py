@@ -83,15 +83,10 @@ class RateWindow:
         entry.amount -= back
         self.total -= back
 
-    def remaining(self, now: float) -> int:
-        """What fits now."""
+    def counted(self, now: float) -> int:
+        """What was counted in the last minute."""
         self._forget(now)
-        return max(self.limit - self.total, 0)
-
-    @property
-    def idle(self) -> bool:
-        """Whether forgetting this window changes nothing, as far as was looked last."""
-        return self.total == 0
+        return self.total
 
     def _forget(self, now: float) -> None:
         entries = self._entries
@@ -139,12 +134,7 @@ class RateLimiter:
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing is counted, so that a new limiter would do as well."""
-        return self.wait_free(now, self.requests) and self.wait_free(now, self.tokens)
-
-    @staticmethod
-    def wait_free(now: float, window: RateWindow | None) -> bool:
-        """Whether a window holds nothing any more."""
-        return window is None or (window.remaining(now) >= 0 and window.idle)
+        return _is_empty(self.requests, now) and _is_empty(self.tokens, now)
 
 
 class HostedLimiter:
@@ -169,6 +159,10 @@ class HostedLimiter:
             return False
         return self.rates.wait_seconds(now, tokens) == 0.0
 
+    def wait_seconds(self, now: float, tokens: int) -> float:
+        """How long until the rates let one more request through; not until a place is free, which nobody knows."""
+        return self.rates.wait_seconds(now, tokens)
+
     def began(self, now: float, tokens: int) -> Entry | None:
         """A request is sent."""
         self.in_flight += 1
@@ -178,6 +172,10 @@ class HostedLimiter:
         """It is over; ``actual``: its tokens as far as they are known, else as counted."""
         self.in_flight -= 1
         self.rates.correct(now, entry, counted, actual)
+
+
+def _is_empty(window: RateWindow | None, now: float) -> bool:
+    return window is None or window.counted(now) == 0
 
 
 def _with_limit(window: RateWindow | None, limit: int | None) -> RateWindow | None:

@@ -34,12 +34,13 @@ _LIMITERS_SWEPT_AT: Final = 1024
 class Admission:
     """A request that was let in: where it was counted, to be corrected when its tokens are known."""
 
-    __slots__ = ("at_consumer", "at_route", "consumer", "counters", "route", "tokens")
+    __slots__ = ("at_consumer", "at_route", "consumer", "counters", "output_tokens", "prompt_tokens", "route")
 
-    def __init__(self, counters: ConsumerCounters, tokens: int) -> None:
+    def __init__(self, counters: ConsumerCounters, prompt_tokens: int, output_tokens: int) -> None:
         self.counters = counters
-        self.tokens = tokens
+        self.prompt_tokens = prompt_tokens
         """Counted at its arrival."""
+        self.output_tokens = output_tokens
         self.consumer: RateLimiter | None = None
         self.route: RateLimiter | None = None
         self.at_consumer: Entry | None = None
@@ -80,43 +81,47 @@ class HostedMeter:
         """Whether limits and budget allow this call now."""
         if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
             return False
-        if self._budget.rules is None:
-            return True
-        return self._offer(ask, now) is not None
+        return self._budget.rules is None or self.is_affordable(ask, now)
+
+    def is_affordable(self, ask: Ask, now: float) -> bool:
+        """Whether the budget allows this call now."""
+        spending = self._budget.current()
+        if spending is None:
+            return self._budget.rules is None
+        return self._offer(ask, spending, now) is not None
 
     def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
-        """The limit to write into the request, as ``hold`` would have it now; None: as the client has it."""
-        found = self._offer(ask, now)
+        """The limit that ``hold`` would have written into the request now; None: none. 0: it may not be sent."""
+        spending = self._budget.current()
+        if spending is None:
+            return None if self._budget.rules is None else 0
+        found = self._offer(ask, spending, now)
         return found.output_tokens if found is not None else 0
 
     def hold(self, ask: Ask, now: float) -> Hold | None:
         """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
         tokens = ask.prompt_tokens + ask.output_tokens
-        limiter = self.limiter
+        limiter, price = self.limiter, self.price
         if not limiter.may_take(now, tokens):
             return None
         spending: PeriodSpending | None = None
-        price = self.price
+        found: Offer | None = None
         if self._budget.rules is not None:
-            found = self._offer(ask, now)
             spending = self._budget.current()
-            if found is None or spending is None:
+            found = self._held_offer(ask, spending, now) if spending is not None else None
+            if found is None:
                 return None
-            if not spending.hold(found.nano_usd, now):
-                found = self._reduced_offer(ask, spending, now)
-                if found is None:
-                    return None
         elif price is not None:
             found = offer(price, self.backend.context_tokens, ask, None)
-        else:
-            found = None
-        hold = Hold(*((found.nano_usd, found.output_tokens) if found is not None else (0, None)), price, tokens)
+        hold = (
+            Hold(0, None, price, tokens) if found is None else Hold(found.nano_usd, found.output_tokens, price, tokens)
+        )
         hold.account = spending
         hold.entry = limiter.began(now, tokens)
         self.holds += 1
         return hold
 
-    def settle(self, hold: Hold, now: float, usage: Usage | None = None, *, may_have_cost: bool = True) -> int:
+    def settle(self, hold: Hold, now: float, usage: Usage | None, *, may_have_cost: bool) -> int:
         """The call is over; returns what it was charged, which is counted here.
 
         With usage, reported or estimated: by it. Without: in full, since what became of it is not known. Where
@@ -126,14 +131,14 @@ class HostedMeter:
             return 0
         hold.settled = True
         self.holds -= 1
-        tokens = hold.tokens
+        charged, tokens = hold.nano_usd, hold.tokens
         if not may_have_cost:
-            charged, tokens = 0, 0
+            charged = tokens = 0
         elif usage is not None:
             tokens = usage.prompt_tokens + usage.output_tokens
-            charged = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
+            cost = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
+            charged = cost if usage.reported or cost < charged else charged  # an estimate is never above the bound
         else:
-            charged = hold.nano_usd
             self.counters.charged_in_full += 1
         self.limiter.ended(now, hold.entry, hold.tokens, tokens)
         if isinstance(hold.account, PeriodSpending):
@@ -141,20 +146,23 @@ class HostedMeter:
         self.counters.cost_nano_usd += charged
         return charged
 
-    def _offer(self, ask: Ask, now: float) -> Offer | None:
-        """What the call may cost within the budget; None: it may not be made."""
+    def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
+        """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""
         price = self.price
-        if price is None:
-            return None  # of an unknown price nothing can be held: fails closed
-        spending = self._budget.current()
-        if spending is None:
-            return None
-        return offer(price, self.backend.context_tokens, ask, spending.may_hold(now))
+        found = offer(price, self.backend.context_tokens, ask, spending.may_hold(now)) if price is not None else None
+        if found is None:
+            spending.refused()
+        return found
 
-    def _reduced_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
-        """With what is leased, where the ledger gave no more: others may have the rest."""
-        money = min(spending.account.left, spending.account.lease_left)
-        found = offer(self.price, self.backend.context_tokens, ask, money) if self.price is not None else None
+    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
+        found = self._offer(ask, spending, now)
+        if found is None or spending.hold(found.nano_usd, now):
+            return found
+        account, price = spending.account, self.price
+        if price is None:
+            return None
+        # The ledger gave less than the limit has room for, since others have the rest: with what there is.
+        found = offer(price, self.backend.context_tokens, ask, min(account.left, account.lease_left))
         return found if found is not None and spending.hold(found.nano_usd, now) else None
 
 
@@ -172,6 +180,7 @@ class RouteMeter:
         """Bytes per prompt token, learned from reported usage."""
         self.limited_requests = 0
         """Refused by limits of their consumers."""
+        self._names: list[str] = []
         self._limiters: dict[str, RateLimiter] = {}
         self._sweep_at = _LIMITERS_SWEPT_AT
         self.update(compiled)
@@ -183,6 +192,7 @@ class RouteMeter:
         self.limited = rules.requests_per_minute is not None or rules.tokens_per_minute is not None
         for limiter in self._limiters.values():
             limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
+        self._names = [backend.name for backend in compiled.hosted]
         for backend in compiled.hosted:
             known = self.hosted.get(backend.name)
             if known is not None:
@@ -196,6 +206,18 @@ class RouteMeter:
             known = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
         known.update(backend)
         return known
+
+    def is_affordable(self, ask: Ask, now: float) -> bool:
+        """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
+        return any(one.is_affordable(ask, now) for one in self._current_hosted())
+
+    def hosted_wait_seconds(self, ask: Ask, now: float) -> float:
+        """How long until the rates of a hosted API let this request through; inf: they never do."""
+        tokens = ask.prompt_tokens + ask.output_tokens
+        return min((one.limiter.wait_seconds(now, tokens) for one in self._current_hosted()), default=NEVER)
+
+    def _current_hosted(self) -> list[HostedMeter]:
+        return [self.hosted[name] for name in self._names if name in self.hosted]
 
     def limiter_of(self, consumer: str, now: float) -> RateLimiter | None:
         """The limits of one consumer at this route."""
@@ -287,7 +309,7 @@ class Metering:
             return self._limited(consumer, overall, route, wait, tokens, everywhere=True)
         if here is not None and (wait := here.wait_seconds(now, tokens)) > 0.0:
             return self._limited(consumer, here, route, wait, tokens, everywhere=False)
-        admission = Admission(consumer.counters, tokens)
+        admission = Admission(consumer.counters, ask.prompt_tokens, ask.output_tokens)
         consumer.counters.requests += 1
         if overall is not None:
             admission.consumer = overall
@@ -297,20 +319,30 @@ class Metering:
             admission.at_route = here.add(now, tokens)
         return admission
 
-    def settle(self, admission: Admission, usage: Usage | None, now: float, *, nano_usd: int = 0) -> None:
-        """A request is over: its tokens are those that were used, None: none. ``nano_usd``: what it was charged."""
+    def settle(self, admission: Admission, usage: Usage | None, now: float, *, served: bool, nano_usd: int = 0) -> None:
+        """A request is over; ``nano_usd``: what all its attempts were charged.
+
+        Its tokens are those of its usage, reported or estimated. Where it was served and there is none, they stay as
+        they were counted at its arrival; where nobody served it, they are given back.
+        """
         counters = admission.counters
-        actual = 0
-        if usage is not None:
-            actual = usage.prompt_tokens + usage.output_tokens
-            if usage.reported:
-                counters.prompt_tokens += usage.prompt_tokens
-                counters.output_tokens += usage.output_tokens
-            else:
-                counters.prompt_tokens_estimated += usage.prompt_tokens
-                counters.output_tokens_estimated += usage.output_tokens
         counters.cost_nano_usd += nano_usd
-        counted, admission.tokens = admission.tokens, actual
+        counted = admission.prompt_tokens + admission.output_tokens
+        if not served:
+            actual = 0
+        elif usage is not None and usage.reported:
+            counters.prompt_tokens += usage.prompt_tokens
+            counters.output_tokens += usage.output_tokens
+            actual = usage.prompt_tokens + usage.output_tokens
+        else:
+            prompt, output = (
+                (admission.prompt_tokens, admission.output_tokens)
+                if usage is None
+                else (usage.prompt_tokens, usage.output_tokens)
+            )
+            counters.prompt_tokens_estimated += prompt
+            counters.output_tokens_estimated += output
+            actual = prompt + output
         if admission.consumer is not None:
             admission.consumer.correct(now, admission.at_consumer, counted, actual)
         if admission.route is not None:

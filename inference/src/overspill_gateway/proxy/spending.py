@@ -27,11 +27,13 @@ _holders: Final = itertools.count(1)
 class BudgetCounters:
     """What a route's budget has gone through in this process's life, over all periods."""
 
-    __slots__ = ("alerts", "overshoot_nano_usd", "overshoots")
+    __slots__ = ("alerts", "overshoot_nano_usd", "overshoots", "refused")
 
     def __init__(self) -> None:
         self.alerts: dict[int, int] = {}
         """How often each percentage was reached."""
+        self.refused = 0
+        """How often a hosted API was passed over for lack of money, or of a price."""
         self.overshoots = 0
         """Calls for which a backend reported more than was held."""
         self.overshoot_nano_usd = 0
@@ -99,10 +101,16 @@ class PeriodSpending:
             )  # fmt: skip
         if beyond:
             self._ledger.charge(self.key, beyond)
-        due = account.alert_due()
-        if due:
-            self._alert(due)
+        percent = account.alert_due()
+        if percent:
+            self._alert(percent)
         self._return()
+
+    def refused(self) -> None:
+        """A call was not made for lack of money."""
+        self.counters.refused += 1
+        if self.account.alert_exhausted():
+            self._alert(100)
 
     def prepare(self, now: float, at_least: int = 0) -> None:
         """See to it that enough is leased before it is needed."""
@@ -188,6 +196,11 @@ class RouteBudget:
         if spending is not None and spending.key.period.start <= unix_now < spending.key.period.end:
             return spending
         return self._begin(unix_now)
+
+    def seconds_to_next_period(self) -> float | None:
+        """Until the money begins anew."""
+        spending = self.current()
+        return spending.key.period.end - self._unix_clock() if spending is not None else None
 
     def close(self) -> None:
         """Give back what is not held."""
