@@ -189,7 +189,7 @@ def test_a_plain_answer_is_translated_as_a_whole() -> None:
         assert relay.finish()
         assert client.body == b"%d %b" % (status, body.upper())
         assert (relay.usage() is None) == (status == 400)
-    nothing = relay_to(ClientDouble(), JSON, translator=Shouting())
+    nothing = relay_to(ClientDouble(), JSON, 400, translator=Shouting())
 
     assert nothing.close() == "its answer is no chat completion"
 
@@ -247,6 +247,42 @@ def test_a_held_answer_has_a_bound() -> None:
     assert relay.fault is not None
     assert "longer than 16 MiB" in relay.fault
     assert client.heads == []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "its answer is empty"),
+        (b'{"error":{"message":"out of memory"}}', "out of memory"),
+        (b'{"error":"out of memory"}', "out of memory"),
+        (b'{"type":"error","error":{"type":"api_error","message":"out of memory"}}', "out of memory"),
+        (b'{"choices":[{"message":{"content":"x"},"finish_reason":"abort"}]}', "it gave the answer up"),
+    ],
+)
+def test_an_error_inside_a_plain_200_is_a_fault(body: bytes, why: str) -> None:
+    """As in a stream: nothing has reached the client. Of other paths nobody knows what an answer looks like."""
+    client, other = ClientDouble(), ClientDouble()
+    relay = relay_to(client, JSON)
+    unknown = relay_to(other, JSON, dialect=Dialect.OTHER)
+    for one in (relay, unknown):
+        one.feed(body)
+
+    fault = relay.close()
+    assert fault is not None
+    assert fault.startswith(why)
+    assert (relay.finish(), client.heads) == (False, [])
+    assert unknown.finish()
+    assert other.body == body
+
+
+def test_an_answer_that_has_room_for_an_error_is_none() -> None:
+    """null is no error."""
+    for body in (b'{"error":null,"choices":[]}', b'{"id":"r","error":null}'):
+        client = ClientDouble()
+        relay = relay_to(client, JSON)
+        relay.feed(body)
+        assert relay.finish()
+        assert client.body == body
 
 
 def test_a_refusal_to_a_request_for_a_stream_is_plain() -> None:

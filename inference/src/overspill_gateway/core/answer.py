@@ -8,6 +8,10 @@ import msgspec
 from overspill_gateway.core.errors import ApiError
 
 _MESSAGE_CHARS_MAX: Final = 2000
+_NO_ERROR: Final = "backend_answered"
+"""Code of an answer that says nothing of an error but its status."""
+_ERROR_STARTS: Final = (b'{"error":', b'{"type":"error"')
+_ABORTED: Final = b'"finish_reason":"abort"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,18 @@ def said_in(body: bytes) -> list[Said] | None:
     return None
 
 
+def fault_of_answer(body: bytes) -> str | None:
+    """What is wrong with a plain answer whose status is good; None: nothing that shows without reading all of it."""
+    if not body:
+        return "its answer is empty"
+    if body.startswith(_ERROR_STARTS):
+        error = error_of_answer(200, body)
+        return error.message if error.code != _NO_ERROR else None
+    if _ABORTED in body:
+        return "it gave the answer up (finish_reason abort)"
+    return None
+
+
 def text_of_answer(body: bytes) -> str:
     """All that an answer says, for counting tokens."""
     return "".join([said.text for said in said_in(body) or ()])
@@ -60,7 +76,7 @@ def error_of_answer(status: int, body: bytes) -> ApiError:
     return ApiError(
         status,
         str(kind),
-        str(fields.get("code") or "backend_refused"),
+        str(fields.get("code") or ("backend_refused" if error else _NO_ERROR)),
         str(message)[:_MESSAGE_CHARS_MAX],
         str(param) if param else None,
     )

@@ -7,7 +7,7 @@ reached the client and another backend can take over. Not here: what follows fro
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from overspill_gateway.core.answer import error_of_answer, text_of_answer
+from overspill_gateway.core.answer import error_of_answer, fault_of_answer, text_of_answer
 from overspill_gateway.core.continuation import ContinuedStream, Partial
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
@@ -164,7 +164,7 @@ class Relay:
 
     def close(self) -> str | None:
         """The backend has nothing more to say: what is wrong with its answer, if anything. Nothing is written."""
-        reader, translator = self._reader, self._translator
+        reader = self._reader
         if self._closed:
             return self.fault
         self._closed = True
@@ -172,11 +172,18 @@ class Relay:
             self._rest = reader.rest()
             if reader.fault is not None:
                 self.fault, self.fault_status = reader.fault, reader.fault_status
-        elif translator is not None and self.fault is None:
-            self._translated = translator.plain(self.status, self.body())
+        elif self.fault is None and not self.begun:
+            self._close_plain()
+        return self.fault
+
+    def _close_plain(self) -> None:
+        body, translator = self.body(), self._translator
+        if self.status < 300 and self._dialect is not Dialect.OTHER:
+            self.fault = fault_of_answer(body)
+        if translator is not None and self.fault is None:
+            self._translated = translator.plain(self.status, body)
             if not self._translated:
                 self.fault = "its answer is no chat completion"
-        return self.fault
 
     def finish(self, body: bytes | None = None) -> bool:
         """Write what is left of the answer, ``body`` in place of a gathered one; False: it has a fault, nothing is."""
