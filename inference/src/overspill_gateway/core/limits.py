@@ -50,7 +50,7 @@ class RateWindow:
         for entry in entries:
             surplus -= entry.amount
             if surplus <= 0:
-                return max(entry.last + WINDOW_SECONDS - now, 0.001)
+                return min(max(entry.last + WINDOW_SECONDS - now, 0.001), WINDOW_SECONDS)
         return WINDOW_SECONDS
 
     def add(self, now: float, amount: int) -> Entry:

@@ -34,13 +34,23 @@ _LIMITERS_SWEPT_AT: Final = 1024
 class Admission:
     """A request that was let in: where it was counted, to be corrected when its tokens are known."""
 
-    __slots__ = ("at_consumer", "at_route", "consumer", "counters", "output_tokens", "prompt_tokens", "route")
+    __slots__ = (
+        "at_consumer",
+        "at_route",
+        "consumer",
+        "counters",
+        "output_tokens",
+        "prompt_tokens",
+        "route",
+        "settled",
+    )
 
     def __init__(self, counters: ConsumerCounters, prompt_tokens: int, output_tokens: int) -> None:
         self.counters = counters
         self.prompt_tokens = prompt_tokens
         """Counted at its arrival."""
         self.output_tokens = output_tokens
+        self.settled = False
         self.consumer: RateLimiter | None = None
         self.route: RateLimiter | None = None
         self.at_consumer: Entry | None = None
@@ -323,11 +333,13 @@ class Metering:
         """A request is over; ``nano_usd``: what all its attempts were charged.
 
         Its tokens are those of its usage, reported or estimated. Where it was served and there is none, they stay as
-        they were counted at its arrival; where nobody served it, they are given back.
+        they were counted at its arrival; where nobody served it, they are given back. Called again, for a further
+        attempt that was answered, it adds that one's tokens.
         """
         counters = admission.counters
         counters.cost_nano_usd += nano_usd
-        counted = admission.prompt_tokens + admission.output_tokens
+        counted = 0 if admission.settled else admission.prompt_tokens + admission.output_tokens
+        admission.settled = True
         if not served:
             actual = 0
         elif usage is not None and usage.reported:
