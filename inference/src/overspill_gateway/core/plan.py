@@ -39,6 +39,12 @@ class ServedReason(StrEnum):
     """Another replica failed before the first token."""
     HOSTED_FAILED = "HostedFailed"
     """A hosted API that comes first in the list failed before the first token."""
+    HEDGED = "Hedged"
+    """Another backend was slow to begin, and this one was faster."""
+    INVALID_OUTPUT = "InvalidOutput"
+    """An answer before this one did not hold to the request's schema."""
+    CONTINUED = "Continued"
+    """Another backend broke off in the middle of the answer."""
     QUEUE_FULL = "QueueFull"
     """As many requests as may wait for a replica are waiting."""
     HOLD_TIMEOUT = "HoldTimeout"
@@ -233,8 +239,8 @@ def next_step(  # noqa: PLR0911 - one return for each kind of world
         hosted = _first_hosted(pool, history, ask, now)
         if hosted is not None:
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
-    if history.was_held and not replica.window.room(now):
-        roomy = [one for one in pool.replicas if one.window.room(now)]
+    if history.was_held and not replica.window.room(replica.load, now):
+        roomy = [one for one in pool.replicas if one.window.room(one.load, now)]
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
@@ -273,7 +279,7 @@ def _fastest(
     for other in pool.replicas:
         if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
             continue
-        if history.was_held and not other.window.room(now):
+        if history.was_held and not other.window.room(other.load, now):
             continue
         there = rates.snapshot(other.load, ask, now)
         if there.tail_seconds < best[1].tail_seconds:

@@ -36,7 +36,8 @@ TAIL_GAIN: Final = 0.15
 TAIL_START: Final = 1.25
 TAIL_MAX: Final = 3.0
 FINISHED_MEMORY_SECONDS: Final = 10.0
-PREFILL_TO_DECODE: Final = 0.03
+SURE_MIN: Final = 1e-3
+PREFILL_TO_DECODE: Final = 0.01
 """Seconds per prompt token over seconds per output token of one request, until learned: to divide a plain answer's."""
 
 
@@ -60,15 +61,15 @@ class Line:
         """Seconds at this much work."""
         return self.base + self.slope * x
 
-    def observe(self, x: float, seconds: float, now: float) -> None:
-        """Learn that this much work took so long."""
+    def observe(self, x: float, seconds: float, now: float, sure: float = 1.0) -> None:
+        """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
         told = self.base + self.slope * x
         if self.count and told > 0.0:
             seconds = min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
-            weight = 1.0 / (told * told)
+            weight = sure / (told * told)
         else:
-            weight = 1.0 / (seconds * seconds)
-        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - 1.0 / MEMORY_OBSERVATIONS)
+            weight = sure / (seconds * seconds)
+        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - sure / MEMORY_OBSERVATIONS)
         self._updated = now
         self.count += 1
         wx = weight * x
@@ -200,14 +201,16 @@ class ServiceRates:
 
     # -- learning ----------------------------------------------------------------------------------------------
 
-    def observed_first_token(self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float) -> None:
+    def observed_first_token(
+        self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float, sure: float = 1.0
+    ) -> None:
         """A replica's first token has come, so many seconds after the request was sent."""
         if seconds <= 0.0:
             return
         self._prompt_tokens += 0.05 * (prompt_tokens - self._prompt_tokens)
         line = self._first_token
         if not snapshot.places_short or line.count < MEMORY_OBSERVATIONS:
-            line.observe(snapshot.work, seconds, now)
+            line.observe(snapshot.work, seconds, now, sure)
         level, raw, told = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
         if told is None or told <= 0.0:
             return
@@ -217,11 +220,11 @@ class ServiceRates:
         self._tail[level] = min(max(tail, 1.0), TAIL_MAX)
         # Compared with what the factors say now, so that requests sent before a change count once.
         error = seconds / (raw * self._trend * self._level[level])
-        error = min(max(error, 0.5), 2.0) - 1.0
+        error = (min(max(error, 0.5), 2.0) - 1.0) * sure
         self._trend = min(max(self._trend * (1.0 + TREND_GAIN * error), 0.05), 20.0)
         self._level[level] = min(max(self._level[level] * (1.0 + LEVEL_GAIN * error), 0.1), 10.0)
 
-    def observed_output(self, tokens: int, seconds: float, running: float, now: float) -> None:
+    def observed_output(self, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0) -> None:
         """An answer has ended: its tokens, the seconds from its first to its last, requests at the replica then."""
         elapsed = now - self._finished_at
         self._finished = self._finished * exp(-max(elapsed, 0.0) / FINISHED_MEMORY_SECONDS) + 1.0
@@ -232,7 +235,7 @@ class ServiceRates:
         if tokens > 1 and seconds > 0.0:
             if self.slots and running > self.slots:
                 running = self.slots
-            self._output.observe(running, seconds / (tokens - 1), now)
+            self._output.observe(running, seconds / (tokens - 1), now, sure)
 
     def observed_plain(
         self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, tokens: int, running: float, now: float
@@ -245,9 +248,11 @@ class ServiceRates:
             first, rest = told, tokens * self._output.at(running)
         else:
             first, rest = snapshot.work * PREFILL_TO_DECODE + 1.0, float(tokens)
+        # An answer tells most of the part that makes up most of it; else the one's error would be put on the other.
         share = first / (first + rest) if first + rest > 0.0 else 1.0
-        self.observed_first_token(prompt_tokens, snapshot, seconds * share, now)
-        self.observed_output(tokens, seconds * (1.0 - share), running, now)
+        self.observed_first_token(prompt_tokens, snapshot, seconds * share, now, max(share * share, SURE_MIN))
+        share = 1.0 - share
+        self.observed_output(tokens, seconds * share, running, now, max(share * share, SURE_MIN))
 
     def observed_slots(self, running: int, *, full: bool) -> None:
         """A replica runs so many requests; ``full``: others wait there, and it has not begun more lately."""
