@@ -120,7 +120,7 @@ async def test_a_request_that_is_arriving_is_served_while_it_drains() -> None:
         client = await gateway.client()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n"
         client.writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
-        await eventually(lambda: any(connection._reader.in_body for connection in gateway.gateway.connections))
+        await eventually(lambda: any(connection._reader.head is not None for connection in gateway.gateway.connections))
         draining = asyncio.ensure_future(gateway.gateway.drain())
         await eventually(lambda: gateway.gateway._draining)
         await asyncio.sleep(0)

@@ -36,8 +36,8 @@ class RequestReader:
     """Reads the requests of one connection."""
 
     __slots__ = (
-        "_admit", "_buffer", "_chunks", "_head", "_left", "_limits", "_new", "_pieces", "_refusal", "_say_continue",
-        "ready", "stopped",
+        "_admit", "_chunks", "_left", "_limits", "_new", "_pieces", "_refusal", "_say_continue",
+        "head", "pending", "ready", "stopped",
     )  # fmt: skip
 
     def __init__(
@@ -47,12 +47,14 @@ class RequestReader:
         """Requests that wait to be answered, in their order."""
         self.stopped = False
         """Whether further bytes have no meaning."""
+        self.head: Head | None = None
+        """The head of the request whose body is being read."""
+        self.pending = b""
+        """The part of a head that has come."""
         self._limits = limits
         self._admit = admit
         self._say_continue = say_continue
         self._new = True
-        self._buffer = b""
-        self._head: Head | None = None
         self._refusal: ApiError | None = None
         self._chunks: ChunkedBody | None = None
         self._pieces: list[bytes] | None = None
@@ -61,17 +63,12 @@ class RequestReader:
     @property
     def in_message(self) -> bool:
         """Whether a request has begun and not ended."""
-        return bool(self._buffer) or self._head is not None
-
-    @property
-    def in_body(self) -> bool:
-        """Whether the head of the request that is being read is whole."""
-        return self._head is not None
+        return bool(self.pending) or self.head is not None
 
     def feed(self, data: bytes) -> None:
         """Read bytes; whole requests then stand in ``ready``."""
         while data and not self.stopped:
-            if self._head is None:
+            if self.head is None:
                 data = self._feed_head(data)
             elif self._chunks is not None:
                 data = self._feed_chunks(data, self._chunks)
@@ -83,13 +80,13 @@ class RequestReader:
         if self.stopped:
             return
         self.stopped = True
-        head = self._head
+        head = self.head
         self._next_message()
-        self._buffer = b""
+        self.pending = b""
         self.ready.append(Incoming(head, b"", error, keep_alive=False))
 
     def _feed_head(self, data: bytes) -> bytes:
-        buffer = self._buffer
+        buffer = self.pending
         searched = 0
         if buffer:
             searched = max(len(buffer) - 3, 0)
@@ -98,16 +95,16 @@ class RequestReader:
             # An empty line before a request: one is ignored, as RFC 9112 asks for; a second one is no HTTP.
             if self._new and data[:2] == b"\r\n":
                 self._new = False
-                self._buffer = b""
+                self.pending = b""
                 return data[2:]
             if self._new and data == b"\r":
-                self._buffer = data
+                self.pending = data
                 return b""
         end = data.find(_HEAD_END, searched)
         if end < 0:
             self._unfinished_head(data)
             return b""
-        self._buffer = b""
+        self.pending = b""
         self._new = False
         limits = self._limits
         head = read_head(data[:end], target_bytes_max=limits.target_bytes_max, fields_max=limits.header_fields_max)
@@ -122,7 +119,7 @@ class RequestReader:
 
     def _unfinished_head(self, data: bytes) -> None:
         """Keep what has come, unless nothing that could still come would make it a good head."""
-        self._buffer = data
+        self.pending = data
         limits = self._limits
         line, line_end, _ = data.partition(b"\r\n")
         controls = len(data.translate(None, _FIELD_BYTES))
@@ -137,7 +134,7 @@ class RequestReader:
 
     def _begin(self, head: Head, *, body_follows: bool) -> None:
         """A head is whole: let its request in, or refuse it."""
-        self._head = head
+        self.head = head
         length = head.content_length or 0
         refusal = self._admit(head)
         limit = self._body_bytes_max(head)
@@ -183,7 +180,7 @@ class RequestReader:
     def _feed_chunks(self, data: bytes, chunks: ChunkedBody) -> bytes:
         rest = chunks.feed(data)
         if isinstance(rest, ApiError):
-            head = self._head
+            head = self.head
             self.stop(_too_large(self._body_bytes_max(head)) if head is not None and chunks.too_long else rest)
             return b""
         if chunks.whole:
@@ -192,12 +189,12 @@ class RequestReader:
         return rest
 
     def _message_complete(self, body: bytes) -> None:
-        head = self._head
+        head = self.head
         self.ready.append(Incoming(head, body, self._refusal, keep_alive=head is None or head.keep_alive))
         self._next_message()
 
     def _next_message(self) -> None:
-        self._head = self._refusal = self._chunks = self._pieces = None
+        self.head = self._refusal = self._chunks = self._pieces = None
         self._left = 0
         self._new = True
 

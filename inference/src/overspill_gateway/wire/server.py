@@ -76,7 +76,8 @@ class ServerConnection(asyncio.Protocol):
         self.answering = False
         self._listener = listener
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
-        self._reader = RequestReader(listener.limits, listener.admit, self._say_continue)
+        admit = listener.handler.admit if listener.cors is None else listener.admit
+        self._reader = RequestReader(listener.limits, admit, self._say_continue)
         self._input = b""
         self._out: list[bytes] = []
         self._reading_paused = False
@@ -161,13 +162,13 @@ class ServerConnection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         reader, limits = self._reader, self._listener.limits
         now = self._listener.loop.time()
-        if not reader.in_message:
+        if reader.head is None and not reader.pending:
             self._since = now
             self._received = 0
             self.deadline = now + limits.head_seconds
         self._received += len(data)
         reader.feed(data)
-        if reader.in_body:
+        if reader.head is not None:
             idle = limits.body_idle_seconds
             slowest = self._since + idle + self._received / limits.body_bytes_per_second_min
             self.deadline = min(now + idle, slowest)
