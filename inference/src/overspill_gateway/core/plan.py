@@ -239,8 +239,8 @@ def next_step(  # noqa: PLR0911 - one return for each kind of world
         hosted = _first_hosted(pool, history, ask, now)
         if hosted is not None:
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
-    if history.was_held and not replica.window.room(replica.load, now):
-        roomy = [one for one in pool.replicas if one.window.room(one.load, now)]
+    if history.was_held and not replica.window.room(now):
+        roomy = [one for one in pool.replicas if one.window.room(now)]
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
@@ -279,7 +279,7 @@ def _fastest(
     for other in pool.replicas:
         if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
             continue
-        if history.was_held and not other.window.room(other.load, now):
+        if history.was_held and not other.window.room(now):
             continue
         there = rates.snapshot(other.load, ask, now)
         if there.tail_seconds < best[1].tail_seconds:

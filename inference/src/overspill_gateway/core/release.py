@@ -25,9 +25,19 @@ LOOK_SECONDS_MIN: Final = 0.05
 class ReleaseWindow:
     """What one replica may still be given of those who wait. Told of every request there, held or not."""
 
-    __slots__ = ("_running", "_waited", "begun_unseen", "limit", "sent_at", "unbegun")
+    __slots__ = (
+        "_gauges_seen_at",
+        "_load",
+        "_rates",
+        "_running",
+        "_waited",
+        "begun_unseen",
+        "limit",
+        "sent_at",
+        "unbegun",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, load: ReplicaLoad, rates: ServiceRates) -> None:
         self.limit: float = ROOM_MIN
         """Requests that may be at the replica and not begun."""
         self.unbegun = 0
@@ -36,11 +46,16 @@ class ReleaseWindow:
         """Requests that count as begun although their first token has not come."""
         self.sent_at = float("-inf")
         """When the last was sent."""
+        self._load = load
+        self._rates = rates
+        self._gauges_seen_at = load.scraped_at
         self._running = -1
         self._waited = False
 
     def sent(self, now: float) -> None:
-        """A request goes to the replica."""
+        """A request goes to the replica; ``load`` knows of it already."""
+        if self._load.scraped_at > self._gauges_seen_at:
+            self._see_gauges()
         self.unbegun += 1
         self.sent_at = now
 
@@ -61,8 +76,10 @@ class ReleaseWindow:
         elif self.unbegun:
             self.unbegun -= 1
 
-    def scraped(self, load: ReplicaLoad, rates: ServiceRates) -> None:
-        """The replica's gauges were read, and ``load`` has them."""
+    def _see_gauges(self) -> None:
+        """The replica's gauges were read since anybody looked."""
+        load = self._load
+        self._gauges_seen_at = load.scraped_at
         waiting = load.waiting
         if waiting < self.unbegun:
             self.begun_unseen += self.unbegun - waiting
@@ -72,11 +89,14 @@ class ReleaseWindow:
         # A full engine runs no more than it ran a moment ago, and yet others wait, then and now; one that is still
         # taking them in runs more each time, and between two steps somebody waits in an empty one as well.
         full = waiting > 0 and self._waited and 0 < load.running <= self._running
-        rates.observed_slots(load.running, full=full)
+        self._rates.observed_slots(load.running, full=full)
         self._running, self._waited = load.running, waiting > 0
 
-    def room(self, load: ReplicaLoad, now: float) -> int:
+    def room(self, now: float) -> int:
         """Requests that may go there now."""
+        load = self._load
+        if load.scraped_at > self._gauges_seen_at:
+            self._see_gauges()
         if load.in_flight == 0:
             self.unbegun = self.begun_unseen = 0
         elif self.unbegun and now - self.sent_at >= SETTLE_SECONDS and now - load.scraped_at > FRESH_SECONDS:
@@ -94,11 +114,6 @@ class Releasing(Protocol):
     """A replica, as far as releasing goes."""
 
     @property
-    def load(self) -> ReplicaLoad:
-        """Its work."""
-        ...
-
-    @property
     def window(self) -> ReleaseWindow:
         """What it may be given."""
         ...
@@ -108,7 +123,7 @@ def release_count(replicas: Iterable[Releasing], held: int, now: float) -> int:
     """How many of those who wait may go to the replicas now."""
     count = 0
     for replica in replicas:
-        count += replica.window.room(replica.load, now)
+        count += replica.window.room(now)
         if count >= held:
             return held
     return count
