@@ -34,6 +34,12 @@ class Echo:
     def serve(self, connection: ServerConnection, head: Head, body: bytes) -> None:
         """Answer at once, or leave /later unanswered."""
         self.served.append((head, body))
+        if head.path == b"/broken":
+            raise ZeroDivisionError
+        if head.path == b"/broken-later":
+            connection.send_head(200, b"", None)
+            connection.flush()
+            raise ZeroDivisionError
         if head.path == b"/later":
             self.waiting.append(connection)
         else:
@@ -380,6 +386,49 @@ async def test_draining_closes_idle_connections_and_finishes_the_others() -> Non
     busy.handler.waiting[0].answer(200, b"", b"x")
     assert b"connection: close\r\n" in busy.transport.written
     assert busy.transport.ended
+
+
+async def test_a_handler_that_breaks_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """500 where nothing was said yet, a cut where something was; other connections go on."""
+    broken = Conversation().says(b"GET /broken HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert broken.statuses == [500]
+    assert b'"code":"internal_error"' in broken.transport.written
+    assert broken.transport.ended
+
+    begun = Conversation().says(b"GET /broken-later HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert begun.statuses == [200]
+    assert begun.transport.aborted
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+async def test_one_broken_deadline_does_not_take_the_others() -> None:
+    """The sweep goes on, without the item that failed."""
+
+    class Item:
+        """Expires, or breaks."""
+
+        def __init__(self, *, breaks: bool) -> None:
+            self.deadline = 0.0
+            self.breaks = breaks
+            self.expired = asyncio.Event()
+
+        def expire(self, now: float) -> None:
+            """Break, or remember."""
+            if self.breaks:
+                raise ZeroDivisionError
+            self.deadline = now + 3600
+            self.expired.set()
+
+    sweeper = Sweeper(asyncio.get_running_loop(), 0.001)
+    sweeper.add(Item(breaks=True))
+    first, second = Item(breaks=False), Item(breaks=False)
+    sweeper.add(first)
+    await asyncio.wait_for(first.expired.wait(), 5)
+    sweeper.add(second)
+    await asyncio.wait_for(second.expired.wait(), 5)
+    assert len(sweeper) == 2
+    sweeper.discard(first)
+    sweeper.discard(second)
 
 
 async def test_too_many_connections_are_closed() -> None:

@@ -5,6 +5,7 @@ nothing of models.
 """
 
 import asyncio
+import logging
 import math
 import select
 from http import HTTPStatus
@@ -18,11 +19,20 @@ from overspill_gateway.wire.reader import Incoming, RequestReader
 if TYPE_CHECKING:
     from overspill_gateway.wire.listener import Listener
 
+logger = logging.getLogger(__name__)
+
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = frozenset({204, 304})
+INTERNAL_ERROR: Final = ApiError(
+    500,
+    "server_error",
+    "internal_error",
+    "The gateway failed to serve this request; its log says why. Nothing else is known to be wrong with the request.",
+    close=True,
+)
 _LINGER_SECONDS: Final = 2.0
 _DRAIN_IDLE_SECONDS: Final = 1.0
 """While draining, a connection is closed when it was idle for so long: most clients in use send again sooner."""
@@ -66,8 +76,9 @@ class ServerConnection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_answer_head", "_bodiless", "_chunked", "_close_after", "_input", "_listener", "_out", "_pumping", "_reader",
-        "_reading_paused", "_received", "_since", "_stalled", "_transport", "answerer", "answering", "deadline",
+        "_answer_head", "_begun", "_bodiless", "_chunked", "_close_after", "_input", "_listener", "_out", "_pumping",
+        "_reader", "_reading_paused", "_received", "_since", "_stalled", "_transport", "answerer", "answering",
+        "deadline",
     )  # fmt: skip
 
     def __init__(self, listener: "Listener") -> None:
@@ -87,6 +98,7 @@ class ServerConnection(asyncio.Protocol):
         self._since = 0.0
         self._received = 0
         # of the answer being written
+        self._begun = False
         self._chunked = False
         self._bodiless = False
         self._close_after = False
@@ -202,6 +214,7 @@ class ServerConnection(asyncio.Protocol):
     def _serve_next(self, incoming: Incoming) -> None:
         head, refusal = incoming.head, incoming.refusal
         self.answering = True
+        self._begun = False
         self.deadline = math.inf
         self._answer_head = head
         self._close_after = not incoming.keep_alive or head is None or head.http_1_0
@@ -211,11 +224,26 @@ class ServerConnection(asyncio.Protocol):
         elif listener.cors is not None and is_preflight(head):
             self.answer(204, listener.cors.preflight_lines(head), b"")
         else:
-            listener.handler.serve(self, head, incoming.body)
+            try:
+                listener.handler.serve(self, head, incoming.body)
+            except Exception:
+                logger.exception("a request could not be served", extra={"path": head.path.decode("latin-1")})
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """The handler broke: the client is told where nothing has been said yet, and cut off where it has."""
+        answerer, self.answerer = self.answerer, None
+        if answerer is not None:
+            answerer.client_gone()
+        if self._begun or not self.answering:
+            self.cut()
+        else:
+            self.refuse(INTERNAL_ERROR, self._listener.handler.refusal_lines(self._answer_head))
 
     def send_head(self, status: int, lines: bytes, length: int | None) -> None:
         """Begin an answer; ``length`` None: it shows at its end. Nothing is written before ``flush``."""
         out, listener = self._out, self._listener
+        self._begun = True
         out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out.append(lines)
         if b"\ndate: " not in lines and lines[:6] != b"date: ":  # a backend's own is passed on

@@ -4,7 +4,10 @@ A request sets its deadline several times; here that is writing one number. Not 
 """
 
 import asyncio
+import logging
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 
 class Expiring(Protocol):
@@ -44,5 +47,10 @@ class Sweeper:
         now = self._loop.time()
         for item in [item for item in self._items if item.deadline <= now]:
             if item in self._items:
-                item.expire(now)
+                try:
+                    item.expire(now)
+                except Exception:
+                    # One item's fault must not take the deadlines of all others away.
+                    self._items.discard(item)
+                    logger.exception("a deadline could not be kept")
         self._timer = self._loop.call_later(self._period, self._tick) if self._items else None
