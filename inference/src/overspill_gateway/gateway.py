@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Iterable
 
@@ -14,9 +15,15 @@ from overspill_gateway.admin.demand import DemandHub
 from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.admin.port import AdminPort
 from overspill_gateway.core.cors import cors_policy
+from overspill_gateway.core.retry_budget import RetryBudget
 from overspill_gateway.proxy.api import Api
+from overspill_gateway.proxy.call import Shared
 from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
+from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.proxy.metering import Metering
+from overspill_gateway.proxy.scrapes import EngineGauges
+from overspill_gateway.proxy.tokenizing import Tokenizer
 from overspill_gateway.settings import Settings
 from overspill_gateway.sources.port import Sink, Source
 from overspill_gateway.wire.limits import Limits
@@ -39,14 +46,17 @@ class Gateway:
         boot_id = os.urandom(4).hex()
         self.settings = settings
         self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
-        self.catalog = Catalog(settings.pepper, self.hub.changed)
+        metering = Metering(Ledger(settings.ledger))
+        self.catalog = Catalog(settings.pepper, self.hub.changed, metering)
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
-        self.api = Api(self.catalog, self.exchanges, boot_id)
+        self.shared = Shared(self.exchanges, RetryBudget(), metering, Tokenizer(), random.random)
+        self.api = Api(self.catalog, self.shared, boot_id)
+        self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
         limits = Limits(body_bytes_max=settings.body_bytes_max)
-        admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics), self._not_ready_because)
+        admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries), self._not_ready_because)
         self._public = Listener(self.api, limits, sweeper, cors_policy(settings.cors_origins))
         self._admin = Listener(admin, limits, sweeper)
         self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
@@ -75,6 +85,7 @@ class Gateway:
         tls = self._tls.watch() if self._tls is not None else None
         await self._public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
+        self._gauges.start()
         logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
 
     async def drain(self) -> None:
@@ -109,9 +120,12 @@ class Gateway:
             self._source_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._source_task
+        self._gauges.stop()
         for key in list(self.catalog.routes):
             self.catalog.remove_route(key)
         await asyncio.sleep(0)
+        if not await asyncio.to_thread(self.shared.metering.close):
+            logger.error("the ledger could not be written to its end: what was leased counts as spent")
         logger.info("stopped", extra={"unfinished": left})
 
     async def _wait_until_idle(self, seconds: float, *, fully: bool) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant
+from overspill_gateway.core.asking import ask_of
 from overspill_gateway.core.body import BodyFacts, read_body
 from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
 from overspill_gateway.core.errors import ApiError
@@ -19,6 +20,7 @@ from overspill_gateway.core.head import Head, refused_method
 from overspill_gateway.core.messages_request import chat_request
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.splice import BodyError
+from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.relay import answer_lines
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.catalog import Catalog
     from overspill_gateway.proxy.route import Route
     from overspill_gateway.wire.server import ServerConnection
-    from overspill_gateway.wire.sweep import Sweeper
 
 _MODEL_PREFIX: Final = MODELS_PATH + b"/"
 _ROOT: Final = b"/"
@@ -41,11 +42,11 @@ _ENCODED: Final = errors.invalid_body(
 class Api:
     """Handler of the gateway's public port."""
 
-    def __init__(self, catalog: "Catalog", sweeper: "Sweeper", boot_id: str) -> None:
+    def __init__(self, catalog: "Catalog", shared: Shared, boot_id: str) -> None:
         self.requests_refused: dict[int, int] = {}
         """Answers that the gateway gave before a route was known, by status."""
         self._catalog = catalog
-        self._sweeper = sweeper
+        self._shared = shared
         self._boot_id = boot_id
         self._counter = itertools.count(1)
         self._started_unix_seconds = int(time.time())
@@ -118,7 +119,11 @@ class Api:
         if refused is not None:
             self._refuse(connection, head, refused)
             return
-        Exchange(route, connection, head, body, facts, self._request_id(head), self._sweeper).start()
+        ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token)
+        if endpoint.generates:
+            ask.output_tokens = route.rates.output_tokens_expected(ask)
+        request_id = self._request_id(head)
+        Exchange(Call(route, connection, endpoint, head, body, facts, grant, ask, request_id), self._shared).start()
 
     def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:
         """With the model of a request whose body names none: from its query, its header, or the key's only pool."""

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from overspill_api.compiled import HostedBackend
+from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.body import json_string
-from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.budget import offer
+from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.release import ReleaseWindow
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.usage import Price
 from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.metering import HostedMeter
 from overspill_gateway.wire.pool import Address, Pool
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.exchange import Exchange
+    from overspill_gateway.proxy.attempt import Attempt
 
 LOCAL_IDLE_SECONDS: Final = 4.0
 """Shorter than vLLM keeps an idle connection (uvicorn: 5 s), so that it is not closed under a request."""
@@ -27,14 +33,21 @@ LOCAL_CONNECT_SECONDS_MAX: Final = 0.5
 class Replica:
     """One replica of a route."""
 
-    def __init__(self, fact: EndpointFact, port: int, connect_seconds: float, counters: BackendCounters) -> None:
+    def __init__(
+        self, fact: EndpointFact, port: int, connect_seconds: float, counters: BackendCounters, rates: ServiceRates
+    ) -> None:
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
         self.served_by = f"local/{fact.pod}"
         self.counters = counters
         self.health = Health.UNKNOWN
-        self.exchanges: set[Exchange] = set()
-        """Requests at it now."""
+        self.exchanges: set[Attempt] = set()
+        """Attempts at it now."""
+        self.load = ReplicaLoad()
+        self.outlier = Outlier()
+        self.window = ReleaseWindow(self.load, rates)
+        self.reports_usage = True
+        """An engine always does where it is asked to, and it is."""
         self.probe_failures = 0
         self.connect_failures = 0
         self.probe_timer: asyncio.TimerHandle | None = None
@@ -59,23 +72,43 @@ class Replica:
         """Whether it may get a new request."""
         return usable(self.fact, self.health)
 
+    def sent(self, ask: Ask, now: float) -> None:
+        """A request goes there."""
+        self.load.sent(ask)
+        self.window.sent(now)
+
+    def first_token(self, ask: Ask) -> None:
+        """A request's first token has come."""
+        self.load.first_token(ask)
+        self.window.first_token()
+
+    def done(self, ask: Ask, *, first_token_came: bool) -> None:
+        """A request has ended there."""
+        self.load.done(ask, first_token_came=first_token_came)
+        self.window.done(first_token_came=first_token_came)
+
 
 class Hosted:
     """One hosted API of a route."""
 
     def __init__(
-        self, backend: HostedBackend, connect_seconds: float, tls: ssl.SSLContext | None, counters: BackendCounters
+        self, backend: HostedBackend, connect_seconds: float, tls: ssl.SSLContext | None, meter: HostedMeter
     ) -> None:
         url = urlsplit(backend.base_url)
         secure = url.scheme == "https"
         self.backend = backend
+        self.meter = meter
         self.served_by = f"hosted/{backend.name}"
-        self.counters = counters
+        self.counters = meter.counters
         self.path_prefix = url.path.rstrip("/").encode()
         self.model = json_string(backend.model)
-        self.price = price_of(backend)
-        self.exchanges: set[Exchange] = set()
-        """Requests at it now."""
+        self.exchanges: set[Attempt] = set()
+        """Attempts at it now."""
+        self.outlier = Outlier()
+        self.is_only_backend = False
+        """Nobody else serves the route: it is asked even while it should rest."""
+        self.reports_usage = False
+        """Whether it has ever reported usage: until then text is kept to be counted."""
         authorization = f"authorization: Bearer {backend.api_key}\r\n" if backend.api_key else ""
         self.head_lines = f"host: {url.netloc}\r\naccept-encoding: identity\r\n{authorization}".encode("latin-1")
         self.pool = Pool(
@@ -84,40 +117,29 @@ class Hosted:
             connect_seconds=connect_seconds,
             tls=tls if secure else None,
         )
+        offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)
+        self._lacks = sum(need.value for has, need in offered if not has)
 
-    def cost(self, usage: Usage) -> int:
-        """Nano-dollars for the tokens of one answer; 0 where no price is known."""
-        return cost_nano_usd(usage, self.price) if self.price is not None else 0
+    @property
+    def price(self) -> Price | None:
+        """What tokens cost there; None: unknown."""
+        return self.meter.price
 
+    def may_take(self, ask: Ask, now: float) -> bool:
+        """Whether health, what it can do, its limits and the budget allow this request now."""
+        if now < self.outlier.returns_at and not self.is_only_backend:
+            return False
+        if self._lacks and ask.needs & self._lacks:
+            return False
+        context = self.backend.context_tokens
+        if context is not None and ask.prompt_tokens + (ask.output_tokens_max or 1) > context:
+            return False
+        return self.meter.may_take(ask, now)
 
-def count_answer(backend: Replica | Hosted, status: int, usage: Usage | None, seconds: float) -> None:
-    """Count an answer that was passed on, and what it cost."""
-    counters = backend.counters
-    counters.served += 1
-    counters.statuses[status] = counters.statuses.get(status, 0) + 1
-    counters.duration.observe(seconds)
-    if usage is not None:
-        counters.prompt_tokens += usage.prompt_tokens
-        counters.output_tokens += usage.output_tokens
-        if isinstance(backend, Hosted):
-            counters.cost_nano_usd += backend.cost(usage)
-
-
-def count_failure(backend: Replica | Hosted | None, kind: FailureKind) -> None:
-    """Count an attempt that failed."""
-    if backend is not None:
-        counters = backend.counters
-        counters.errors += 1
-        counters.failures[kind.value] = counters.failures.get(kind.value, 0) + 1
-
-
-def price_of(backend: HostedBackend) -> Price | None:
-    """The price of a hosted API, or None where it is unknown."""
-    if backend.input_nano_usd_per_million is None or backend.output_nano_usd_per_million is None:
-        return None
-    cached = backend.cached_input_nano_usd_per_million
-    fresh = backend.input_nano_usd_per_million
-    return Price(fresh, fresh if cached is None else cached, backend.output_nano_usd_per_million)
+    def worst_case(self, ask: Ask) -> int:
+        """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
+        found = offer(self.price, self.backend.context_tokens, ask, None) if self.price is not None else None
+        return found.nano_usd if found is not None else 0
 
 
 def tls_context() -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_gateway.core.access import Grant, KeyRing
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.proxy.backend import tls_context
+from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.probes import Prober
 from overspill_gateway.proxy.route import DemandListener, Route
 
@@ -22,12 +23,13 @@ Service = tuple[str, str]
 class Catalog:
     """What can be called, by whom, and who answers."""
 
-    def __init__(self, pepper: bytes, on_demand: DemandListener) -> None:
+    def __init__(self, pepper: bytes, on_demand: DemandListener, metering: Metering) -> None:
         self.routes: dict[str, Route] = {}
         self.consumers: dict[str, CompiledConsumer] = {}
         self.prober = Prober()
         self._pepper = pepper
         self._on_demand = on_demand
+        self._metering = metering
         self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
         self._by_service: dict[Service, set[str]] = {}
         self._names: dict[str, Route] | None = {}
@@ -41,8 +43,9 @@ class Catalog:
         if route is not None and route.compiled == compiled:
             return
         self._names = None
+        meter = self._metering.route(compiled)
         if route is None:
-            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand)
+            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand, meter)
             self.routes[compiled.key] = route
         else:
             self._leave_service(route)
@@ -59,6 +62,7 @@ class Catalog:
             self._names = None
             self._leave_service(route)
             route.close()
+            self._metering.forget_route(key)
 
     def set_consumer(self, compiled: CompiledConsumer) -> None:
         """A consumer is new or has changed."""
@@ -69,6 +73,7 @@ class Catalog:
         """A consumer is gone, and what its keys could open with it."""
         if self.consumers.pop(key, None) is not None:
             self._keys = None
+            self._metering.forget_consumer(key)
 
     def set_slice(self, service: Service, name: str, facts: tuple[EndpointFact, ...]) -> None:
         """One EndpointSlice of a Service is new or has changed; no facts: it is gone."""

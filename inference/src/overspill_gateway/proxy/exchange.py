@@ -1,47 +1,49 @@
-"""One request of a client, from its arrival to the end of its answer, over as many backends as it takes.
+"""One request of a client, from its arrival to the end of its answer, over as many attempts as it takes.
 
-The exchange asks ``core.plan`` who is next, sends the request there, and judges what comes back: a failure before
-the answer's first byte goes on to the next, after it the client is told. Writing the answer is ``relay``'s part.
+The exchange asks ``core.plan`` who is next, makes an attempt there, and decides what follows from how it went: a
+failure before the first token goes on to the next backend, after it the answer goes on elsewhere where the route says
+so, else the client is told. The attempt itself, the writing of the answer and the settling of what was used are the
+subjects of ``attempt``, ``relay`` and ``settling``.
 """
 
 import math
+import time
 from enum import Enum, auto
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Final
 
 from overspill_gateway.core import errors
-from overspill_gateway.core.body import BodyFacts
+from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head, Header
-from overspill_gateway.core.outcome import BACKEND_GONE, Failure, FailureKind, failure_kind_of_status
-from overspill_gateway.core.plan import (
-    History,
-    HoldIt,
-    Refuse,
-    ServedReason,
-    UseHosted,
-    UseReplica,
-)
-from overspill_gateway.proxy.backend import Hosted, Replica, count_answer, count_failure
-from overspill_gateway.proxy.outgoing import outgoing
+from overspill_gateway.core.head import Header
+from overspill_gateway.core.outcome import BACKEND_GONE, REPEATABLE, Failure, FailureKind
+from overspill_gateway.core.plan import History, HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.retry_after import retry_after_seconds
+from overspill_gateway.core.retry_budget import backoff_seconds
+from overspill_gateway.core.structured import StructuredCheck
+from overspill_gateway.proxy.answering import body_for, keeps_text, relay_of
+from overspill_gateway.proxy.attempt import Attempt
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.launching import hedge_for, launch, next_for_check
+from overspill_gateway.proxy.opening import Opening
 from overspill_gateway.proxy.refusals import refusal_of
 from overspill_gateway.proxy.relay import Relay, answer_lines
+from overspill_gateway.proxy.settling import Ending, count_failure, first_token_seen, close_admission, settle
 
-if TYPE_CHECKING:
-    from overspill_gateway.proxy.route import Route
-    from overspill_gateway.wire.pool import Connecting
-    from overspill_gateway.wire.server import ServerConnection
-    from overspill_gateway.wire.sweep import Sweeper
-    from overspill_gateway.wire.upstream import UpstreamConnection
+HEARTBEAT_SECONDS: Final = 5.0
+"""Between two comments to a client that waits for a stream: proxies cut connections that are silent for 30 s or more."""
+BACK_OFF_SECONDS_MAX: Final = 10.0
+"""A backend that asks for a longer pause is not waited for: the client decides."""
 
 
 class Phase(Enum):
-    """What an exchange waits for."""
+    """What an exchange does."""
 
     HELD = auto()
-    CONNECTING = auto()
-    AWAITING = auto()
-    ANSWERING = auto()
+    BACKING_OFF = auto()
+    SERVING = auto()
     DONE = auto()
 
 
@@ -49,353 +51,468 @@ class Exchange:
     """A request and its answer."""
 
     __slots__ = (
-        "_backend", "_body", "_client", "_connecting", "_deadline_total", "_facts", "_fresh_retry", "_head", "_history",
-         "_paused", "_phase", "_reason", "_relay", "_route", "_sent_at", "_started", "_sweeper", "_upstream",
-        "deadline", "request_id",
+        "_attempt", "_check", "_going_on", "_hedge_at", "_heartbeat_at", "_history", "_hold_until", "_invalid", "_opening",
+        "_phase", "_phase_until", "_rival", "_shared", "_started", "_total_at", "call", "client", "deadline", "streams",
+        "timeouts", "winner",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        route: "Route",
-        client: "ServerConnection",
-        head: Head,
-        body: bytes,
-        facts: BodyFacts,
-        request_id: bytes,
-        sweeper: "Sweeper",
-    ) -> None:
+    def __init__(self, call: Call, shared: Shared) -> None:
+        self.call = call
+        self.client = call.client
+        self.timeouts = call.route.compiled.timeouts
+        self.streams = call.facts.stream
+        self.winner: Attempt | None = None
+        """The attempt whose answer the client gets."""
         self.deadline = math.inf
-        self.request_id = request_id
-        self._route = route
-        self._client = client
-        self._head = head
-        self._body = body
-        self._facts = facts
-        self._sweeper = sweeper
+        self._shared = shared
         self._started = monotonic()
-        self._deadline_total = self._started + route.compiled.timeouts.total_seconds
+        self._total_at = self._started + self.timeouts.total_seconds
         self._history: History[Replica] = History()
-        self._phase = Phase.AWAITING
-        self._backend: Replica | Hosted | None = None
-        self._reason = ServedReason.NOT_SERVED
-        self._upstream: UpstreamConnection | None = None
-        self._connecting: Connecting | None = None
-        self._relay: Relay | None = None
-        self._fresh_retry = False
-        self._paused = False
-        self._sent_at = 0.0
+        self._phase = Phase.SERVING
+        self._phase_until = math.inf
+        """The end of holding or backing off."""
+        self._attempt: Attempt | None = None
+        self._rival: Attempt | None = None
+        """A second attempt that runs beside the first."""
+        self._opening: Opening | None = None
+        """Of a stream that had to wait: where heartbeats go."""
+        self._going_on: tuple[Relay, Partial] | None = None
+        """An answer that broke off and that another backend goes on with."""
+        self._check: StructuredCheck | None = None
+        self._invalid = 0
+        """Answers so far that did not hold to their schema."""
+        self._hold_until = math.inf
+        self._hedge_at = math.inf
+        self._heartbeat_at = math.inf
 
     def start(self) -> None:
-        """Find a backend."""
-        self._client.answerer = self
-        self._sweeper.add(self)
-        self._route.arrived()
-        self._advance()
+        """Let it in and find a backend."""
+        call, route = self.call, self.call.route
+        admission = self._shared.metering.admit(call.grant, route, call.ask, self._started)
+        if isinstance(admission, ApiError):
+            self.client.refuse(admission, answer_lines("none", ServedReason.NOT_SERVED, call.request_id))
+            return
+        call.admission = admission
+        rules = route.compiled
+        if rules.validate_structured_output and call.facts.schema is not None and not self.streams:
+            check = StructuredCheck.of(call.facts.schema)
+            self._check = check if isinstance(check, StructuredCheck) else None  # a bad schema is the backend's to tell
+        if rules.hedging is not None:
+            route.hedges.request_seen(self._started)
+        self.client.answerer = self
+        self._shared.sweeper.add(self)
+        route.arrived()
+        self._advance(self._started)
 
     # -- choosing ----------------------------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        route = self._route
-        step = route.next_step(self._history)
+    def _advance(self, now: float) -> None:
+        self._take(self._next(now), now)
+
+    def _next(self, now: float) -> "Step[Replica, Hosted]":
+        return self.call.route.next_step(self._history, self.call.ask, now)
+
+    def _take(self, step: "Step[Replica, Hosted]", now: float) -> None:
+        route = self.call.route
         if isinstance(step, UseReplica):
-            self._use(step.replica, step.reason)
+            self._use(step.replica, step.reason, now, step.snapshot)
             return
         if isinstance(step, HoldIt):
-            self._hold()
+            self._hold(step, now)
             return
-        route.lacks_replica(monotonic())
+        route.lacks_replica(now)
         if isinstance(step, UseHosted):
-            self._use(step.hosted, step.reason)
-        else:
-            error, reason = refusal_of(step.why, self._route, self._facts.model, self._history)
-            self._refuse(error, reason)
+            self._use(step.hosted, step.reason, now)
+        elif step.why is Refusal.QUEUE_FULL and not self._history.was_held and self._displaces(step):
+            self._hold(HoldIt(late=bool(route.pool.replicas)), now)
+        elif not self._backs_off(step, now):
+            self._give_up(step)
 
-    def _hold(self) -> None:
-        route = self._route
-        self._phase = Phase.HELD
-        self._history.was_held = True
-        self.deadline = min(monotonic() + route.compiled.overflow.hold_timeout_seconds, self._deadline_total)
-        route.held[self] = None
-        route.lacks_replica(monotonic())
-        route.demand_changed()
-
-    def release(self) -> None:
-        """A replica answers, or the rules have changed: try again."""
-        if self not in self._route.held:
-            return
-        del self._route.held[self]
-        self._history.failed_replicas.clear()
-        self._route.demand_changed()
-        self._advance()
-
-    def _use(self, backend: Replica | Hosted, reason: ServedReason) -> None:
-        self._backend = backend
-        self._reason = reason
-        backend.exchanges.add(self)
-        if isinstance(backend, Hosted):
-            self._route.in_flight_spilled += 1
-            if self._route.pool.has_local:
-                self._route.spilled += 1
-            self._route.demand_changed()
-        connection = backend.pool.take()
-        if connection is not None:
-            self._send(connection)
-        else:
-            self._phase = Phase.CONNECTING
-            self.deadline = self._deadline_total
-            self._connecting = backend.pool.connect(self)
-
-    def connected(self, connection: "UpstreamConnection") -> None:
-        """A connection to the backend is there."""
-        self._connecting = None
-        self._send(connection)
-
-    def connect_failed(self, detail: str) -> None:
-        """There is no connection to the backend."""
-        self._connecting = None
-        self._failed(FailureKind.CONNECT, detail)
-
-    def _send(self, connection: "UpstreamConnection") -> None:
-        backend = self._backend
-        if backend is None:
-            return
-        self._phase = Phase.AWAITING
-        self._upstream = connection
-        now = self._sent_at = monotonic()
-        self.deadline = self._deadline_total
-        if self._facts.stream:  # a plain answer's first byte is its last: the total holds for it
-            self.deadline = min(self.deadline, now + self._route.compiled.timeouts.first_token_seconds)
-        head, body = outgoing(backend, self._route, self._head, self._body, self._facts, self.request_id)
-        connection.send(self, head, body)
-
-    # -- what comes back ---------------------------------------------------------------------------------------
-
-    def answer_head(self, status: int, headers: list[Header]) -> None:
-        """The backend's status: pass the answer on, or try another backend."""
-        kind = failure_kind_of_status(status)
-        if kind is not None and self._tries_elsewhere(kind, status):
-            return
-        extra = answer_lines(self._served_by, self._reason, self.request_id)
-        self._relay = Relay(self._client, status, headers, extra)
-
-    def _tries_elsewhere(self, kind: FailureKind, status: int) -> bool:
-        """Whether a failing status is kept from the client."""
-        count_failure(self._backend, kind)
-        self._note_failure(Failure(kind, self._served_by, f"it answered {status}"))
-        if kind is FailureKind.REDIRECT or (kind is FailureKind.CREDENTIALS and isinstance(self._backend, Hosted)):
-            self._leave_backend()
-            self._advance()
-            return True
-        step = self._route.next_step(self._history)
-        if isinstance(step, Refuse):
-            return False  # nobody else is left: the client gets what this one said
-        self._leave_backend()
-        self._route.retries += 1
-        self._advance()
+    def _displaces(self, full: Refuse) -> bool:
+        """Whether somebody of less priority, or who takes more than a fair share, leaves the full queue for this."""
+        ask = self.call.ask
+        other = self.call.route.held.displaced_by(ask.priority, ask.consumer)
+        if other is None:
+            return False
+        other.displaced(full)
         return True
 
-    def answer_body(self, data: bytes) -> None:
-        """A piece of the answer."""
-        relay = self._relay
+    def displaced(self, full: Refuse) -> None:
+        """Its place in the queue goes to another."""
+        self.call.route.held.discard(self)
+        self._give_up(full)
+
+    def _use(
+        self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
+    ) -> None:
+        is_retry = bool(self._history.failures) or self._invalid > 0
+        if is_retry:
+            kind = self._history.failures[-1].kind if self._history.failures else None
+            if not self._shared.retries.may_retry(now, len(self._shared.sweeper), kind):
+                self._retry_denied()
+                return
+            self.call.route.retries += 1
+        partial = self._going_on[1] if self._going_on is not None else None
+        attempt = launch(
+            self, backend, reason, self._shared, now, is_retry=is_retry, snapshot=snapshot, partial=partial
+        )
+        if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
+            if partial is not None:
+                self._end_broken(self._going_on[0] if self._going_on else None)
+                return
+            self._history.failed_hosted.add(backend.served_by)
+            self._advance(now)
+            return
+        self._attempt = attempt
+        self._phase = Phase.SERVING
+        hedging = self.call.route.compiled.hedging
+        if hedging is not None and partial is None and not self._invalid:
+            self._hedge_at = now + hedging.after_seconds
+        self.deadline_changed()
+        attempt.start()
+
+    def _retry_denied(self) -> None:
+        """So many attempts fail that further ones would only add to the load."""
+        if self._going_on is not None:
+            self._end_broken(self._going_on[0])
+        else:
+            self._give_up(Refuse(Refusal.FAILED))
+
+    def _backs_off(self, step: Refuse, now: float) -> bool:
+        """Whether nobody is left but those that failed in passing, and asking one of them again makes sense."""
+        history, route = self._history, self.call.route
+        used_up = len(history.failures) >= route.pool.attempts_max
+        if step.why is not Refusal.FAILED or not history.failures or used_up or self._going_on is not None:
+            return False
+        last = history.failures[-1]
+        if last.kind not in REPEATABLE:
+            return False
+        wait = backoff_seconds(len(history.failures), self._shared.random(), last.retry_after_seconds)
+        if wait > BACK_OFF_SECONDS_MAX or now + wait >= self._total_at:
+            return False
+        self._phase = Phase.BACKING_OFF
+        self._phase_until = now + wait
+        self._keep_alive_from(now)
+        self.deadline_changed()
+        return True
+
+    def _give_up(self, step: Refuse) -> None:
+        error, reason = refusal_of(step, self.call.route, self.call.facts.model, self._history)
+        self._refuse(error, reason)
+
+    # -- holding -----------------------------------------------------------------------------------------------
+
+    def _hold(self, step: HoldIt, now: float) -> None:
+        route = self.call.route
+        self._phase = Phase.HELD
+        self._history.was_held = True
+        self._history.held_late = step.late
+        if self._hold_until == math.inf:
+            self._hold_until = now + route.compiled.overflow.hold_timeout_seconds
+        self._phase_until = self._hold_until
+        route.hold(self, self.call.ask)
+        self._keep_alive_from(now)
+        self.deadline_changed()
+        route.lacks_replica(now)
+
+    def release(self) -> bool:
+        """Somebody may take it, or the rules have changed: try again. Whether it waits no more."""
+        now = monotonic()
+        route = self.call.route
+        self._history.failed_replicas.clear()
+        step = self._next(now)
+        if isinstance(step, HoldIt):
+            return False
+        route.held.discard(self)
+        route.demand_changed()
+        self._take(step, now)
+        return True
+
+    def _keep_alive_from(self, now: float) -> None:
+        if self.streams and self._opening is None:
+            self._opening = Opening(self.client, self.call.endpoint.dialect, self.call.request_id)
+            self._heartbeat_at = now + HEARTBEAT_SECONDS
+
+    def _heartbeat(self, now: float) -> None:
+        """Say something to a client that waits for a stream; from then on even an error comes inside the stream."""
+        self._heartbeat_at = now + HEARTBEAT_SECONDS
+        opening = self._opening
+        if opening is not None and (opening.begun or self._phase is not Phase.SERVING):
+            opening.heartbeat()
+
+    # -- how an attempt goes -----------------------------------------------------------------------------------
+
+    def relay_for(self, attempt: Attempt, status: int, headers: list[Header]) -> Relay:
+        """Where the attempt's answer goes."""
+        if self._going_on is not None:
+            relay, partial = self._going_on
+            may_echo = isinstance(attempt.backend, Hosted)
+            relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
+            return relay
+        return relay_of(self.call, attempt, status, headers, self._opening, checked=self._check is not None)
+
+    def status_refused(self, attempt: Attempt, kind: FailureKind, status: int, headers: list[Header]) -> bool:
+        """Whether a failing status is kept from the client: somebody else is asked, or the same one later."""
+        now = monotonic()
+        pause = retry_after_seconds(headers, time.time())
+        failure = Failure(kind, attempt.served_by, f"it answered {status}", pause)
+        self._note_failure(attempt, failure, now, status=status)
+        if self._rival is not None:
+            self._leave(attempt, Ending.REFUSED, kind)
+            return True
+        if self._going_on is not None:
+            self._leave(attempt, Ending.REFUSED, kind)
+            self._go_on(now)
+            return True
+        step = self._next(now)
+        ours = kind is FailureKind.REDIRECT or (kind is FailureKind.CREDENTIALS and isinstance(attempt.backend, Hosted))
+        if isinstance(step, Refuse) and not ours and not self._backs_off(step, now):
+            count_failure(attempt.backend, kind)
+            return False  # nobody else is left: the client gets what this one said
+        self._leave(attempt, Ending.REFUSED, kind)
+        if self._phase is not Phase.BACKING_OFF:
+            self._take(step, now)
+        return True
+
+    def first_token(self, attempt: Attempt, now: float) -> None:
+        """The answer has begun: this attempt serves it, whoever else was asked."""
+        self.winner = attempt
+        self._hedge_at = self._heartbeat_at = math.inf
+        for other in (self._attempt, self._rival):
+            if other is not None and other is not attempt:
+                self._leave(other, Ending.ABANDONED)
+        self._attempt, self._rival = attempt, None
+        first_token_seen(self.call, attempt, now, now - self._started)
+        attempt.body = b""
+        if self.streams and not keeps_text(self.call, attempt):
+            self.call.body = b""
+        if attempt.is_hedge:
+            self.call.route.tally.hedges_won += 1
+        self.deadline_changed()
+
+    def attempt_failed(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
+        """It failed before its first token."""
+        now = monotonic()
+        self._note_failure(attempt, Failure(kind, attempt.served_by, detail), now)
+        self._leave(attempt, Ending.FAILED, kind)
+        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
+            self.call.route.replica_broke(attempt.backend)
+        if self._attempt is not None:
+            return  # the other one goes on
+        if self._going_on is not None:
+            self._go_on(now)
+        else:
+            self._advance(now)
+
+    def attempt_broke(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
+        """It broke off after its first token."""
+        now = monotonic()
+        relay = attempt.relay
         if relay is None:
             return
-        if self._phase is Phase.AWAITING:
-            self._first_byte()
-        relay.feed(data)
-
-    def answer_pause(self) -> None:
-        """Write on what has come."""
-        relay = self._relay
-        if relay is None or self._phase is not Phase.ANSWERING:
-            return
-        if not self._paused:
-            idle = monotonic() + self._route.compiled.timeouts.idle_seconds
-            self.deadline = min(self._deadline_total, idle)
-        if relay.begun:
-            self._body = b""  # nobody else can be asked any more
-            self._client.flush()
-
-    def _first_byte(self) -> None:
-        self._phase = Phase.ANSWERING
-        seconds = monotonic() - self._started
-        if self._backend is not None:
-            self._backend.counters.first_byte.observe(seconds)
-        self._route.first_token_seconds_sum += seconds
-        self._route.first_token_count += 1
-        self.deadline = self._deadline_total
-
-    def answer_end(self) -> None:
-        """The answer is whole."""
-        relay, client, backend = self._relay, self._client, self._backend
-        if relay is None or backend is None:
-            return
-        if self._phase is Phase.AWAITING:
-            self._first_byte()
-        self._upstream = None
-        count_answer(backend, relay.status, relay.usage(), monotonic() - self._started)
-        self._finish()
-        relay.finish()
-        client.end()
-
-    def answer_lost(self, kind: FailureKind, detail: str) -> None:
-        """The backend broke off."""
-        upstream, self._upstream = self._upstream, None
-        if self._relay is not None and self._relay.begun:
-            self._broken(kind, detail)
-            return
-        self._relay = None
-        stale = kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry
-        if stale and isinstance(self._backend, (Replica, Hosted)) and self._is_last_resort():
-            # An idle connection may be closed by the backend just as it is used: that says nothing about the backend.
-            self._fresh_retry = True
-            self._phase = Phase.CONNECTING
-            self._connecting = self._backend.pool.connect(self)
-            return
-        self._failed(kind, detail)
-
-    def _is_last_resort(self) -> bool:
-        """Whether no other replica could take over at once."""
-        return isinstance(self._backend, Hosted) or len(self._route.pool.replicas) <= 1
-
-    def backend_vanished(self, detail: str) -> None:
-        """The backend is gone without a word."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        if self._relay is not None and self._relay.begun:
-            self._broken(FailureKind.RESET, detail)
+        self._note_failure(attempt, Failure(kind, attempt.served_by, detail), now)
+        self._leave(attempt, Ending.BROKEN, kind)
+        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
+            self.call.route.replica_broke(attempt.backend)
+        partial = relay.partial() if self.call.route.compiled.on_stream_failure == "Continue" else None
+        if partial is not None and now < self._total_at:
+            self.winner = None
+            self._going_on = relay, partial
+            self.call.route.tally.continuations += 1
+            self._go_on(now)
         else:
-            self._relay = None
-            self._failed(FailureKind.RESET, detail)
+            self._end_broken(relay)
 
-    def _failed(self, kind: FailureKind, detail: str) -> None:
-        """The attempt failed before its first byte: on to the next."""
-        count_failure(self._backend, kind)
-        self._note_failure(Failure(kind, self._served_by, detail))
-        backend = self._backend
-        self._leave_backend()
-        if isinstance(backend, Replica) and kind in BACKEND_GONE:
-            self._route.replica_broke(backend)
-        self._route.retries += 1
-        self._advance()
-
-    def _note_failure(self, failure: Failure) -> None:
-        self._history.failures.append(failure)
-        if isinstance(self._backend, Replica):
-            self._history.failed_replicas.append(self._backend)
-        elif self._backend is not None:
-            self._history.failed_hosted.add(self._backend.served_by)
-
-    def _broken(self, kind: FailureKind, detail: str) -> None:
-        """The answer broke off after it had begun: the client is told inside the stream, or by a cut."""
-        relay, backend = self._relay, self._backend
-        if relay is None or backend is None:
+    def _go_on(self, now: float) -> None:
+        """Let somebody else go on with the answer, if there is anybody now: a client in the middle of it can't wait."""
+        if self._going_on is None:
             return
-        count_failure(self._backend, kind)
-        count_answer(backend, relay.status, relay.usage(), monotonic() - self._started)
+        step = self._next(now)
+        if isinstance(step, UseReplica):
+            self._use(step.replica, ServedReason.CONTINUED, now, step.snapshot)
+        elif isinstance(step, UseHosted):
+            self._use(step.hosted, ServedReason.CONTINUED, now)
+        else:
+            self._end_broken(self._going_on[0])
+
+    def _end_broken(self, relay: Relay | None) -> None:
+        last = self._history.failures[-1]
         self._finish()
-        if isinstance(backend, Replica) and kind in BACKEND_GONE:
-            self._route.replica_broke(backend)
-        relay.break_off(errors.stream_broken(backend.served_by, detail))
+        if relay is not None:
+            relay.break_off(errors.stream_broken(last.backend, last.detail))
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Its answer is whole."""
+        relay = attempt.relay
+        if relay is None:
+            return
+        why = self._check.check(relay.body()) if self._check is not None and relay.status == 200 else None
+        self._leave(attempt, Ending.WHOLE)
+        if why is not None:
+            self._ask_for_valid_output(attempt, why)
+            return
+        if self._check is not None and relay.status == 200:
+            self.call.route.tally.outputs_valid += 1
+        body = body_for(self.call, attempt, relay)
+        self._finish()
+        relay.finish(body)
+        self.client.end()
+
+    def _ask_for_valid_output(self, attempt: Attempt, why: str) -> None:
+        """An answer broke its schema: once more of the same backend, then of the next, then it is an error."""
+        now = monotonic()
+        tally = self.call.route.tally
+        self._invalid += 1
+        self.winner = None
+        tally.outputs_invalid += 1
+        backend = next_for_check(self.call, attempt.backend, self._invalid, now)
+        if backend is not None:
+            tally.output_retries += 1
+            self._use(backend, ServedReason.INVALID_OUTPUT, now)
+        else:
+            self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
+
+    def is_last_resort(self, attempt: Attempt) -> bool:
+        """Whether no other replica could take over at once."""
+        return isinstance(attempt.backend, Hosted) or len(self.call.route.pool.replicas) <= 1
+
+    def _note_failure(self, attempt: Attempt, failure: Failure, now: float, *, status: int = 0) -> None:
+        self._history.failures.append(failure)
+        attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=status)
+        if isinstance(attempt.backend, Replica):
+            self._history.failed_replicas.append(attempt.backend)
+        else:
+            self._history.failed_hosted.add(attempt.served_by)
+
+    def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
+        """The attempt is over: what it used is settled, its place is free."""
+        attempt.abandon()
+        if attempt is self._attempt:
+            self._attempt, self._rival = self._rival, None
+        elif attempt is self._rival:
+            self._rival = None
+        settle(self.call, self._shared, attempt, ending, kind, monotonic() - self._started)
+
+    # -- hedging -----------------------------------------------------------------------------------------------
+
+    def _hedge(self, now: float) -> None:
+        """The first token is late: ask a second backend as well, where that is allowed and not too dear."""
+        self._hedge_at = math.inf
+        first = self._attempt
+        if first is None or self._rival is not None or self.winner is not None:
+            return
+        rival = hedge_for(self, first, self._history, self._shared, now)
+        if rival is not None:
+            self._rival = rival
+            self.deadline_changed()
+            rival.start()
 
     # -- the client --------------------------------------------------------------------------------------------
 
     def client_gone(self) -> None:
-        """Nobody wants the answer: the backend is told to stop; a wake that the request caused stays."""
-        if self._relay is not None and self._backend is not None:
-            relay = self._relay
-            count_answer(self._backend, relay.status, relay.usage(), monotonic() - self._started)
-        self._route.held.pop(self, None)
-        self._abandon_upstream()
-        self._finish()
+        """Nobody wants the answer: backends are told to stop; a wake that the request caused stays."""
+        self._finish(Ending.ABANDONED)
 
     def client_slow(self) -> None:
         """The client takes less than it is given."""
-        self._paused = True
-        self.deadline = self._deadline_total
-        if self._upstream is not None:
-            self._upstream.pause()
+        if self.winner is not None:
+            self.winner.pause()
 
     def client_ready(self) -> None:
         """The client takes more again."""
-        self._paused = False
-        if self._upstream is not None:
-            self._upstream.resume()
+        if self.winner is not None:
+            self.winner.resume()
 
-    # -- ending ------------------------------------------------------------------------------------------------
+    # -- time and ending ---------------------------------------------------------------------------------------
+
+    def deadline_changed(self) -> None:
+        """Work out when to be called next."""
+        due = min(self._total_at, self._hedge_at, self._heartbeat_at)
+        if self._phase is not Phase.SERVING:
+            self.deadline = min(due, self._phase_until)
+            return
+        for attempt in (self._attempt, self._rival):
+            if attempt is not None and attempt.deadline < due:
+                due = attempt.deadline
+        self.deadline = due
 
     def expire(self, now: float) -> None:
         """A deadline has passed."""
-        self.deadline = self._deadline_total if now < self._deadline_total else math.inf
         if self._phase is Phase.DONE:
+            self.deadline = math.inf
             return
-        over = now >= self._deadline_total
-        if self._phase is Phase.HELD:
-            self._route.held.pop(self, None)
-            self._history.hold_expired = True
-            self._route.demand_changed()
-            self._advance()
-        elif self._relay is not None and self._relay.begun:
-            self._abandon_upstream()
-            seconds = self._route.compiled.timeouts.idle_seconds
-            self._broken(FailureKind.TIMEOUT, "it took too long" if over else f"nothing came for {seconds:g} s")
-        elif over:
-            self._abandon_upstream()
-            count_failure(self._backend, FailureKind.TIMEOUT)
-            self._refuse(errors.total_timeout(self._facts.model, self._route.compiled.timeouts.total_seconds))
+        if now >= self._total_at:
+            self._total_passed()
+            return
+        if now >= self._heartbeat_at:
+            self._heartbeat(now)
+        if self._phase is not Phase.SERVING:
+            if now >= self._phase_until:
+                self._wait_is_over(now)
         else:
-            self._abandon_upstream()
-            self._relay = None
-            timeouts = self._route.compiled.timeouts
-            stalled = self._phase is Phase.ANSWERING
-            detail = f"nothing came for {timeouts.idle_seconds:g} s" if stalled else ""
-            self._failed(FailureKind.TIMEOUT, detail or f"no first token within {timeouts.first_token_seconds:g} s")
+            for attempt in (self._attempt, self._rival):
+                if attempt is not None and now >= attempt.deadline:
+                    attempt.expire(now)
+            if now >= self._hedge_at:
+                self._hedge(now)
+        self.deadline_changed()
+
+    def _wait_is_over(self, now: float) -> None:
+        self._phase_until = math.inf
+        if self._phase is Phase.HELD:
+            self.call.route.held.discard(self)
+            self._history.hold_expired = True
+            self.call.route.demand_changed()
+        else:
+            self._history.failed_replicas.clear()
+            refused = {one.backend for one in self._history.failures if one.kind not in REPEATABLE}
+            self._history.failed_hosted.intersection_update(refused)
+        self._phase = Phase.SERVING
+        self._advance(now)
+
+    def _total_passed(self) -> None:
+        attempt, winner = self._attempt, self.winner
+        if winner is not None and winner.relay is not None and winner.relay.begun:
+            winner.abandon()
+            self.attempt_broke(winner, FailureKind.TIMEOUT, "it took too long")
+            return
+        if attempt is not None:
+            self._leave(attempt, Ending.FAILED, FailureKind.TIMEOUT)
+        self._refuse(errors.total_timeout(self.call.facts.model, self.timeouts.total_seconds))
 
     def shut_down(self) -> None:
         """The gateway can't wait any longer: end this as well as it can be ended."""
-        relay = self._relay
-        self._route.held.pop(self, None)
+        relay = self.winner.relay if self.winner is not None else self._going_on[0] if self._going_on else None
         if relay is not None and relay.begun:
-            self._finish()
+            self._finish(Ending.BROKEN)
             relay.break_off(errors.SHUTTING_DOWN)
         elif self._phase is not Phase.DONE:
             self._refuse(errors.SHUTTING_DOWN)
 
     def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
-        client = self._client
-        self._route.refused += 1
-        self._finish()
-        client.refuse(error, answer_lines("none", reason, self.request_id))
+        self.call.route.refused += 1
+        self._finish(Ending.ABANDONED)
+        lines = answer_lines("none", reason, self.call.request_id)
+        if self._going_on is not None:
+            self._going_on[0].break_off(error)
+        elif self._opening is not None:
+            self._opening.refuse(error, lines)
+        else:
+            self.client.refuse(error, lines)
 
-    def _abandon_upstream(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.forget()
-
-    def _leave_backend(self) -> None:
-        self._abandon_upstream()
-        backend, self._backend = self._backend, None
-        if backend is None:
-            return
-        backend.exchanges.discard(self)
-        if isinstance(backend, Hosted):
-            self._route.in_flight_spilled -= 1
-            if self._route.pool.has_local and self._sent_at:
-                self._route.spilled_seconds += monotonic() - self._sent_at
-
-    def _finish(self) -> None:
+    def _finish(self, ending: Ending = Ending.WHOLE) -> None:
         if self._phase is Phase.DONE:
             return
         self._phase = Phase.DONE
-        self._sweeper.discard(self)
-        self._leave_backend()
-        self._client.answerer = None
-        self._body = b""
-        self._route.demand_changed()
-
-    @property
-    def _served_by(self) -> str:
-        return self._backend.served_by if self._backend is not None else "none"
+        route = self.call.route
+        for attempt in (self._attempt, self._rival):
+            if attempt is not None:
+                self._leave(attempt, ending)
+        if self._history.was_held:
+            route.held.discard(self)
+        if not self.call.is_settled:
+            close_admission(self.call, self._shared)
+        self._shared.sweeper.discard(self)
+        self.client.answerer = None
+        self.call.body = b""
+        route.demand_changed()

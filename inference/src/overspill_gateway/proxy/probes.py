@@ -121,8 +121,8 @@ class Prober:
         else:
             replica.probe_failures += 1
         if replica.exchanges and gives_up_running(replica.fact, replica.connect_failures):
-            for exchange in list(replica.exchanges):
-                exchange.backend_vanished("it can't be reached any more")
+            for attempt in list(replica.exchanges):
+                attempt.vanished("it can't be reached any more")
         self.look_again(route, replica)
 
     async def _ask(self, replica: Replica) -> tuple[bool, int]:

@@ -1,17 +1,26 @@
 """One route as it is now: its document, its replicas, who waits, and what has been counted."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from ssl import SSLContext
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from overspill_api.compiled import CompiledRoute
+from overspill_api.compiled import CompiledRoute, HostedBackend
 from overspill_api.demand import BackendDemand, RouteDemand
 from overspill_gateway.core.body import json_string
-from overspill_gateway.core.plan import History, Pool, Step, next_step, release_count
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.hedging import HedgeLedger
+from overspill_gateway.core.load import work_of
+from overspill_gateway.core.plan import History, Pool, Step, next_step
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.release import next_release_at, release_count
 from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.waiting import WaitingQueue
 from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.counting import BackendCounters, RouteCounters
+from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.exchange import Exchange
@@ -27,19 +36,29 @@ class Route:
     """A route at run time. The document may change under it; what is counted stays."""
 
     def __init__(
-        self, compiled: CompiledRoute, prober: "Prober", tls: Callable[[], SSLContext], on_demand: DemandListener
+        self,
+        compiled: CompiledRoute,
+        prober: "Prober",
+        tls: Callable[[], SSLContext],
+        on_demand: DemandListener,
+        meter: RouteMeter,
     ) -> None:
         self.key = compiled.key
         self.compiled = compiled
         self.model_json = b""
         """The name to write into a body for a replica."""
         self.replicas: dict[tuple[str, str], Replica] = {}
-        self.held: dict[Exchange, None] = {}
-        """Requests that wait for a replica, oldest first."""
+        self.held: WaitingQueue[Exchange] = WaitingQueue()
+        """Requests that wait for a replica."""
+        self.rates = ServiceRates()
+        """How fast the replicas are."""
+        self.meter = meter
+        self.hedges = HedgeLedger()
+        self.tally = RouteCounters()
         self.backends: dict[str, BackendCounters] = {}
         self.pool: Pool[Replica, Hosted] = Pool(
             has_local=False, may_wake=False, replicas=[], hosted=[], cold_start_hosted=False, held=0, held_max=0,
-            attempts_max=1,
+            attempts_max=1, rates=self.rates,
         )  # fmt: skip
         self.arrivals = 0
         self.in_flight_spilled = 0
@@ -52,7 +71,10 @@ class Route:
         self.first_token_count = 0
         self.refused = 0
         self.retries = 0
-        self._turn = 0
+        self.turn = 0
+        """Counts decisions: among equals each has its turn."""
+        self._release_timer: asyncio.TimerHandle | None = None
+        self._releasing = False
         self._prober = prober
         self._tls = tls
         self._on_demand = on_demand
@@ -69,9 +91,11 @@ class Route:
                 one.pool.close()
             seconds = compiled.timeouts.connect_seconds
             hosted = [
-                Hosted(backend, seconds, self._tls_for(backend.base_url), self.counters(f"hosted/{backend.name}"))
+                Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend))
                 for backend in compiled.hosted
             ]
+            if len(hosted) == 1:
+                hosted[0].is_only_backend = compiled.local is None
         self.compiled = compiled
         local = compiled.local
         self.model_json = json_string(local.served_model) if local else b""
@@ -81,6 +105,7 @@ class Route:
         self.pool.cold_start_hosted = compiled.overflow.on_cold_start == "Hosted"
         self.pool.held_max = compiled.overflow.hold_requests_max
         self.pool.attempts_max = compiled.retry_attempts + 1
+        self.pool.target.seconds = compiled.overflow.time_to_first_token_seconds
         if not self.pool.may_wake:
             self.wants_replica = False
         self.set_endpoints(self._facts)
@@ -103,7 +128,9 @@ class Route:
             known = self.replicas.get(key)
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
-                known = self.replicas[key] = Replica(fact, local.port, seconds, self.counters("local"))
+                known = self.replicas[key] = Replica(
+                    fact, local.port, seconds, self.counters("local"), self.rates
+                )
             elif known is not None:
                 self._take_fact(known, fact)
             if known is not None:
@@ -118,16 +145,18 @@ class Route:
 
     def replicas_changed(self) -> None:
         """Work out who can serve; if somebody can, those who wait go."""
-        before = len(self.pool.replicas)
+        before = self.pool.replicas
         self.pool.replicas = [replica for replica in self.replicas.values() if replica.usable]
+        if before:  # the first ones of all have nobody to hand their work to meanwhile
+            now = monotonic()
+            for replica in self.pool.replicas:
+                if replica not in before:
+                    replica.load.usable_since = now
         if self.pool.replicas:
             self.wants_replica = False
-        if len(self.pool.replicas) != before:
+        if len(self.pool.replicas) != len(before):
             self.demand_changed()
-        if self.held and self.pool.replicas:
-            count = release_count(len(self.held), len(self.pool.replicas))
-            for exchange in list(self.held)[:count]:
-                exchange.release()
+        self.release()
 
     def close(self) -> None:
         """The route is gone: those who wait are told, those who are served are served to their end."""
@@ -138,16 +167,55 @@ class Route:
             hosted.pool.close()
 
     def _release_all(self) -> None:
-        for exchange in list(self.held):
+        for exchange in self.held:
             exchange.release()
+
+    def _meter_of(self, backend: HostedBackend) -> HostedMeter:
+        return self.meter.meter_of(backend, self.counters(f"hosted/{backend.name}"))
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def hold(self, exchange: "Exchange", ask: Ask) -> None:
+        """Let a request wait for a replica."""
+        self.held.add(exchange, ask.priority, ask.consumer, work_of(ask))
+        self._look_again_at_held(monotonic())
+        self.demand_changed()
+
+    def release(self) -> None:
+        """Let as many of those who wait go as the replicas take in."""
+        if self.held and not self._releasing:
+            self._release(monotonic(), at_least=0)
+
+    def _release(self, now: float, *, at_least: int) -> None:
+        count = max(release_count(self.pool.replicas, len(self.held), now), at_least)
+        self._releasing = True
+        try:
+            for _ in range(count):
+                exchange = self.held.first()
+                if exchange is None or not exchange.release():
+                    break
+        finally:
+            self._releasing = False
+        self._look_again_at_held(now)
+
+    def _look_again_at_held(self, now: float) -> None:
+        """Silence settles as well: without a timer a request could wait for an event that never comes."""
+        if self.held and self._release_timer is None:
+            due = next_release_at(self.pool.replicas, now) - now
+            self._release_timer = asyncio.get_running_loop().call_later(due, self._release_due)
+
+    def _release_due(self) -> None:
+        self._release_timer = None
+        if self.held:
+            self._release(monotonic(), at_least=1)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    def next_step(self, history: History[Replica]) -> Step[Replica, Hosted]:
+    def next_step(self, history: History[Replica], ask: Ask, now: float) -> Step[Replica, Hosted]:
         """What to do with a request now."""
-        self._turn += 1
+        self.turn += 1
         self.pool.held = len(self.held)
-        return next_step(self.pool, history, self._turn)
+        return next_step(self.pool, history, self.turn, ask, now)
 
     def arrived(self) -> None:
         """A request was let in."""

@@ -1,27 +1,25 @@
 """Counts tokens with a replica's own tokenizer (vLLM's ``POST /tokenize``), for answers that came without usage.
 
-Beside the path of requests: a count that does not come in time is given up, and the caller estimates.
+Beside the path of requests: where a count can't be had soon, the caller estimates.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from overspill_gateway.core.body import BodyFacts, with_model
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.proxy.backend import Replica
+from overspill_gateway.proxy.question import Question
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route
-    from overspill_gateway.wire.upstream import UpstreamConnection
 
 COUNT_SECONDS_MAX: Final = 2.0
 COUNTS_MAX: Final = 32
 """Counts at a time; further answers are estimated at once."""
 TEXT_BYTES_MAX: Final = 1 << 20
+ANSWER_BYTES_MAX: Final = 16 << 20
+"""The answer lists every token."""
 
 OnCount = Callable[[int | None], None]
 """Told the number of tokens; None: it can't be had."""
@@ -55,80 +53,17 @@ class Tokenizer:
             then(None)
             return
         self._running += 1
-        _Counting(replica, body, lambda count: self._counted(then, count)).start()
+        head = b"POST /tokenize HTTP/1.1\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
+            replica.host_line, len(body),
+        )  # fmt: skip
+        question = Question(
+            head, body, answer_bytes_max=ANSWER_BYTES_MAX, then=lambda *answer: self._answered(then, *answer)
+        )
+        question.ask(replica.pool, COUNT_SECONDS_MAX)
 
-    def _counted(self, then: OnCount, count: int | None) -> None:
+    def _answered(self, then: OnCount, status: int, body: bytes) -> None:
         self._running -= 1
-        then(count)
-
-
-class _Counting:
-    """One question to one replica."""
-
-    def __init__(self, replica: Replica, body: bytes, then: OnCount) -> None:
-        self._replica = replica
-        self._body = body
-        self._then: OnCount | None = then
-        self._connection: UpstreamConnection | None = None
-        self._status = 0
-        self._answer = b""
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Ask."""
-        self._timer = asyncio.get_running_loop().call_later(COUNT_SECONDS_MAX, self._give_up)
-        connection = self._replica.pool.take()
-        if connection is None:
-            self._replica.pool.connect(self)
-        else:
-            self.connected(connection)
-
-    def connected(self, connection: "UpstreamConnection") -> None:
-        """A connection is there."""
-        if self._then is None:
-            connection.close()
-            return
-        self._connection = connection
-        lines = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(self._body)
-        connection.send(self, b"POST /tokenize HTTP/1.1\r\n" + self._replica.host_line + lines, self._body)
-
-    def connect_failed(self, detail: str) -> None:  # noqa: ARG002
-        """There is none."""
-        self._end(None)
-
-    def answer_head(self, status: int, headers: list[Header]) -> None:  # noqa: ARG002
-        """The status."""
-        self._status = status
-
-    def answer_body(self, data: bytes) -> None:
-        """A piece of the answer: the count stands at its beginning or behind the list of tokens."""
-        self._answer += data
-
-    def answer_pause(self) -> None:
-        """Nothing to do."""
-
-    def answer_end(self) -> None:
-        """The answer is whole."""
-        self._connection = None
         try:
-            self._end(_decode(self._answer).count if self._status == 200 else None)
+            then(_decode(body).count if status == 200 else None)
         except msgspec.DecodeError:
-            self._end(None)
-
-    def answer_lost(self, kind: FailureKind, detail: str) -> None:  # noqa: ARG002
-        """It will not come."""
-        self._connection = None
-        self._end(None)
-
-    def _give_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abandon()
-        self._end(None)
-
-    def _end(self, count: int | None) -> None:
-        then, self._then = self._then, None
-        if self._timer is not None:
-            self._timer.cancel()
-        if then is not None:
-            then(count)
+            then(None)

@@ -1,0 +1,45 @@
+"""How an attempt's answer reaches the client: in which dialect, with which parts kept, under which header lines."""
+
+from typing import TYPE_CHECKING
+
+from overspill_gateway.core.head import Header
+from overspill_gateway.proxy.opening import Opening
+from overspill_gateway.proxy.outgoing import plain_answer, translator_of
+from overspill_gateway.proxy.relay import Relay, answer_lines
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.attempt import Attempt
+    from overspill_gateway.proxy.call import Call
+
+
+def relay_of(
+    call: "Call", attempt: "Attempt", status: int, headers: list[Header], opening: Opening | None, *, checked: bool
+) -> Relay:
+    """Writes this attempt's answer on to the client."""
+    facts, endpoint = call.facts, call.endpoint
+    return Relay(
+        call.client,
+        status,
+        headers,
+        answer_lines(attempt.served_by, attempt.reason, call.request_id),
+        dialect=endpoint.dialect,
+        strip_usage=facts.stream and not facts.include_usage,
+        keep=facts.stream and keeps_text(call, attempt),
+        translator=translator_of(attempt.backend, endpoint, facts, call.request_id),
+        hold_plain=checked,
+        opening=opening,
+    )
+
+
+def keeps_text(call: "Call", attempt: "Attempt") -> bool:
+    """Whether text and request outlive the first token: to go on elsewhere, or to count what nobody may report."""
+    if call.route.compiled.on_stream_failure == "Continue":
+        return True
+    return call.endpoint.generates and not attempt.backend.reports_usage
+
+
+def body_for(call: "Call", attempt: "Attempt", relay: Relay) -> bytes | None:
+    """A plain answer in the client's words, where they differ from the backend's; None: as it came."""
+    if relay.status < 400 or not call.endpoint.anthropic or relay.streams:
+        return None
+    return plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())

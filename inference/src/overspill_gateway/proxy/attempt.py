@@ -1,0 +1,260 @@
+"""One attempt at one backend: its connection, its timers, and the answer as it comes.
+
+It knows how a backend can fail and says so once; what follows from that is the exchange's to decide.
+"""
+
+import math
+from enum import Enum, auto
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from overspill_gateway.core.head import Header
+from overspill_gateway.core.outcome import FailureKind, failure_kind_of_status
+from overspill_gateway.core.plan import ServedReason
+from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.proxy.backend import Hosted, Replica
+
+if TYPE_CHECKING:
+    from overspill_gateway.core.budget import Hold
+    from overspill_gateway.proxy.exchange import Exchange
+    from overspill_gateway.proxy.relay import Relay
+    from overspill_gateway.wire.pool import Connecting
+    from overspill_gateway.wire.upstream import UpstreamConnection
+
+
+class Stage(Enum):
+    """What an attempt waits for."""
+
+    CONNECTING = auto()
+    AWAITING = auto()
+    """The first token; of a plain answer, its head."""
+    ANSWERING = auto()
+    OVER = auto()
+
+
+class Attempt:
+    """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
+
+    __slots__ = (
+        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body", "deadline",
+        "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot",
+        "stage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: "Exchange",
+        backend: Replica | Hosted,
+        reason: ServedReason,
+        now: float,
+        *,
+        hold: "Hold | None",
+        is_retry: bool,
+        snapshot: LoadSnapshot | None,
+    ) -> None:
+        self.backend = backend
+        self.reason = reason
+        self.hold = hold
+        """Money held for it."""
+        self.is_retry = is_retry
+        """Whether it counts against the retry budget."""
+        self.is_hedge = False
+        """Whether it runs beside another that is slow to begin."""
+        self.head = self.body = b""
+        self.relay: Relay | None = None
+        self.deadline = math.inf
+        self.launched_at = now
+        self.sent_at = 0.0
+        self.first_token_at = 0.0
+        self.stage = Stage.CONNECTING
+        self.snapshot = snapshot
+        """What was expected of a replica: what learning compares with."""
+        self._exchange = exchange
+        self._upstream: UpstreamConnection | None = None
+        self._connecting: Connecting | None = None
+        self._fresh_retry = False
+        self._heard_at = 0.0
+        self._paused = False
+
+    @property
+    def served_by(self) -> str:
+        """``local/<pod>`` or ``hosted/<name>``."""
+        return self.backend.served_by
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the backend may have begun to work: from then on its work may cost money."""
+        return self.sent_at > 0.0
+
+    def start(self) -> None:
+        """Send it, on a connection that is there or on a new one."""
+        connection = self.backend.pool.take()
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._connecting = self.backend.pool.connect(self)
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: the backend is told to stop by closing its connection."""
+        self.stage = Stage.OVER
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.forget()
+
+    # -- connection --------------------------------------------------------------------------------------------
+
+    def connected(self, connection: "UpstreamConnection") -> None:
+        """A connection to the backend is there."""
+        self._connecting = None
+        self._send(connection)
+
+    def connect_failed(self, detail: str) -> None:
+        """There is no connection to the backend."""
+        self._connecting = None
+        self._failed(FailureKind.CONNECT, detail)
+
+    def _send(self, connection: "UpstreamConnection") -> None:
+        self.stage = Stage.AWAITING
+        self._upstream = connection
+        now = self.sent_at = monotonic()
+        if self._exchange.streams:  # a plain answer's first byte is its last: the total holds for it
+            self.deadline = now + self._exchange.timeouts.first_token_seconds
+            self._exchange.deadline_changed()
+        connection.send(self, self.head, self.body)
+
+    # -- what comes back ---------------------------------------------------------------------------------------
+
+    def answer_head(self, status: int, headers: list[Header]) -> None:
+        """The backend's status: an answer for the client, or a failure."""
+        kind = failure_kind_of_status(status)
+        if kind is not None and self._exchange.status_refused(self, kind, status, headers):
+            return
+        self.relay = self._exchange.relay_for(self, status, headers)
+
+    def answer_body(self, data: bytes) -> None:
+        """A piece of the answer."""
+        relay = self.relay
+        if relay is None:
+            return
+        relay.feed(data)
+        if self.stage is Stage.AWAITING and relay.committed:
+            self._first_token()
+        if relay.fault is not None:
+            self._faulty()
+
+    def answer_pause(self) -> None:
+        """Write on what has come."""
+        if self.stage is Stage.ANSWERING:
+            self._heard_at = monotonic()
+            if self._exchange.winner is self:
+                self._exchange.client.flush()
+
+    def _first_token(self) -> None:
+        self.stage = Stage.ANSWERING
+        now = self._heard_at = self.first_token_at = monotonic()
+        self.deadline = now + self._exchange.timeouts.idle_seconds if self._exchange.streams else math.inf
+        self._exchange.first_token(self, now)
+
+    def answer_end(self) -> None:
+        """The answer is whole, as far as HTTP goes."""
+        self._upstream = None
+        relay = self.relay
+        if relay is None or self.stage is Stage.OVER:
+            return
+        fault = relay.close()
+        if fault is not None:
+            self._faulty()
+            return
+        if self.stage is Stage.AWAITING:
+            self._first_token()
+        self.stage = Stage.OVER
+        self._exchange.attempt_ended(self)
+
+    def answer_lost(self, kind: FailureKind, detail: str) -> None:
+        """The backend broke off."""
+        upstream, self._upstream = self._upstream, None
+        if self.stage is Stage.OVER:
+            return
+        if self.relay is not None and self.relay.ended:
+            self.answer_end()  # the stream has said that it is whole: its connection's end is no matter
+            return
+        if self.stage is Stage.ANSWERING and self.relay is not None and self.relay.begun:
+            self._broke(kind, detail)
+            return
+        self.relay = None
+        stale = kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry
+        if stale and self._exchange.is_last_resort(self):
+            # An idle connection may be closed by the backend just as it is used: that says nothing about the backend.
+            self._fresh_retry = True
+            self.stage = Stage.CONNECTING
+            self.deadline = math.inf
+            self._connecting = self.backend.pool.connect(self)
+            return
+        self._failed(kind, detail)
+
+    def vanished(self, detail: str) -> None:
+        """The backend is gone without a word."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abandon()
+        self._fresh_retry = True
+        self.answer_lost(FailureKind.RESET, detail)
+
+    def expire(self, now: float) -> None:
+        """Its deadline has passed, unless something came meanwhile."""
+        timeouts = self._exchange.timeouts
+        if self.stage is Stage.AWAITING:
+            self.abandon()
+            self._failed(FailureKind.TIMEOUT, f"no first token within {timeouts.first_token_seconds:g} s")
+            return
+        due = self._heard_at + timeouts.idle_seconds
+        if self._paused or due > now:
+            self.deadline = now + timeouts.idle_seconds if self._paused else due
+            return
+        begun = self.relay is not None and self.relay.begun
+        self.abandon()
+        detail = f"nothing came for {timeouts.idle_seconds:g} s"
+        if begun:
+            self._broke(FailureKind.TIMEOUT, detail)
+        else:
+            self._failed(FailureKind.TIMEOUT, detail)
+
+    # -- failing -----------------------------------------------------------------------------------------------
+
+    def _faulty(self) -> None:
+        """The answer is HTTP, and yet no answer: an error inside it, or no proper end."""
+        relay = self.relay
+        if relay is None or relay.fault is None or self.stage is Stage.OVER:
+            return
+        begun, fault = relay.begun and self.stage is Stage.ANSWERING, relay.fault
+        self.abandon()
+        if begun:
+            self._broke(FailureKind.ERROR_IN_ANSWER, fault)
+        else:
+            self._failed(FailureKind.ERROR_IN_ANSWER, fault)
+
+    def _failed(self, kind: FailureKind, detail: str) -> None:
+        self.stage = Stage.OVER
+        self._exchange.attempt_failed(self, kind, detail)
+
+    def _broke(self, kind: FailureKind, detail: str) -> None:
+        self.stage = Stage.OVER
+        self._exchange.attempt_broke(self, kind, detail)
+
+    # -- the client's pace -------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The client takes less than it is given."""
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resume(self) -> None:
+        """The client takes more again."""
+        self._paused = False
+        self._heard_at = monotonic()
+        if self._upstream is not None:
+            self._upstream.resume()

@@ -1,0 +1,65 @@
+"""One request of a client, understood: all that stays the same while it is served, and what every request shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from overspill_gateway.core.access import Grant
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.body import BodyFacts
+from overspill_gateway.core.endpoints import Endpoint
+from overspill_gateway.core.head import Head
+from overspill_gateway.core.retry_budget import RetryBudget
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.metering import Admission, Metering
+    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.proxy.tokenizing import Tokenizer
+    from overspill_gateway.wire.server import ServerConnection
+    from overspill_gateway.wire.sweep import Sweeper
+
+
+@dataclass(slots=True)
+class Call:
+    """One request of a client."""
+
+    route: "Route"
+    """The route of the model that it names."""
+    client: "ServerConnection"
+    """Where the answer goes."""
+    endpoint: Endpoint
+    """What it calls."""
+    head: Head
+    """Its head."""
+    body: bytes
+    """Its body, as it came."""
+    facts: BodyFacts
+    """What was read from the body."""
+    grant: Grant
+    """Whose key it carries."""
+    ask: Ask
+    """What it asks of a backend."""
+    request_id: bytes
+    """In every answer, and sent to backends."""
+    admission: "Admission | None" = None
+    """Where it was counted at its consumer's limits."""
+    is_settled: bool = False
+    """Whether its consumer's limits know by now how many tokens it took."""
+    is_served: bool = False
+    """Whether any of its answers began."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all requests of a gateway share."""
+
+    sweeper: "Sweeper"
+    """Calls them when a deadline has passed."""
+    retries: RetryBudget
+    """How many further attempts may run at a time, over all routes."""
+    metering: "Metering"
+    """Limits and money."""
+    tokenizer: "Tokenizer"
+    """Counts tokens where a backend reported none."""
+    random: Callable[[], float]
+    """Uniform in [0, 1)."""

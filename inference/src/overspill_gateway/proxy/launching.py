@@ -1,0 +1,130 @@
+"""Prepares attempts: money and a place at a hosted API are taken, the request is put into the backend's words.
+
+Not here: who is chosen (``core.plan``), and what follows from how the attempt goes (``exchange``).
+"""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from overspill_gateway.core.balance import choose_replica
+from overspill_gateway.core.body import read_body
+from overspill_gateway.core.continuation import Partial, continuation_body
+from overspill_gateway.core.plan import History, ServedReason
+from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.splice import BodyError
+from overspill_gateway.proxy.attempt import Attempt
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.outgoing import outgoing
+
+if TYPE_CHECKING:
+    from overspill_gateway.core.budget import Hold
+    from overspill_gateway.proxy.exchange import Exchange
+
+INVALID_OUTPUTS_MAX: Final = 2
+"""Answers that break the schema before the request is given up."""
+
+
+def launch(
+    exchange: "Exchange",
+    backend: Replica | Hosted,
+    reason: ServedReason,
+    shared: Shared,
+    now: float,
+    *,
+    is_retry: bool,
+    snapshot: LoadSnapshot | None = None,
+    partial: Partial | None = None,
+) -> Attempt | None:
+    """An attempt that can be started; None: the backend can't take this request after all.
+
+    ``snapshot``: what is expected of a replica. ``partial``: an answer that the backend is to go on with.
+    """
+    call = exchange.call
+    body, facts = call.body, call.facts
+    hold: Hold | None = None
+    max_tokens: int | None = None
+    try:
+        if partial is not None:
+            body = continuation_body(body, partial, local=isinstance(backend, Replica)) or b""
+            if not body:
+                return None
+            facts = read_body(body, call.endpoint)
+        if isinstance(backend, Hosted):
+            hold = shared.metering.hold(backend, call.ask, now)
+            if hold is None:
+                return None
+            max_tokens = hold.output_tokens_max
+        attempt = Attempt(exchange, backend, reason, now, hold=hold, is_retry=is_retry, snapshot=snapshot)
+        attempt.head, attempt.body = outgoing(
+            backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint, max_tokens=max_tokens
+        )
+    except BodyError:  # it can't be told to this hosted API
+        if hold is not None and isinstance(backend, Hosted):
+            shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
+        return None
+    _occupy(call, shared, attempt, now)
+    return attempt
+
+
+def hedge_for(
+    exchange: "Exchange", first: Attempt, history: History[Replica], shared: Shared, now: float
+) -> Attempt | None:
+    """A second attempt beside one that is slow to begin, where there is a backend for it and the limits allow it."""
+    call = exchange.call
+    route, rules = call.route, call.route.compiled.hedging
+    if rules is None or not shared.retries.may_retry(now, len(shared.sweeper)):
+        return None
+    avoid = [*history.failed_replicas, *([first.backend] if isinstance(first.backend, Replica) else [])]
+    backend: Replica | Hosted | None = choose_replica(route.pool.replicas, call.ask, now, route.turn, avoid)
+    cost = 0
+    if backend is None or backend.outlier.ejected(now):
+        asked = history.failed_hosted | {first.served_by}
+        backend = _priced_hosted(call, asked, now)
+        if backend is None:
+            return None
+        cost = backend.worst_case(call.ask)
+    if not route.hedges.may_hedge(now, rules, hosted_cost_nano_usd=cost):
+        return None
+    rival = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
+    if rival is not None:
+        rival.is_hedge = True
+        route.tally.hedges += 1
+    return rival
+
+
+def next_for_check(call: Call, backend: Replica | Hosted, invalid: int, now: float) -> Replica | Hosted | None:
+    """Who answers anew after so many answers that broke the schema: the same backend once, then the fallback."""
+    pool = call.route.pool
+    if invalid == 1:
+        again = backend in pool.replicas if isinstance(backend, Replica) else backend.may_take(call.ask, now)
+        if again:
+            return backend
+    if invalid > INVALID_OUTPUTS_MAX or call.ask.local_only:
+        return None
+    return next((one for one in pool.hosted if one is not backend and one.may_take(call.ask, now)), None)
+
+
+def _priced_hosted(call: Call, asked: Collection[str], now: float) -> Hosted | None:
+    """The first hosted API that may take a hedge: what an unknown price may cost an hour nobody can tell."""
+    if call.ask.local_only:
+        return None
+    for hosted in call.route.pool.hosted:
+        if hosted.served_by not in asked and hosted.price is not None and hosted.may_take(call.ask, now):
+            return hosted
+    return None
+
+
+def _occupy(call: Call, shared: Shared, attempt: Attempt, now: float) -> None:
+    """Count the attempt where it is going to be."""
+    backend, route = attempt.backend, call.route
+    backend.exchanges.add(attempt)
+    if attempt.is_retry:
+        shared.retries.began()
+    if isinstance(backend, Replica):
+        backend.sent(call.ask, now)
+        return
+    route.in_flight_spilled += 1
+    if route.pool.has_local:
+        route.spilled += 1
+    route.demand_changed()

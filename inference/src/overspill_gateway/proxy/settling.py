@@ -1,0 +1,208 @@
+"""What follows from an attempt's end for everybody who counts: money, limits, load, service rates, metrics.
+
+Each attempt is settled exactly once. Money is settled by the usage that the backend reported; an answer that is whole
+but says nothing of usage has its tokens counted beside the path of requests; of anything else that was sent to a
+hosted API nobody knows what it cost, so that it is charged in full.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.usage import Usage
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.call import Call, Shared
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.attempt import Attempt
+    from overspill_gateway.proxy.relay import Relay
+    from overspill_gateway.proxy.route import Route
+
+
+class Ending(Enum):
+    """How an attempt ended."""
+
+    WHOLE = auto()
+    """With a whole answer, of whatever status."""
+    REFUSED = auto()
+    """With a status that says that nothing was done."""
+    FAILED = auto()
+    """Before its first token."""
+    BROKEN = auto()
+    """After its first token."""
+    ABANDONED = auto()
+    """Nobody wanted it any more."""
+
+
+_COST_NOTHING = frozenset({FailureKind.CONNECT, FailureKind.CREDENTIALS, FailureKind.REDIRECT, FailureKind.STATUS})
+
+
+def first_token_seen(call: Call, attempt: "Attempt", now: float, since_arrival: float) -> None:
+    """Learn from the time to the first token."""
+    route, backend = call.route, attempt.backend
+    backend.counters.first_byte.observe(since_arrival)
+    route.first_token_seconds_sum += since_arrival
+    route.first_token_count += 1
+    if isinstance(backend, Replica):
+        backend.first_token(call.ask)
+        route.release()
+        snapshot = attempt.snapshot
+        if call.facts.stream and snapshot is not None:
+            if snapshot.predicted_seconds is not None:
+                route.tally.first_token(snapshot.predicted_seconds, now - attempt.sent_at)
+            route.rates.observed_first_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
+
+
+def settle(
+    call: Call, shared: Shared, attempt: "Attempt", ending: Ending, kind: FailureKind | None, since_arrival: float
+) -> None:
+    """The attempt is over."""
+    now = monotonic()
+    backend, relay = attempt.backend, attempt.relay
+    backend.exchanges.discard(attempt)
+    if attempt.is_retry:
+        shared.retries.ended()
+    begun = attempt.first_token_at > 0.0
+    answered = relay is not None and (ending is Ending.WHOLE or begun)
+    usage = relay.usage() if answered and relay is not None else None
+    if usage is not None:
+        backend.reports_usage = True
+    call.is_served = call.is_served or begun
+    _count(attempt, ending, kind, usage, since_arrival, answered=answered)
+    if isinstance(backend, Replica):
+        backend.done(call.ask, first_token_came=begun)
+        call.route.release()
+        if ending is Ending.WHOLE and relay is not None and relay.status < 300:
+            _learn(call, attempt, backend, usage, now)
+    else:
+        _leave_hosted(call.route, attempt, now)
+    if ending is Ending.WHOLE and relay is not None and relay.status < 300:
+        backend.outlier.succeeded(now)
+        if usage is None and call.endpoint.generates:
+            _Counted(call, shared, attempt, relay).begin()
+            return
+    charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
+
+
+def charge(
+    call: Call,
+    shared: Shared,
+    attempt: "Attempt",
+    usage: Usage | None,
+    now: float,
+    *,
+    may_have_cost: bool,
+    served: bool,
+) -> None:
+    """Settle an attempt's money, and its tokens with the limits of whoever sent the request."""
+    backend, hold, admission = attempt.backend, attempt.hold, call.admission
+    if usage is not None:
+        backend.counters.used(usage)
+    cost = 0
+    if hold is not None and isinstance(backend, Hosted):
+        cost = shared.metering.settle_hold(hold, backend, usage, now, may_have_cost=may_have_cost)
+        if attempt.is_hedge:
+            call.route.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
+    if admission is None:
+        return
+    if usage is not None or not call.endpoint.generates:
+        call.is_settled = True
+        shared.metering.settle(admission, usage, now, served=served, nano_usd=cost)
+    else:
+        admission.counters.cost_nano_usd += cost
+
+
+def close_admission(call: Call, shared: Shared) -> None:
+    """The request is over, and no answer of it said how many tokens it took."""
+    if call.admission is not None and not call.is_settled:
+        call.is_settled = True
+        shared.metering.settle(call.admission, None, monotonic(), served=call.is_served)
+
+
+def _may_have_cost(attempt: "Attempt", ending: Ending, kind: FailureKind | None) -> bool:
+    if not attempt.was_sent or ending is Ending.REFUSED or kind in _COST_NOTHING:
+        return False
+    relay = attempt.relay
+    return not (ending is Ending.WHOLE and relay is not None and relay.status >= 400)
+
+
+def _count(
+    attempt: "Attempt",
+    ending: Ending,
+    kind: FailureKind | None,
+    usage: Usage | None,
+    since_arrival: float,
+    *,
+    answered: bool,
+) -> None:
+    counters = attempt.backend.counters
+    if kind is not None:
+        count_failure(attempt.backend, kind)
+    outcome = "answered" if ending is Ending.WHOLE else "abandoned" if ending is Ending.ABANDONED else "failed"
+    counters.ended(kind.value if kind is not None and outcome == "failed" else outcome)
+    if answered and attempt.relay is not None:
+        status = attempt.relay.status
+        counters.served += 1
+        counters.statuses[status] = counters.statuses.get(status, 0) + 1
+        counters.duration.observe(since_arrival)
+
+
+def count_failure(backend: Replica | Hosted, kind: FailureKind) -> None:
+    """Count an attempt that failed, whether or not its answer is passed on for want of a better one."""
+    backend.counters.errors += 1
+    backend.counters.failures[kind.value] = backend.counters.failures.get(kind.value, 0) + 1
+
+
+def _learn(call: Call, attempt: "Attempt", replica: Replica, usage: Usage | None, now: float) -> None:
+    """How fast the replica was."""
+    if usage is None:
+        return
+    route, ask = call.route, call.ask
+    if not call.facts.attachments:
+        route.meter.ratio.observed(call.facts.prompt_bytes, usage.prompt_tokens)
+    if attempt.snapshot is None or not call.endpoint.generates:
+        return
+    running = replica.load.in_flight + 1
+    if call.facts.stream:
+        route.rates.observed_output(usage.output_tokens, now - attempt.first_token_at, running, now)
+    else:
+        seconds = now - attempt.sent_at
+        route.rates.observed_plain(ask.prompt_tokens, attempt.snapshot, seconds, usage.output_tokens, running, now)
+
+
+def _leave_hosted(route: "Route", attempt: "Attempt", now: float) -> None:
+    route.in_flight_spilled -= 1
+    if route.pool.has_local and attempt.was_sent:
+        route.spilled_seconds += now - attempt.sent_at
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A whole answer without usage, while its tokens are counted."""
+
+    call: Call
+    shared: Shared
+    attempt: "Attempt"
+    relay: "Relay"
+    prompt_tokens: int = 0
+    text: str = ""
+
+    def begin(self) -> None:
+        """Count the prompt first."""
+        self.call.is_settled = True  # in a moment
+        self.text = self.relay.output_text()
+        self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, self._prompt_counted)
+
+    def _prompt_counted(self, count: int | None) -> None:
+        self.prompt_tokens = self.call.ask.prompt_tokens if count is None else count
+        if self.text:
+            self.shared.tokenizer.count_text(self.call.route, self.text, self._text_counted)
+        else:
+            self._text_counted(self.relay.content_events)
+
+    def _text_counted(self, count: int | None) -> None:
+        output = self.call.route.meter.ratio.tokens_of_bytes(len(self.text.encode())) if count is None else count
+        usage = Usage(self.prompt_tokens, 0, output, reported=False)
+        charge(self.call, self.shared, self.attempt, usage, monotonic(), may_have_cost=True, served=True)
