@@ -54,7 +54,8 @@ def retry_after_seconds(headers: list[Header], unix_now: float) -> float | None:
             said.setdefault(name, value.decode("utf-8", "replace").strip().lower())
     if not said:
         return None
-    now = _http_date(said.pop(b"date", "")) or unix_now
+    date = _http_date(said.pop(b"date", ""))
+    now = unix_now if date is None else date
     for name, unit_seconds in _PLAIN.items():
         text = said.pop(name, None)
         seconds = None if text is None else _number(text) if unit_seconds != 1.0 else _time(text, now)
@@ -103,7 +104,9 @@ def _time(text: str, now: float) -> float | None:
         return number - now if number >= EPOCH_SECONDS_MIN else number
     if _DURATION.fullmatch(text):
         return sum(float(count) * _UNIT_SECONDS[unit] for count, unit in _DURATION_PART.findall(text))
-    point = _http_date(text) or _rfc_3339(text)
+    point = _http_date(text)
+    if point is None:
+        point = _rfc_3339(text)
     return None if point is None else point - now
 
 
