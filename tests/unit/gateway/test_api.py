@@ -168,7 +168,7 @@ async def test_anthropics_clients_send_their_key_in_their_field(gateway: Gateway
     ],
 )
 async def test_refusals_on_anthropics_paths_have_its_shape(
-    gateway: GatewayUnderTest, document: Any, headers: dict[str, str], status: int, kind: str
+    gateway: GatewayUnderTest, document: Any, headers: dict[str, Any], status: int, kind: str
 ) -> None:
     """Key, model, body, and nobody to serve: the error, its type, and the request's id."""
     gateway.route(overflow={"on_cold_start": "Hold", "hold_timeout_seconds": 0.05})

@@ -123,7 +123,7 @@ def test_the_stream_flag(text: str, stream: bool) -> None:  # noqa: FBT001
     assert read_body(b'{"model": "a", "stream": %b}' % text.encode()).stream is stream
 
 
-def facts_of(endpoint: Endpoint = CHAT, **fields: Any) -> BodyFacts:
+def facts_of(endpoint: Endpoint = CHAT, /, **fields: Any) -> BodyFacts:
     """The facts of a body with these fields."""
     return read_body(json.dumps({"model": "a"} | fields).encode(), endpoint)
 
@@ -169,7 +169,7 @@ def test_numbers_have_bounds(endpoint: Endpoint, fields: dict[str, int], field: 
 def test_wrong_types_are_named(field: str) -> None:
     """A field that is read has to have its type."""
     with pytest.raises(BodyError) as caught:
-        facts_of(**{field: "many"})
+        facts_of(CHAT, **{field: "many"})
 
     assert (caught.value.error.code, caught.value.error.param) == ("invalid_type", field)
 

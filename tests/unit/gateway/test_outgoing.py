@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.body import BodyError, read_body
 from overspill_gateway.core.endpoints import (
     CHAT,
@@ -20,10 +19,9 @@ from overspill_gateway.core.endpoints import (
     endpoint_of,
 )
 from overspill_gateway.core.head import Head, Header
-from overspill_gateway.core.rotation import EndpointFact
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.outgoing import outgoing, plain_answer, translator_of
+from unit.gateway.harness import GatewayUnderTest
 
 ROUTE: Any = SimpleNamespace(model_json=b'"served-name"')
 HEADERS = [(b"content-type", b"application/json"), (b"authorization", b"Bearer osk"), (b"x-api-key", b"osk")]
@@ -37,20 +35,19 @@ def head_of(
     return Head(method, endpoint.path, query, headers or HEADERS, b"Bearer osk", b"", length, False, False, False)
 
 
-def replica() -> Replica:
-    """A replica."""
-    fact = EndpointFact(address="10.0.0.7", port=8000, pod="p", uid="u", ready=True, terminating=False)
-    return Replica(fact, 8000, 1.0, BackendCounters())
+def replica() -> Any:
+    """As much of a replica as matters here."""
+    return SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n")
 
 
-def hosted(url: str = "https://api.example.org/prefix/v1") -> Hosted:
+def hosted(gateway: GatewayUnderTest, url: str = "https://api.example.org/prefix/v1") -> Hosted:
     """A hosted API."""
-    backend = HostedBackend(name="h", base_url=url, model="hosted-name", api_key="sk-hosted")
-    return Hosted(backend, 1.0, None, BackendCounters())
+    backend = {"name": "h", "base_url": url, "model": "hosted-name", "api_key": "sk-hosted"}
+    return gateway.route(local=None, hosted=[backend], overflow={"on_cold_start": "Hosted"}).pool.hosted[0]
 
 
 def sent(
-    backend: Replica | Hosted, endpoint: Endpoint, document: dict[str, Any], *, max_tokens: int | None = None
+    backend: Any, endpoint: Endpoint, document: dict[str, Any], *, max_tokens: int | None = None
 ) -> tuple[bytes, dict[str, Any]]:
     """Head and decoded body of a request as the backend gets it."""
     body = json.dumps({"model": "alias"} | document).encode()
@@ -75,9 +72,9 @@ async def test_a_replica_gets_its_own_path_and_no_key() -> None:
     assert b"osk" not in head
 
 
-async def test_a_hosted_api_gets_its_own_credential_and_little_else() -> None:
+async def test_a_hosted_api_gets_its_own_credential_and_little_else(gateway: GatewayUnderTest) -> None:
     """Its path prefix, its key, its name for the model."""
-    head, body = sent(hosted(), RESPONSES, {"input": "Hello"})
+    head, body = sent(hosted(gateway), RESPONSES, {"input": "Hello"})
 
     assert head.startswith(b"POST /prefix/v1/responses HTTP/1.1\r\nhost: api.example.org\r\n")
     assert b"authorization: Bearer sk-hosted\r\n" in head
@@ -128,42 +125,42 @@ async def test_other_dialects_report_usage_unasked(endpoint: Endpoint) -> None:
     ],
 )
 async def test_a_lower_limit_is_written_in(
-    endpoint: Endpoint, given: dict[str, int], max_tokens: int, expected: dict[str, int]
+    gateway: GatewayUnderTest, endpoint: Endpoint, given: dict[str, int], max_tokens: int, expected: dict[str, int]
 ) -> None:
     """In the fields that the client used, else in the dialect's own; never a higher one than the client's."""
-    _, body = sent(hosted(), endpoint, given, max_tokens=max_tokens)
+    _, body = sent(hosted(gateway), endpoint, given, max_tokens=max_tokens)
 
     assert body == {"model": "hosted-name"} | expected
 
 
-async def test_openais_newer_models_know_the_newer_field_only() -> None:
+async def test_openais_newer_models_know_the_newer_field_only(gateway: GatewayUnderTest) -> None:
     """At OpenAI itself a limit that the client did not give is max_completion_tokens."""
-    _, body = sent(hosted("https://api.openai.com/v1"), CHAT, {}, max_tokens=10)
+    _, body = sent(hosted(gateway, "https://api.openai.com/v1"), CHAT, {}, max_tokens=10)
 
     assert body["max_completion_tokens"] == 10
 
 
-async def test_an_anthropic_request_is_told_to_a_hosted_api_as_a_chat() -> None:
+async def test_an_anthropic_request_is_told_to_a_hosted_api_as_a_chat(gateway: GatewayUnderTest) -> None:
     """On its chat path, with its model, the client's limit or a lower one, and usage asked for."""
     document = {"max_tokens": 100, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
 
-    head, body = sent(hosted(), MESSAGES, document, max_tokens=10)
+    head, body = sent(hosted(gateway), MESSAGES, document, max_tokens=10)
 
     assert head.startswith(b"POST /prefix/v1/chat/completions HTTP/1.1\r\n")
     assert body == document | {"model": "hosted-name", "max_tokens": 10, "stream_options": {"include_usage": True}}
     with pytest.raises(BodyError):
-        sent(hosted(), MESSAGES, document | {"mcp_servers": [{"url": "x"}]})
+        sent(hosted(gateway), MESSAGES, document | {"mcp_servers": [{"url": "x"}]})
 
 
-async def test_only_answers_in_another_dialect_are_translated() -> None:
+async def test_only_answers_in_another_dialect_are_translated(gateway: GatewayUnderTest) -> None:
     """A hosted API's answer to an Anthropic request; of a replica only errors in OpenAI's shape."""
     facts = read_body(b'{"model": "alias"}', MESSAGES)
     told = b'{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}'
     native = b'{"type": "error", "error": {"type": "invalid_request_error", "message": "too long"}}'
 
-    assert translator_of(hosted(), MESSAGES, facts, b"r") is not None
+    assert translator_of(hosted(gateway), MESSAGES, facts, b"r") is not None
     assert translator_of(replica(), MESSAGES, facts, b"r") is None
-    assert translator_of(hosted(), CHAT, facts, b"r") is None
+    assert translator_of(hosted(gateway), CHAT, facts, b"r") is None
     assert plain_answer(replica(), MESSAGES, facts, b"r", 200, b"{}") is None
     assert plain_answer(replica(), CHAT, facts, b"r", 400, told) is None
     assert plain_answer(replica(), MESSAGES, facts, b"r", 400, native) == native

@@ -17,7 +17,7 @@ LAYOUTS: list[dict[str, Any]] = [{}, {"separators": (",", ":")}, {"indent": 2}, 
 PICTURE = base64.b64encode(bytes(range(256)) * 40).decode()
 
 
-def facts(endpoint: Endpoint, layout: dict[str, Any] | None = None, **fields: Any) -> Any:
+def facts(endpoint: Endpoint, layout: dict[str, Any] | None = None, /, **fields: Any) -> Any:
     """The facts of a body in some layout."""
     text = json.dumps({"model": "a"} | fields, **(layout or {}))
     return read_body(text.encode("utf-8", "replace"), endpoint)
@@ -29,11 +29,12 @@ def test_turns_of_one_conversation_hash_alike(system: str, said: list[str], layo
     turns = [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(said)]
     with_system = [{"role": "system", "content": system}, *turns]
 
-    for endpoint, field, messages, extra in (
+    forms: list[tuple[Endpoint, str, list[Any], dict[str, Any]]] = [
         (CHAT, "messages", with_system, {}),
         (RESPONSES, "input", turns, {"instructions": system}),
         (MESSAGES, "messages", turns, {"system": system}),
-    ):
+    ]
+    for endpoint, field, messages, extra in forms:
         first = len(messages) - len(turns) + 1
         hashes = {
             facts(endpoint, layout, **{field: messages[:count]}, **extra).prefix
@@ -82,7 +83,8 @@ def test_base64_is_not_text(endpoint: Endpoint, field: str, part: dict[str, Any]
     """Attachments are counted, their bytes kept apart from those of the text."""
     content = [{"type": "text", "text": "What is this?"}, part, part]
 
-    found = facts(endpoint, **{field: [{"role": "user", "content": content}]})
+    fields: dict[str, Any] = {field: [{"role": "user", "content": content}]}
+    found = facts(endpoint, **fields)
 
     assert found.attachments == 2
     assert found.attachment_bytes == 2 * len(PICTURE)
