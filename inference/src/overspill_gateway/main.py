@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"overspill-gateway: {error}")
     set_up_logs(settings.log_level)
+    raise_open_files_limit()
     uvloop.run(run(settings, make_source))
 
 
@@ -38,6 +40,15 @@ def check_certificate(settings: Settings) -> None:
             TlsFiles(*settings.tls)
         except OSError as error:
             raise SettingsError(f"--tls-cert and --tls-key can't be used: {error}") from None
+
+
+def raise_open_files_limit() -> None:
+    """As many sockets as the system allows: a stream takes two, and many containers begin with 1,024 of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:  # unlimited is more than some systems give
+        logger.warning("the limit of open files can't be raised", extra={"soft": soft, "reason": str(error)})
 
 
 def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink], Source]:

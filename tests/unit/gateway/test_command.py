@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from overspill_gateway.main import source_of
+from overspill_gateway.main import raise_open_files_limit, source_of
 from overspill_gateway.settings import ListenAddress, SettingsError, read_settings
 from unit.gateway.harness import GivenSource, settings
 
@@ -51,6 +52,24 @@ def test_wrong_settings_say_what_to_set(arguments: list[str], environment: dict[
     """The message names the setting."""
     with pytest.raises(SettingsError, match=told):
         read_settings(arguments, environment)
+
+
+def test_the_ledger_is_a_file_or_memory() -> None:
+    """None unless it is named."""
+    assert read_settings([], PEPPER).ledger is None
+    assert read_settings([], PEPPER | {"OVERSPILL_LEDGER": "/data/l.sqlite"}).ledger == Path("/data/l.sqlite")
+    assert read_settings(["--ledger", "l"], PEPPER).ledger == Path("l")
+
+
+def test_it_may_open_as_many_files_as_the_system_allows() -> None:
+    """A thousand, the usual limit of a container, would be five hundred streams."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1000), hard))
+        raise_open_files_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_a_source_it_says_which_there_are(tmp_path: Path) -> None:
