@@ -251,20 +251,26 @@ def _if_in_time(
     pool: Pool[R, H], rates: ServiceRates, history: History[R], replica: R, ask: Ask, now: float
 ) -> Step[R, H]:
     """A replica if it keeps the target, or if there is nothing to be gained by going elsewhere."""
-    told = rates.snapshot(replica.load, ask, now)
+    told = _told(rates, replica, ask, now)
     target = pool.target
     if target.seconds is None:
         return UseReplica(replica, _local_reason(history), told)
     may_try = not history.failures and not history.was_held
-    kept = target.is_kept(told, replica.load, now, may_try=may_try)
+    kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
     if not kept and len(pool.replicas) > 1:
         replica, told = _fastest(pool, rates, history, (replica, told), ask, now)
-        kept = target.is_kept(told, replica.load, now, may_try=may_try)
+        kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
     if not kept:
         step = _in_no_time(pool, history, ask, now)
         if isinstance(step, UseHosted) or not target.waits_in_vain(told, replica.load):
             return step
     return UseReplica(replica, _local_reason(history), told)
+
+
+def _told(rates: ServiceRates, replica: Servable, ask: Ask, now: float) -> LoadSnapshot:
+    """What is expected of a request at a replica."""
+    window = replica.window
+    return rates.snapshot(replica.load, ask, now, window.unbegun, window.begun_unseen)
 
 
 def _fastest(
@@ -281,7 +287,7 @@ def _fastest(
             continue
         if history.was_held and not other.window.room(now):
             continue
-        there = rates.snapshot(other.load, ask, now)
+        there = _told(rates, other, ask, now)
         if there.tail_seconds < best[1].tail_seconds:
             best = other, there
     return best

@@ -28,6 +28,11 @@ PROMPT_TOKENS_EXPECTED: Final = 512.0
 TREND_GAIN: Final = 0.08
 """Share of an observation in the factor that holds at all levels: it follows a model that changes its speed."""
 LEVEL_GAIN: Final = 0.04
+RARE_GAIN: Final = 0.3
+"""Instead of the trend's, for the first observation after a while: when few requests stay, each has to tell more."""
+RARE_SECONDS: Final = 1.0
+BRIGHTER: Final = 0.7
+"""A first token that came in less than this share of what was predicted says that predictions are too dark."""
 LEVELS: Final = 32
 """Two of time per doubling would be finer than the noise: one, for with and without a queue for places each."""
 TAIL_SHARE: Final = 0.05
@@ -36,6 +41,8 @@ TAIL_GAIN: Final = 0.15
 TAIL_START: Final = 1.25
 TAIL_MAX: Final = 3.0
 FINISHED_MEMORY_SECONDS: Final = 10.0
+READING_TOKENS: Final = 1024.0
+"""Of prompts that an engine has begun to read, not read yet: half a step's."""
 SURE_MIN: Final = 1e-3
 PREFILL_TO_DECODE: Final = 0.01
 """Seconds per prompt token over seconds per output token of one request, until learned: to divide a plain answer's."""
@@ -116,12 +123,15 @@ class ServiceRates:
 
     __slots__ = (
         "_finished", "_finished_at", "_first_token", "_level", "_output", "_output_tokens", "_promised_until",
-        "_prompt_tokens", "_tail", "_trend", "slots",
+        "_observed_at", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.slots = 0.0
         """Requests that a replica runs at a time; 0: not known, none ever waited for a place."""
+        self.brighter_at = float("-inf")
+        """When a first token last came much earlier than predicted."""
+        self._observed_at = float("-inf")
         self._first_token = Line(PRIOR_PROMPT_TOKENS)
         self._output = Line(8.0)
         self._trend = 1.0
@@ -139,12 +149,22 @@ class ServiceRates:
         """Seconds to the first token of a request sent now, as often more as less; None: nothing is learned yet."""
         return self.snapshot(load, ask, now).predicted_seconds
 
-    def snapshot(self, load: ReplicaLoad, ask: Ask, now: float) -> LoadSnapshot:
-        """What is expected of a request that would be sent now."""
+    def snapshot(
+        self, load: ReplicaLoad, ask: Ask, now: float, unbegun: int = 0, begun_unseen: int = 0
+    ) -> LoadSnapshot:
+        """What is expected of a request that would be sent now.
+
+        Of those whose first token was not seen the engine has begun ``begun_unseen``, as its gauges showed, and not
+        ``unbegun``: a plain answer's first token is never seen, and yet its prompt is read.
+        """
         told = LoadSnapshot()
         line = self._first_token
         own = ask.prompt_tokens
-        work: float = load.prompt_tokens_pending + own
+        work: float = load.prompt_tokens_pending
+        if begun_unseen:
+            begun = work * begun_unseen / (begun_unseen + unbegun)
+            work -= begun - min(0.5 * begun, READING_TOKENS)
+        work += own
         requests: float = load.in_flight
         age = now - load.scraped_at
         if age < STALE_SECONDS:
@@ -220,8 +240,12 @@ class ServiceRates:
         self._tail[level] = min(max(tail, 1.0), TAIL_MAX)
         # Compared with what the factors say now, so that requests sent before a change count once.
         error = seconds / (raw * self._trend * self._level[level])
+        if error < BRIGHTER:
+            self.brighter_at = now
         error = (min(max(error, 0.5), 2.0) - 1.0) * sure
-        self._trend = min(max(self._trend * (1.0 + TREND_GAIN * error), 0.05), 20.0)
+        gain = TREND_GAIN if now - self._observed_at < RARE_SECONDS else RARE_GAIN
+        self._observed_at = now
+        self._trend = min(max(self._trend * (1.0 + gain * error), 0.05), 20.0)
         self._level[level] = min(max(self._level[level] * (1.0 + LEVEL_GAIN * error), 0.1), 10.0)
 
     def observed_output(self, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0) -> None:
@@ -244,6 +268,8 @@ class ServiceRates:
         if seconds <= 0.0:
             return
         told = snapshot.predicted_seconds
+        if self.slots and running > self.slots:
+            running = self.slots
         if told is not None and self._output.count:
             first, rest = told, tokens * self._output.at(running)
         else:

@@ -1,22 +1,22 @@
 """Whether a replica keeps the time to first token that a route wants, as far as anybody can tell beforehand.
 
 It says no earlier than it must and yes again only when it is sure (hysteresis), and now and then it lets one request
-try all the same where the replica is idle, so that a prediction that is too dark finds out. Not here: where a request
+try all the same where none of ours is at the replica, so that a prediction that is too dark finds out. Not here: where a request
 goes instead (``core.plan``), and predictions themselves (``core.prediction``).
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
-from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
 
 RETURN_SECONDS: Final = 5.0
 """Without a request that would have been late, this long, until the full target counts again."""
 UNLEARNED_REQUESTS_MAX: Final = 32
 """At a replica whose rates nobody knows yet: enough to learn them, and no flood."""
 TRY_SECONDS_MIN: Final = 1.0
-"""Between two requests that try an idle replica against the prediction ..."""
+"""Between two requests that try a replica with none of ours against the prediction ..."""
 TRY_SECONDS_MAX: Final = 60.0
 """... doubling up to this while none of them changes it: prompts may be too long for the target even alone."""
 
@@ -35,10 +35,10 @@ class FirstTokenTarget:
     """How often the lower bound came into force."""
     tries: int = 0
     """Requests that were let in against the prediction."""
-    _try_at: float = float("-inf")
+    _tried_at: float = float("-inf")
     _try_seconds: float = TRY_SECONDS_MIN
 
-    def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, now: float, *, may_try: bool) -> bool:
+    def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, rates: ServiceRates, now: float, *, may_try: bool) -> bool:
         """Whether a request stays; ``may_try``: it has not been through anything yet."""
         target = self.seconds
         if target is None:
@@ -51,7 +51,7 @@ class FirstTokenTarget:
         if tail <= ceiling:
             self._try_seconds = TRY_SECONDS_MIN
             return True
-        if may_try and load.in_flight == 0 and self._tries(load, now):
+        if may_try and load.in_flight == 0 and self._tries(rates, now):
             return True
         if told.alone_seconds * tail <= ceiling * told.predicted_seconds:  # load makes it late, not its own length
             if not spilling:
@@ -65,10 +65,13 @@ class FirstTokenTarget:
             return load.in_flight == 0
         return told.predicted_seconds <= 1.25 * told.alone_seconds
 
-    def _tries(self, load: ReplicaLoad, now: float) -> bool:
-        if now < self._try_at or (load.running + load.waiting and now - load.scraped_at < FRESH_SECONDS):
+    def _tries(self, rates: ServiceRates, now: float) -> bool:
+        if rates.brighter_at > self._tried_at:  # the last try was worth it
+            self._try_seconds = TRY_SECONDS_MIN
+        if now < self._tried_at + self._try_seconds:
             return False
-        self._try_at = now + self._try_seconds
-        self._try_seconds = min(2.0 * self._try_seconds, TRY_SECONDS_MAX)
+        if self._tried_at > rates.brighter_at:
+            self._try_seconds = min(2.0 * self._try_seconds, TRY_SECONDS_MAX)
+        self._tried_at = now
         self.tries += 1
         return True
