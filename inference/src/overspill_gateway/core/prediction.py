@@ -122,8 +122,8 @@ class ServiceRates:
     """The service rates of one route's replicas, which are taken to be alike."""
 
     __slots__ = (
-        "_finished", "_finished_at", "_first_token", "_level", "_output", "_output_tokens", "_promised_until",
-        "_observed_at", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
+        "_finished", "_finished_at", "_first_token", "_level", "_observed_at", "_output", "_output_tokens",
+        "_promised_until", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
     )  # fmt: skip
 
     def __init__(self) -> None:
