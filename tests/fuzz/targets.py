@@ -211,12 +211,12 @@ class OnePool:
         """Nothing."""
 
 
-def read_answer(reads: list[bytes], *, head_only: bool) -> tuple[int, tuple[Header, ...], bytes, str, bool]:
+def read_answer(reads: list[bytes]) -> tuple[int, tuple[Header, ...], bytes, str, bool]:
     """Status, fields, body, how it ended when its connection did, and whether the connection was kept."""
     pool, receiver, transport = OnePool(), Receives(), Transport()
     connection = UpstreamConnection(cast(Pool, pool))
     connection.connection_made(transport)
-    connection.send(receiver, b"GET / HTTP/1.1\r\n\r\n", b"", head_only=head_only)
+    connection.send(receiver, b"GET / HTTP/1.1\r\n\r\n", b"")
     for data in reads:
         if not transport.closed:
             connection.data_received(data)
@@ -230,14 +230,12 @@ def read_answer(reads: list[bytes], *, head_only: bool) -> tuple[int, tuple[Head
 
 def answers(data: bytes) -> None:
     """However split it is the same answer, and what goes on of its head is one line a field."""
-    head_only = data[:1] == b"!"
-    data = data[1:] if head_only else data
-    whole = read_answer([data], head_only=head_only)
+    whole = read_answer([data])
     for reads in readings(data):
-        other = read_answer(reads, head_only=head_only)
+        other = read_answer(reads)
         assert other[:4] == whole[:4], "another split, another answer"
     lengths = [value for name, value in whole[1] if name == b"content-length"]
-    if whole[3] == "end" and lengths and not head_only and whole[0] not in {204, 304}:
+    if whole[3] == "end" and lengths and whole[0] not in {204, 304}:
         assert len(whole[2]) == int(lengths[0])
     passed = to_client(list(whole[1]))
     for line in passed.lines.split(b"\r\n")[:-1]:

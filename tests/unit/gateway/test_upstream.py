@@ -180,17 +180,6 @@ async def test_bytes_behind_an_answer_are_not_the_next_one() -> None:
     assert exchange.pool.take() is None or exchange.transport.closed
 
 
-async def test_the_answer_to_head_is_whole_with_its_head() -> None:
-    """It names a length that never comes; the connection is not used again, in case something does."""
-    exchange = Exchange()
-    exchange.connection.send(exchange.receiver, b"HEAD / HTTP/1.1\r\n\r\n", b"", head_only=True)
-    exchange.gets(HEAD + b"content-length: 5\r\n\r\n")
-
-    assert (exchange.receiver.status, exchange.receiver.body, exchange.receiver.ends) == (200, b"", 1)
-    assert exchange.transport.closed
-    assert exchange.pool.idle_count == 0
-
-
 async def test_a_connection_with_a_request_still_going_out_is_not_used_again() -> None:
     """An answer before the end of its request: the rest of that request would stand before the next one."""
     exchange = Exchange()

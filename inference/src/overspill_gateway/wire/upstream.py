@@ -24,10 +24,6 @@ class _Refused(Exception):  # noqa: N818 - it stops the parser, which is no erro
     """The answer's head is not one to go by; the text says why."""
 
 
-class _HeadOnly(Exception):  # noqa: N818 - as above
-    """The answer to HEAD is whole with its head, whatever length that names."""
-
-
 class Receiver(Protocol):
     """Whoever sent a request and receives its answer."""
 
@@ -56,7 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_head_bytes", "_head_done", "_head_only", "_headers", "_interim", "_parser", "_pool", "_receiver",
+        "_head_bytes", "_head_done", "_headers", "_interim", "_parser", "_pool", "_receiver",
         "_transport", "idle_since", "used",
     )  # fmt: skip
 
@@ -71,7 +67,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: list[Header] = []
         self._head_done = False
         self._head_bytes = 0
-        self._head_only = False
         self._interim = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,10 +78,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether nothing can be sent on it any more."""
         return self._transport.is_closing()
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes, *, head_only: bool = False) -> None:
-        """Send a request; its answer goes to the receiver. ``head_only``: it is HEAD, whose answer has no body."""
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+        """Send a request, HEAD excepted; its answer goes to the receiver."""
         self._receiver = receiver
-        self._head_only = head_only
         self._headers = []
         self._head_done = False
         self._head_bytes = 0
@@ -126,12 +120,9 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, _HeadOnly):
-                self._end(keep=False)
-            elif isinstance(error.__context__, _Refused):
-                self._fail(FailureKind.PROTOCOL, str(error.__context__))
-            else:
+            if not isinstance(error.__context__, _Refused):
                 raise error.__context__ or error from None
+            self._fail(FailureKind.PROTOCOL, str(error.__context__))
             return
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(FailureKind.PROTOCOL, f"it did not answer in HTTP/1.1 ({error})")
@@ -175,8 +166,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_done = True
         if self._receiver is not None:
             self._receiver.answer_head(status, self._headers)
-        if self._head_only:
-            raise _HeadOnly
 
     def _check_framing(self, version: str) -> None:
         """Chunks, once, spelled plainly: llhttp reads other codings until the connection's end."""
