@@ -7,6 +7,7 @@ that does not say is left alone for up to a minute. What gauges mean for a repli
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import random
 from typing import Final, Protocol
@@ -31,7 +32,7 @@ ANSWER_BYTES_MAX: Final = 4 << 20
 ANSWERS_PER_SECOND_MAX: Final = 50.0
 """Of all engines together: an answer costs the gateway some 0.1 ms, so these cost half a percent of a core."""
 CONCURRENT_MAX: Final = 32
-"""Engines that are asked at the same time; more are asked in the next round."""
+"""Engines that are asked at the same time; more wait for their turn."""
 
 
 class Gauged(Protocol):
@@ -67,6 +68,8 @@ class EngineGauges:
         """Questions without such an answer, for metrics."""
         self.asking = 0
         """Questions that are not answered yet."""
+        self.turns: deque[_Engine] = deque()
+        """Engines that wait until there is room for their question."""
         self._pools = pools
         self._loop = asyncio.get_running_loop()
         self._engines: dict[int, _Engine] = {}
@@ -83,6 +86,7 @@ class EngineGauges:
         if self._round is not None:
             self._round.cancel()
             self._round = None
+        self.turns.clear()
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
@@ -91,6 +95,12 @@ class EngineGauges:
     def every_seconds(self) -> float:
         """Between two readings of one engine, at least."""
         return max(EVERY_SECONDS, len(self._engines) / ANSWERS_PER_SECOND_MAX)
+
+    def ended(self) -> None:
+        """A question has ended, however it did: the next one that waits is asked."""
+        self.asking -= 1
+        if self.turns:
+            self.turns.popleft().ask()
 
     def _look(self) -> None:
         """See which replicas are to be asked in the coming second."""
@@ -141,7 +151,7 @@ class _Engine:
     def plan(self, now: float) -> None:
         """Its route has requests: ask when it is due, if that is within the coming second."""
         if self._timer is None and self._question is None and self._due < now + EVERY_SECONDS:
-            self._timer = self._loop.call_later(max(0.0, self._due - now), self._ask)
+            self._timer = self._loop.call_later(max(0.0, self._due - now), self.ask)
 
     def close(self) -> None:
         """Ask no more."""
@@ -149,14 +159,19 @@ class _Engine:
             self._timer.cancel()
             self._timer = None
         question, self._question = self._question, None
+        if self in self._gauges.turns:
+            self._gauges.turns.remove(self)
         if question is not None:
-            self._gauges.asking -= 1
             question.withdraw()
+            self._gauges.ended()
         self._pool.close()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Ask now, or as soon as there is room."""
         self._timer = None
         if self._gauges.asking >= CONCURRENT_MAX:
+            if self not in self._gauges.turns:
+                self._gauges.turns.append(self)
             return
         self._gauges.asking += 1
         self._asked_at = self._loop.time()
@@ -167,7 +182,7 @@ class _Engine:
 
     def _answered(self, status: int, body: bytes) -> None:
         self._question = None
-        self._gauges.asking -= 1
+        self._gauges.ended()
         now = self._loop.time()
         figures = read_figures(body) if status == 200 else EngineFigures()
         if figures.running is None or figures.waiting is None:
