@@ -73,7 +73,7 @@ class _PlainChoice(msgspec.Struct, gc=False):
 class _PlainChunk(msgspec.Struct):
     choices: tuple[_PlainChoice, ...] = ()
     error: None = None
-    usage: None = None
+    usage: object = None
 
 
 _decode_chunk: Final[Callable[[bytes], _Chunk]] = msgspec.json.Decoder(_Chunk).decode
@@ -185,10 +185,12 @@ class StreamReader:
         except _UNREADABLE:
             return False
         choices = chunk.choices
-        if chunk.error is not None or chunk.usage is not None:
+        if chunk.error is not None:
             return False
         if (len(choices) != 1 or choices[0].finish_reason is not None) if self._has_choices else choices:
             return False
+        if chunk.usage is not None:  # counts so far, which an engine adds to each event on demand
+            self._note_usage(event)
         if chunk.sequence_number:
             self.sequence = chunk.sequence_number
         self.content_events += 1
@@ -198,11 +200,14 @@ class StreamReader:
         if not self._has_choices or self._kept_chars > KEPT_CHARS_MAX:
             return False
         try:
-            choices = _decode_plain(event[self._prefix_length :]).choices
+            chunk = _decode_plain(event[self._prefix_length :])
         except _UNREADABLE:
             return False
+        choices = chunk.choices
         if len(choices) != 1 or choices[0].index:
             return False
+        if chunk.usage is not None:
+            self._note_usage(event)
         choice = choices[0]
         text = choice.delta.content if choice.delta is not None else choice.text
         self._kept_chars += len(text)
