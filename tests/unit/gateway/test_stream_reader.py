@@ -391,6 +391,20 @@ def test_usage_is_stripped_where_nobody_asked_for_it() -> None:
         assert (reader.usage.prompt_tokens, reader.usage.cached_tokens, reader.usage.output_tokens) == (17, 4, 3)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_counts_that_come_with_every_event_are_running_totals(keep: bool) -> None:  # noqa: FBT001
+    """The last ones count, also where the stream breaks off behind them."""
+    events = [said(str(number), usage=usage_of(17, number)) for number in range(1, 6)]
+    reader = StreamReader(Dialect.CHAT, strip_usage=True, keep=keep)
+
+    assert [reader.feed(event) for event in events] == events
+    usage = reader.usage
+
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.output_tokens) == (17, 5)
+    assert reader.text == ("12345" if keep else "")
+
+
 def test_output_is_counted_by_events() -> None:
     """One for each event with output: without usage that is what is known."""
     reader = StreamReader(Dialect.CHAT)
