@@ -5,8 +5,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from unit.gateway.harness import GatewayUnderTest, running_gateway
+
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no counterexample
+settings.load_profile("untimed")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 
 from overspill_gateway.core.errors import ApiError, invalid_body
 
@@ -22,7 +23,7 @@ _KEY: Final = re.compile(rb"[ \t\r\n]*[{,][ \t\r\n]*(" + _STRING + rb")[ \t\r\n]
 _END: Final = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 _EMPTY: Final = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*\}")
 
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class BodyError(Exception):
@@ -74,7 +75,23 @@ def field_span(body: bytes, name: str) -> Span | None:
                 start += len(name) + 3
                 return start, start + len(value)
             start += len(other) + len(before) + 4
-    return field_spans(body).get(name)
+    return _spaced_span(body, name, fields) or field_spans(body).get(name)
+
+
+def _spaced_span(body: bytes, name: str, fields: dict[str, Raw]) -> Span | None:
+    """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
+    span: Span | None = None
+    key, at = b'{"%b": ', 0
+    for other, value in fields.items():
+        text = key % other.encode()
+        if not body.startswith(text, at):
+            return None
+        start = at + len(text)
+        at = start + len(value)
+        if other == name:
+            span = start, at
+        key = b', "%b": '
+    return span if at == len(body) - 1 else None
 
 
 def spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
