@@ -14,7 +14,8 @@ from overspill_gateway.core.prediction import ServiceRates
 
 ROOM_MIN: Final = 4
 """Requests that a replica of which nothing is known gets at once."""
-ROOM_MAX: Final = 256
+ROOM_MAX: Final = 64
+"""However fast it begins them: what an engine is kept supplied by, and how long its own queue gets unseen."""
 SETTLE_SECONDS: Final = 2.0
 """A request counts as begun so long after the last was sent, where neither tokens nor gauges tell."""
 LOOK_SECONDS_MAX: Final = 1.0
@@ -85,7 +86,7 @@ class ReleaseWindow:
             self.begun_unseen += self.unbegun - waiting
             self.unbegun = waiting
         if waiting:
-            self.limit = max(float(ROOM_MIN), 0.75 * self.limit)
+            self.limit = max(float(ROOM_MIN), 0.5 * self.limit)
         # A full engine runs no more than it ran a moment ago, and yet others wait, then and now; one that is still
         # taking them in runs more each time, and between two steps somebody waits in an empty one as well.
         full = waiting > 0 and self._waited and 0 < load.running <= self._running
