@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from unit.gateway.harness import GatewayUnderTest, running_gateway
 
-
 settings.register_profile("untimed", deadline=None)  # a busy machine is no counterexample
 settings.load_profile("untimed")
 
