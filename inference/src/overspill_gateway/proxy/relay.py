@@ -70,7 +70,7 @@ class Relay:
         headers: list[Header],
         extra: bytes,
         *,
-        dialect: Dialect = Dialect.OTHER,
+        dialect: Dialect,
         strip_usage: bool = False,
         keep: bool = False,
         translator: Translator | None = None,
