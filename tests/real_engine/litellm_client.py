@@ -12,7 +12,7 @@ import litellm
 
 def main(url: str, key: str, model: str) -> None:
     """A chat, a streamed chat with usage, a text completion, and an error."""
-    known = {"api_base": url, "api_key": key, "max_retries": 0}
+    known = {"api_base": url, "api_key": key, "max_retries": 0, "temperature": 0}
     messages = [{"role": "user", "content": "Tell me of the sea"}]
     chat = litellm.completion(model=f"openai/{model}", messages=messages, max_tokens=9, **known)
     chunks = list(

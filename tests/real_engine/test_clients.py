@@ -17,6 +17,7 @@ from real_engine.environments import LITELLM, VLLM, made
 from real_engine.world import KEY, World
 
 pytestmark = pytest.mark.timeout(180)
+# At temperature 0 the tiny model never ends its answer by itself: each has as many tokens as it may have.
 MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea"}]
 
 
@@ -28,8 +29,10 @@ def claude(world: World) -> anthropic.Anthropic:
 
 def test_openai_chats(client: openai.OpenAI, model: str) -> None:
     """Plain and streamed."""
-    chat = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=9)
-    streamed = list(client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=9, stream=True))
+    chat = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=9, temperature=0)
+    streamed = list(
+        client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=9, temperature=0, stream=True)
+    )
 
     assert chat.choices[0].message.content
     assert chat.usage is not None
@@ -48,8 +51,10 @@ def test_openai_completes(client: openai.OpenAI, model: str) -> None:
 
 def test_openai_responds(client: openai.OpenAI, model: str) -> None:
     """The Responses API, plain and streamed."""
-    answer = client.responses.create(model=model, input="Tell me of the sea", max_output_tokens=9)
-    events = list(client.responses.create(model=model, input="the sea", max_output_tokens=9, stream=True))
+    answer = client.responses.create(model=model, input="Tell me of the sea", max_output_tokens=9, temperature=0)
+    events = list(
+        client.responses.create(model=model, input="the sea", max_output_tokens=9, temperature=0, stream=True)
+    )
 
     assert answer.output_text
     assert answer.usage is not None
@@ -74,8 +79,8 @@ def test_what_the_engine_can_not_do_is_said_by_the_engine(client: openai.OpenAI,
 
 def test_anthropic_talks(claude: anthropic.Anthropic, model: str) -> None:
     """Messages, plain and streamed, and the count of tokens."""
-    message = claude.messages.create(model=model, messages=MESSAGES, max_tokens=9)
-    with claude.messages.stream(model=model, messages=MESSAGES, max_tokens=9) as stream:
+    message = claude.messages.create(model=model, messages=MESSAGES, max_tokens=9, temperature=0)
+    with claude.messages.stream(model=model, messages=MESSAGES, max_tokens=9, temperature=0) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     count = claude.messages.count_tokens(model=model, messages=MESSAGES)

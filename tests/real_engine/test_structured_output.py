@@ -22,6 +22,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "thing", "schema": SCHEMA, "strict": True}}
+INVALID = "overspill_structured_outputs_invalid_total"
 MESSAGES: Any = [{"role": "user", "content": "A thing"}]
 
 
@@ -40,13 +41,21 @@ def test_an_answer_that_holds_to_its_schema_passes(client: openai.OpenAI, checke
     assert 1 <= document["count"] <= 9
 
 
-def test_an_answer_cut_short_is_a_typed_error(world: World, client: openai.OpenAI, checked: str) -> None:
-    """Three tokens are no whole document: after another try the client is told, and the metrics count it."""
-    before = world.gateway.metric("overspill_structured_output_total", route=f"ns/{checked}", result="invalid")
+def test_an_answer_that_breaks_its_schema_is_a_typed_error(world: World, client: openai.OpenAI, checked: str) -> None:
+    """A stop sequence ends vLLM's document after its first field: after another try the client is told."""
+    before = world.gateway.metric(INVALID, route=f"ns/{checked}")
     with pytest.raises(openai.APIStatusError) as told:
-        client.chat.completions.create(model=checked, messages=MESSAGES, max_tokens=3, response_format=FORMAT)
+        client.chat.completions.create(
+            model=checked, messages=MESSAGES, max_tokens=60, response_format=FORMAT, stop=[","]
+        )
 
     assert told.value.status_code == 502
     assert told.value.code == "invalid_structured_output"
-    after = world.gateway.metric("overspill_structured_output_total", route=f"ns/{checked}", result="invalid")
-    assert after == before + 2
+    assert world.gateway.metric(INVALID, route=f"ns/{checked}") == before + 2
+
+
+def test_an_answer_that_its_own_limit_cuts_passes(client: openai.OpenAI, checked: str) -> None:
+    """Three tokens are no document, and the client has asked for no more: the SDK tells it so."""
+    answer = client.chat.completions.create(model=checked, messages=MESSAGES, max_tokens=3, response_format=FORMAT)
+
+    assert answer.choices[0].finish_reason == "length"

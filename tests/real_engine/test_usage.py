@@ -18,7 +18,11 @@ MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea"}]
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": False}}], ids=["silent", "declined"])
 def test_a_stream_has_no_usage_that_nobody_asked_for(client: openai.OpenAI, model: str, options: Any) -> None:
     """vLLM is always asked for usage, and the client does not see it."""
-    chunks = list(client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=8, stream=True, **options))
+    chunks = list(
+        client.chat.completions.create(
+            model=model, messages=MESSAGES, max_tokens=8, temperature=0, stream=True, **options
+        )
+    )
 
     assert [chunk for chunk in chunks if chunk.usage is not None] == []
     assert [chunk for chunk in chunks if not chunk.choices] == []
@@ -28,7 +32,7 @@ def test_a_stream_has_no_usage_that_nobody_asked_for(client: openai.OpenAI, mode
 def test_a_stream_has_the_usage_that_was_asked_for_once(client: openai.OpenAI, model: str) -> None:
     """Exactly one chunk, the last one, has it."""
     stream = client.chat.completions.create(
-        model=model, messages=MESSAGES, max_tokens=8, stream=True, stream_options={"include_usage": True}
+        model=model, messages=MESSAGES, max_tokens=8, temperature=0, stream=True, stream_options={"include_usage": True}
     )
     *before, last = list(stream)
 
