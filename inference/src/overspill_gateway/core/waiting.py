@@ -121,12 +121,17 @@ class WaitingQueue(Generic[T]):
         level.add(item, consumer, cost if cost > 0.0 else 1.0)
 
     def discard(self, item: T) -> None:
-        """It waits no more; nothing happens if it did not."""
-        place = self._places.pop(item, None)
-        if place is not None:
-            level = self._levels[place[0]]
-            level.discard(item, place[1])
-            self._forget(place[0], level)
+        """It waits no more; nothing happens if it did not. The one that is ``first`` counts as served, as by ``pop``."""
+        place = self._places.get(item)
+        if place is None:
+            return
+        if item == self.first():
+            self.pop()
+            return
+        del self._places[item]
+        level = self._levels[place[0]]
+        level.discard(item, place[1])
+        self._forget(place[0], level)
 
     def first(self) -> T | None:
         """The one that ``pop`` would take; None: nobody waits."""
