@@ -50,7 +50,8 @@ def granted(ledger: Ledger, amount: int, limit: int, key: LedgerKey = KEY) -> in
 def charged(path: Path) -> dict[tuple[str, int], int]:
     """What the file says, read by somebody else."""
     connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT route, starts, nano_usd FROM charged").fetchall()
+    made = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'charged'").fetchone() == (1,)
+    rows = connection.execute("SELECT route, starts, nano_usd FROM charged").fetchall() if made else []
     connection.close()
     return {(route, starts): amount for route, starts, amount in rows}
 
@@ -327,7 +328,7 @@ def test_killed_at_any_line_the_ledger_covers_what_was_spent(tmp_path: Path, see
         if not provider.exists() or not path.exists():
             continue
         billed, at_most = bills(provider)
-        (known,) = charged(path).values() or (0,)
+        known = sum(charged(path).values())
         assert known >= at_most
         assert at_most <= ledger_victim.LIMIT
         assert known <= at_most + deaths * lease_max

@@ -16,8 +16,8 @@ from overspill_gateway.proxy.periods import TimeZoneError, period_at
 
 logger = logging.getLogger(__name__)
 
-LEASE_WAIT_SECONDS: Final = 0.025
-"""A block is written in one to ten milliseconds on disks that are well."""
+LEASE_WAIT_SECONDS: Final = 0.05
+"""A block is written in one to ten milliseconds on disks that are well, in fifty on slow ones."""
 REFRESH_SECONDS: Final = 10.0
 """At its limit an account asks this often whether others have given back."""
 FAILED_PAUSE_SECONDS: Final = 1.0
