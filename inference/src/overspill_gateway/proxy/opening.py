@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from overspill_gateway.wire.server import ServerConnection
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-_STREAM_LINES: Final = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+_STREAM_LINES: Final = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+"""The last line keeps nginx from gathering heartbeats until it has a buffer full of them."""
 
 
 class Opening:
