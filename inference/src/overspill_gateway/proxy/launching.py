@@ -87,6 +87,9 @@ def hedge_for(
     if not route.hedges.may_hedge(now, rules, hosted_cost_nano_usd=cost):
         return None
     rival = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
+    if cost:  # the hold may be lower, where the budget lowers the answer's length; none: it was not begun after all
+        held = rival.hold.nano_usd if rival is not None and rival.hold is not None else 0
+        route.hedges.settled(now, held_nano_usd=cost, actual_nano_usd=held)
     if rival is not None:
         rival.is_hedge = True
         route.tally.hedges += 1

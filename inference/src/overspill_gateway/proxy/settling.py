@@ -10,7 +10,7 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.outcome import FailureKind, failure_kind_of_status
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
@@ -66,7 +66,7 @@ def settle(
         shared.retries.ended()
     begun = attempt.first_token_at > 0.0
     answered = relay is not None and (ending is Ending.WHOLE or begun)
-    usage = relay.usage() if answered and relay is not None else None
+    usage = relay.usage() if relay is not None and (ending is Ending.WHOLE or (begun and relay.finished)) else None
     if usage is not None:
         backend.reports_usage = True
     call.is_served = call.is_served or begun
@@ -78,9 +78,10 @@ def settle(
             _learn(call, attempt, backend, usage, now)
     else:
         _leave_hosted(call.route, attempt, now)
-    if ending is Ending.WHOLE and relay is not None and relay.status < 300:
-        backend.outlier.succeeded(now)
-        if usage is None and call.endpoint.generates:
+    if ending is Ending.WHOLE and relay is not None:
+        if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
+            backend.outlier.succeeded(now)
+        if relay.status < 300 and usage is None and call.endpoint.generates:
             _Counted(call, shared, attempt, relay).begin()
             return
     charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
