@@ -47,6 +47,7 @@ def main() -> int:
         if "compare" in options.parts:
             until = time.monotonic() + options.minutes * 60
             results |= figures.summary(compare(options.rounds, until, options.only))
+            print(figures.table(results), flush=True)
         if "endurance" in options.parts:
             results["endurance"] = endurance.measure(options.seconds)
         if "profile" in options.parts:

@@ -19,6 +19,7 @@ CONNECTIONS: Final = 32
 CONNECTIONS_SLOW: Final = 8
 STREAMS: Final = 20
 STREAMS_SLOW: Final = 4
+MANY_STREAMS: Final = 100
 TURNS: Final = 600
 TURNS_SLOW: Final = 40
 FAILURES: Final = (NotInstalledError, NotReadyError, DiedError, LoadFailedError, OSError)
@@ -32,6 +33,8 @@ class Series:
     """Whole answers."""
     stream: dict[int, Cost] = field(default_factory=dict)
     """Streams."""
+    many_streams: dict[int, Cost] = field(default_factory=dict)
+    """Streams, five times as many at a time."""
     added_p50: dict[int, float] = field(default_factory=dict)
     """Microseconds more than direct."""
     added_p99: dict[int, float] = field(default_factory=dict)
@@ -140,6 +143,8 @@ def _measure(series: Series, made: Bench, subject: Subject, number: int) -> None
         series.stream[number] = streams(
             made, subject, connections=STREAMS_SLOW if slow else STREAMS, streams_each=2 if slow else 3
         )
+        if not slow:
+            series.many_streams[number] = streams(made, subject, connections=MANY_STREAMS, streams_each=1)
         request, chunk = series.plain[number].cpu_us, series.stream[number].cpu_us
         _say(f"  {subject.name}: {request:.1f} us/request, {chunk:.1f} us/chunk")
     except FAILURES as error:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bench.gateway.driving import begin
 from bench.gateway.gateways import kind_named
+from bench.gateway.noise import Listener
 from bench.gateway.running import Bench, Subject, bench
 
 SECONDS: Final = 200.0
@@ -27,6 +28,7 @@ def measure(seconds: float) -> dict[str, Any]:
         subject = made.start(kind_named("overspill"))
         memory: list[tuple[float, float]] = []
         cpu: list[tuple[float, float]] = []
+        listener = Listener.begin(made.processes)
         began = time.monotonic()
         per_second = _load(made, subject, ["-for", f"{seconds}s"], began, memory, cpu)
         failures = per_second.pop()
@@ -36,7 +38,13 @@ def measure(seconds: float) -> dict[str, Any]:
             more = _load(made, subject, ["-requests", str(missing)], began, memory, cpu)
             failures += more.pop()
             per_second += more
-    return _figures(per_second, failures, memory, cpu)
+        noise = listener.noise()
+    figures = _figures(per_second, failures, memory, cpu)
+    figures["noise"] = {
+        "foreign_cores": round(noise.foreign_cores, 2),
+        "steal_percent": round(noise.steal_percent, 1),
+    }
+    return figures
 
 
 def _load(

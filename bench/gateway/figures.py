@@ -40,6 +40,34 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+COLUMNS: Final = (
+    ("version", "version"),
+    ("CPU us/request", "cpu_us_per_request"),
+    ("us/chunk, 20 streams", "cpu_us_per_chunk"),
+    ("us/chunk, 100 streams", "cpu_us_per_chunk_100_streams"),
+    ("added p50 us", "added_latency_us_p50"),
+    ("added p99 us", "added_latency_us_p99"),
+    ("requests/s, one core", "requests_per_second_one_core"),
+    ("MB at 10,000 streams", "mb_per_10000_streams"),
+)
+
+
+def table(printed: Mapping[str, Any]) -> str:
+    """The figures for people, as Markdown."""
+    rows = ["| gateway | " + " | ".join(title for title, _ in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, figures in printed["gateways"].items():
+        cells = [str(figures.get(key, figures.get("error", "-") if key == "version" else "-")) for _, key in COLUMNS]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    rows += ["", "| overspill's CPU over that of | per request | (rounds) | per chunk, 20 streams | per chunk, 100 |"]
+    rows.append("|---" * 5 + "|")
+    for name, ratio in printed["ratios"].items():
+        span = " to ".join(str(end) for end in ratio["cpu_per_request_range"] or ())
+        cells = [ratio["cpu_per_request"], span, ratio["cpu_per_chunk"], ratio["cpu_per_chunk_100_streams"]]
+        rows.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
+    rows += ["", *(f"- {bar}: {'not measured' if held is None else held}" for bar, held in printed["bars"].items())]
+    return "\n".join(rows)
+
+
 def _figures(series: Series) -> dict[str, Any]:
     plain, stream = series.plain.values(), series.stream.values()
     figures: dict[str, Any] = {"version": series.version}
@@ -50,6 +78,7 @@ def _figures(series: Series) -> dict[str, Any]:
         "cpu_us_per_request_min": round(min(cost.cpu_us for cost in plain), 1),
         "cpu_us_per_chunk": _median(cost.cpu_us for cost in stream),
         "cpu_us_per_chunk_min": round(min((cost.cpu_us for cost in stream), default=0.0), 1),
+        "cpu_us_per_chunk_100_streams": _median(cost.cpu_us for cost in series.many_streams.values()),
         "cpu_percent_in_kernel": round(100 * series.system_share),
         "added_latency_us_p50": _median(series.added_p50.values()),
         "added_latency_us_p99": _median(series.added_p99.values()),
@@ -72,7 +101,13 @@ def _figures(series: Series) -> dict[str, Any]:
 def _dearer(local: dict[str, Any], hosted: dict[str, Any]) -> dict[str, Any]:
     """Figure by figure the worse of the two ways through the gateway."""
     both: dict[str, Any] = dict(local)
-    for name in ("cpu_us_per_request", "cpu_us_per_chunk", "added_latency_us_p50", "added_latency_us_p99"):
+    for name in (
+        "cpu_us_per_request",
+        "cpu_us_per_chunk",
+        "cpu_us_per_chunk_100_streams",
+        "added_latency_us_p50",
+        "added_latency_us_p99",
+    ):
         values = [figure for figure in (local[name], hosted[name]) if figure is not None]
         both[name] = max(values) if values else None
     for name in ("cpu_us_per_request_min", "cpu_us_per_chunk_min"):
@@ -91,7 +126,7 @@ def _ratios(all_series: Mapping[str, Series]) -> dict[str, dict[str, Any]]:
         if name in OURS or not ours or not other.plain:
             continue
         ratios[name] = {}
-        for what in ("plain", "stream"):
+        for what, unit in (("plain", "request"), ("stream", "chunk"), ("many_streams", "chunk_100_streams")):
             by_way = [
                 [
                     getattr(way, what)[number].cpu_us / cost.cpu_us
@@ -101,7 +136,6 @@ def _ratios(all_series: Mapping[str, Series]) -> dict[str, dict[str, Any]]:
                 for way in ours
             ]
             dearer = max((one for one in by_way if one), key=median, default=[])
-            unit = "request" if what == "plain" else "chunk"
             ratios[name][f"cpu_per_{unit}"] = _median(dearer, 4)
             ratios[name][f"cpu_per_{unit}_range"] = [round(min(dearer), 4), round(max(dearer), 4)] if dearer else None
     return ratios

