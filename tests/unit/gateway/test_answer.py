@@ -94,3 +94,19 @@ def test_an_ordinary_answer_has_no_fault() -> None:
     """Text about errors is text."""
     assert fault_of_answer(json.dumps(CHAT).encode()) is None
     assert fault_of_answer(b'{"choices":[{"text":"{\\"error\\":1} finish_reason abort"}]}') is None
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "its answer is empty"),
+        (b" \n", "its answer is no JSON object"),
+        (b"<html>Bad gateway</html>", "its answer is no JSON object"),
+        (b"[]", "its answer is no JSON object"),
+        (b'{"choices": [{"mess', "its answer lacks its end"),
+        (b' {"choices": []}\n', None),
+    ],
+)
+def test_what_is_no_answer_shows_at_its_ends(body: bytes, fault: str | None) -> None:
+    """A page of HTML or half a document with a good status is a fault; looking costs nothing."""
+    assert fault_of_answer(body) == fault

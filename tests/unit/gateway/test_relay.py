@@ -217,19 +217,19 @@ def test_a_short_plain_answer_is_written_when_it_is_whole() -> None:
 
 def test_a_long_plain_answer_is_written_as_it_comes_unless_held() -> None:
     """Over the bound the client sees it grow, and a broken one is cut; one to be checked waits for its end."""
-    piece = b"x" * GATHERED_BYTES_MAX
+    piece = b"{" + b"x" * GATHERED_BYTES_MAX
     flowing, held = ClientDouble(), ClientDouble()
     relay, waiting = relay_to(flowing, JSON), relay_to(held, JSON, hold_plain=True)
     for one in (relay, waiting):
         one.feed(piece)
-        one.feed(b"y")
+        one.feed(b"}")
 
-    assert flowing.body == piece + b"y"
+    assert flowing.body == piece + b"}"
     assert (relay.begun, relay.committed) == (True, True)
     relay.break_off(BROKEN)
     assert flowing.was_cut
     assert held.heads == []
-    assert waiting.body() == piece + b"y"
+    assert waiting.body() == piece + b"}"
     assert waiting.finish(b"instead")
     assert held.body == b"instead"
     assert held.heads[0][2] == len(b"instead")

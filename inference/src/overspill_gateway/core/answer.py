@@ -49,6 +49,12 @@ def fault_of_answer(body: bytes) -> str | None:
     """What is wrong with a plain answer whose status is good; None: nothing that shows without reading all of it."""
     if not body:
         return "its answer is empty"
+    if not (body.startswith(b"{") and body.endswith(b"}")):
+        text = body.strip()
+        if not text.startswith(b"{"):
+            return "its answer is no JSON object"
+        if not text.endswith(b"}"):
+            return "its answer lacks its end"
     if body.startswith(_ERROR_STARTS):
         error = error_of_answer(200, body)
         return error.message if error.code != _NO_ERROR else None
