@@ -161,7 +161,7 @@ async def test_ready_once_everything_was_read(gateway: GatewayUnderTest) -> None
 async def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
     """Requests by route, backend and status class, failures by kind, tokens, latency buckets that add up."""
     async with backend(answers()) as engine, backend(answers(status=429)) as busy:
-        gateway.route(hosted=[busy.hosted("busy")])
+        gateway.route(hosted=[busy.hosted("busy")], retry_attempts=1)
         gateway.endpoints(engine.fact())
         await gateway.post()
         engine.script = resets_before_head

@@ -77,10 +77,15 @@ async def test_before_draining_new_connections_are_still_served() -> None:
         await soon(draining)
 
 
+def long_event() -> bytes:
+    """A chunk of a stream with much text."""
+    return b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 65_000 + b'"}}]}\n\n'
+
+
 async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) -> None:
     """A client that does not read stops the reading from the engine: what is under way stays bounded."""
     sent = 0
-    piece = b"data: " + b"x" * 65_000 + b"\n\n"
+    piece = long_event()
 
     async def endless(received: Received, wire: Wire) -> None:  # noqa: ARG001
         nonlocal sent
@@ -118,8 +123,8 @@ async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: Gateway
 
     async def script(received: Received, wire: Wire) -> None:  # noqa: ARG001
         await wire.write(stream_head())
-        for number in range(200):
-            await wire.chunk(b"data: %d " % number + b"x" * 65_000 + b"\n\n")
+        for _ in range(200):
+            await wire.chunk(long_event())
         await wire.chunk(b"data: [DONE]\n\n")
         await wire.write(b"0\r\n\r\n")
 
@@ -155,9 +160,14 @@ async def test_a_body_over_the_limit_is_413() -> None:
 
 
 async def test_paths_and_methods_say_what_they_take(gateway: GatewayUnderTest) -> None:
-    """Unknown paths are 404 with the known ones named, wrong methods 405 with Allow, OPTIONS 204."""
+    """An engine's controls are 404 with the known ones named, wrong methods 405 with Allow, OPTIONS 204."""
     client = await gateway.client()
-    for method, path in (("GET", "/nowhere"), ("GET", "/v1/completions"), ("DELETE", "/v1/models"), ("OPTIONS", "/v1/models")):
+    for method, path in (
+        ("GET", "/metrics"),
+        ("GET", "/v1/completions"),
+        ("DELETE", "/v1/models"),
+        ("OPTIONS", "/v1/models"),
+    ):
         client.send(method, path)
 
     unknown, wrong, also_wrong, options = [await client.answer() for _ in range(4)]

@@ -186,14 +186,31 @@ async def test_reported_usage_is_counted_and_priced(gateway: GatewayUnderTest) -
 
 
 async def test_requests_spread_over_replicas(gateway: GatewayUnderTest) -> None:
-    """The least loaded replica is used; with nothing in flight they take turns."""
+    """The least busy replica is used; requests of no conversation take turns while nothing is in flight."""
     async with backend(answers()) as first, backend(answers()) as second:
         gateway.route()
         gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
         for _ in range(10):
-            await gateway.post()
+            await gateway.post(path="/v1/embeddings", input="Hello")
 
         assert len(first.requests) == len(second.requests) == 5
+
+
+async def test_a_conversation_stays_at_its_replica(gateway: GatewayUnderTest) -> None:
+    """Its prefix is in that one's cache; other conversations go to others."""
+    async with backend(answers()) as first, backend(answers()) as second:
+        gateway.route()
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+        served: dict[int, set[str]] = {}
+        for _ in range(3):
+            for number in range(16):
+                messages = [{"role": "user", "content": f"Conversation {number}"}]
+                answer = await gateway.post(messages=messages)
+                served.setdefault(number, set()).add(answer.served_by)
+
+    assert all(len(replicas) == 1 for replicas in served.values())
+    assert {"local/tiny-0"} in served.values()
+    assert {"local/tiny-1"} in served.values()
 
 
 async def test_a_client_that_goes_away_stops_the_engine(gateway: GatewayUnderTest) -> None:

@@ -151,11 +151,21 @@ class Attempt:
             self._heard_at = monotonic()
             if self._exchange.winner is self:
                 self._exchange.client.flush()
+        elif self._is_gathering:
+            self._heard_at = monotonic()
+            if self.deadline == math.inf:
+                self.deadline = self._heard_at + self._exchange.timeouts.idle_seconds
+                self._exchange.deadline_changed()
+
+    @property
+    def _is_gathering(self) -> bool:
+        """Whether a plain answer has begun to come in, of which the client sees nothing before it is whole."""
+        return self.relay is not None and self.relay.gathers
 
     def _first_token(self) -> None:
         self.stage = Stage.ANSWERING
         now = self._heard_at = self.first_token_at = monotonic()
-        self.deadline = now + self._exchange.timeouts.idle_seconds if self._exchange.streams else math.inf
+        self.deadline = now + self._exchange.timeouts.idle_seconds
         self._exchange.first_token(self, now)
 
     def answer_end(self) -> None:
@@ -185,8 +195,7 @@ class Attempt:
             self._broke(kind, detail)
             return
         self.relay = None
-        stale = kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry
-        if stale and self._exchange.is_last_resort(self):
+        if kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry:
             # An idle connection may be closed by the backend just as it is used: that says nothing about the backend.
             self._fresh_retry = True
             self.stage = Stage.CONNECTING
@@ -206,7 +215,7 @@ class Attempt:
     def expire(self, now: float) -> None:
         """Its deadline has passed, unless something came meanwhile."""
         timeouts = self._exchange.timeouts
-        if self.stage is Stage.AWAITING:
+        if self.stage is Stage.AWAITING and not self._is_gathering:
             self.abandon()
             self._failed(FailureKind.TIMEOUT, f"no first token within {timeouts.first_token_seconds:g} s")
             return

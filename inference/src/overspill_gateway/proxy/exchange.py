@@ -34,7 +34,7 @@ from overspill_gateway.proxy.settling import Ending, count_failure, first_token_
 
 HEARTBEAT_SECONDS: Final = 5.0
 """Between two comments to a client that waits for a stream: proxies cut connections that are silent for 30 s or more."""
-BACK_OFF_SECONDS_MAX: Final = 10.0
+BACK_OFF_SECONDS_MAX: Final = 2.0
 """A backend that asks for a longer pause is not waited for: the client decides."""
 
 
@@ -188,6 +188,8 @@ class Exchange:
         if last.kind not in REPEATABLE:
             return False
         wait = backoff_seconds(len(history.failures), self._shared.random(), last.retry_after_seconds)
+        rests_until = min((one.outlier.returns_at for one in route.pool.hosted), default=now)
+        wait = max(wait, rests_until - now)
         if wait > BACK_OFF_SECONDS_MAX or now + wait >= self._total_at:
             return False
         self._phase = Phase.BACKING_OFF
@@ -265,7 +267,7 @@ class Exchange:
             self._go_on(now)
             return True
         step = self._next(now)
-        ours = kind is FailureKind.REDIRECT or (kind is FailureKind.CREDENTIALS and isinstance(attempt.backend, Hosted))
+        ours = kind in {FailureKind.REDIRECT, FailureKind.CREDENTIALS}
         if isinstance(step, Refuse) and not ours and not self._backs_off(step, now):
             count_failure(attempt.backend, kind)
             return False  # nobody else is left: the client gets what this one said
@@ -371,10 +373,6 @@ class Exchange:
             self._use(backend, ServedReason.INVALID_OUTPUT, now)
         else:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
-
-    def is_last_resort(self, attempt: Attempt) -> bool:
-        """Whether no other replica could take over at once."""
-        return isinstance(attempt.backend, Hosted) or len(self.call.route.pool.replicas) <= 1
 
     def _note_failure(self, attempt: Attempt, failure: Failure, now: float, *, status: int = 0) -> None:
         self._history.failures.append(failure)

@@ -287,6 +287,16 @@ class Relay:
         return self._reader is not None and self._reader.ended and self.fault is None
 
     @property
+    def gathers(self) -> bool:
+        """Whether a plain answer has begun to come in, of which nothing went to the client."""
+        return self._gathered_bytes > 0 and not self.begun
+
+    @property
+    def finished(self) -> bool:
+        """Whether the backend has said why generating ended: what it reported by then is all."""
+        return self._reader is None or self._reader.finished
+
+    @property
     def content_events(self) -> int:
         """Events with output that have come: for an engine about its tokens."""
         return self._reader.content_events if self._reader is not None else 0
