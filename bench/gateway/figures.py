@@ -56,7 +56,8 @@ def table(printed: Mapping[str, Any]) -> str:
     """The figures for people, as Markdown."""
     rows = ["| gateway | " + " | ".join(title for title, _ in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, figures in printed["gateways"].items():
-        cells = [str(figures.get(key, figures.get("error", "-") if key == "version" else "-")) for _, key in COLUMNS]
+        shown = figures | {"version": figures["error"]} if "error" in figures else figures
+        cells = [str(shown.get(key, "-")).replace("\n", " ") for _, key in COLUMNS]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     rows += ["", "| overspill's CPU over that of | per request | (rounds) | per chunk, 20 streams | per chunk, 100 |"]
     rows.append("|---" * 5 + "|")

@@ -1,0 +1,181 @@
+"""The gateway benchmark's own arithmetic and settings: what it says has to be what was measured."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from bench.gateway import endurance, figures, overspill_settings, peer_settings, processes, profiles
+from bench.gateway.comparison import Comparison, Series
+from bench.gateway.driving import Cost
+from bench.gateway.memory import Held
+from pydantic import BaseModel
+
+from overspill_api.compiled import CompiledConsumer, CompiledRoute
+
+
+def _series(*plain: float, added: float = 10.0) -> Series:
+    made = Series(version="1")
+    for number, cpu_us in enumerate(plain):
+        cost = Cost(cpu_us, 1e6 / cpu_us, 1.0, 1.0)
+        made.plain[number] = made.stream[number] = made.many_streams[number] = cost
+        made.added_p50[number] = made.added_p99[number] = added
+    return made
+
+
+def test_ratios_are_of_the_same_round_and_of_the_dearer_way() -> None:
+    """Noise that slows a whole round leaves its ratio alone; the way that costs more is the one that counts."""
+    local, hosted, envoy = _series(20, 200, 20), _series(30, 300, 30), _series(60, 600, 60)
+
+    made = figures.summary(Comparison({"overspill": local, "envoy": envoy, "overspill-hosted": hosted}))
+
+    assert made["ratios"]["envoy"]["cpu_per_request"] == 0.5
+    assert made["gateways"]["overspill"]["cpu_us_per_request"] == 30
+    assert made["gateways"]["overspill-local"]["cpu_us_per_request"] == 20
+    assert made["bars"]["cpu_per_request_at_most_0.6_of_envoy"] is True
+    assert made["bars"]["cpu_per_request_below_vllm_router"] is None
+
+
+def test_a_round_in_which_one_failed_is_left_out_of_their_ratio() -> None:
+    """Two gateways are only compared where both were measured."""
+    ours, envoy = _series(50, 50), _series(100, 10)
+    del envoy.plain[1]
+
+    made = figures.summary(Comparison({"overspill": ours, "envoy": envoy}))
+
+    assert made["ratios"]["envoy"]["cpu_per_request"] == 0.5
+
+
+def test_a_gateway_that_could_not_be_started_has_an_error_and_the_others_have_figures() -> None:
+    """One peer that is missing does not take the run with it."""
+    broken = Series(errors=["start: nginx is not installed"])
+
+    made = figures.summary(Comparison({"overspill": _series(50), "nginx": broken}))
+
+    assert "not installed" in made["gateways"]["nginx"]["error"]
+    assert made["gateways"]["overspill"]["cpu_us_per_request"] == 50
+    assert "not installed" in figures.table(made)
+    json.dumps(made)
+
+
+def test_memory_of_fewer_streams_is_scaled_above_what_the_process_has_anyway() -> None:
+    """Only the streams' part grows with their number."""
+    assert Held(idle_mb=100, mb=110, streams=1000, broken=0).mb_per_10000 == 200
+
+
+def test_the_gateway_understands_every_field_of_its_settings(tmp_path: Path) -> None:
+    """A gateway ignores fields that it does not know: a misspelt limit would be measured as none."""
+
+    def check(document: object, model: type[BaseModel]) -> None:
+        read = model.model_validate(document).model_dump(mode="json")
+        _assert_within(document, read)
+
+    overspill_settings.write(tmp_path / "routes", "127.0.0.1:9000")
+    for path in (tmp_path / "routes").glob("route.*.json"):
+        check(json.loads(path.read_text()), CompiledRoute)
+    check(json.loads((tmp_path / "routes" / "consumer.bench.json").read_text()), CompiledConsumer)
+
+
+def _assert_within(part: object, whole: object) -> None:
+    if isinstance(part, dict):
+        assert isinstance(whole, dict)
+        assert part.keys() <= whole.keys()
+        for key, value in part.items():
+            _assert_within(value, whole[key])
+    elif isinstance(part, list):
+        assert isinstance(whole, list)
+        assert len(part) == len(whole)
+        for one, other in zip(part, whole, strict=True):
+            _assert_within(one, other)
+    else:
+        assert part == whole
+
+
+def test_envoys_settings_have_what_an_llm_gateway_needs_at_least() -> None:
+    """The comparison is with a realistic Envoy, not with a bare one."""
+    text = peer_settings.envoy(1, "127.0.0.1:2", Path("/log"))
+
+    for name in ("json_to_metadata", "local_ratelimit", "retry_policy", "circuit_breakers", "outlier_detection"):
+        assert name in text
+    assert json.loads(text)["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] == 1
+
+
+def test_cpu_of_a_tree_counts_its_children() -> None:
+    """nginx and LiteLLM work in processes that they start."""
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1, flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdout.readline()  # the child runs
+
+        tree = processes.tree(parent.pid)
+
+        assert len(tree) == 2
+        assert tree[0] == parent.pid
+        parent.stdin.close()
+
+
+def test_a_process_is_ended_with_its_children(tmp_path: Path) -> None:
+    """Nothing of a benchmark stays behind, not even what a gateway has started and lost."""
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); sys.stdin.read()"
+    line = [sys.executable, "-c", code]
+    with processes.Process(line, tmp_path / "log", 0, tmp_path, takes_orders=True) as process:
+        said = process.says(20)
+        assert said is not None
+        child = int(said)
+        assert Path(f"/proc/{child}").exists()
+
+    assert not _runs(child)
+    assert not _runs(process.pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _affinity() -> None:
+    if 0 not in os.sched_getaffinity(0):
+        pytest.skip("CPU 0 is not ours")
+
+
+def test_throughput_is_compared_by_whole_minutes_and_growth_after_the_warm_up() -> None:
+    """What pools and allocators take in the first seconds is no growth."""
+    memory = [(0.0, 30.0), (25.0, 44.0), (45.0, 44.0), *((float(at), 44.4) for at in range(100, 200, 5))]
+    cpu = [(float(at), at * 0.9) for at in range(0, 205, 5)]
+
+    made = endurance._figures([6000] * 60 + [5000] * 60 + [6060] * 60 + [1] * 20, 0, memory, cpu)
+
+    assert made["requests_per_second_by_minute"] == [6000, 5000, 6060]
+    assert made["third_minute_over_first"] == 1.01
+    assert made["cpu_us_per_request_by_minute"][0] == 150
+    assert made["mb_growth"] == pytest.approx(0.4)
+    assert made["bars"] == {
+        "a_million_requests_none_failed": True,
+        "memory_does_not_grow": True,
+        "third_minute_no_slower_than_the_first": True,
+    }
+
+
+def test_a_sample_belongs_to_the_innermost_module_of_the_gateway_or_to_the_kernel() -> None:
+    """C that a module calls is the module's cost; a system call is the kernel's; other threads are left out."""
+    package = "/x/overspill_gateway"
+    main = f"main ({package}/main.py:31)"
+    stacks = Counter(
+        {
+            f"{main};read_body ({package}/core/body.py:9);decode (msgspec/_core.cpython-311.so)": 2,
+            f"{main};flush ({package}/wire/server.py:8);uv_write (libuv.so.1);write (libc.so.6)": 1,
+            f"{main};uv_run (libuv.so.1)": 1,
+            f"run ({package}/proxy/ledger.py:9);wait (libc.so.6)": 50,
+        }
+    )
+
+    made = profiles._table("request", 40.0, stacks, sleeps=False)
+
+    assert made["us_by_part"] == {"core.body": 20.0, "kernel: write": 10.0, "event loop (uvloop, libuv)": 10.0}
