@@ -4,11 +4,13 @@ Not here: who is chosen (``core.plan``), and what follows from how the attempt g
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.balance import choose_replica
 from overspill_gateway.core.body import read_body
 from overspill_gateway.core.continuation import Partial, continuation_body
+from overspill_gateway.core.estimate import prompt_tokens_max
 from overspill_gateway.core.plan import History, ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.splice import BodyError
@@ -41,7 +43,7 @@ def launch(
     ``snapshot``: what is expected of a replica. ``partial``: an answer that the backend is to go on with.
     """
     call = exchange.call
-    body, facts = call.body, call.facts
+    body, facts, ask = call.body, call.facts, call.ask
     hold: Hold | None = None
     max_tokens: int | None = None
     try:
@@ -50,8 +52,10 @@ def launch(
             if not body:
                 return None
             facts = read_body(body, call.endpoint)
+            longer = prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes)
+            ask = replace(ask, prompt_tokens_max=longer)  # what came so far is a part of the prompt now
         if isinstance(backend, Hosted):
-            hold = shared.metering.hold(backend, call.ask, now)
+            hold = shared.metering.hold(backend, ask, now)
             if hold is None:
                 return None
             max_tokens = hold.output_tokens_max
