@@ -242,7 +242,7 @@ async def test_a_stalled_stream_ends_with_an_error_event(gateway: GatewayUnderTe
 
 
 async def test_an_answer_that_stalls_before_it_was_passed_on_goes_elsewhere(gateway: GatewayUnderTest) -> None:
-    """Half an event, or half of a short answer, has not reached the client: timeouts.idle sends it elsewhere."""
+    """Of half a short answer timeouts.idle, of half a first event timeouts.firstToken: nothing has reached the client."""
 
     async def stalls(received: backends.Received, wire: backends.Wire) -> None:
         if received.json.get("stream"):
@@ -253,7 +253,7 @@ async def test_an_answer_that_stalls_before_it_was_passed_on_goes_elsewhere(gate
         await wire.gone.wait()
 
     async with backend(stalls) as engine, backend(answers()) as hosted:
-        gateway.route(hosted=[hosted.hosted()], timeouts={"idle_seconds": 0.1})
+        gateway.route(hosted=[hosted.hosted()], timeouts={"idle_seconds": 0.1, "first_token_seconds": 0.2})
         gateway.endpoints(engine.fact())
 
         seen = [await gateway.post(), await gateway.post(stream=True)]
