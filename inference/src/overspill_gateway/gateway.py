@@ -56,7 +56,11 @@ class Gateway:
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
         limits = Limits(body_bytes_max=settings.body_bytes_max)
-        admin = AdminPort(self.hub, Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries), self._not_ready_because)
+        admin = AdminPort(
+            self.hub,
+            Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries),
+            self._not_ready_because,
+        )
         self._public = Listener(self.api, limits, sweeper, cors_policy(settings.cors_origins))
         self._admin = Listener(admin, limits, sweeper)
         self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
@@ -95,7 +99,7 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         self._public.begin_drain()
         await self._wait_until_idle(min(self.settings.drain_delay_seconds, self.settings.drain_seconds), fully=False)
-        self._public.stop_listening()
+        await self._public.stop_accepting()
         self._public.close_connections()
         await self._wait_until_idle(deadline - asyncio.get_running_loop().time(), fully=True)
         await self.stop()

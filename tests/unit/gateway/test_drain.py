@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import sys
+from pathlib import Path
 
 from unit.gateway.backends import answers, backend, streams
 from unit.gateway.harness import KEY, Client, GatewayUnderTest, eventually, running_gateway, soon
@@ -49,6 +53,53 @@ async def test_clients_that_go_on_asking_lose_nothing() -> None:
 
     assert set(answered) == {200}
     assert len(engine.requests) == len(answered)
+
+
+async def asks_until_refused(port: int, answered: list[bytes]) -> int:
+    """A client that reconnects when it is told to, until nobody listens; how many of its requests were lost."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            return 0
+        closes = False
+        while not closes:
+            writer.write(REQUEST)
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(2)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return 1
+            answered.append(head)
+            closes = b"connection: close\r\n" in head
+        writer.close()
+
+
+async def test_a_process_told_to_end_loses_no_request(tmp_path: Path) -> None:
+    """SIGTERM under load: every request that was sent is answered, then the port is closed and the process ends."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "overspill_gateway.main", "--folder", str(tmp_path)]
+    command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", "127.0.0.1:0", "--drain-delay-seconds", "0.5"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.PIPE, env=os.environ | {"OVERSPILL_KEY_PEPPER": "p"}
+    )
+    try:
+        assert process.stderr is not None
+        assert b"listening" in await asyncio.wait_for(process.stderr.readline(), 20)
+        answered: list[bytes] = []
+        clients = [asyncio.ensure_future(asks_until_refused(port, answered)) for _ in range(16)]
+        await eventually(lambda: len(answered) > 200)
+        process.send_signal(signal.SIGTERM)
+        lost = await asyncio.wait_for(asyncio.gather(*clients), 20)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert sum(lost) == 0
+    assert all(head.startswith(b"HTTP/1.1 200 OK") for head in answered)
 
 
 async def test_answers_say_close_as_soon_as_it_drains() -> None:

@@ -9,12 +9,15 @@ from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head
 from overspill_gateway.wire.date import DateLine
 from overspill_gateway.wire.limits import Limits
+from overspill_gateway.wire.newcomers import turn_newcomers_away
 from overspill_gateway.wire.server import Handler, ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 
 _BACKLOG: Final = 4096
 _HANDSHAKE_SECONDS: Final = 10.0
 _TLS_SHUTDOWN_SECONDS: Final = 5.0
+_ACCEPTED_WITHIN_SECONDS: Final = 0.25
+"""In which a connection that has begun to be made is made: some round trips."""
 
 
 class Listener:
@@ -61,8 +64,16 @@ class Listener:
         """Take connections on, but let every answer say that its connection ends."""
         self.draining = True
 
+    async def stop_accepting(self) -> None:
+        """Take the connections that have been made already, then none: closing alone would reset those."""
+        if self._server is not None:
+            for listening in self._server.sockets:
+                turn_newcomers_away(listening)
+            await asyncio.sleep(_ACCEPTED_WITHIN_SECONDS)
+            self._server.close()
+
     def stop_listening(self) -> None:
-        """Take no further connection."""
+        """Take no further connection, now."""
         if self._server is not None:
             self._server.close()
 
