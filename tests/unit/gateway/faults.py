@@ -181,7 +181,7 @@ STATUSES = (
 
 FRAMING = (
     Fault("sends less than its Content-Length and closes", scripts.promises_too_much, RESET, WHOLE),
-    Fault("sends more than its Content-Length", scripts.promises_too_little, BAD_ANSWER, begun(4, "error_in_answer")),
+    Fault("sends more than its Content-Length", scripts.promises_too_little, BAD_ANSWER, begun(4, "error_in_answer", REPORTED)),
     Fault("sends a chunk size that is none", scripts.chunks_garbage, PROTOCOL, begun(2, "protocol")),
     both("sends Content-Length and Transfer-Encoding", scripts.frames_twice, PROTOCOL),
     both("sends a head of 300 KiB", raw(b"HTTP/1.1 200 OK\r\nx-pad: " + b"y" * (300 << 10) + b"\r\n", ending=stalls), PROTOCOL),
@@ -218,7 +218,7 @@ CONTENT = (
     Fault("/v1/responses: ends without response.completed", breaks(2, ends_cleanly), None,
           begun(2, "error_in_answer"), path="/v1/responses"),
     Fault("/v1/messages: an error event before the first token", breaks(0, ends_cleanly, extra=_MESSAGES_ERROR), None,
-          BAD_ANSWER, path="/v1/messages", hosted=False),
+          elsewhere("error_in_answer", alone="502 `api_error`"), path="/v1/messages", hosted=False),
     Fault("/v1/messages: an error event after two tokens", breaks(2, ends_cleanly, extra=_MESSAGES_ERROR), None,
           begun(2, "error_in_answer"), path="/v1/messages", hosted=False),
     Fault("/v1/messages: ends without message_stop", breaks(2, ends_cleanly), None,

@@ -1,0 +1,43 @@
+"""The fault matrix, row by row: what a client sees of a backend's fault, what is counted, what is charged."""
+
+from dataclasses import replace
+
+import pytest
+
+from unit.gateway import faults
+from unit.gateway.fault_observer import Observation, Pool, observe_all
+from unit.gateway.faults import CONTINUABLE, FAULTS, Fault, Mode, Outcome
+
+CASES = [(fault, mode, outcome) for fault in FAULTS for mode, outcome in fault.outcomes()]
+
+
+@pytest.mark.parametrize(("fault", "mode", "outcome"), CASES, ids=[f"{fault.name}-{mode}" for fault, mode, _ in CASES])
+async def test_a_fault_ends_as_the_matrix_says(fault: Fault, mode: Mode, outcome: Outcome) -> None:
+    """With each kind of backend, alone and with another that can take over."""
+    seen = await observe_all(fault, mode)
+
+    assert_as_expected(seen, outcome)
+
+
+@pytest.mark.parametrize("fault", CONTINUABLE, ids=lambda fault: fault.name)
+async def test_where_the_route_says_so_another_backend_goes_on(fault: Fault) -> None:
+    """With onStreamFailure: Continue the stream ends properly and is marked; the failed attempt counts as before."""
+    seen = await observe_all(fault, Mode.STREAM, on_stream_failure="Continue")
+
+    assert fault.stream is not None
+    assert_as_expected(seen, replace(fault.stream, other=faults.CONTINUED))
+
+
+def assert_as_expected(seen: dict[Pool, Observation], outcome: Outcome) -> None:
+    """Each pool shows what the matrix says."""
+    wanted = {pool: expected(outcome, pool) for pool in seen}
+    wrong = [f"{pool}: {one}, NOT {wanted[pool]}" for pool, one in seen.items() if one != wanted[pool]]
+    if wrong:
+        pytest.fail("\n".join(wrong))
+
+
+def expected(outcome: Outcome, pool: Pool) -> Observation:
+    """What is to be seen in a pool."""
+    alone = (outcome.alone_replica if pool.first == "replica" else "") or outcome.alone
+    charged = outcome.charged if pool.first == "hosted API" else faults.NOTHING
+    return Observation(outcome.other if pool.other else alone, outcome.counted, charged)
