@@ -141,11 +141,17 @@ class Account:
 
     def hold(self, amount: int) -> bool:
         """Set an amount aside for a call; False: the lease or the cap does not allow it."""
-        if amount > self.leased - self.spent - self.held or amount > self.left:
+        used = self.spent + self.held + amount
+        if used > self.leased or used > self.limit - self.charged_before:
             return False
         self.held += amount
         self.holds += 1
         return True
+
+    @property
+    def runs_low(self) -> bool:
+        """Whether it is time to lease more, if there is more."""
+        return self.leased - self.spent - self.held <= self._block >> 1
 
     def settle(self, held: int, charged: int) -> int:
         """A call is over; returns what the ledger has to write down beyond the lease, at once and without asking."""
@@ -182,7 +188,7 @@ class Account:
 
     def take_back(self, *, everything: bool = False) -> int:
         """What is leased and not needed: it goes back to the ledger."""
-        surplus = self.lease_left - (0 if everything else self._block)
+        surplus = self.leased - self.spent - self.held - (0 if everything else self._block)
         if surplus <= 0 or (not everything and surplus < self._block * _SURPLUS):
             return 0
         self.leased -= surplus

@@ -74,7 +74,8 @@ class PeriodSpending:
         """Set an amount aside, if it can be had at once or nearly so."""
         account = self.account
         if account.hold(amount):
-            self.prepare(now)
+            if account.runs_low:
+                self.prepare(now)
             return True
         for _ in range(2):  # a lease under way may be too small: one more
             if amount > account.left or self._waited:
