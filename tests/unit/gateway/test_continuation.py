@@ -251,7 +251,10 @@ def test_a_continuation_that_fails_can_be_tried_again_elsewhere() -> None:
     assert first is not None
     relay.continue_with(503, [], first, served_by="hosted/x", may_echo=True)
     assert relay.fault == "it answered 503 with no stream"
-    assert relay.finish() is False
+    relay.continue_with(200, [(b"content-type", b"application/json")], first, served_by="hosted/x", may_echo=True)
+    relay.feed(b'{"choices":[]}')
+    assert relay.fault == "it answered 200 with no stream"
+    assert (relay.finish(), client.body) == (False, written)
 
 
 def test_an_answer_goes_on_so_many_times() -> None:

@@ -139,7 +139,7 @@ class Relay:
             self._client.send(events)
         if reader.fault is not None:
             self.fault, self.fault_status = reader.fault, reader.fault_status
-        elif self._continued is not None:
+        elif self._continued is not None and self._continued.fault is not None:
             self.fault = self._continued.fault
 
     def _feed_plain(self, data: bytes) -> None:
