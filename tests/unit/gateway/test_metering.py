@@ -644,17 +644,17 @@ def test_any_mix_of_calls_stays_within_the_cap(data: st.DataObject) -> None:
     world = World()
     limit = data.draw(st.integers(CALL, 30 * CALL))
     meter = world.api(route(limit))
-    open_ones: list[Hold] = []
+    open_ones: list[tuple[Hold, int]] = []
     charged = 0
     for _ in range(data.draw(st.integers(1, 60))):
         if open_ones and data.draw(st.booleans()):
-            hold = open_ones.pop()
-            usage = data.draw(st.sampled_from([None, USAGE, Usage(1000, 0, 64)]))
+            hold, longest = open_ones.pop()
+            usage = data.draw(st.sampled_from([None, Usage(200, 0, min(50, longest)), Usage(1000, 0, longest)]))
             charged += meter.settle(hold, world.now, usage, may_have_cost=data.draw(st.booleans()))
         else:
-            longest = data.draw(st.sampled_from([None, 10, 500, 10_000]))
-            found = meter.hold(Ask(250, 100, longest, 1, prompt_tokens_max=1000), world.now)
+            asked = data.draw(st.sampled_from([None, 10, 500, 10_000]))
+            found = meter.hold(Ask(250, 100, asked, 1, prompt_tokens_max=1000), world.now)
             if found is not None:
-                open_ones.append(found)
-        assert charged + sum(hold.nano_usd for hold in open_ones) <= limit
+                open_ones.append((found, found.output_tokens_max or asked or 0))
+        assert charged + sum(hold.nano_usd for hold, _ in open_ones) <= limit
     world.metering.close()
