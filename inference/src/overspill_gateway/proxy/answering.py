@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.head import Header
+from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.opening import Opening
 from overspill_gateway.proxy.outgoing import plain_answer, translator_of
 from overspill_gateway.proxy.relay import Relay, answer_lines
@@ -29,6 +31,13 @@ def relay_of(
         hold_plain=checked,
         opening=opening,
     )
+
+
+def go_on_with(relay: Relay, partial: Partial, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
+    """Lets this attempt's answer follow what the client has; a hosted API may repeat that instead."""
+    may_echo = isinstance(attempt.backend, Hosted)
+    relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
+    return relay
 
 
 def keeps_text(call: "Call", attempt: "Attempt") -> bool:

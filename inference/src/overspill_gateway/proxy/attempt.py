@@ -37,8 +37,8 @@ class Attempt:
 
     __slots__ = (
         "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body", "deadline",
-        "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot",
-        "stage",
+        "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at",
+        "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(

@@ -10,7 +10,6 @@ import math
 import time
 from enum import Enum, auto
 from time import monotonic
-from typing import Final
 
 from overspill_gateway.core import errors
 from overspill_gateway.core.continuation import Partial
@@ -20,40 +19,38 @@ from overspill_gateway.core.outcome import BACKEND_GONE, REPEATABLE, Failure, Fa
 from overspill_gateway.core.plan import History, HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.retry_after import retry_after_seconds
-from overspill_gateway.core.retry_budget import backoff_seconds
-from overspill_gateway.core.structured import StructuredCheck
-from overspill_gateway.proxy.answering import body_for, keeps_text, relay_of
+from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.launching import hedge_for, launch, next_for_check
+from overspill_gateway.proxy.launching import hedge_for, launch
 from overspill_gateway.proxy.opening import Opening
-from overspill_gateway.proxy.refusals import refusal_of
+from overspill_gateway.proxy.output_check import OutputCheck, check_of
+from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
 from overspill_gateway.proxy.relay import Relay, answer_lines
-from overspill_gateway.proxy.settling import Ending, count_failure, first_token_seen, close_admission, settle
-
-HEARTBEAT_SECONDS: Final = 5.0
-"""Between two comments to a client that waits for a stream: proxies cut connections that are silent for 30 s or more."""
-BACK_OFF_SECONDS_MAX: Final = 2.0
-"""A backend that asks for a longer pause is not waited for: the client decides."""
+from overspill_gateway.proxy.settling import (
+    Ending,
+    close_admission,
+    count_failure,
+    first_token_seen,
+    note_failure,
+    settle,
+)
+from overspill_gateway.proxy.waiting_client import Wait, pause_before_retry
 
 
 class Phase(Enum):
     """What an exchange does."""
 
-    HELD = auto()
-    BACKING_OFF = auto()
-    SERVING = auto()
-    DONE = auto()
+    HELD, BACKING_OFF, SERVING, DONE = auto(), auto(), auto(), auto()
 
 
 class Exchange:
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_going_on", "_hedge_at", "_heartbeat_at", "_history", "_hold_until", "_invalid", "_opening",
-        "_phase", "_phase_until", "_rival", "_shared", "_started", "_total_at", "call", "client", "deadline", "streams",
-        "timeouts", "winner",
+        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared", "_started",
+        "_total_at", "_wait", "call", "client", "deadline", "streams", "timeouts", "winner",
     )  # fmt: skip
 
     def __init__(self, call: Call, shared: Shared) -> None:
@@ -69,21 +66,15 @@ class Exchange:
         self._total_at = self._started + self.timeouts.total_seconds
         self._history: History[Replica] = History()
         self._phase = Phase.SERVING
-        self._phase_until = math.inf
-        """The end of holding or backing off."""
         self._attempt: Attempt | None = None
         self._rival: Attempt | None = None
         """A second attempt that runs beside the first."""
-        self._opening: Opening | None = None
-        """Of a stream that had to wait: where heartbeats go."""
+        self._wait: Wait | None = None
+        """Once it has had to wait."""
         self._going_on: tuple[Relay, Partial] | None = None
         """An answer that broke off and that another backend goes on with."""
-        self._check: StructuredCheck | None = None
-        self._invalid = 0
-        """Answers so far that did not hold to their schema."""
-        self._hold_until = math.inf
+        self._check = check_of(call)
         self._hedge_at = math.inf
-        self._heartbeat_at = math.inf
 
     def start(self) -> None:
         """Let it in and find a backend."""
@@ -93,11 +84,7 @@ class Exchange:
             self.client.refuse(admission, answer_lines("none", ServedReason.NOT_SERVED, call.request_id))
             return
         call.admission = admission
-        rules = route.compiled
-        if rules.validate_structured_output and call.facts.schema is not None and not self.streams:
-            check = StructuredCheck.of(call.facts.schema)
-            self._check = check if isinstance(check, StructuredCheck) else None  # a bad schema is the backend's to tell
-        if rules.hedging is not None:
+        if route.compiled.hedging is not None:
             route.hedges.request_seen(self._started)
         self.client.answerer = self
         self._shared.sweeper.add(self)
@@ -118,38 +105,32 @@ class Exchange:
             self._use(step.replica, step.reason, now, step.snapshot)
             return
         if isinstance(step, HoldIt):
-            self._hold(step, now)
+            if route.meter.rejects(self.call.ask, now):
+                self._refuse(budget_refusal(route, self.call.facts.model))
+            else:
+                self._hold(step, now)
             return
         route.lacks_replica(now)
         if isinstance(step, UseHosted):
             self._use(step.hosted, step.reason, now)
-        elif step.why is Refusal.QUEUE_FULL and not self._history.was_held and self._displaces(step):
+        elif step.why is Refusal.QUEUE_FULL and not self._history.was_held and route.makes_room(self.call.ask, step):
             self._hold(HoldIt(late=bool(route.pool.replicas)), now)
         elif not self._backs_off(step, now):
             self._give_up(step)
 
-    def _displaces(self, full: Refuse) -> bool:
-        """Whether somebody of less priority, or who takes more than a fair share, leaves the full queue for this."""
-        ask = self.call.ask
-        other = self.call.route.held.displaced_by(ask.priority, ask.consumer)
-        if other is None:
-            return False
-        other.displaced(full)
-        return True
-
     def displaced(self, full: Refuse) -> None:
         """Its place in the queue goes to another."""
-        self.call.route.held.discard(self)
         self._give_up(full)
 
     def _use(
         self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
     ) -> None:
-        is_retry = bool(self._history.failures) or self._invalid > 0
+        asked_anew = self._check is not None and self._check.invalid > 0
+        is_retry = asked_anew or bool(self._history.failures)
         if is_retry:
             kind = self._history.failures[-1].kind if self._history.failures else None
             if not self._shared.retries.may_retry(now, len(self._shared.sweeper), kind):
-                self._retry_denied()
+                self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
                 return
             self.call.route.retries += 1
         partial = self._going_on[1] if self._going_on is not None else None
@@ -158,7 +139,7 @@ class Exchange:
         )
         if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
             if partial is not None:
-                self._end_broken(self._going_on[0] if self._going_on else None)
+                self._give_up(Refuse(Refusal.FAILED))
                 return
             self._history.failed_hosted.add(backend.served_by)
             self._advance(now)
@@ -166,40 +147,30 @@ class Exchange:
         self._attempt = attempt
         self._phase = Phase.SERVING
         hedging = self.call.route.compiled.hedging
-        if hedging is not None and partial is None and not self._invalid:
+        if hedging is not None and partial is None and not asked_anew:
             self._hedge_at = now + hedging.after_seconds
         self.deadline_changed()
         attempt.start()
 
-    def _retry_denied(self) -> None:
-        """So many attempts fail that further ones would only add to the load."""
-        if self._going_on is not None:
-            self._end_broken(self._going_on[0])
-        else:
-            self._give_up(Refuse(Refusal.FAILED))
-
     def _backs_off(self, step: Refuse, now: float) -> bool:
         """Whether nobody is left but those that failed in passing, and asking one of them again makes sense."""
-        history, route = self._history, self.call.route
-        used_up = len(history.failures) >= route.pool.attempts_max
-        if step.why is not Refusal.FAILED or not history.failures or used_up or self._going_on is not None:
+        if step.why is not Refusal.FAILED or self._going_on is not None:
             return False
-        last = history.failures[-1]
-        if last.kind not in REPEATABLE:
-            return False
-        wait = backoff_seconds(len(history.failures), self._shared.random(), last.retry_after_seconds)
-        rests_until = min((one.outlier.returns_at for one in route.pool.hosted), default=now)
-        wait = max(wait, rests_until - now)
-        if wait > BACK_OFF_SECONDS_MAX or now + wait >= self._total_at:
+        pool = self.call.route.pool
+        pause = pause_before_retry(self._history, pool.hosted, pool.attempts_max, self._shared.random(), now)
+        if pause is None or now + pause >= self._total_at:
             return False
         self._phase = Phase.BACKING_OFF
-        self._phase_until = now + wait
-        self._keep_alive_from(now)
+        self._waits().for_pause(self.call, pause, now)
         self.deadline_changed()
         return True
 
     def _give_up(self, step: Refuse) -> None:
-        error, reason = refusal_of(step, self.call.route, self.call.facts.model, self._history)
+        if self._going_on is not None:
+            self._end_broken(self._going_on[0])
+            return
+        call = self.call
+        error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
         self._refuse(error, reason)
 
     # -- holding -----------------------------------------------------------------------------------------------
@@ -209,11 +180,8 @@ class Exchange:
         self._phase = Phase.HELD
         self._history.was_held = True
         self._history.held_late = step.late
-        if self._hold_until == math.inf:
-            self._hold_until = now + route.compiled.overflow.hold_timeout_seconds
-        self._phase_until = self._hold_until
+        self._waits().for_replica(self.call, now)
         route.hold(self, self.call.ask)
-        self._keep_alive_from(now)
         self.deadline_changed()
         route.lacks_replica(now)
 
@@ -230,27 +198,21 @@ class Exchange:
         self._take(step, now)
         return True
 
-    def _keep_alive_from(self, now: float) -> None:
-        if self.streams and self._opening is None:
-            self._opening = Opening(self.client, self.call.endpoint.dialect, self.call.request_id)
-            self._heartbeat_at = now + HEARTBEAT_SECONDS
+    def _waits(self) -> Wait:
+        if self._wait is None:
+            self._wait = Wait()
+        return self._wait
 
-    def _heartbeat(self, now: float) -> None:
-        """Say something to a client that waits for a stream; from then on even an error comes inside the stream."""
-        self._heartbeat_at = now + HEARTBEAT_SECONDS
-        opening = self._opening
-        if opening is not None and (opening.begun or self._phase is not Phase.SERVING):
-            opening.heartbeat()
+    @property
+    def _opening(self) -> Opening | None:
+        return self._wait.opening if self._wait is not None else None
 
     # -- how an attempt goes -----------------------------------------------------------------------------------
 
     def relay_for(self, attempt: Attempt, status: int, headers: list[Header]) -> Relay:
         """Where the attempt's answer goes."""
         if self._going_on is not None:
-            relay, partial = self._going_on
-            may_echo = isinstance(attempt.backend, Hosted)
-            relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
-            return relay
+            return go_on_with(*self._going_on, attempt, status, headers)
         return relay_of(self.call, attempt, status, headers, self._opening, checked=self._check is not None)
 
     def status_refused(self, attempt: Attempt, kind: FailureKind, status: int, headers: list[Header]) -> bool:
@@ -258,7 +220,7 @@ class Exchange:
         now = monotonic()
         pause = retry_after_seconds(headers, time.time())
         failure = Failure(kind, attempt.served_by, f"it answered {status}", pause)
-        self._note_failure(attempt, failure, now, status=status)
+        note_failure(self._history, attempt, failure, now, status=status)
         if self._rival is not None:
             self._leave(attempt, Ending.REFUSED, kind)
             return True
@@ -279,7 +241,7 @@ class Exchange:
     def first_token(self, attempt: Attempt, now: float) -> None:
         """The answer has begun: this attempt serves it, whoever else was asked."""
         self.winner = attempt
-        self._hedge_at = self._heartbeat_at = math.inf
+        self._hedge_at = math.inf
         for other in (self._attempt, self._rival):
             if other is not None and other is not attempt:
                 self._leave(other, Ending.ABANDONED)
@@ -295,7 +257,7 @@ class Exchange:
     def attempt_failed(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
         """It failed before its first token."""
         now = monotonic()
-        self._note_failure(attempt, Failure(kind, attempt.served_by, detail), now)
+        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
         self._leave(attempt, Ending.FAILED, kind)
         if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
             self.call.route.replica_broke(attempt.backend)
@@ -312,7 +274,7 @@ class Exchange:
         relay = attempt.relay
         if relay is None:
             return
-        self._note_failure(attempt, Failure(kind, attempt.served_by, detail), now)
+        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
         self._leave(attempt, Ending.BROKEN, kind)
         if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
             self.call.route.replica_broke(attempt.backend)
@@ -337,50 +299,37 @@ class Exchange:
         else:
             self._end_broken(self._going_on[0])
 
-    def _end_broken(self, relay: Relay | None) -> None:
+    def _end_broken(self, relay: Relay) -> None:
         last = self._history.failures[-1]
         self._finish()
-        if relay is not None:
-            relay.break_off(errors.stream_broken(last.backend, last.detail))
+        relay.break_off(errors.stream_broken(last.backend, last.detail))
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """Its answer is whole."""
         relay = attempt.relay
         if relay is None:
             return
-        why = self._check.check(relay.body()) if self._check is not None and relay.status == 200 else None
+        check = self._check
+        why = check.why_invalid(self.call, relay) if check is not None else None
         self._leave(attempt, Ending.WHOLE)
-        if why is not None:
-            self._ask_for_valid_output(attempt, why)
+        if check is not None and why is not None:
+            self._ask_for_valid_output(check, attempt, why)
             return
-        if self._check is not None and relay.status == 200:
-            self.call.route.tally.outputs_valid += 1
         body = body_for(self.call, attempt, relay)
         self._finish()
         relay.finish(body)
         self.client.end()
 
-    def _ask_for_valid_output(self, attempt: Attempt, why: str) -> None:
+    def _ask_for_valid_output(self, check: OutputCheck, attempt: Attempt, why: str) -> None:
         """An answer broke its schema: once more of the same backend, then of the next, then it is an error."""
         now = monotonic()
-        tally = self.call.route.tally
-        self._invalid += 1
         self.winner = None
-        tally.outputs_invalid += 1
-        backend = next_for_check(self.call, attempt.backend, self._invalid, now)
+        backend = check.next_backend(self.call, attempt.backend, now)
         if backend is not None:
-            tally.output_retries += 1
+            self.call.route.tally.output_retries += 1
             self._use(backend, ServedReason.INVALID_OUTPUT, now)
         else:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
-
-    def _note_failure(self, attempt: Attempt, failure: Failure, now: float, *, status: int = 0) -> None:
-        self._history.failures.append(failure)
-        attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=status)
-        if isinstance(attempt.backend, Replica):
-            self._history.failed_replicas.append(attempt.backend)
-        else:
-            self._history.failed_hosted.add(attempt.served_by)
 
     def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
         """The attempt is over: what it used is settled, its place is free."""
@@ -425,10 +374,13 @@ class Exchange:
 
     def deadline_changed(self) -> None:
         """Work out when to be called next."""
-        due = min(self._total_at, self._hedge_at, self._heartbeat_at)
-        if self._phase is not Phase.SERVING:
-            self.deadline = min(due, self._phase_until)
-            return
+        due = min(self._total_at, self._hedge_at)
+        wait = self._wait
+        if wait is not None and self.winner is None:
+            due = min(due, wait.heartbeat_at)
+            if self._phase is not Phase.SERVING:
+                self.deadline = min(due, wait.until)
+                return
         for attempt in (self._attempt, self._rival):
             if attempt is not None and attempt.deadline < due:
                 due = attempt.deadline
@@ -442,10 +394,12 @@ class Exchange:
         if now >= self._total_at:
             self._total_passed()
             return
-        if now >= self._heartbeat_at:
-            self._heartbeat(now)
-        if self._phase is not Phase.SERVING:
-            if now >= self._phase_until:
+        wait = self._wait
+        waits = self._phase is not Phase.SERVING
+        if wait is not None and self.winner is None and now >= wait.heartbeat_at:
+            wait.heartbeat(now, waits=waits)
+        if waits:
+            if wait is not None and now >= wait.until:
                 self._wait_is_over(now)
         else:
             for attempt in (self._attempt, self._rival):
@@ -456,7 +410,6 @@ class Exchange:
         self.deadline_changed()
 
     def _wait_is_over(self, now: float) -> None:
-        self._phase_until = math.inf
         if self._phase is Phase.HELD:
             self.call.route.held.discard(self)
             self._history.hold_expired = True
@@ -493,8 +446,8 @@ class Exchange:
         lines = answer_lines("none", reason, self.call.request_id)
         if self._going_on is not None:
             self._going_on[0].break_off(error)
-        elif self._opening is not None:
-            self._opening.refuse(error, lines)
+        elif (opening := self._opening) is not None:
+            opening.refuse(error, lines)
         else:
             self.client.refuse(error, lines)
 

@@ -5,7 +5,7 @@ Not here: who is chosen (``core.plan``), and what follows from how the attempt g
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from overspill_gateway.core.balance import choose_replica
 from overspill_gateway.core.body import read_body
@@ -22,9 +22,6 @@ from overspill_gateway.proxy.outgoing import outgoing
 if TYPE_CHECKING:
     from overspill_gateway.core.budget import Hold
     from overspill_gateway.proxy.exchange import Exchange
-
-INVALID_OUTPUTS_MAX: Final = 2
-"""Answers that break the schema before the request is given up."""
 
 
 def launch(
@@ -98,18 +95,6 @@ def hedge_for(
         rival.is_hedge = True
         route.tally.hedges += 1
     return rival
-
-
-def next_for_check(call: Call, backend: Replica | Hosted, invalid: int, now: float) -> Replica | Hosted | None:
-    """Who answers anew after so many answers that broke the schema: the same backend once, then the fallback."""
-    pool = call.route.pool
-    if invalid == 1:
-        again = backend in pool.replicas if isinstance(backend, Replica) else backend.may_take(call.ask, now)
-        if again:
-            return backend
-    if invalid > INVALID_OUTPUTS_MAX or call.ask.local_only:
-        return None
-    return next((one for one in pool.hosted if one is not backend and one.may_take(call.ask, now)), None)
 
 
 def _priced_hosted(call: Call, asked: Collection[str], now: float) -> Hosted | None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from overspill_api.compiled import CompiledRoute, HostedBackend
 from overspill_api.demand import BackendDemand, RouteDemand
-from overspill_gateway.core.body import json_string
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.body import json_string
 from overspill_gateway.core.hedging import HedgeLedger
 from overspill_gateway.core.load import work_of
-from overspill_gateway.core.plan import History, Pool, Step, next_step
+from overspill_gateway.core.plan import History, Pool, Refuse, Step, next_step
 from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.release import next_release_at, release_count
 from overspill_gateway.core.rotation import EndpointFact
@@ -128,9 +128,7 @@ class Route:
             known = self.replicas.get(key)
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
-                known = self.replicas[key] = Replica(
-                    fact, local.port, seconds, self.counters("local"), self.rates
-                )
+                known = self.replicas[key] = Replica(fact, local.port, seconds, self.counters("local"), self.rates)
             elif known is not None:
                 self._take_fact(known, fact)
             if known is not None:
@@ -180,6 +178,15 @@ class Route:
         self.held.add(exchange, ask.priority, ask.consumer, work_of(ask))
         self._look_again_at_held(monotonic())
         self.demand_changed()
+
+    def makes_room(self, ask: Ask, full: Refuse) -> bool:
+        """Whether somebody of less priority, or who takes more than a fair share, leaves the full queue for this."""
+        other = self.held.displaced_by(ask.priority, ask.consumer)
+        if other is None:
+            return False
+        self.held.discard(other)
+        other.displaced(full)
+        return True
 
     def release(self) -> None:
         """Let as many of those who wait go as the replicas take in."""

@@ -10,7 +10,8 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from overspill_gateway.core.outcome import FailureKind, failure_kind_of_status
+from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
+from overspill_gateway.core.plan import History
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
@@ -70,7 +71,7 @@ def settle(
     if usage is not None:
         backend.reports_usage = True
     call.is_served = call.is_served or begun
-    _count(attempt, ending, kind, usage, since_arrival, answered=answered)
+    _count(attempt, ending, kind, since_arrival, answered=answered)
     if isinstance(backend, Replica):
         backend.done(call.ask, first_token_came=begun)
         call.route.release()
@@ -133,7 +134,6 @@ def _count(
     attempt: "Attempt",
     ending: Ending,
     kind: FailureKind | None,
-    usage: Usage | None,
     since_arrival: float,
     *,
     answered: bool,
@@ -148,6 +148,18 @@ def _count(
         counters.served += 1
         counters.statuses[status] = counters.statuses.get(status, 0) + 1
         counters.duration.observe(since_arrival)
+
+
+def note_failure(
+    history: History[Replica], attempt: "Attempt", failure: Failure, now: float, *, status: int = 0
+) -> None:
+    """Remember that a backend failed this request, so that others are asked first."""
+    history.failures.append(failure)
+    attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=status)
+    if isinstance(attempt.backend, Replica):
+        history.failed_replicas.append(attempt.backend)
+    else:
+        history.failed_hosted.add(attempt.served_by)
 
 
 def count_failure(backend: Replica | Hosted, kind: FailureKind) -> None:

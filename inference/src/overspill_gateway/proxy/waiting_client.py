@@ -1,0 +1,69 @@
+"""A client that waits: until when, whether a backend is asked again meanwhile, and what the client hears of it."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from overspill_gateway.core.outcome import REPEATABLE
+from overspill_gateway.core.plan import History
+from overspill_gateway.core.retry_budget import backoff_seconds
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.opening import Opening
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.call import Call
+
+HEARTBEAT_SECONDS: Final = 5.0
+"""Between two comments to a client that waits for a stream: proxies cut connections that are silent for long."""
+BACK_OFF_SECONDS_MAX: Final = 2.0
+"""A backend that asks for a longer pause is not waited for: its answer says when to come again."""
+
+
+class Wait:
+    """What one client waits for, and how it is kept from giving up."""
+
+    __slots__ = ("_hold_until", "heartbeat_at", "opening", "until")
+
+    def __init__(self) -> None:
+        self.opening: Opening | None = None
+        """Of a stream that has had to wait: where heartbeats go."""
+        self.heartbeat_at = math.inf
+        self.until = math.inf
+        """The end of holding or backing off."""
+        self._hold_until = math.inf
+
+    def for_replica(self, call: "Call", now: float) -> None:
+        """Wait for a replica: however often, no longer than the route says in all."""
+        if self._hold_until == math.inf:
+            self._hold_until = now + call.route.compiled.overflow.hold_timeout_seconds
+        self.until = self._hold_until
+        self._keep_alive_from(call, now)
+
+    def for_pause(self, call: "Call", seconds: float, now: float) -> None:
+        """Wait before a backend is asked again."""
+        self.until = now + seconds
+        self._keep_alive_from(call, now)
+
+    def heartbeat(self, now: float, *, waits: bool) -> None:
+        """Say something to a client that waits for a stream; from then on even an error comes inside the stream."""
+        self.heartbeat_at = now + HEARTBEAT_SECONDS
+        opening = self.opening
+        if opening is not None and (opening.begun or waits):
+            opening.heartbeat()
+
+    def _keep_alive_from(self, call: "Call", now: float) -> None:
+        if call.facts.stream and self.opening is None:
+            self.opening = Opening(call.client, call.endpoint.dialect, call.request_id)
+            self.heartbeat_at = now + HEARTBEAT_SECONDS
+
+
+def pause_before_retry(
+    history: History[Replica], hosted: Iterable[Hosted], attempts_max: int, random: float, now: float
+) -> float | None:
+    """Seconds to wait before one of those that failed in passing is asked again; None: that makes no sense."""
+    if not history.failures or len(history.failures) >= attempts_max or history.failures[-1].kind not in REPEATABLE:
+        return None
+    pause = backoff_seconds(len(history.failures), random, history.failures[-1].retry_after_seconds)
+    rest = min((one.outlier.returns_at for one in hosted), default=now) - now
+    pause = max(pause, rest)
+    return pause if pause <= BACK_OFF_SECONDS_MAX else None
