@@ -221,6 +221,13 @@ class RouteMeter:
         """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
         return any(one.is_affordable(ask, now) for one in self._current_hosted())
 
+    def rejects(self, ask: Ask, now: float) -> bool:
+        """Whether a request that no replica takes at once is refused: the money is spent, and onExhausted is Reject."""
+        rules = self.budget.rules
+        if rules is None or rules.on_exhausted != "Reject" or ask.local_only or not self._names:
+            return False
+        return not self.is_affordable(ask, now)
+
     def hosted_wait_seconds(self, ask: Ask, now: float) -> float:
         """How long until the rates of a hosted API let this request through; inf: they never do."""
         tokens = ask.prompt_tokens + ask.output_tokens

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core import errors
+from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.core.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
@@ -17,7 +18,9 @@ RETRY_AFTER_SECONDS: Final = 10
 """Where nobody can tell when there will be a place."""
 
 
-def refusal_of(refuse: Refuse, route: "Route", model: str, history: History[Replica]) -> tuple[ApiError, ServedReason]:
+def refusal_of(
+    refuse: Refuse, route: "Route", model: str, history: History[Replica], ask: Ask
+) -> tuple[ApiError, ServedReason]:
     """The error for a request that nobody serves."""
     wait = refuse.retry_after_seconds or RETRY_AFTER_SECONDS
     if refuse.why is Refusal.QUEUE_FULL:
@@ -26,7 +29,7 @@ def refusal_of(refuse: Refuse, route: "Route", model: str, history: History[Repl
         seconds = route.compiled.overflow.hold_timeout_seconds
         return errors.hold_timed_out(model, seconds, route.describe_pool()), ServedReason.HOLD_TIMEOUT
     if refuse.why is Refusal.HOSTED_UNABLE:
-        return _hosted_unable(route, model), ServedReason.NOT_SERVED
+        return _hosted_unable(route, model, ask), ServedReason.NOT_SERVED
     if refuse.why is Refusal.NOT_AVAILABLE:
         return errors.not_available(model, route.describe_pool()), ServedReason.NOT_SERVED
     failures = history.failures
@@ -38,13 +41,22 @@ def refusal_of(refuse: Refuse, route: "Route", model: str, history: History[Repl
     return errors.backends_failed(model, told, timeout=timeout), ServedReason.NOT_SERVED
 
 
-def _hosted_unable(route: "Route", model: str) -> ApiError:
+def budget_refusal(route: "Route", model: str) -> ApiError:
+    """The route's money is spent, or can't be counted: until when."""
+    budget = route.meter.budget
+    if budget.unusable:
+        return errors.not_available(model, "its budget can't be kept now; the gateway's log says why")
+    seconds = budget.seconds_to_next_period()
+    period = route.compiled.budget.period if route.compiled.budget is not None else "Month"
+    return errors.budget_exhausted(model, period, math.ceil(seconds) if seconds is not None else None)
+
+
+def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     """Why no hosted API may take a request now: money that is used up, else limits and rests that pass by."""
-    budget = route.compiled.budget
-    spending = route.meter.budget.current() if budget is not None else None
-    if budget is not None and (spending is None or spending.account.left <= 0):
-        return errors.budget_exhausted(model, budget.period)
     now = monotonic()
-    rests = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]
-    wait = math.ceil(min(rests)) if rests else RETRY_AFTER_SECONDS
-    return errors.hosted_limits(model, wait)
+    if not route.meter.is_affordable(ask, now):
+        return budget_refusal(route, model)
+    waits = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]
+    waits.append(route.meter.hosted_wait_seconds(ask, now))
+    passing = [math.ceil(wait) for wait in waits if 0.0 < wait < math.inf]
+    return errors.hosted_limits(model, min(passing, default=RETRY_AFTER_SECONDS))

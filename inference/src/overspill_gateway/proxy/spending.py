@@ -198,6 +198,11 @@ class RouteBudget:
             return spending
         return self._begin(unix_now)
 
+    @property
+    def unusable(self) -> bool:
+        """Whether it is not the money that is lacking but the account of it: a ledger or a time zone that fails."""
+        return self.error is not None or self._ledger.error is not None
+
     def seconds_to_next_period(self) -> float | None:
         """Until the money begins anew."""
         spending = self.current()
