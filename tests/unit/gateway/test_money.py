@@ -1,0 +1,295 @@
+"""Limits and money of a whole gateway: what clients are told, what reaches hosted APIs, what is charged."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from overspill_api.compiled import CompiledConsumer
+from overspill_api.keys import key_hash
+from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
+from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
+
+PRICE = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000}
+REPORTED = 17 * 150 + 8 * 600
+"""What ``backends.USAGE`` costs: no price of cached tokens is known."""
+ANSWER = 100 * 600
+"""100 tokens of output."""
+PROMPT_MAX = 200_000
+"""More than the longest prompt of these tests can cost."""
+PLENTY = 10**9
+
+
+def hosted_only(gateway: GatewayUnderTest, api: Backend, limit: int | None = PLENTY, **changes: Any) -> None:
+    """A route with one hosted API and no engine of its own, under a budget."""
+    budget = None if limit is None else {"limit_nano_usd": limit}
+    given = {"local": None, "overflow": {"on_cold_start": "Hosted"}, "budget": budget, "retry_attempts": 0}
+    gateway.route(hosted=[api.hosted("api", **PRICE)], **{**given, **changes})
+
+
+def allow(gateway: GatewayUnderTest, **limits: int) -> None:
+    """Limit the only consumer."""
+    keys = [{"id": KEY.split("-")[1], "hash": key_hash(PEPPER, KEY)}]
+    document = {"namespace": "ns", "name": "me", "uid": "u", "generation": 1, "keys": keys, "routes": ["ns/*"]}
+    gateway.gateway.catalog.set_consumer(CompiledConsumer.model_validate({**document, "limits": limits}))
+
+
+async def metrics(gateway: GatewayUnderTest) -> Callable[..., float]:
+    """A function that sums the samples of a metric that have these labels."""
+    text = (await gateway.admin("/metrics")).body.decode()
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+
+    def value(name: str, **labels: str) -> float:
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+
+    return value
+
+
+async def test_a_limited_consumer_is_told_when_to_come_again(gateway: GatewayUnderTest) -> None:
+    """429 in OpenAI's shape with Retry-After in seconds; nobody is asked."""
+    allow(gateway, requests_per_minute=1)
+    async with backend(answers()) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+        first = await gateway.post()
+        second = await gateway.post()
+
+        assert (first.status, second.status) == (200, 429)
+        assert second.error["code"] == "rate_limit_exceeded"
+        assert second.error["type"] == "rate_limit_error"
+        assert 55 <= int(second.headers["retry-after"]) <= 60
+        assert len(engine.requests) == 1
+        assert (await metrics(gateway))("overspill_consumer_limited_requests_total", consumer="ns/me") == 1
+
+
+async def test_real_usage_corrects_a_consumer_s_tokens(gateway: GatewayUnderTest) -> None:
+    """256 tokens of output are expected and 8 come: more requests fit than the estimates alone would let in."""
+    allow(gateway, tokens_per_minute=400)
+    async with backend(answers()) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+
+        seen = [(await gateway.post()).status for _ in range(5)]
+
+    assert seen == [200] * 5
+
+
+async def test_an_answer_of_a_hosted_api_is_charged_as_reported(gateway: GatewayUnderTest) -> None:
+    """Plain and streamed alike, to the nano-dollar, in the budget, the metrics and demand."""
+    async with backend(answers()) as api:
+        hosted_only(gateway, api)
+        assert (await gateway.post(max_tokens=100)).status == 200
+        api.script = streams(3, usage=True)
+        assert (await gateway.post(max_tokens=100, stream=True)).status == 200
+
+        value = await metrics(gateway)
+        assert value("overspill_budget_charged_nano_usd", route="ns/tiny") == 2 * REPORTED
+        assert value("overspill_budget_held_nano_usd", route="ns/tiny") == 0
+        assert value("overspill_cost_nano_usd_total", backend="hosted/api") == 2 * REPORTED
+        assert value("overspill_consumer_cost_nano_usd_total", consumer="ns/me") == 2 * REPORTED
+        assert value("overspill_holds_outstanding") == 0
+        demand = gateway.gateway.catalog.routes["ns/tiny"].demand().backends["hosted/api"]
+        assert demand.cost_nano_usd_total == 2 * REPORTED
+        assert demand.output_tokens_total == 16
+
+
+async def test_under_a_budget_a_request_without_a_limit_gets_one(gateway: GatewayUnderTest) -> None:
+    """What can't end can't be held: max_tokens is written into the hosted API's request, and only there."""
+    async with backend(answers()) as api:
+        hosted_only(gateway, api)
+        await gateway.post()
+        await gateway.post(max_tokens=100)
+        hosted_only(gateway, api, None)
+        await gateway.post()
+
+        limits = [
+            received.json.get("max_tokens", received.json.get("max_completion_tokens")) for received in api.requests
+        ]
+        assert limits == [16_384, 100, None]
+
+
+async def test_near_the_cap_answers_get_shorter_and_then_the_budget_is_spent(gateway: GatewayUnderTest) -> None:
+    """The last money buys a shorter answer; then 429 names the budget, with the seconds to the next period."""
+    async with backend(resets_before_head) as api:
+        hosted_only(gateway, api, PROMPT_MAX + 2 * ANSWER)
+        seen = [await gateway.post(max_tokens=100) for _ in range(8)]
+        value = await metrics(gateway)
+
+    refused = seen[-1]
+    assert (refused.status, refused.error["code"], refused.error["type"]) == (
+        429,
+        "budget_exhausted",
+        "insufficient_quota",
+    )
+    assert int(refused.headers["retry-after"]) <= 31 * 86_400
+    asked = [received.json["max_tokens"] for received in api.requests]
+    assert asked[0] == 100
+    assert all(64 <= limit <= 100 for limit in asked)
+    assert len(asked) < len(seen)
+    assert value("overspill_budget_charged_nano_usd") <= PROMPT_MAX + 2 * ANSWER
+    assert value("overspill_charged_in_full_total") == len(asked)
+
+
+async def test_a_budget_that_is_spent_leaves_requests_to_replicas(gateway: GatewayUnderTest) -> None:
+    """SelfHostedOnly: a request waits for a replica rather than spending; Reject: it is refused at once."""
+    async with backend(answers()) as api, backend(answers("ours")) as engine:
+        local = {"service": "tiny-engine", "port": 8000, "served_model": "tiny"}
+        hosted_only(gateway, api, 1, local=local)
+        client = await gateway.client()
+        gateway.send(client)
+        await eventually(lambda: len(gateway.gateway.catalog.routes["ns/tiny"].held) == 1)
+
+        hosted_only(gateway, api, 1, local=local, budget={"limit_nano_usd": 1, "on_exhausted": "Reject"})
+        refused = await gateway.post()
+        gateway.endpoints(engine.fact())
+        served = await asyncio.wait_for(client.answer(), 5)
+
+        assert (refused.status, refused.error["code"]) == (429, "budget_exhausted")
+        assert (served.status, served.served_by) == (200, "local/tiny-0")
+        assert (await gateway.post()).served_by == "local/tiny-0"
+        assert api.requests == []
+
+
+async def test_who_goes_away_pays_in_full(gateway: GatewayUnderTest) -> None:
+    """The hosted API may have written all of the answer: charged its worst case, never refunded."""
+    async with backend(says_nothing) as api:
+        hosted_only(gateway, api)
+        client = await gateway.client()
+        gateway.send(client, max_tokens=100)
+        await eventually(lambda: len(api.requests) == 1)
+        client.reset()
+        meter = gateway.gateway.catalog.routes["ns/tiny"].meter
+        await eventually(lambda: not meter.hosted["api"].holds)
+
+        value = await metrics(gateway)
+        assert value("overspill_budget_charged_nano_usd") > ANSWER
+        assert value("overspill_charged_in_full_total", backend="hosted/api") == 1
+        assert value("overspill_attempts_total", backend="hosted/api", outcome="abandoned") == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
+async def test_a_refusal_of_a_hosted_api_costs_nothing(gateway: GatewayUnderTest, status: int) -> None:
+    """What was held is free again."""
+    async with backend(answers(status=status)) as api:
+        hosted_only(gateway, api)
+        await gateway.post(max_tokens=100)
+
+        value = await metrics(gateway)
+        assert value("overspill_budget_charged_nano_usd") == 0
+        assert value("overspill_budget_held_nano_usd") == 0
+        assert len(api.requests) == 1
+
+
+async def test_an_answer_without_usage_is_charged_by_estimate(gateway: GatewayUnderTest) -> None:
+    """Whole but silent on usage: its text is counted, marked as estimated, and never charged above what was held."""
+
+    async def without_usage(received: object, wire: Any) -> None:  # noqa: ARG001
+        body = b'{"choices": [{"message": {"content": "one two three four five"}}]}'
+        await wire.write(plain_head(200, len(body)) + body)
+
+    async with backend(without_usage) as api:
+        hosted_only(gateway, api)
+        assert (await gateway.post(max_tokens=100)).status == 200
+        meter = gateway.gateway.catalog.routes["ns/tiny"].meter
+        await eventually(lambda: not meter.hosted["api"].holds)
+
+        value = await metrics(gateway)
+        assert value("overspill_tokens_total", backend="hosted/api", usage_source="estimated", token_type="output") > 0
+        assert value("overspill_tokens_total", backend="hosted/api", usage_source="reported") == 0
+        assert 0 < value("overspill_budget_charged_nano_usd") < ANSWER
+        assert value("overspill_charged_in_full_total") == 0
+
+
+async def test_a_hosted_api_s_limits_send_requests_to_the_next(gateway: GatewayUnderTest) -> None:
+    """One place at the first: the second request goes to the second API while the first is still answered."""
+    gate = asyncio.Event()
+    async with backend(streams(2, gate=gate)) as first, backend(answers()) as second:
+        gateway.route(
+            local=None,
+            overflow={"on_cold_start": "Hosted"},
+            hosted=[first.hosted("a", concurrency=1), second.hosted("b", requests_per_minute=1)],
+        )
+        client = await gateway.client()
+        gateway.send(client, stream=True)
+        await client.head()
+        other = await gateway.post()
+        limited = await gateway.post()
+        gate.set()
+
+        assert other.served_by == "hosted/b"
+        assert (limited.status, limited.error["code"]) == (429, "hosted_limits")
+        assert 1 <= int(limited.headers["retry-after"]) <= 60
+
+
+async def test_a_hosted_api_s_minute_is_what_a_refused_client_waits_for(gateway: GatewayUnderTest) -> None:
+    """Retry-After is when the first of them may be asked again."""
+    async with backend(answers()) as api:
+        hosted_only(gateway, api, hosted=[api.hosted("api", requests_per_minute=1, **PRICE)])
+        await gateway.post()
+        limited = await gateway.post()
+
+        assert (limited.status, limited.error["code"]) == (429, "hosted_limits")
+        assert 55 <= int(limited.headers["retry-after"]) <= 60
+
+
+async def test_the_cap_holds_under_many_requests_at_once(gateway: GatewayUnderTest) -> None:
+    """All at the same time, all charged in full: what the API was sent is worth no more than the limit."""
+    limit = 20 * (PROMPT_MAX + ANSWER)
+    async with backend(resets_before_head) as api:
+        hosted_only(gateway, api, limit)
+        seen = await asyncio.gather(*(gateway.post(max_tokens=100) for _ in range(200)))
+
+        value = await metrics(gateway)
+        assert 0 < value("overspill_budget_charged_nano_usd") <= limit
+        assert value("overspill_budget_held_nano_usd") == 0
+        assert len(api.requests) * ANSWER <= limit
+        assert {answer.status for answer in seen} == {429, 502}
+
+
+async def test_a_restarted_gateway_has_spent_what_it_had(tmp_path: Path) -> None:
+    """With --ledger the cap is one of the period, not of the process."""
+    ledger = tmp_path / "ledger.db"
+    async with backend(answers()) as api:
+        async with running_gateway(ledger=ledger) as first:
+            hosted_only(first, api, PROMPT_MAX)
+            await eventually(lambda: _leased(first) > 0)
+            assert (await first.post(max_tokens=100)).status == 200
+        async with running_gateway(ledger=ledger) as second:
+            hosted_only(second, api, PROMPT_MAX)
+            await eventually(lambda: _leased(second) > 0)
+            value = await metrics(second)
+
+    assert value("overspill_budget_charged_nano_usd") == REPORTED
+    assert value("overspill_ledger_durable") == 1
+
+
+async def test_a_broken_ledger_stops_spills_and_nothing_else(tmp_path: Path) -> None:
+    """Local serving goes on, and the error says what is wrong with what."""
+    ledger = tmp_path / "ledger.db"
+    ledger.write_bytes(b"scrambled" * 1000)
+    local = {"service": "tiny-engine", "port": 8000, "served_model": "tiny"}
+    async with backend(answers()) as api, backend(answers()) as engine, running_gateway(ledger=ledger) as gateway:
+        hosted_only(gateway, api, local=None, name="tiny")
+        await eventually(lambda: gateway.gateway.shared.metering.ledger.error is not None)
+        refused = await gateway.post()
+        hosted_only(gateway, api, local=local)
+        gateway.endpoints(engine.fact())
+        served = await gateway.post()
+        value = await metrics(gateway)
+
+    assert refused.status == 503
+    assert "budget" in refused.error["message"]
+    assert served.served_by == "local/tiny-0"
+    assert api.requests == []
+    assert (value("overspill_ledger_up"), value("overspill_budget_up")) == (0, 0)
+
+
+def _leased(gateway: GatewayUnderTest) -> int:
+    spending = gateway.gateway.catalog.routes["ns/tiny"].meter.budget.current()
+    if spending is None:
+        return 0
+    spending.may_hold(0.0)
+    return spending.account.leased
