@@ -3,7 +3,12 @@
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.outcome import Failure, FailureKind
 from overspill_gateway.core.plan import (
     History,
@@ -12,19 +17,30 @@ from overspill_gateway.core.plan import (
     Refusal,
     Refuse,
     ServedReason,
+    Step,
     UseHosted,
     UseReplica,
-    least_loaded,
     next_step,
-    release_count,
 )
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.release import ROOM_MIN, ReleaseWindow
+from overspill_gateway.core.target import FirstTokenTarget
+
+NOW = 1000.0
+RATES = ServiceRates()
 
 
-@dataclass
 class FakeReplica:
     """A replica with a load."""
 
-    in_flight: int = 0
+    def __init__(self, *, prompt_tokens: int = 0, requests: int = 0, rates: ServiceRates | None = None) -> None:
+        self.served_by = f"local/{requests}"
+        self.load = ReplicaLoad()
+        self.outlier = Outlier()
+        self.window = ReleaseWindow(self.load, rates or ServiceRates())
+        for _ in range(requests):
+            self.load.sent(Ask(prompt_tokens=prompt_tokens))
+            self.window.sent(NOW)
 
 
 @dataclass
@@ -32,6 +48,11 @@ class FakeHosted:
     """A hosted API with a name."""
 
     served_by: str
+    may: bool = True
+
+    def may_take(self, _ask: Ask, _now: float) -> bool:
+        """As told."""
+        return self.may
 
 
 @dataclass
@@ -46,26 +67,50 @@ class World:
     held: int = 0
     held_max: int = 10
     attempts_max: int = 3
+    unable: tuple[str, ...] = ()
+    target: float | None = None
+    rates: ServiceRates = field(default_factory=ServiceRates)
 
     def pool(self) -> Pool[FakeReplica, FakeHosted]:
         """As the plan sees it."""
-        hosted = [FakeHosted(name) for name in self.hosted]
+        hosted = [FakeHosted(name, name not in self.unable) for name in self.hosted]
         return Pool(
             self.has_local, self.may_wake, self.replicas, hosted, self.cold_start_hosted, self.held, self.held_max,
-            self.attempts_max,
+            self.attempts_max, self.rates, FirstTokenTarget(self.target),
         )  # fmt: skip
 
 
 def past(
-    *failures: FailureKind, hosted: tuple[str, ...] = (), held: bool = False, expired: bool = False
+    *failures: FailureKind, hosted: tuple[str, ...] = (), held: bool = False, late: bool = False, expired: bool = False
 ) -> History[FakeReplica]:
     """A history with these failures."""
     return History(
         failures=[Failure(kind, "x", "y") for kind in failures],
         failed_hosted=set(hosted),
         was_held=held,
+        held_late=late,
         hold_expired=expired,
     )
+
+
+def step_of(
+    world: World, history: History[FakeReplica] | None = None, ask: Ask | None = None
+) -> Step[FakeReplica, FakeHosted]:
+    """What is to be done with a request of a hundred tokens."""
+    return next_step(world.pool(), history or past(), 0, ask or Ask(prompt_tokens=100), NOW)
+
+
+def learned(seconds_per_token: float = 0.001) -> ServiceRates:
+    """Rates of an engine that reads a thousand tokens a second."""
+    rates = ServiceRates()
+    load = ReplicaLoad()
+    for number in range(300):
+        tokens = 20 + 37 * number % 4000
+        now = NOW - 30.0 + 0.1 * number
+        snapshot = rates.snapshot(load, Ask(prompt_tokens=tokens), now)
+        rates.observed_first_token(tokens, snapshot, 0.02 + seconds_per_token * tokens, now)
+        rates.observed_output(100, 2.0, 8, now)
+    return rates
 
 
 A, B = "hosted/a", "hosted/b"
@@ -87,7 +132,7 @@ RESET, STATUS = FailureKind.RESET, FailureKind.STATUS
 )
 def test_spilling(world: World, history: History[FakeReplica], expected: tuple[str, ServedReason]) -> None:
     """A request leaves the pool for the first hosted API that has not failed it, for a stated reason."""
-    step = next_step(world.pool(), history, 0)
+    step = step_of(world, history)
 
     assert isinstance(step, UseHosted)
     assert (step.hosted.served_by, step.reason) == expected
@@ -108,30 +153,37 @@ def test_spilling(world: World, history: History[FakeReplica], expected: tuple[s
 )
 def test_refusing(world: World, history: History[FakeReplica], why: Refusal) -> None:
     """Nobody serves where nobody may, and the reason is the one that the client can act on."""
-    assert next_step(world.pool(), history, 0) == Refuse(why)
+    step = step_of(world, history)
+
+    assert isinstance(step, Refuse)
+    assert step.why is why
 
 
 @pytest.mark.parametrize("history", [past(), past(RESET), past(held=True)])
 def test_holding(history: History[FakeReplica]) -> None:
     """A request waits for a replica where the route says so, also after a replica has died under it."""
-    assert next_step(World().pool(), history, 0) == HoldIt()
+    assert step_of(World(), history) == HoldIt()
 
 
 def test_replicas_come_first() -> None:
     """A replica that can serve is used before any hosted API."""
     replica = FakeReplica()
 
-    step = next_step(World([replica], [A], cold_start_hosted=True).pool(), past(), 0)
+    step = step_of(World([replica], [A], cold_start_hosted=True))
 
-    assert step == UseReplica(replica, ServedReason.PREFERRED)
+    assert isinstance(step, UseReplica)
+    assert (step.replica, step.reason) == (replica, ServedReason.PREFERRED)
 
 
 def test_a_replica_after_waiting_or_failing_says_so() -> None:
     """The reason tells what the request has been through."""
-    pool = World([FakeReplica()]).pool()
+    world = World([FakeReplica()])
+    held, failed = step_of(world, past(held=True)), step_of(world, past(RESET, held=True))
 
-    assert next_step(pool, past(held=True), 0) == UseReplica(pool.replicas[0], ServedReason.HELD)
-    assert next_step(pool, past(RESET, held=True), 0) == UseReplica(pool.replicas[0], ServedReason.REPLICA_FAILED)
+    assert isinstance(held, UseReplica)
+    assert held.reason is ServedReason.HELD
+    assert isinstance(failed, UseReplica)
+    assert failed.reason is ServedReason.REPLICA_FAILED
 
 
 def test_replicas_that_all_answer_with_a_fault_are_not_waited_for() -> None:
@@ -140,21 +192,236 @@ def test_replicas_that_all_answer_with_a_fault_are_not_waited_for() -> None:
     history = past(STATUS)
     history.failed_replicas.append(replica)
 
-    assert next_step(World([replica]).pool(), history, 0) == Refuse(Refusal.FAILED)
+    assert step_of(World([replica]), history) == Refuse(Refusal.FAILED)
 
 
-def test_least_loaded_takes_turns_among_equals() -> None:
-    """The fewest requests win; equals get one each in their turn; those to avoid get none."""
-    replicas = [FakeReplica(1), FakeReplica(0), FakeReplica(0)]
-
-    assert least_loaded(replicas, 0) is replicas[1]
-    assert least_loaded(replicas, 2) is replicas[2]
-    assert least_loaded(replicas, 2, [replicas[1], replicas[2]]) is replicas[0]
-    assert least_loaded(replicas, 0, replicas) is None
-    assert least_loaded([], 0) is None
+# -- hosted APIs that may not take it ------------------------------------------------------------------------------
 
 
-def test_all_held_requests_are_released_to_a_replica() -> None:
-    """Without a replica none, with one all."""
-    assert release_count(5, 0) == 0
-    assert release_count(5, 1) == 5
+def test_the_first_hosted_api_that_may_take_it_takes_it() -> None:
+    """Limits, budget and abilities are asked in the order of preference."""
+    step = step_of(World(hosted=[A, B], cold_start_hosted=True, unable=(A,)))
+
+    assert isinstance(step, UseHosted)
+    assert step.hosted.served_by == B
+
+
+@pytest.mark.parametrize(
+    ("world", "ask", "why"),
+    [
+        (World(hosted=[A], cold_start_hosted=True, unable=(A,)), Ask(), None),
+        (World(hosted=[A], cold_start_hosted=True), Ask(local_only=True), None),
+        (World(hosted=[A], held=10, unable=(A,)), Ask(), Refusal.QUEUE_FULL),
+        (World(hosted=[A], may_wake=False, unable=(A,)), Ask(), Refusal.HOSTED_UNABLE),
+        (World(hosted=[A], may_wake=False), Ask(local_only=True), Refusal.NOT_AVAILABLE),
+        (World(hosted=[A], has_local=False, unable=(A,)), Ask(), Refusal.HOSTED_UNABLE),
+        (World(hosted=[A], has_local=False), Ask(local_only=True), Refusal.NOT_AVAILABLE),
+    ],
+)
+def test_none_may_take_it(world: World, ask: Ask, why: Refusal | None) -> None:
+    """It waits for a replica where one may come and there is room, and is refused for the right reason elsewhere."""
+    step = step_of(world, ask=ask)
+
+    assert isinstance(step, HoldIt) if why is None else isinstance(step, Refuse) and step.why is why
+
+
+# -- the target ----------------------------------------------------------------------------------------------------
+
+
+def busy(requests: int = 30) -> FakeReplica:
+    """A replica with 100 tokens to read for each request: a tenth of a second each."""
+    return FakeReplica(prompt_tokens=100, requests=requests)
+
+
+def test_late_requests_go_to_a_hosted_api() -> None:
+    """Three seconds of prompts are before it and the target is two: it spills, and says why."""
+    step = step_of(World([busy()], [A], target=2.0, rates=learned()))
+
+    assert isinstance(step, UseHosted)
+    assert step.reason is ServedReason.LATENCY
+
+
+def test_a_request_in_time_stays_and_tells_when() -> None:
+    """A second of prompts is before it: it stays, and what is expected of it is told."""
+    step = step_of(World([busy(10)], [A], target=2.0, rates=learned()))
+
+    assert isinstance(step, UseReplica)
+    assert step.predicted_first_token_seconds == pytest.approx(1.12, rel=0.2)
+
+
+def test_without_a_target_nothing_is_late() -> None:
+    """A route that says nothing of latency keeps its requests."""
+    assert isinstance(step_of(World([busy(500)], [A], rates=learned())), UseReplica)
+
+
+def test_while_nothing_is_learned_requests_stay_up_to_a_number() -> None:
+    """The first requests teach; a flood before the first answer goes elsewhere, where there is an elsewhere."""
+    assert isinstance(step_of(World([busy(31)], [A], target=2.0)), UseReplica)
+    assert isinstance(step_of(World([busy(32)], [A], target=2.0)), UseHosted)
+    assert isinstance(step_of(World([busy(32)], target=2.0)), UseReplica)
+
+
+def test_another_replica_that_is_in_time_is_found() -> None:
+    """A conversation's own replica is late and the other is not: the request does not leave the pool."""
+    replicas = [busy(26), busy(12)]
+    for prefix in range(1, 9):
+        step = step_of(
+            World(replicas, [A], target=2.0, rates=learned()), ask=Ask(prompt_tokens=100, prefix=prefix << 40)
+        )
+
+        assert isinstance(step, UseReplica)
+        assert step.replica is replicas[1]
+
+
+def test_late_and_nobody_else_may_take_it_waits_then_is_told_to_come_back() -> None:
+    """None may: hold; full: refuse, with a time that the rates give."""
+    late = World([busy()], [A], target=2.0, rates=learned(), unable=(A,))
+    full = World([busy()], [A], target=2.0, rates=learned(), unable=(A,), held=10)
+    refused = step_of(full)
+
+    assert step_of(late) == HoldIt(late=True)
+    assert isinstance(refused, Refuse)
+    assert refused.why is Refusal.QUEUE_FULL
+    assert refused.retry_after_seconds is not None
+    assert 1 <= refused.retry_after_seconds <= 10
+
+
+def test_endpoints_of_engines_alone_wait_although_a_hosted_api_is_idle() -> None:
+    """What only an engine has is never sent elsewhere."""
+    ask = Ask(prompt_tokens=100, local_only=True)
+
+    assert step_of(World([busy()], [A], target=2.0, rates=learned()), ask=ask) == HoldIt(late=True)
+
+
+def test_a_prompt_that_is_late_even_alone_is_not_held() -> None:
+    """Ten seconds of its own and nobody else takes it: waiting for an idle replica gains little."""
+    world = World([busy(3)], target=2.0, rates=learned())
+
+    assert isinstance(step_of(world, ask=Ask(prompt_tokens=10_000)), UseReplica)
+
+
+def test_those_who_wait_go_before_newcomers() -> None:
+    """A newcomer joins the queue although a replica has room; one that has failed elsewhere has waited already."""
+    world = World([FakeReplica()], held=3)
+
+    assert step_of(world) == HoldIt(late=True)
+    assert isinstance(step_of(world, past(held=True)), UseReplica)
+    assert isinstance(step_of(world, past(RESET)), UseReplica)
+
+
+def test_one_that_waits_keeps_its_place_however_full_the_queue() -> None:
+    """It is one of those that fill it."""
+    world = World([busy()], target=2.0, rates=learned(), held=10)
+
+    assert step_of(world, past(held=True, late=True)) == HoldIt(late=True)
+
+
+def test_one_that_waited_for_a_late_replica_goes_to_a_hosted_api_as_soon_as_one_may() -> None:
+    """But one that the route held because the pool was at zero waits on: the route said Hold."""
+    world = World([busy()], [A], target=2.0, rates=learned(), held=3)
+
+    assert isinstance(step_of(world, past(held=True, late=True)), UseHosted)
+    assert step_of(world, past(held=True)) == HoldIt()
+
+
+def test_a_new_replica_gets_those_who_wait_a_few_at_a_time() -> None:
+    """Its window is full: the rest waits on, and goes to another replica that has room."""
+    full, empty = busy(ROOM_MIN), FakeReplica()
+
+    assert step_of(World([full], held=3), past(held=True)) == HoldIt()
+    step = step_of(World([full, empty], held=3), past(held=True))
+    assert isinstance(step, UseReplica)
+    assert step.replica is empty
+
+
+def test_held_too_long_is_told_so() -> None:
+    """At the deadline a hosted API that may takes it, else it is refused, also where late replicas are there."""
+    late = past(held=True, late=True, expired=True)
+    spilled = step_of(World([busy()], [A], target=2.0, rates=learned()), late)
+    refused = step_of(World([busy()], target=2.0, rates=learned()), late)
+
+    assert isinstance(spilled, UseHosted)
+    assert spilled.reason is ServedReason.HOLD_TIMEOUT
+    assert isinstance(refused, Refuse)
+    assert refused.why is Refusal.HOLD_TIMEOUT
+
+
+def test_a_replica_that_rests_is_a_last_resort() -> None:
+    """Every replica fails: a hosted API takes over while one may; without one a replica is asked all the same."""
+    replica = FakeReplica()
+    for _ in range(20):
+        replica.outlier.failed(NOW, FailureKind.STATUS, None)
+    assert replica.outlier.ejected(NOW)
+    spilled = step_of(World([replica], [A]))
+
+    assert isinstance(spilled, UseHosted)
+    assert spilled.reason is ServedReason.REPLICA_EJECTED
+    assert isinstance(step_of(World([replica], [A], unable=(A,))), UseReplica)
+
+
+# -- whatever the world --------------------------------------------------------------------------------------------
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Any world."""
+    some = st.booleans()
+    replicas = [busy(draw(st.integers(0, 60))) for _ in range(draw(st.integers(0, 3)))]
+    return World(
+        replicas,
+        draw(st.sampled_from([[], [A], [A, B]])),
+        has_local=bool(replicas) or draw(some),
+        may_wake=bool(replicas) or draw(some),
+        cold_start_hosted=draw(some),
+        held=draw(st.integers(0, 12)),
+        unable=draw(st.sampled_from([(), (A,), (A, B)])),
+        target=draw(st.sampled_from([None, 0.01, 2.0])),
+        rates=draw(st.sampled_from([RATES, LEARNED])),
+    )
+
+
+LEARNED = learned()
+
+histories = st.builds(
+    lambda kinds, failed, held, late, expired: past(
+        *kinds, hosted=failed, held=held or expired, late=late, expired=expired
+    ),
+    st.lists(st.sampled_from([RESET, STATUS]), max_size=4),
+    st.sampled_from([(), (A,), (A, B)]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(worlds(), histories, st.booleans())
+def test_every_step_is_one_that_may_be_taken(world: World, history: History[FakeReplica], local_only: bool) -> None:  # noqa: FBT001
+    """No hosted API that failed, may not, or is none of its business; no holding past the deadline or a full queue."""
+    ask = Ask(prompt_tokens=100, local_only=local_only)
+    step = step_of(world, history, ask)
+
+    if isinstance(step, UseHosted):
+        assert not local_only
+        assert step.hosted.may
+        assert step.hosted.served_by not in history.failed_hosted
+    elif isinstance(step, UseReplica):
+        assert step.replica in world.replicas
+        assert step.snapshot is not None
+    elif isinstance(step, HoldIt):
+        assert not history.hold_expired
+        assert world.may_wake
+        assert world.has_local
+        assert history.was_held or history.failures or world.held < world.held_max
+    else:
+        assert step.retry_after_seconds is None or 1 <= step.retry_after_seconds <= 120
+    if len(history.failures) >= world.attempts_max:
+        assert step == Refuse(Refusal.FAILED)
+
+
+@given(worlds(), histories)
+def test_an_idle_replica_is_never_waited_for(world: World, history: History[FakeReplica]) -> None:
+    """Whatever was learned, a request never waits beside a replica that does nothing, unless others wait before it."""
+    world.replicas.append(FakeReplica())
+    step = step_of(world, history)
+
+    assert not isinstance(step, HoldIt) or (world.held > 0 and not history.was_held)

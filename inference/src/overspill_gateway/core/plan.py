@@ -4,7 +4,7 @@ A pure function of what the route looks like now and of what the request has bee
 every failure, so that a plan never outlives the world it was made for.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
@@ -57,11 +57,6 @@ class Servable(Protocol):
     """A replica, as far as deciding goes."""
 
     @property
-    def in_flight(self) -> int:
-        """Requests at it now, from this gateway."""
-        ...
-
-    @property
     def served_by(self) -> str:
         """``local/<pod>``."""
         ...
@@ -98,8 +93,6 @@ class Payable(Protocol):
 R = TypeVar("R", bound=Servable)
 H = TypeVar("H", bound=Payable)
 
-NO_ASK: Final = Ask()
-"""A request of which nothing is known: it is not measured against limits."""
 RETRY_AFTER_SECONDS_MIN: Final = 1
 RETRY_AFTER_SECONDS_MAX: Final = 120
 RETRY_AFTER_SECONDS_UNKNOWN: Final = 10
@@ -144,8 +137,8 @@ class Pool(Generic[R, H]):
     """The most that may."""
     attempts_max: int
     """Attempts a request has, the first included."""
-    rates: ServiceRates | None = None
-    """How fast its replicas are; None: nobody learns it."""
+    rates: ServiceRates = field(default_factory=ServiceRates)
+    """How fast its replicas are."""
     target: FirstTokenTarget = field(default_factory=FirstTokenTarget)
     """The time to first token above which a request goes elsewhere."""
 
@@ -206,32 +199,10 @@ class Refuse:
 Step = UseReplica[R] | UseHosted[H] | HoldIt | Refuse
 
 
-def least_loaded(replicas: Sequence[R], turn: int, avoid: Collection[R] = ()) -> R | None:
-    """The replica with the fewest requests; among equals each in its turn. ``avoid`` is not considered."""
-    best: R | None = None
-    count = len(replicas)
-    for offset in range(count):
-        replica = replicas[(turn + offset) % count]
-        if avoid and replica in avoid:
-            continue
-        if best is None or replica.in_flight < best.in_flight:
-            best = replica
-            if best.in_flight == 0:
-                break
-    return best
-
-
-def next_step(  # noqa: PLR0911 - one return for each kind of world
-    pool: Pool[R, H], history: History[R], turn: int, ask: Ask = NO_ASK, now: float = 0.0
-) -> Step[R, H]:
-    """What to do with a request now."""
+def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: float) -> Step[R, H]:
+    """What to do with a request now; ``turn`` counts the questions."""
     if len(history.failures) >= pool.attempts_max:
         return Refuse(Refusal.FAILED)
-    if pool.rates is None:
-        idlest = least_loaded(pool.replicas, turn, history.failed_replicas)
-        if idlest is None:
-            return _without_replica(pool, history, ask, now)
-        return UseReplica(idlest, _local_reason(history))
     replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas)
     if replica is None:
         return _without_replica(pool, history, ask, now)
@@ -244,13 +215,12 @@ def next_step(  # noqa: PLR0911 - one return for each kind of world
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
-    return _if_in_time(pool, pool.rates, history, replica, ask, now)
+    return _if_in_time(pool, history, replica, ask, now)
 
 
-def _if_in_time(
-    pool: Pool[R, H], rates: ServiceRates, history: History[R], replica: R, ask: Ask, now: float
-) -> Step[R, H]:
+def _if_in_time(pool: Pool[R, H], history: History[R], replica: R, ask: Ask, now: float) -> Step[R, H]:
     """A replica if it keeps the target, or if there is nothing to be gained by going elsewhere."""
+    rates = pool.rates
     told = _told(rates, replica, ask, now)
     target = pool.target
     if target.seconds is None:
@@ -258,7 +228,7 @@ def _if_in_time(
     may_try = not history.failures and not history.was_held
     kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
     if not kept and len(pool.replicas) > 1:
-        replica, told = _fastest(pool, rates, history, (replica, told), ask, now)
+        replica, told = _fastest(pool, history, (replica, told), ask, now)
         kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
     if not kept:
         step = _in_no_time(pool, history, ask, now)
@@ -274,12 +244,7 @@ def _told(rates: ServiceRates, replica: Servable, ask: Ask, now: float) -> LoadS
 
 
 def _fastest(
-    pool: Pool[R, H],
-    rates: ServiceRates,
-    history: History[R],
-    best: tuple[R, LoadSnapshot],
-    ask: Ask,
-    now: float,
+    pool: Pool[R, H], history: History[R], best: tuple[R, LoadSnapshot], ask: Ask, now: float
 ) -> tuple[R, LoadSnapshot]:
     """The replica with the earliest first token; the conversation's own is late. Only those about to leave pay."""
     for other in pool.replicas:
@@ -287,7 +252,7 @@ def _fastest(
             continue
         if history.was_held and not other.window.room(now):
             continue
-        there = _told(rates, other, ask, now)
+        there = _told(pool.rates, other, ask, now)
         if there.tail_seconds < best[1].tail_seconds:
             best = other, there
     return best
@@ -328,7 +293,7 @@ def _first_hosted(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -
     if ask.local_only:
         return None
     for hosted in pool.hosted:
-        if hosted.served_by not in history.failed_hosted and (ask is NO_ASK or hosted.may_take(ask, now)):
+        if hosted.served_by not in history.failed_hosted and hosted.may_take(ask, now):
             return hosted
     return None
 
@@ -359,10 +324,8 @@ def _refuse(pool: Pool[R, H], history: History[R], reason: ServedReason, ask: As
     return Refuse(Refusal.HOSTED_UNABLE if pool.hosted and not ask.local_only else Refusal.NOT_AVAILABLE)
 
 
-def _retry_after_seconds(pool: Pool[R, H], now: float) -> int | None:
+def _retry_after_seconds(pool: Pool[R, H], now: float) -> int:
     """When a client that is refused finds a place: told to each in turn, so that they do not all come at once."""
-    if pool.rates is None:
-        return None
     if not pool.replicas:
         return RETRY_AFTER_SECONDS_UNKNOWN
     seconds = pool.rates.promise_place(pool.held, len(pool.replicas), now)
@@ -386,8 +349,3 @@ def _local_reason(history: History[R]) -> ServedReason:
 def only_credentials_refused(history: History[R]) -> bool:
     """Whether every hosted API that was asked refused our credentials, and nothing else went wrong last."""
     return bool(history.failures) and history.failures[-1].kind is FailureKind.CREDENTIALS
-
-
-def release_count(held: int, replicas: int) -> int:
-    """How many held requests go to the replicas now. All of them: a rate per replica finds its place here."""
-    return held if replicas else 0

@@ -25,9 +25,9 @@ PRIOR_PROMPT_TOKENS: Final = 200.0
 OUTPUT_TOKENS_EXPECTED: Final = 256.0
 """Of an answer, until some were seen."""
 PROMPT_TOKENS_EXPECTED: Final = 512.0
-TREND_GAIN: Final = 0.08
+TREND_GAIN: Final = 0.05
 """Share of an observation in the factor that holds at all levels: it follows a model that changes its speed."""
-LEVEL_GAIN: Final = 0.04
+LEVEL_GAIN: Final = 0.02
 RARE_GAIN: Final = 0.3
 """Instead of the trend's, for the first observation after a while: when few requests stay, each has to tell more."""
 RARE_SECONDS: Final = 1.0
@@ -41,6 +41,8 @@ TAIL_GAIN: Final = 0.15
 TAIL_START: Final = 1.25
 TAIL_MAX: Final = 3.0
 FINISHED_MEMORY_SECONDS: Final = 10.0
+PROMISED_SHARE: Final = 2.0 / 3.0
+"""Of the places that become free, for those who were told to come back; newcomers take the rest."""
 READING_TOKENS: Final = 1024.0
 """Of prompts that an engine has begun to read, not read yet: half a step's."""
 SURE_MIN: Final = 1e-3
@@ -248,6 +250,15 @@ class ServiceRates:
         self._trend = min(max(self._trend * (1.0 + gain * error), 0.05), 20.0)
         self._level[level] = min(max(self._level[level] * (1.0 + LEVEL_GAIN * error), 0.1), 10.0)
 
+    def observed_no_token(self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float) -> None:
+        """A request was given up, so many seconds after it was sent, before its first token: it took longer still.
+
+        Without this the slowest would never be heard of.
+        """
+        told = snapshot.predicted_seconds
+        if told is not None and seconds > told:
+            self.observed_first_token(prompt_tokens, snapshot, seconds, now)
+
     def observed_output(self, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0) -> None:
         """An answer has ended: its tokens, the seconds from its first to its last, requests at the replica then."""
         elapsed = now - self._finished_at
@@ -307,5 +318,6 @@ class ServiceRates:
             per_second = (self.replica_requests_per_second() or 0.0) * replicas
         if per_second <= 0.0:
             return None
-        self._promised_until = max(self._promised_until, now + held / per_second) + 1.0 / per_second
+        place = 1.0 / (PROMISED_SHARE * per_second)
+        self._promised_until = max(self._promised_until, now + held / per_second) + place
         return self._promised_until - now

@@ -62,7 +62,7 @@ class FirstTokenTarget:
     def waits_in_vain(self, told: LoadSnapshot, load: ReplicaLoad) -> bool:
         """Whether a request that nobody else takes gains nothing by waiting: it would be as late by itself."""
         if load.in_flight == 0 or told.predicted_seconds is None:
-            return load.in_flight == 0
+            return True
         return told.predicted_seconds <= 1.25 * told.alone_seconds
 
     def _tries(self, rates: ServiceRates, now: float) -> bool:

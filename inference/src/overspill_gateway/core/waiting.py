@@ -121,7 +121,7 @@ class WaitingQueue(Generic[T]):
         level.add(item, consumer, cost if cost > 0.0 else 1.0)
 
     def discard(self, item: T) -> None:
-        """It waits no more; nothing happens if it did not. The one that is ``first`` counts as served, as by ``pop``."""
+        """It waits no more; nothing happens if it did not. The ``first`` one counts as served, as by ``pop``."""
         place = self._places.get(item)
         if place is None:
             return
