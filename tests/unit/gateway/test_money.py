@@ -26,8 +26,9 @@ PLENTY = 10**9
 def hosted_only(gateway: GatewayUnderTest, api: Backend, limit: int | None = PLENTY, **changes: Any) -> None:
     """A route with one hosted API and no engine of its own, under a budget."""
     budget = None if limit is None else {"limit_nano_usd": limit}
-    given = {"local": None, "overflow": {"on_cold_start": "Hosted"}, "budget": budget, "retry_attempts": 0}
-    gateway.route(hosted=[api.hosted("api", **PRICE)], **{**given, **changes})
+    apis = [api.hosted("api", **PRICE)]
+    given: dict[str, Any] = {"local": None, "hosted": apis, "budget": budget, "retry_attempts": 0}
+    gateway.route(**{**given, "overflow": {"on_cold_start": "Hosted"}, **changes})
 
 
 def allow(gateway: GatewayUnderTest, **limits: int) -> None:

@@ -1,15 +1,13 @@
 """Metrics of what a gateway does against slow, failing and wrong backends: ejections, retries, hedges, going on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.retry_budget import RetryBudget
-from overspill_gateway.proxy.counting import RouteCounters
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route
@@ -29,13 +27,11 @@ _COUNTED = [
 
 
 def route_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
-    """Counters of routes, of those that have any."""
-    found = [(key, getattr(route, "tally", None)) for key, route in routes.items()]
-    tallies = [(key, tally) for key, tally in found if isinstance(tally, RouteCounters)]
+    """Counters of routes."""
     for attribute, name, text in _COUNTED:
         counter = CounterMetricFamily(name, text, labels=["route"])
-        for key, tally in tallies:
-            counter.add_metric([key], getattr(tally, attribute))
+        for key, route in routes.items():
+            counter.add_metric([key], getattr(route.tally, attribute))
         yield counter
 
 
@@ -46,18 +42,14 @@ def ejection_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
     ejections = CounterMetricFamily("overspill_ejections", "How often backends were left out.", labels=both)
     now = monotonic()
     for key, route in routes.items():
-        groups = {"local": _outliers(route.replicas.values())}
-        groups |= {hosted.served_by: _outliers([hosted]) for hosted in route.pool.hosted}
-        for name, outliers in groups.items():
-            if outliers:
-                ejected.add_metric([key, name], sum(one.ejected(now) for one in outliers))
-                ejections.add_metric([key, name], sum(one.ejections_total for one in outliers))
+        present = {"local": [replica.outlier for replica in route.replicas.values()]}
+        present |= {hosted.served_by: [hosted.outlier] for hosted in route.pool.hosted}
+        for name, counters in route.backends.items():
+            outliers = present.get(name, [])
+            ejected.add_metric([key, name], sum(one.ejected(now) for one in outliers))
+            total = sum(one.ejections_total for one in outliers)
+            ejections.add_metric([key, name], counters.ejections_gone + total)
     yield from (ejected, ejections)
-
-
-def _outliers(backends: Iterable[object]) -> list[Outlier]:
-    found = [getattr(backend, "outlier", None) for backend in backends]
-    return [one for one in found if isinstance(one, Outlier)]
 
 
 def retry_metrics(retries: RetryBudget) -> Iterator[Metric]:

@@ -34,8 +34,9 @@ class BackendCounters:
     """What one backend of a route (``local`` or ``hosted/<name>``) has done in this process's life."""
 
     __slots__ = (
-        "charged_in_full", "cost_nano_usd", "duration", "errors", "failures", "first_byte", "outcomes",
-        "output_tokens", "output_tokens_estimated", "prompt_tokens", "prompt_tokens_estimated", "served", "statuses",
+        "charged_in_full", "cost_nano_usd", "duration", "ejections_gone", "errors", "failures", "first_byte",
+        "outcomes", "output_tokens", "output_tokens_estimated", "prompt_tokens", "prompt_tokens_estimated", "served",
+        "statuses",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,6 +52,8 @@ class BackendCounters:
         """Charged, attempts that came to nothing included."""
         self.charged_in_full = 0
         """Attempts of which nobody knows what they cost: charged their worst case."""
+        self.ejections_gone = 0
+        """Ejections of replicas that are no more."""
         self.statuses: dict[int, int] = {}
         self.failures: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}

@@ -203,6 +203,7 @@ class RouteMeter:
         for limiter in self._limiters.values():
             limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
         self._names = [backend.name for backend in compiled.hosted]
+        self.hosted = {name: one for name, one in self.hosted.items() if name in self._names or one.holds}
         for backend in compiled.hosted:
             known = self.hosted.get(backend.name)
             if known is not None:

@@ -89,6 +89,7 @@ class Route:
         if not hosted or before.hosted != compiled.hosted or before.timeouts != compiled.timeouts:
             for one in hosted:
                 one.pool.close()
+                one.counters.ejections_gone += one.outlier.ejections_total
             seconds = compiled.timeouts.connect_seconds
             hosted = [
                 Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend))
@@ -120,6 +121,7 @@ class Route:
         listed = {(f"{fact.address}:{fact.port}", fact.uid): fact for fact in self._facts} if local else {}
         for key in [key for key in self.replicas if key not in listed]:
             replica = self.replicas.pop(key)
+            replica.counters.ejections_gone += replica.outlier.ejections_total
             replica.fact = None
             replica.probe_failures = replica.connect_failures = 0
             replica.pool.close()
