@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,11 @@ from unit.gateway.backends import answers, backend, streams
 from unit.gateway.harness import Answer, GatewayUnderTest, eventually
 
 HEDGING = {"after_seconds": 0.05, "max_percent": 100}
-PRICE = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000, "context_tokens": 8192}
+PRICE: dict[str, Any] = {
+    "input_nano_usd_per_million": 150_000_000,
+    "output_nano_usd_per_million": 600_000_000,
+    "context_tokens": 8192,
+}
 
 
 def conversation(number: int, turns: int = 1) -> list[dict[str, str]]:
@@ -24,7 +29,7 @@ def conversation(number: int, turns: int = 1) -> list[dict[str, str]]:
     return said
 
 
-async def ask(gateway: GatewayUnderTest, number: int, **fields: object) -> Answer:
+async def ask(gateway: GatewayUnderTest, number: int, **fields: Any) -> Answer:
     """The first turn of a conversation."""
     return await gateway.post(messages=conversation(number), **fields)
 
