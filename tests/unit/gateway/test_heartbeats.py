@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from overspill_gateway.proxy import exchange
+from overspill_gateway.proxy import demand
 from overspill_gateway.proxy.opening import KEEP_ALIVE
 from unit.gateway.backends import answers, backend, event, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
@@ -15,7 +15,7 @@ from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats come soon."""
-    monkeypatch.setattr(exchange, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(demand, "HEARTBEAT_SECONDS", 0.02)
 
 
 async def waiting_client(gateway: GatewayUnderTest, model: str = "tiny") -> Client:
