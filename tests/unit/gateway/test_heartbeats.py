@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from overspill_gateway.proxy import demand
+from overspill_gateway.proxy import waiting_client
 from overspill_gateway.proxy.opening import KEEP_ALIVE
 from unit.gateway.backends import answers, backend, event, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
@@ -15,10 +15,10 @@ from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats come soon."""
-    monkeypatch.setattr(demand, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(waiting_client, "HEARTBEAT_SECONDS", 0.02)
 
 
-async def waiting_client(gateway: GatewayUnderTest, model: str = "tiny") -> Client:
+async def client_that_waits(gateway: GatewayUnderTest, model: str = "tiny") -> Client:
     """A client that has asked for a stream and has heard two heartbeats."""
     client = await gateway.client()
     gateway.send(client, model, stream=True)
@@ -42,7 +42,7 @@ async def test_a_held_stream_goes_on_in_the_answer_that_has_begun(gateway: Gatew
     """Who serves it comes as a comment, since the header has gone; the events are the replica's."""
     async with backend(streams(2)) as engine:
         gateway.route()
-        client = await waiting_client(gateway)
+        client = await client_that_waits(gateway)
 
         gateway.endpoints(engine.fact())
         body = await rest_of(client)
@@ -56,7 +56,7 @@ async def test_a_held_stream_goes_on_in_the_answer_that_has_begun(gateway: Gatew
 async def test_a_held_stream_that_is_refused_says_so_inside(gateway: GatewayUnderTest) -> None:
     """Its status is 200 by then: the error is an event, there is no [DONE], and the connection stays usable."""
     route = gateway.route(overflow={"on_cold_start": "Hold", "hold_timeout_seconds": 0.3})
-    client = await waiting_client(gateway)
+    client = await client_that_waits(gateway)
 
     body = await rest_of(client)
 
@@ -73,7 +73,7 @@ async def test_a_backends_refusal_comes_inside_as_well(gateway: GatewayUnderTest
     """A bad request is still the client's to mend, and it is told what the engine said."""
     async with backend(answers("no", status=400)) as engine:
         gateway.route()
-        client = await waiting_client(gateway)
+        client = await client_that_waits(gateway)
 
         gateway.endpoints(engine.fact())
         body = await rest_of(client)
@@ -88,7 +88,7 @@ async def test_a_client_that_waits_for_a_document_hears_nothing(gateway: Gateway
         route = gateway.route()
         waiting = asyncio.ensure_future(gateway.post())
         await eventually(lambda: len(route.held) == 1)
-        streaming = await waiting_client(gateway)  # by now the other one would have heard one as well
+        streaming = await client_that_waits(gateway)  # by now the other one would have heard one as well
 
         gateway.endpoints(engine.fact())
         answer = await soon(waiting)
@@ -103,14 +103,14 @@ async def test_heartbeats_end_with_the_first_token(gateway: GatewayUnderTest) ->
     gate = asyncio.Event()
     async with backend(streams(2, gate=gate)) as engine:
         gateway.route()
-        client = await waiting_client(gateway)
+        client = await client_that_waits(gateway)
         gateway.endpoints(engine.fact())
         body = b""
         while event(0) not in body:
             body += await soon(client.chunk())
 
         gateway.route("other")
-        await waiting_client(gateway, "other")  # two heartbeats' time
+        await client_that_waits(gateway, "other")  # two heartbeats' time
         gate.set()
         rest = b""
         while piece := await soon(client.chunk()):
