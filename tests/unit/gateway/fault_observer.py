@@ -55,11 +55,13 @@ class Observation:
     """By the client."""
     counted: str
     """Kinds of failed attempts at the first backend."""
+    tokens: str
+    """How the tokens of the first backend were counted."""
     charged: str
     """For the first backend, where it is a hosted API."""
 
     def __str__(self) -> str:
-        return f"{self.seen}; counted: {self.counted or 'nothing'}; charged: {self.charged}"
+        return f"{self.seen}; counted: {self.counted or 'nothing'}; tokens: {self.tokens}; charged: {self.charged}"
 
 
 async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Observation:
@@ -76,7 +78,7 @@ async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Obser
         await eventually(lambda: nothing_left(gateway, route))
         metrics = await samples(gateway)
         name = "hosted/first" if pool.first == "hosted API" else "local"
-        return Observation(seen, counted(metrics, name), charged(metrics, name))
+        return Observation(seen, counted(metrics, name), tokens_of(metrics, name), charged(metrics, name))
 
 
 @contextlib.asynccontextmanager
@@ -256,6 +258,16 @@ def counted(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
         labels["kind"]
         for metric, labels, value in metrics
         if metric == "overspill_attempt_failures_total" and labels["backend"] == name and value
+    }
+    return ", ".join(sorted(found))
+
+
+def tokens_of(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+    """Who counted the tokens of a backend."""
+    found = {
+        labels["usage_source"]
+        for metric, labels, value in metrics
+        if metric == "overspill_tokens_total" and labels["backend"] == name and value
     }
     return ", ".join(sorted(found))
 

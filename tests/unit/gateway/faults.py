@@ -80,6 +80,8 @@ class Outcome:
     """What the call is charged where the backend is a hosted API."""
     alone_replica: str = ""
     """What the client sees where the only backend is a replica, if that is something else."""
+    tokens: str = ""
+    """Who counted its tokens in overspill_tokens: the backend, reported; the gateway, estimated; empty: nobody."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def elsewhere(counted: str, charged: str = IN_FULL, alone: str = FAILED, alone_r
 
 def begun(tokens: int, counted: str, charged: str = IN_FULL) -> Outcome:
     """The client has tokens already: nobody can take over."""
-    return Outcome(tokens_then_error(tokens), tokens_then_error(tokens), counted, charged)
+    counted_by = "reported" if charged == REPORTED else "estimated"
+    return Outcome(tokens_then_error(tokens), tokens_then_error(tokens), counted, charged, tokens=counted_by)
 
 
 def passes(code: int) -> Outcome:
@@ -132,7 +135,7 @@ def passes(code: int) -> Outcome:
 RESET = elsewhere("reset")
 PROTOCOL = elsewhere("protocol")
 BAD_ANSWER = elsewhere("error_in_answer")
-WHOLE = Outcome(ANSWER, ANSWER, charged=REPORTED)
+WHOLE = Outcome(ANSWER, ANSWER, charged=REPORTED, tokens="reported")
 SILENT_PLAIN = Outcome(TOO_LATE, TOO_LATE, "timeout", IN_FULL)
 SILENT_STREAM = elsewhere("timeout", alone=LATE)
 

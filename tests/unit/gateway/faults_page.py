@@ -24,6 +24,7 @@ says, as the only backend and with another one that could take over, as a replic
   from two backends unless the route says `onStreamFailure: Continue`: then another backend goes on, the last chunk is
   marked `"overspill": {"continued": ...}`, and only without another backend it ends as below.
 - **counted as**: the `kind` of `overspill_attempt_failures_total`. "-": no attempt failed.
+- **tokens**: who counted them in `overspill_tokens_total`. "-": there were none to count.
 - **charged**: what the call costs in the budget and in `overspill_cost_nano_usd_total` where the backend is a hosted
   API. "in full": its outcome is uncertain, so that what was held for it (the longest answer that was asked for) is
   charged and never given back.
@@ -50,8 +51,8 @@ def page() -> str:
 def table(faults: tuple[Fault, ...]) -> str:
     """One group of faults."""
     rows = [
-        "| the backend ... | request | no other backend | another backend | counted as | charged |",
-        "|---|---|---|---|---|---|",
+        "| the backend ... | request | no other backend | another backend | counted as | tokens | charged |",
+        "|---|---|---|---|---|---|---|",
     ]
     for fault in faults:
         rows += [f"| {fault.name} | {request} | {cells(outcome)} |" for request, outcome in requests(fault)]
@@ -71,7 +72,7 @@ def cells(outcome: Outcome) -> str:
     alone = outcome.alone
     if outcome.alone_replica:
         alone += f"; of a replica: {outcome.alone_replica}"
-    return " | ".join((alone, outcome.other, outcome.counted or "-", outcome.charged))
+    return " | ".join((alone, outcome.other, outcome.counted or "-", outcome.tokens or "-", outcome.charged))
 
 
 if __name__ == "__main__":

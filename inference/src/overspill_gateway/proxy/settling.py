@@ -85,6 +85,9 @@ def settle(
         if relay.status < 300 and usage is None and call.endpoint.generates:
             _Counted(call, shared, attempt, relay).begin()
             return
+    if usage is None and begun and relay is not None and ending is not Ending.WHOLE and call.endpoint.generates:
+        # It was cut off before it could report: for an engine an event is about a token. Money is another matter.
+        backend.counters.used(Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
     charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
 
 
