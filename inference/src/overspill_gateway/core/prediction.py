@@ -18,6 +18,9 @@ MEMORY_SECONDS: Final = 30.0
 """An observation counts a third after this time ..."""
 MEMORY_OBSERVATIONS: Final = 25
 """... but so many are always remembered, however old."""
+SECONDS_MIN: Final = 1e-5
+SECONDS_MAX: Final = 1e5
+"""Nothing takes less, or is worth knowing more of: it keeps sums of squares within what numbers hold."""
 OUTLIER_FACTOR: Final = 3.0
 """An observation further off than this counts as if it were this far off."""
 PRIOR_PROMPT_TOKENS: Final = 200.0
@@ -72,8 +75,9 @@ class Line:
 
     def observe(self, x: float, seconds: float, now: float, sure: float = 1.0) -> None:
         """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
-        told = self.base + self.slope * x
-        if self.count and told > 0.0:
+        seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
+        told = max(self.base + self.slope * x, SECONDS_MIN)
+        if self.count:
             seconds = min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
             weight = sure / (told * told)
         else:
@@ -236,6 +240,7 @@ class ServiceRates:
         level, raw, told = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
         if told is None or told <= 0.0:
             return
+        seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
         error = seconds / told
         tail = self._tail[level]
         tail *= 1.0 + TAIL_GAIN * (1.0 - TAIL_SHARE) if error > tail else 1.0 - TAIL_GAIN * TAIL_SHARE
