@@ -40,11 +40,13 @@ def test_no_answer_within_the_offer_costs_more_than_it(
     assert limit is not None
     if longest is not None:
         assert limit <= longest
-    used = data.draw(st.integers(0, prompt if context is None or longest == 0 else min(prompt, context * answers)))
+    most = prompt if context is None or longest == 0 else min(prompt, context * answers)
+    used = data.draw(st.integers(0, most))
     cached = data.draw(st.integers(0, used))
     output = data.draw(st.integers(0, limit)) * answers
 
-    assert cost_nano_usd(Usage(used, cached, output), price) <= found.nano_usd
+    for usage in (Usage(used, cached, output), Usage(most, 0, limit * answers), Usage(most, most, limit * answers)):
+        assert cost_nano_usd(usage, price) <= found.nano_usd
 
 
 def test_without_a_budget_the_request_stays_as_it_is() -> None:
