@@ -190,3 +190,50 @@ async def test_a_replica_that_dies_moves_all_its_requests(gateway: GatewayUnderT
         seen = await asyncio.gather(*running)
 
     assert {(answer.status, answer.served_by) for answer in seen} == {(200, "local/lives")}
+
+
+async def test_all_that_a_failing_replica_had_spill(gateway: GatewayUnderTest) -> None:
+    """Forty requests that it refuses at once: the hosted API gets all of them, beside the retry budget."""
+    gate = asyncio.Event()
+
+    async def fails(received: backends.Received, wire: backends.Wire) -> None:
+        await gate.wait()
+        await answers(status=500)(received, wire)
+
+    async with backend(fails) as engine, backend(answers()) as hosted:
+        gateway.route(hosted=[hosted.hosted()])
+        gateway.endpoints(engine.fact())
+        running = [asyncio.ensure_future(ask(gateway, number)) for number in range(40)]
+        await eventually(lambda: len(engine.requests) == 40)
+        gate.set()
+        seen = await asyncio.gather(*running)
+
+    assert Counter((answer.status, answer.reason) for answer in seen) == {(200, "ReplicaFailed"): 40}
+
+
+async def test_what_replicas_do_again_has_a_budget(gateway: GatewayUnderTest) -> None:
+    """Forty requests that one replica refuses at once: a fifth of them are tried at the other, the rest told."""
+    gate, again = asyncio.Event(), asyncio.Event()
+
+    async def fails(received: backends.Received, wire: backends.Wire) -> None:
+        await gate.wait()
+        await answers(status=500)(received, wire)
+
+    async def serves(received: backends.Received, wire: backends.Wire) -> None:
+        await again.wait()
+        await answers()(received, wire)
+
+    async with backend(fails) as bad, backend(serves) as good:
+        gateway.route()
+        gateway.endpoints(bad.fact("bad"))
+        running = [asyncio.ensure_future(ask(gateway, number)) for number in range(40)]
+        await eventually(lambda: len(bad.requests) == 40)
+        gateway.endpoints(bad.fact("bad"), good.fact("good"))
+        gate.set()
+        await eventually(lambda: sum(one.done() for one in running) + len(good.requests) == 40)
+        again.set()
+        seen = Counter([answer.status for answer in await asyncio.gather(*running)])
+
+    assert 3 <= seen[200] <= 8
+    assert gateway.gateway.shared.retries.denied_total == 40 - seen[200]
+    assert gateway.gateway.shared.retries.active == 0

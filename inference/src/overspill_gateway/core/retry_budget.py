@@ -26,22 +26,31 @@ WITHOUT_WORK: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, Failure
 none, so it needs no budget. Else half of all requests would be lost with one of two replicas."""
 
 
+def adds_load(kind: FailureKind | None, *, spills: bool) -> bool:
+    """Whether an attempt after a failure of this kind adds to the load of backends, and so needs budget.
+
+    ``spills``: it is the request's first one at a hosted API, after replicas. That moves the request to where there is
+    room: what the hosted API gets more of is not retries. ``kind`` None: a hedge, nothing has failed.
+    """
+    return not spills and kind not in WITHOUT_WORK
+
+
 class RetryBudget:
-    """Further attempts that run now."""
+    """Further attempts that run now and add load."""
 
     __slots__ = ("active", "denied_total", "granted_total")
 
     def __init__(self) -> None:
         self.active = 0
-        """Further attempts that run now."""
+        """Such attempts that run now."""
         self.granted_total = 0
         """Begun since the start, for metrics."""
         self.denied_total = 0
         """Refused since the start, for metrics."""
 
-    def may_retry(self, now: float, requests_in_flight: int, kind: FailureKind | None = None) -> bool:  # noqa: ARG002
-        """Whether one more attempt may begin, after a failure of this kind (None: a hedge, nothing has failed)."""
-        if kind in WITHOUT_WORK or self.active < max(RETRIES_FLOOR, RETRIES_SHARE_MAX * requests_in_flight):
+    def may_retry(self, now: float, requests_in_flight: int) -> bool:  # noqa: ARG002 - what counts is who runs now
+        """Whether one more attempt that adds load may begin."""
+        if self.active < max(RETRIES_FLOOR, RETRIES_SHARE_MAX * requests_in_flight):
             return True
         self.denied_total += 1
         return False

@@ -23,7 +23,7 @@ from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, 
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.launching import hedge_for, launch
+from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.opening import Opening
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
@@ -126,17 +126,13 @@ class Exchange:
         self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
     ) -> None:
         asked_anew = self._check is not None and self._check.invalid > 0
-        is_retry = asked_anew or bool(self._history.failures)
-        if is_retry:
-            kind = self._history.failures[-1].kind if self._history.failures else None
-            if not self._shared.retries.may_retry(now, len(self._shared.sweeper), kind):
-                self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
-                return
-            self.call.route.retries += 1
+        counts = is_retry(self._history, backend, asked_anew=asked_anew)
+        if counts and not self._shared.retries.may_retry(now, len(self._shared.sweeper)):
+            self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
+            return
+        self.call.route.retries += asked_anew or bool(self._history.failures)
         partial = self._going_on[1] if self._going_on is not None else None
-        attempt = launch(
-            self, backend, reason, self._shared, now, is_retry=is_retry, snapshot=snapshot, partial=partial
-        )
+        attempt = launch(self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial)
         if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
             if partial is not None:
                 self._give_up(Refuse(Refusal.FAILED))

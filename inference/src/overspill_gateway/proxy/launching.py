@@ -13,6 +13,7 @@ from overspill_gateway.core.continuation import Partial, continuation_body
 from overspill_gateway.core.estimate import prompt_tokens_max
 from overspill_gateway.core.plan import History, ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.retry_budget import adds_load
 from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
@@ -66,6 +67,13 @@ def launch(
         return None
     _occupy(call, shared, attempt, now)
     return attempt
+
+
+def is_retry(history: History[Replica], backend: Replica | Hosted, *, asked_anew: bool) -> bool:
+    """Whether an attempt counts against the retry budget; ``asked_anew``: for an answer that broke its schema."""
+    if asked_anew or not history.failures:
+        return asked_anew
+    return adds_load(history.failures[-1].kind, spills=isinstance(backend, Hosted) and not history.failed_hosted)
 
 
 def hedge_for(
