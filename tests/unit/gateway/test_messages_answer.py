@@ -11,7 +11,7 @@ from anthropic.types import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.messages_answer import MessagesStream, plain_error, plain_message
+from overspill_gateway.core.messages_answer import EVENT_BYTES_MAX, MessagesStream, plain_error, plain_message
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 DONE = b"data: [DONE]\n\n"
@@ -260,6 +260,23 @@ def test_heartbeats_go_on() -> None:
 
     assert [event["type"] for event in events_of(stream)].count("ping") == 1
     assert sdk_message(stream).content[0].type == "text"
+
+
+def test_a_long_event_arrives_whole() -> None:
+    """An event too long for most of the gateway is still one delta; beyond all bounds the answer gets no end."""
+    arguments = json.dumps({"text": "x" * 3_000_000})
+    whole = chunk(call(0, arguments, id="c", name="f")) + b"".join(TOOLS[-3:])
+    pieces = [whole[start : start + 65_536] for start in range(0, len(whole), 65_536)]
+
+    (use,) = sdk_message(translate(*pieces)).content
+
+    assert use.type == "tool_use"
+    assert use.input == {"text": "x" * 3_000_000}
+    stream = MessagesStream("claude", "r")
+    told = (
+        stream.feed(TEXT[1]) + stream.feed(b"data: " + b"x" * EVENT_BYTES_MAX) + stream.feed(b"\n\n" + TEXT[3] + DONE)
+    )
+    assert b"message_stop" not in told + stream.finish()
 
 
 def test_calls_of_servers_that_leave_the_index_out() -> None:

@@ -123,6 +123,7 @@ def test_tools() -> None:
 def test_a_turn_with_tools() -> None:
     """Calls are the assistant's; results come right behind them as messages of their own, the user's words after."""
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    file = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "forecast"}}
     messages = [
         {"role": "user", "content": "Weather?"},
         {
@@ -139,7 +140,7 @@ def test_a_turn_with_tools() -> None:
             "role": "user",
             "content": [
                 text("And?"),
-                {"type": "tool_result", "tool_use_id": "t1", "content": [text("sun"), image]},
+                {"type": "tool_result", "tool_use_id": "t1", "content": [text("sun"), image, file]},
                 {"type": "tool_result", "tool_use_id": "t2", "content": "no such city", "is_error": True},
             ],
         },
@@ -153,7 +154,7 @@ def test_a_turn_with_tools() -> None:
     assert json.loads(chat[1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Köln"}
     assert chat[2] == {"role": "tool", "tool_call_id": "t1", "content": "sun"}
     assert chat[3] == {"role": "tool", "tool_call_id": "t2", "content": "Error: no such city"}
-    assert [part["type"] for part in chat[4]["content"]] == ["text", "image_url"]
+    assert [part["type"] for part in chat[4]["content"]] == ["text", "image_url", "text"]
 
 
 def test_a_call_without_words() -> None:

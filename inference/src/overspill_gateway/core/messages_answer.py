@@ -24,6 +24,8 @@ _STOP_REASONS: Final = {
 }
 _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The longest event that is translated; a longer one ends the answer without its proper end."""
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Document = dict[str, object]
@@ -69,13 +71,14 @@ class MessagesStream:
     """One answer on its way to a client of Anthropic's API. Takes the stream in pieces of any size."""
 
     __slots__ = ("_aligner", "_begun", "_block", "_calls", "_ended", "_finish_reason", "_index", "_model",
-                 "_refused", "_request_id", "_stop_sequence", "_usage")  # fmt: skip
+                 "_refused", "_request_id", "_stop_sequence", "_torn", "_usage")  # fmt: skip
 
     def __init__(self, model: str, request_id: str) -> None:
         """``model``: the name that the client knows it by."""
         self._model = model
         self._request_id = request_id
         self._aligner = EventAligner()
+        self._torn = bytearray()
         self._begun = self._ended = self._refused = False
         self._index = -1
         """Of the last content block."""
@@ -89,11 +92,26 @@ class MessagesStream:
 
     def feed(self, events: bytes) -> bytes:
         """The events that follow from these."""
-        whole = self._aligner.feed(events)
+        aligner = self._aligner
+        whole = aligner.feed(events)
+        if self._torn or aligner.torn:
+            whole = self._mended(whole)
         out: list[bytes] = []
         for event in split_events(whole) if whole else ():
             self._translate(event, out)
         return b"".join(out)
+
+    def _mended(self, piece: bytes) -> bytes:
+        """The pieces of an event that the aligner found too long, once all are there."""
+        self._torn += piece
+        if len(self._torn) > EVENT_BYTES_MAX:
+            self._ended = True  # without message_stop, so that nobody takes it for whole
+            self._torn.clear()
+        if self._aligner.torn:
+            return b""
+        whole = bytes(self._torn)
+        self._torn.clear()
+        return whole
 
     def finish(self) -> bytes:
         """What a stream that came to a proper end still lacks; nothing where it has said nothing."""

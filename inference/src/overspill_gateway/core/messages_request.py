@@ -50,7 +50,7 @@ class _ToolUse(Struct, tag="tool_use", tag_field="type", gc=False):
 
 class _ToolResult(Struct, tag="tool_result", tag_field="type"):
     tool_use_id: str
-    content: str | list[_Text | _Image] | None = None
+    content: str | list[_Text | _Image | _File] | None = None
     is_error: bool | None = None
 
 
@@ -188,7 +188,7 @@ def _assistant(blocks: list[_Block]) -> Document:
 
 
 def _user(blocks: list[_Block]) -> list[Document]:
-    """Results of tools first: OpenAI wants them right behind the calls. Their images follow as the user's."""
+    """Results of tools first: OpenAI wants them right behind the calls. Their images and files follow as the user's."""
     results: list[Document] = []
     parts: list[Document] = []
     for block in blocks:
@@ -198,13 +198,9 @@ def _user(blocks: list[_Block]) -> list[Document]:
             if block.is_error:
                 text = f"Error: {text}"
             results.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": text})
-            parts += [_image(part) for part in content if isinstance(part, _Image)]
-        elif isinstance(block, _Text):
-            parts.append({"type": "text", "text": block.text})
-        elif isinstance(block, _Image):
-            parts.append(_image(block))
-        elif isinstance(block, _File):
-            parts.append(_file(block))
+            parts += [_part(part) for part in content if isinstance(part, (_Image, _File))]
+        elif isinstance(block, (_Text, _Image, _File)):
+            parts.append(_part(block))
         else:
             _refuse("messages", f"{_name(block)} blocks in a user's message")
     if not parts:
@@ -213,7 +209,13 @@ def _user(blocks: list[_Block]) -> list[Document]:
     return [*results, {"role": "user", "content": parts[0]["text"] if only_text else parts}]
 
 
-def _text(content: str | list[_Text | _Image] | list[_Text] | list[_Block], separator: str) -> str:
+def _part(block: _Text | _Image | _File) -> Document:
+    if isinstance(block, _Text):
+        return {"type": "text", "text": block.text}
+    return _image(block) if isinstance(block, _Image) else _file(block)
+
+
+def _text(content: str | list[_Text | _Image | _File] | list[_Text] | list[_Block], separator: str) -> str:
     if isinstance(content, str):
         return content
     return separator.join([block.text for block in content if isinstance(block, _Text)])
