@@ -1,4 +1,4 @@
-"""What is learned of an engine's speed from what is seen, and what is expected from it. The whole: test_admission."""
+"""What is learned of an engine's speed from what is seen, and what is expected from it. See also test_admission."""
 
 from math import inf, isfinite
 
