@@ -279,9 +279,14 @@ class Exchange:
             self.winner = None
             self._going_on = relay, partial
             self.call.route.tally.continuations += 1
-            self._go_on(now)
+            self._shared.tokenizer.count_partial(self.call.route, partial, self._partial_counted)
         else:
             self._end_broken(relay)
+
+    def _partial_counted(self, partial: Partial) -> None:
+        if self._going_on is not None and self._phase is not Phase.DONE:
+            self._going_on = self._going_on[0], partial
+            self._go_on(monotonic())
 
     def _go_on(self, now: float) -> None:
         """Let somebody else go on with the answer, if there is anybody now: a client in the middle of it can't wait."""

@@ -4,11 +4,13 @@ Beside the path of requests: where a count can't be had soon, the caller estimat
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from overspill_gateway.core.body import BodyFacts, with_model
+from overspill_gateway.core.continuation import Partial
 from overspill_gateway.proxy.question import Question
 
 if TYPE_CHECKING:
@@ -46,6 +48,20 @@ class Tokenizer:
         """Tokens of an answer's text."""
         document = {"model": msgspec.Raw(route.model_json), "prompt": text, "add_special_tokens": False}
         self._ask(route, msgspec.json.encode(document) if route.model_json else b"", then)
+
+    def count_partial(self, route: "Route", partial: Partial, then: Callable[[Partial], None]) -> None:
+        """Tokens of an answer that broke off: an event may hold several, and who goes on may write only the rest.
+
+        Where nobody can say, the events that came stand for them.
+        """
+
+        def counted(tokens: int | None) -> None:
+            then(replace(partial, output_tokens=max(tokens or 0, partial.output_tokens)))
+
+        if partial.exact:
+            then(partial)
+        else:
+            self.count_text(route, partial.text, counted)
 
     def _ask(self, route: "Route", body: bytes, then: OnCount) -> None:
         replica = next(iter(route.pool.replicas), None)
