@@ -116,6 +116,8 @@ class BudgetRules(Compiled):
     """IANA time zone in which the period begins."""
     on_exhausted: Literal["SelfHostedOnly", "Reject"] = "SelfHostedOnly"
     """At the cap: wait for replicas, or refuse."""
+    alerts: tuple[int, ...] = (50, 75, 100)
+    """Percentages of the limit of which somebody is told, once each a period."""
 
 
 class ConsumerLimitRules(Compiled):

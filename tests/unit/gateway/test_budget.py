@@ -232,6 +232,7 @@ TestAccount = AccountMachine.TestCase
 def leased(limit: int, amount: int | None = None) -> Account:
     """An account that has leased all of its limit, or an amount."""
     account = Account(limit, limit)
+    account.set_alerts((50, 75, 100))
     account.leased_block(limit if amount is None else amount, 0, 0.0)
     return account
 

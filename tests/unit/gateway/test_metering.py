@@ -544,6 +544,25 @@ def test_percentages_are_told_once(world: World, caplog: pytest.LogCaptureFixtur
     ]
 
 
+def test_a_route_says_of_which_percentages_to_tell(world: World) -> None:
+    """budget.alerts, changed in the middle of a period: of what was passed already only the highest is told."""
+    quiet = route(budget=BudgetRules(limit_nano_usd=10 * CALL, alerts=(90,)))
+    meter = world.api(quiet)
+    for _ in range(6):
+        meter.settle(held(meter), 0.0, None, may_have_cost=True)
+    assert world.route(quiet).budget.counters.alerts == {}
+
+    meter = world.api(route(budget=BudgetRules(limit_nano_usd=10 * CALL, alerts=(20, 40, 80))))
+    meter.settle(held(meter), 0.0, USAGE, may_have_cost=True)
+
+    assert world.route(quiet).budget.counters.alerts == {40: 1}
+
+
+def test_a_hold_knows_the_version_of_its_price(world: World) -> None:
+    """For whoever writes down what was charged."""
+    assert held(world.api(route(10**9, hosted(price_version="abc")))).price_version == "abc"
+
+
 # -- the ledger ----------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from overspill_gateway.proxy.metering import Admission, Metering, RouteMeter
 NOW = 1_800_000_000.0
 HOSTED = HostedBackend(
     name="api", base_url="http://api.test/v1", model="m", input_nano_usd_per_million=150_000_000,
-    output_nano_usd_per_million=600_000_000,
+    output_nano_usd_per_million=600_000_000, price_version="v1",
 )  # fmt: skip
 ROUTE = CompiledRoute(
     namespace="ns", name="tiny", uid="u", generation=1, model="tiny", hosted=(HOSTED,),
@@ -74,6 +74,7 @@ def test_a_budget_is_seen_from_limit_to_holds(metering: Metering) -> None:
     assert seen["overspill_budget_overshoots_total{route=ns/tiny}"] == 0
     assert seen["overspill_holds_outstanding{backend=hosted/api,route=ns/tiny}"] == 1
     assert seen["overspill_charged_in_full_total{backend=hosted/api,route=ns/tiny}"] == 1
+    assert seen["overspill_hosted_price{backend=hosted/api,price_version=v1,route=ns/tiny}"] == 1
     meter.settle(second, 0.0, Usage(1000, 0, 600), may_have_cost=True)
     seen = samples(metering)
     assert seen["overspill_budget_overshoot_nano_usd_total{route=ns/tiny}"] == 100 * 600

@@ -90,12 +90,17 @@ def _calls(metering: Metering) -> Iterator[Metric]:
     uncertain = CounterMetricFamily(
         "overspill_charged_in_full", "Calls whose cost nobody knows: charged their worst case.", labels=both
     )
+    prices = GaugeMetricFamily(
+        "overspill_hosted_price", "1: by which price calls are charged now.", labels=[*both, "price_version"]
+    )
     for key, route in metering.routes.items():
         for name, hosted in route.hosted.items():
             labels = [key, f"hosted/{name}"]
+            if hosted.price is not None:
+                prices.add_metric([*labels, hosted.backend.price_version], 1)
             holds.add_metric(labels, hosted.holds)
             uncertain.add_metric(labels, hosted.counters.charged_in_full)
-    yield from (holds, uncertain)
+    yield from (holds, uncertain, prices)
 
 
 def consumer_lines(table: ConsumerTable) -> str:

@@ -19,7 +19,6 @@ OUTPUT_TOKENS_MAX_BY_CLIENT: Final = 131_072
 must not keep everybody else's money."""
 USEFUL_OUTPUT_TOKENS: Final = 64
 """Money for less than this is no use, unless the client wants less."""
-ALERT_PERCENTAGES: Final = (50, 75, 100)
 _EXHAUSTED_PERCENT: Final = 95
 _QUICK_SECONDS: Final = 5.0
 """A lease used up faster than this was too small."""
@@ -89,8 +88,8 @@ class Account:
     """
 
     __slots__ = (
-        "_block", "_block_min", "_leased_at", "_next_alert", "alerted", "charged_before", "held", "holds", "leased",
-        "limit", "overshoot", "spent",
+        "_alerts", "_block", "_block_min", "_leased_at", "_next_alert", "alerted", "charged_before", "held", "holds",
+        "leased", "limit", "overshoot", "spent",
     )  # fmt: skip
 
     def __init__(self, limit: int, block_min: int) -> None:
@@ -110,10 +109,16 @@ class Account:
         """What backends reported beyond what had been held for them."""
         self.alerted = 0
         """The highest charge that somebody was told of."""
-        self._next_alert = 0
+        self._alerts: tuple[int, ...] = ()
+        self._next_alert = 1 << 62
         self._leased_at = float("-inf")
         self._block_min = self._block = 1
         self.set_limit(limit, block_min)
+
+    def set_alerts(self, percentages: tuple[int, ...]) -> None:
+        """Of which percentages of the limit to tell, in rising order."""
+        self._alerts = percentages
+        self._set_next_alert()
 
     def set_limit(self, limit: int, block_min: int) -> None:
         """Another cap, and the least that is worth leasing; what was spent stays spent."""
@@ -201,7 +206,7 @@ class Account:
         charged = self.charged_before + self.spent
         if charged < self._next_alert:
             return 0
-        due = max(percent for percent in ALERT_PERCENTAGES if self._level(percent) <= charged)
+        due = max(percent for percent in self._alerts if self._level(percent) <= charged)
         self.alerted_of(self._level(due))
         return due
 
@@ -211,7 +216,12 @@ class Account:
         The last nano-dollars pay for no call, so the whole limit is hardly ever charged. True once.
         """
         level = self._level(100)
-        if self.alerted >= level or self.held or self.charged * 100 < self.limit * _EXHAUSTED_PERCENT:
+        if (
+            100 not in self._alerts
+            or self.alerted >= level
+            or self.held
+            or self.charged * 100 < self.limit * _EXHAUSTED_PERCENT
+        ):
             return False
         self.alerted_of(level)
         return True
@@ -222,7 +232,7 @@ class Account:
         self._set_next_alert()
 
     def _set_next_alert(self) -> None:
-        levels = (self._level(percent) for percent in ALERT_PERCENTAGES)
+        levels = (self._level(percent) for percent in self._alerts)
         self._next_alert = next((level for level in levels if level > self.alerted), 1 << 62)
 
     def _level(self, percent: int) -> int:
@@ -232,15 +242,19 @@ class Account:
 class Hold:
     """A place at a hosted API, and the money for one call there. Settled exactly once."""
 
-    __slots__ = ("account", "entry", "nano_usd", "output_tokens_max", "price", "settled", "tokens")
+    __slots__ = ("account", "entry", "nano_usd", "output_tokens_max", "price", "price_version", "settled", "tokens")
 
-    def __init__(self, nano_usd: int, output_tokens_max: int | None, price: Price | None, tokens: int) -> None:
+    def __init__(
+        self, nano_usd: int, output_tokens_max: int | None, price: Price | None, price_version: str, tokens: int
+    ) -> None:
         self.nano_usd = nano_usd
         """The worst case."""
         self.output_tokens_max = output_tokens_max
         """To be written into the request as its limit; None: it stays as the client has it."""
         self.price = price
         """By which it is charged, also if the price changes meanwhile; None: unknown."""
+        self.price_version = price_version
+        """To be stamped on what is recorded of it."""
         self.tokens = tokens
         """Counted at the hosted API's limits."""
         self.account: object | None = None

@@ -123,9 +123,11 @@ class HostedMeter:
                 return None
         elif price is not None:
             found = offer(price, self.backend.context_tokens, ask, None)
-        hold = (
-            Hold(0, None, price, tokens) if found is None else Hold(found.nano_usd, found.output_tokens, price, tokens)
-        )
+        version = self.backend.price_version
+        if found is None:
+            hold = Hold(0, None, price, version, tokens)
+        else:
+            hold = Hold(found.nano_usd, found.output_tokens, price, version, tokens)
         hold.account = spending
         hold.entry = limiter.began(now, tokens)
         self.holds += 1

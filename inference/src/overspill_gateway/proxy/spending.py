@@ -189,6 +189,7 @@ class RouteBudget:
         spending = self.current()
         if spending is not None:
             spending.account.set_limit(rules.limit_nano_usd, self.block_min)
+            spending.account.set_alerts(rules.alerts)
 
     def current(self) -> PeriodSpending | None:
         """The account of this period; None: there is no budget, or it can't be kept (see ``error``)."""
@@ -228,6 +229,7 @@ class RouteBudget:
             return None
         self.error = None
         account = Account(rules.limit_nano_usd, self.block_min)
+        account.set_alerts(rules.alerts)
         key = LedgerKey(self.route, period, next(_holders))
         spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters)
         spending.prepare(self._clock())

@@ -119,6 +119,7 @@ def _budget(budget: Budget) -> BudgetRules:
         period=budget.period.value,
         time_zone=budget.time_zone,
         on_exhausted=budget.on_exhausted.value,
+        alerts=tuple(sorted(budget.alerts)),
     )
 
 
