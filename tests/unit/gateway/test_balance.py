@@ -75,6 +75,16 @@ def test_the_least_busy_serves() -> None:
         assert choose_replica([long, short], Ask(), NOW, turn) is short
 
 
+def test_what_other_gateways_send_counts() -> None:
+    """As long as the gauges that tell of it are fresh: afterwards own requests are all that is known."""
+    ours, theirs = fleet(1, 1)
+    busy(ours, 2)
+    theirs.load.scraped(NOW, running=20, waiting=5, kv_cache_usage=0.5)
+    ask = Ask(prompt_tokens=1000, output_tokens=200)
+    assert choose_replica([ours, theirs], ask, NOW, 0) is ours
+    assert choose_replica([ours, theirs], ask, NOW + 60.0, 0) is theirs
+
+
 def test_who_failed_this_request_is_avoided() -> None:
     """As long as there is anybody else, conversation or not."""
     replicas = fleet(1, 1, 1)
