@@ -156,6 +156,14 @@ async def test_anthropics_clients_send_their_key_in_their_field(gateway: Gateway
     assert engine.requests[0].headers["anthropic-version"] == "2023-06-01"
 
 
+async def test_two_keys_are_none(gateway: GatewayUnderTest) -> None:
+    """Which of two would count is nobody's guess to make."""
+    client = await gateway.client()
+    client.writer.write(f"GET /v1/models HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\nx-api-key: {KEY}\r\n\r\n".encode())
+
+    assert (await soon(client.answer())).status == 401
+
+
 @pytest.mark.parametrize(
     ("document", "headers", "status", "kind"),
     [
