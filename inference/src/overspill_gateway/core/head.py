@@ -86,6 +86,8 @@ class Head:
     """False: the client asks for the connection to end with the answer."""
     body_bytes_max: int | None = None
     """Set by whoever admits the request: a lower bound for its body than the connection's."""
+    admitted: object = None
+    """Kept by whoever admits the request for when it is served."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None; the name in lower case."""

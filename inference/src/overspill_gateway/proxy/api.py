@@ -5,13 +5,14 @@ OpenAI's paths, Anthropic's, and vLLM's own: ``core.endpoints`` has the table. N
 
 import itertools
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
 import msgspec
 
 from overspill_gateway.core import errors, model_list
-from overspill_gateway.core.access import Grant
+from overspill_gateway.core.access import Grant, KeyRing
 from overspill_gateway.core.asking import ask_of
 from overspill_gateway.core.body import BodyFacts, read_body
 from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
@@ -37,6 +38,14 @@ _ROOT_BODY_BYTES_MAX: Final = 64 * 1024
 _ENCODED: Final = errors.invalid_body(
     "The body is compressed; send it plain, without Content-Encoding.", status=415, code="content_encoding"
 )
+
+
+@dataclass(slots=True)
+class _Admitted:
+    """What a key opened, and among which keys."""
+
+    keys: KeyRing
+    grant: Grant | None
 
 
 class Api:
@@ -80,7 +89,7 @@ class Api:
         if head.path == _ROOT:
             connection.answer(200, self.refusal_lines(head) + b"content-type: text/plain; charset=utf-8\r\n", b"OK")
             return
-        grant = self._grant(head)  # again: keys may have been withdrawn while the body came
+        grant = self._grant(head)
         if grant is None:
             self._refuse(connection, head, errors.INVALID_KEY)
         elif endpoint is None:
@@ -163,13 +172,22 @@ class Api:
     # -- all of them -------------------------------------------------------------------------------------------
 
     def _grant(self, head: Head) -> Grant | None:
-        """What the sender's key opens: Anthropic's clients send it in a field of its own."""
+        """What the sender's key opens: Anthropic's clients send it in a field of its own.
+
+        Asked when a head has come and again when its body has: keys may have been withdrawn meanwhile.
+        """
+        keys = self._catalog.keys()
+        known = head.admitted
+        if isinstance(known, _Admitted) and known.keys is keys:
+            return known.grant
         authorization = head.authorization
         if not authorization:
             keys = [value for name, value in head.headers if name == b"x-api-key"]
             if len(keys) == 1:  # two are a way to be two people
                 authorization = b"Bearer " + keys[0]
-        return self._catalog.grant(authorization)
+        grant = keys.check(authorization)
+        head.admitted = _Admitted(keys, grant)
+        return grant
 
     def _refuse(self, connection: "ServerConnection", head: Head, error: ApiError) -> None:
         connection.refuse(self._counted(error), self.refusal_lines(head))

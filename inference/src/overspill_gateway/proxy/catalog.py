@@ -89,11 +89,15 @@ class Catalog:
 
     # -- what requests ask -------------------------------------------------------------------------------------
 
-    def grant(self, authorization: bytes) -> Grant | None:
-        """What the holder of this key may call; None: nothing."""
+    def keys(self) -> KeyRing:
+        """All keys that let someone in; another object once any of them has changed."""
         if self._keys is None:
             self._keys = KeyRing(self._pepper, self.consumers.values())
-        return self._keys.check(authorization)
+        return self._keys
+
+    def grant(self, authorization: bytes) -> Grant | None:
+        """What the holder of this key may call; None: nothing."""
+        return self.keys().check(authorization)
 
     def resolve(self, model: str, grant: Grant) -> Route | None:
         """The route of a model's name or alias, if this consumer may call it."""

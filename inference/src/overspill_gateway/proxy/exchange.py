@@ -467,4 +467,5 @@ class Exchange:
         self._shared.sweeper.discard(self)
         self.client.answerer = None
         self.call.body = b""
+        self.winner = None  # they know each other: left so, each request would be garbage for the collector
         route.demand_changed()
