@@ -163,6 +163,24 @@ def test_a_request_that_one_limit_refuses_counts_at_no_other(world: World) -> No
     assert [isinstance(world.admit(me, free), Admission) for _ in range(3)] == [True, True, False]
 
 
+def test_the_longest_wait_of_all_limits_is_told(world: World) -> None:
+    """Who comes back then is let in, whichever limit it was."""
+    at = world.route(route(per_consumer=ConsumerLimitRules(tokens_per_minute=1000)))
+    me = grant(requests_per_minute=1)
+    world.settle(world.admit(me, at, Ask(500, 0)), Usage(500, 0, 0))
+    world.now += 30
+    other = world.metering.admit(grant(), Metered(at), Ask(500, 0), world.now)
+    assert isinstance(other, Admission)
+
+    refused = world.admit(me, at, Ask(900, 0))
+
+    assert isinstance(refused, ApiError)
+    assert refused.retry_after_seconds == 60
+    assert "tokens at tiny" in refused.message
+    world.now += 60
+    assert isinstance(world.admit(me, at, Ask(900, 0)), Admission)
+
+
 def test_tokens_are_counted_as_estimated_and_corrected_by_what_was_used(world: World) -> None:
     """An answer that was shorter than expected leaves room for the next one."""
     at = world.route(route())

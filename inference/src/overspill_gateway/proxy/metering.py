@@ -14,14 +14,17 @@ from overspill_api.compiled import CompiledRoute, ConsumerLimitRules, HostedBack
 from overspill_gateway.core import errors
 from overspill_gateway.core.access import Grant
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, Hold, Offer, offer
+from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, Hold
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.estimate import TokenRatio
-from overspill_gateway.core.limits import NEVER, Entry, HostedLimiter, RateLimiter
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.limits import NEVER, WINDOW_SECONDS, Entry, RateLimiter
+from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters, ConsumerCounters, ConsumerTable
+from overspill_gateway.proxy.hosted_meter import HostedMeter, price_of
 from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
+from overspill_gateway.proxy.spending import RouteBudget
+
+__all__ = ["Admission", "HostedMeter", "MeteredHosted", "MeteredRoute", "Metering", "RouteMeter"]
 
 _MILLION: Final = 1_000_000
 _BLOCK_CALLS: Final = 4
@@ -64,118 +67,6 @@ class _Consumer:
     counters: ConsumerCounters
     rules: ConsumerLimitRules
     limiter: RateLimiter | None
-
-
-class HostedMeter:
-    """Limits, price and money of one hosted API of a route."""
-
-    __slots__ = ("_budget", "backend", "counters", "holds", "limiter", "price")
-
-    def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
-        self.backend = backend
-        self.counters = counters
-        self.limiter = HostedLimiter(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
-        self.price = price_of(backend)
-        self.holds = 0
-        """Calls that were not settled yet."""
-        self._budget = budget
-
-    def update(self, backend: HostedBackend) -> None:
-        """Other limits or another price; what is counted and held stays."""
-        if backend != self.backend:
-            self.backend = backend
-            self.price = price_of(backend)
-            self.limiter.update(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
-
-    def may_take(self, ask: Ask, now: float) -> bool:
-        """Whether limits and budget allow this call now."""
-        if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
-            return False
-        return self._budget.rules is None or self.is_affordable(ask, now)
-
-    def is_affordable(self, ask: Ask, now: float) -> bool:
-        """Whether the budget allows this call now."""
-        spending = self._budget.current()
-        if spending is None:
-            return self._budget.rules is None
-        return self._offer(ask, spending, now) is not None
-
-    def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
-        """The limit that ``hold`` would have written into the request now; None: none. 0: it may not be sent."""
-        spending = self._budget.current()
-        if spending is None:
-            return None if self._budget.rules is None else 0
-        found = self._offer(ask, spending, now)
-        return found.output_tokens if found is not None else 0
-
-    def hold(self, ask: Ask, now: float) -> Hold | None:
-        """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
-        tokens = ask.prompt_tokens + ask.output_tokens
-        limiter, price = self.limiter, self.price
-        if not limiter.may_take(now, tokens):
-            return None
-        spending: PeriodSpending | None = None
-        found: Offer | None = None
-        if self._budget.rules is not None:
-            spending = self._budget.current()
-            found = self._held_offer(ask, spending, now) if spending is not None else None
-            if found is None:
-                return None
-        elif price is not None:
-            found = offer(price, self.backend.context_tokens, ask, None)
-        version = self.backend.price_version
-        if found is None:
-            hold = Hold(0, None, price, version, tokens)
-        else:
-            hold = Hold(found.nano_usd, found.output_tokens, price, version, tokens)
-        hold.account = spending
-        hold.entry = limiter.began(now, tokens)
-        self.holds += 1
-        return hold
-
-    def settle(self, hold: Hold, now: float, usage: Usage | None, *, may_have_cost: bool) -> int:
-        """The call is over; returns what it was charged, which is counted here.
-
-        With usage, reported or estimated: by it. Without: in full, since what became of it is not known. Where
-        nothing was sent, or the API refused it by its status: nothing (``may_have_cost=False``).
-        """
-        if hold.settled:
-            return 0
-        hold.settled = True
-        self.holds -= 1
-        charged, tokens = hold.nano_usd, hold.tokens
-        if not may_have_cost:
-            charged = tokens = 0
-        elif usage is not None:
-            tokens = usage.prompt_tokens + usage.output_tokens
-            cost = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
-            charged = cost if usage.reported or cost < charged else charged  # an estimate is never above the bound
-        else:
-            self.counters.charged_in_full += 1
-        self.limiter.ended(now, hold.entry, hold.tokens, tokens)
-        if isinstance(hold.account, PeriodSpending):
-            hold.account.settle(hold.nano_usd, charged)
-        self.counters.cost_nano_usd += charged
-        return charged
-
-    def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
-        """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""
-        price = self.price
-        found = offer(price, self.backend.context_tokens, ask, spending.may_hold(now)) if price is not None else None
-        if found is None:
-            spending.refused()
-        return found
-
-    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
-        found = self._offer(ask, spending, now)
-        if found is None or spending.hold(found.nano_usd, now):
-            return found
-        account, price = spending.account, self.price
-        if price is None:
-            return None
-        # The ledger gave less than the limit has room for, since others have the rest: with what there is.
-        found = offer(price, self.backend.context_tokens, ask, min(account.left, account.lease_left))
-        return found if found is not None and spending.hold(found.nano_usd, now) else None
 
 
 class RouteMeter:
@@ -325,10 +216,10 @@ class Metering:
         tokens = ask.prompt_tokens + ask.output_tokens
         overall = consumer.limiter
         here = route.limiter_of(grant.consumer, now) if route.limited else None
-        if overall is not None and (wait := overall.wait_seconds(now, tokens)) > 0.0:
-            return self._limited(consumer, overall, route, wait, tokens, everywhere=True)
-        if here is not None and (wait := here.wait_seconds(now, tokens)) > 0.0:
-            return self._limited(consumer, here, route, wait, tokens, everywhere=False)
+        wait = overall.wait_seconds(now, tokens) if overall is not None else 0.0
+        wait_here = here.wait_seconds(now, tokens) if here is not None else 0.0
+        if wait or wait_here:
+            return self._limited(consumer, route, here if wait_here > wait else overall, tokens, now)
         admission = Admission(consumer.counters, ask.prompt_tokens, ask.output_tokens)
         consumer.counters.requests += 1
         if overall is not None:
@@ -397,27 +288,23 @@ class Metering:
 
     @staticmethod
     def _limited(
-        consumer: _Consumer, limiter: RateLimiter, route: RouteMeter, wait: float, tokens: int, *, everywhere: bool
+        consumer: _Consumer, route: RouteMeter, limiter: RateLimiter | None, tokens: int, now: float
     ) -> ApiError:
+        """The answer to a request that a limit refuses, with the longest wait of all of them."""
         consumer.counters.limited += 1
         route.limited_requests += 1
-        requests, window = limiter.requests, limiter.tokens
-        if wait == NEVER and window is not None:
-            return errors.larger_than_limit(tokens, window.limit)
-        by_requests = requests is not None and requests.total >= requests.limit
-        limit = requests if by_requests and requests is not None else window
-        unit = "requests" if by_requests else "tokens"
-        limited = unit if everywhere else f"{unit} at {route.model}"
-        return errors.rate_limited(limited, limit.limit if limit is not None else 0, math.ceil(wait))
-
-
-def price_of(backend: HostedBackend) -> Price | None:
-    """The price of a hosted API, or None where it is unknown."""
-    if backend.input_nano_usd_per_million is None or backend.output_nano_usd_per_million is None:
-        return None
-    cached = backend.cached_input_nano_usd_per_million
-    fresh = backend.input_nano_usd_per_million
-    return Price(fresh, fresh if cached is None else cached, backend.output_nano_usd_per_million)
+        requests = limiter.requests if limiter is not None else None
+        window = limiter.tokens if limiter is not None else None
+        wait = requests.wait_seconds(now, 1) if requests is not None else 0.0
+        tokens_wait = window.wait_seconds(now, tokens) if window is not None else 0.0
+        if tokens_wait > wait and window is not None:
+            if tokens_wait == NEVER:
+                return errors.larger_than_limit(tokens, window.limit)
+            unit, limit, wait = "tokens", window.limit, tokens_wait
+        else:
+            unit, limit = "requests", requests.limit if requests is not None else 0
+        where = "" if limiter is consumer.limiter else f" at {route.model}"
+        return errors.rate_limited(unit + where, limit, math.ceil(min(wait, WINDOW_SECONDS) - 1e-6) or 1)
 
 
 def _dear_call(backend: HostedBackend) -> int:

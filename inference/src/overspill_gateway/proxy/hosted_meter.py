@@ -1,0 +1,130 @@
+"""Limits, price and money of one hosted API of a route. Not here: choosing it, and reading usage."""
+
+from overspill_api.compiled import HostedBackend
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.budget import Hold, Offer, offer
+from overspill_gateway.core.limits import HostedLimiter
+from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
+
+
+class HostedMeter:
+    """Limits, price and money of one hosted API of a route."""
+
+    __slots__ = ("_budget", "backend", "counters", "holds", "limiter", "price")
+
+    def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
+        self.backend = backend
+        self.counters = counters
+        self.limiter = HostedLimiter(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
+        self.price = price_of(backend)
+        self.holds = 0
+        """Calls that were not settled yet."""
+        self._budget = budget
+
+    def update(self, backend: HostedBackend) -> None:
+        """Other limits or another price; what is counted and held stays."""
+        if backend != self.backend:
+            self.backend = backend
+            self.price = price_of(backend)
+            self.limiter.update(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
+
+    def may_take(self, ask: Ask, now: float) -> bool:
+        """Whether limits and budget allow this call now."""
+        if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
+            return False
+        return self._budget.rules is None or self.is_affordable(ask, now)
+
+    def is_affordable(self, ask: Ask, now: float) -> bool:
+        """Whether the budget allows this call now."""
+        spending = self._budget.current()
+        if spending is None:
+            return self._budget.rules is None
+        return self._offer(ask, spending, now) is not None
+
+    def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
+        """The limit that ``hold`` would have written into the request now; None: none. 0: it may not be sent."""
+        spending = self._budget.current()
+        if spending is None:
+            return None if self._budget.rules is None else 0
+        found = self._offer(ask, spending, now)
+        return found.output_tokens if found is not None else 0
+
+    def hold(self, ask: Ask, now: float) -> Hold | None:
+        """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
+        tokens = ask.prompt_tokens + ask.output_tokens
+        limiter, price = self.limiter, self.price
+        if not limiter.may_take(now, tokens):
+            return None
+        spending: PeriodSpending | None = None
+        found: Offer | None = None
+        if self._budget.rules is not None:
+            spending = self._budget.current()
+            found = self._held_offer(ask, spending, now) if spending is not None else None
+            if found is None:
+                return None
+        elif price is not None:
+            found = offer(price, self.backend.context_tokens, ask, None)
+        version = self.backend.price_version
+        if found is None:
+            hold = Hold(0, None, price, version, tokens)
+        else:
+            hold = Hold(found.nano_usd, found.output_tokens, price, version, tokens)
+        hold.account = spending
+        hold.entry = limiter.began(now, tokens)
+        self.holds += 1
+        return hold
+
+    def settle(self, hold: Hold, now: float, usage: Usage | None, *, may_have_cost: bool) -> int:
+        """The call is over; returns what it was charged, which is counted here.
+
+        With usage, reported or estimated: by it. Without: in full, since what became of it is not known. Where
+        nothing was sent, or the API refused it by its status: nothing (``may_have_cost=False``).
+        """
+        if hold.settled:
+            return 0
+        hold.settled = True
+        self.holds -= 1
+        charged, tokens = hold.nano_usd, hold.tokens
+        if not may_have_cost:
+            charged = tokens = 0
+        elif usage is not None:
+            tokens = usage.prompt_tokens + usage.output_tokens
+            cost = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
+            charged = cost if usage.reported or cost < charged else charged  # an estimate is never above the bound
+        else:
+            self.counters.charged_in_full += 1
+        self.limiter.ended(now, hold.entry, hold.tokens, tokens)
+        if isinstance(hold.account, PeriodSpending):
+            hold.account.settle(hold.nano_usd, charged)
+        self.counters.cost_nano_usd += charged
+        return charged
+
+    def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
+        """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""
+        price = self.price
+        found = offer(price, self.backend.context_tokens, ask, spending.may_hold(now)) if price is not None else None
+        if found is None:
+            spending.refused()
+        return found
+
+    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
+        found = self._offer(ask, spending, now)
+        if found is None or spending.hold(found.nano_usd, now):
+            return found
+        account, price = spending.account, self.price
+        if price is None:
+            return None
+        # The ledger gave less than the limit has room for, since others have the rest: with what there is.
+        found = offer(price, self.backend.context_tokens, ask, min(account.left, account.lease_left))
+        return found if found is not None and spending.hold(found.nano_usd, now) else None
+
+
+def price_of(backend: HostedBackend) -> Price | None:
+    """The price of a hosted API, or None where it is unknown."""
+    if backend.input_nano_usd_per_million is None or backend.output_nano_usd_per_million is None:
+        return None
+    cached = backend.cached_input_nano_usd_per_million
+    fresh = backend.input_nano_usd_per_million
+    return Price(fresh, fresh if cached is None else cached, backend.output_nano_usd_per_million)
