@@ -182,9 +182,9 @@ class Api:
             return known.grant
         authorization = head.authorization
         if not authorization:
-            keys = [value for name, value in head.headers if name == b"x-api-key"]
-            if len(keys) == 1:  # two are a way to be two people
-                authorization = b"Bearer " + keys[0]
+            sent = [value for name, value in head.headers if name == b"x-api-key"]
+            if len(sent) == 1:  # two are a way to be two people
+                authorization = b"Bearer " + sent[0]
         grant = keys.check(authorization)
         head.admitted = _Admitted(keys, grant)
         return grant
