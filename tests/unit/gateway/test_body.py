@@ -310,3 +310,21 @@ def test_the_request_of_a_body() -> None:
     assert (ask.output_tokens, ask.output_tokens_max, ask.answers) == (100, 50, 2)
     assert (ask.prefix, ask.consumer, ask.local_only) == (facts.prefix, "ns/me", False)
     assert ask_of(facts_of(EMBEDDINGS, input="x"), EMBEDDINGS, grant).output_tokens == 0
+
+
+JUNK = st.binary(max_size=120) | st.text(alphabet='{}[]":,\\ntf01 model', max_size=120).map(str.encode)
+
+
+@given(JUNK, st.sampled_from([b"application/json", b"multipart/form-data; boundary=x", b""]))
+def test_no_bytes_make_it_fail(junk: bytes, content_type: bytes) -> None:
+    """Whatever a client sends: facts, or an error that tells it what is wrong."""
+    other = endpoint_of(b"/v1/audio/translations")
+    assert other is not None
+    for endpoint in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, MESSAGES, other):
+        for body in (junk, b'{"model":"a","messages":' + junk + b"}", b'{"model":"a","prompt":[' + junk, b"--x" + junk):
+            try:
+                facts = read_body(body, endpoint, content_type)
+            except BodyError as error:
+                assert error.error.status == 400  # noqa: PT017 - it may be raised or not
+            else:
+                assert 0 <= facts.model_start <= facts.model_end <= len(body)
