@@ -227,7 +227,7 @@ func (p *peer) startStream(body []byte) {
 		digits := bytes.TrimLeft(body[at+13:], " ")
 		end := bytes.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' })
 		if end > 0 {
-			p.left = max(2, number(digits[:end]))
+			p.left = max(3, number(digits[:end]))
 		}
 	}
 	p.usage = bytes.Contains(body, []byte(`"include_usage":true`)) || bytes.Contains(body, []byte(`"include_usage": true`))
@@ -236,6 +236,7 @@ func (p *peer) startStream(body []byte) {
 	p.s.running++
 	p.left--
 	p.send(p.s.answers.streamStart)
+	p.sendEvent() // the role comes with the first token
 	p.s.due.push(entry{time.Now().Add(p.s.interval), p})
 }
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-const openingAtOnce = 100
+const openingAtOnce = 200
 
 type holding struct {
 	loop    *loop
