@@ -18,6 +18,7 @@ from real_engine.world import KEY, World
 
 pytestmark = pytest.mark.timeout(180)
 # At temperature 0 the tiny model never ends its answer by itself: each has as many tokens as it may have.
+GREEDY = {"temperature": 0}
 MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea"}]
 
 
@@ -79,8 +80,8 @@ def test_what_the_engine_can_not_do_is_said_by_the_engine(client: openai.OpenAI,
 
 def test_anthropic_talks(claude: anthropic.Anthropic, model: str) -> None:
     """Messages, plain and streamed, and the count of tokens."""
-    message = claude.messages.create(model=model, messages=MESSAGES, max_tokens=9, temperature=0)
-    with claude.messages.stream(model=model, messages=MESSAGES, max_tokens=9, temperature=0) as stream:
+    message = claude.messages.create(model=model, messages=MESSAGES, max_tokens=9, extra_body=GREEDY)
+    with claude.messages.stream(model=model, messages=MESSAGES, max_tokens=9, extra_body=GREEDY) as stream:
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     count = claude.messages.count_tokens(model=model, messages=MESSAGES)

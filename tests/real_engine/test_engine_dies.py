@@ -129,6 +129,7 @@ def test_streams_end_honestly_or_go_on(world: World, engine: Engine, undisturbed
     assert len({chunk["id"] for chunk in continued.chunks}) == 1
     assert len({chunk["created"] for chunk in continued.chunks}) == 1
     marks = [chunk["overspill"] for chunk in continued.chunks if "overspill" in chunk]
-    assert len(marks) == 1
-    assert marks[0]["continued"]
+    assert "overspill" in continued.chunks[-1]
+    assert [mark["continued"][0]["served_by"] for mark in marks] == [f"local/{engine.name}"] * len(marks)
+    assert 0 < marks[0]["continued"][0]["after_tokens"] < TOKENS
     wait_until("nothing is left", lambda: world.gateway.metric("overspill_exchanges") == 0, 2)

@@ -135,6 +135,8 @@ class Backend:
         """Whether it answers as soon as it has read a request's head."""
         self.requests: list[Received] = []
         self.health_checks = 0
+        self.counts_asked = 0
+        """Questions for a number of tokens that the gateway has asked by itself."""
         self.connections = 0
         self.port = 0
         self.wires: set[Wire] = set()
@@ -154,6 +156,7 @@ class Backend:
         elif received.line.startswith("GET /metrics "):
             await wire.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(METRICS), METRICS))
         elif received.line.startswith("POST /tokenize ") and "x-request-id" not in received.headers:
+            self.counts_asked += 1
             prompt = received.json.get("prompt")  # the gateway's own question: a client's would carry an id
             count = USAGE["prompt_tokens"] if prompt is None else len(prompt.split())
             body = json.dumps({"count": count, "max_model_len": 8192, "tokens": []}).encode()

@@ -73,6 +73,22 @@ async def test_an_answer_goes_on_at_another_replica(gateway: GatewayUnderTest, a
     assert final.get("usage") == (usage_of(17, 5) if asked_usage else None)
 
 
+@pytest.mark.parametrize("names", [("tiny-0", "tiny-1"), ("tiny-1", "tiny-0")])
+async def test_the_replica_that_failed_is_not_asked_to_count(gateway: GatewayUnderTest, names: tuple[str, str]) -> None:
+    """One that is going away ends its streams with an error and still listens: it may count no more."""
+    error = data_event({"error": {"message": "the engine is going away", "code": 500}})
+    script = then(writes(ROLE, said("The sky"), said(" is"), error, DONE), writes(*REST))
+    async with backend(script) as first, backend(script) as second:
+        gateway.route(**GOES_ON)
+        gateway.endpoints(first.fact(names[0]), second.fact(names[1]))
+
+        answer = await gateway.post(stream=True, max_tokens=10)
+
+    failed, other_one = (first, second) if answer.served_by == f"local/{names[0]}" else (second, first)
+    assert text_of(answer) == "The sky is blue."
+    assert (failed.counts_asked, other_one.counts_asked) == (0, 1)
+
+
 async def test_an_answer_goes_on_at_a_hosted_api(gateway: GatewayUnderTest) -> None:
     """Which may repeat the text first: the client sees it once; both have their part counted."""
     told = "The sky is blue because"

@@ -279,7 +279,8 @@ class Exchange:
             self.winner = None
             self._going_on = relay, partial
             self.call.route.tally.continuations += 1
-            self._shared.tokenizer.count_partial(self.call.route, partial, self._partial_counted)
+            failed = self._history.failed_replicas
+            self._shared.tokenizer.count_partial(self.call.route, partial, self._partial_counted, avoid=failed)
         else:
             self._end_broken(relay)
 
