@@ -128,8 +128,8 @@ class ServiceRates:
     """The service rates of one route's replicas, which are taken to be alike."""
 
     __slots__ = (
-        "_finished", "_finished_at", "_first_token", "_level", "_observed_at", "_output", "_output_tokens",
-        "_promised_until", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
+        "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at", "_output",
+        "_output_tokens", "_promised_until", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -147,6 +147,7 @@ class ServiceRates:
         self._prompt_tokens = PROMPT_TOKENS_EXPECTED
         self._finished = 0.0
         self._finished_at = float("-inf")
+        self._finished_since = float("-inf")
         self._promised_until = float("-inf")
 
     # -- predicting --------------------------------------------------------------------------------------------
@@ -269,6 +270,8 @@ class ServiceRates:
         elapsed = now - self._finished_at
         self._finished = self._finished * exp(-max(elapsed, 0.0) / FINISHED_MEMORY_SECONDS) + 1.0
         self._finished_at = now
+        if self._finished_since < 0.0:
+            self._finished_since = now
         if tokens <= 0:
             return
         self._output_tokens += 0.03 * (tokens - self._output_tokens)
@@ -307,20 +310,18 @@ class ServiceRates:
 
     def finished_per_second(self, now: float) -> float:
         """Requests that all replicas of the route ended in a second, lately."""
-        return (
-            self._finished
-            * exp(-max(now - self._finished_at, 0.0) / FINISHED_MEMORY_SECONDS)
-            / (FINISHED_MEMORY_SECONDS)
-        )
+        faded = self._finished * exp(-max(now - self._finished_at, 0.0) / FINISHED_MEMORY_SECONDS)
+        seen = 1.0 - exp(-max(now - self._finished_since, 1.0) / FINISHED_MEMORY_SECONDS)
+        return faded / (FINISHED_MEMORY_SECONDS * seen)
 
     def promise_place(self, held: int, replicas: int, now: float) -> float | None:
         """Seconds until a request that is refused finds a place; each call promises the next one.
 
         By then those who wait now have gone, and those who were told before have come. None: nothing is learned yet.
         """
-        per_second = self.finished_per_second(now)
-        if per_second <= 0.0:
-            per_second = (self.replica_requests_per_second() or 0.0) * replicas
+        # After a quiet time fewer ended than could have; what the rates say is believed by half.
+        able = 0.5 * (self.replica_requests_per_second() or 0.0) * replicas
+        per_second = max(self.finished_per_second(now), able)
         if per_second <= 0.0:
             return None
         place = 1.0 / (PROMISED_SHARE * per_second)
