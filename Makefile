@@ -120,3 +120,9 @@ bench-cluster: venv cluster-up images ## measure Overspill on the running cluste
 .PHONY: bench-gateway
 bench-gateway: venv ## the gateway beside Envoy, nginx, HAProxy, vllm-router, LiteLLM; PARTS=endurance, PARTS=profile; one JSON line last
 	@$(VENV)/python -m bench.gateway $(PARTS)
+
+.PHONY: lock-bench
+lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses
+	@cd bench/gateway/requirements && for peer in envoy vllm-router litellm profiler; do \
+	  uv pip compile --quiet $$peer.in --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-header -o $$peer.txt; done

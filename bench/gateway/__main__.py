@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from bench.gateway import endurance, figures, profiles
 from bench.gateway.comparison import compare
+from bench.gateway.driving import LoadFailedError
 from bench.gateway.gateways import KINDS
 from bench.gateway.installing import NotInstalledError
 from bench.gateway.places import LOAD_CPU
-from bench.gateway.processes import raise_file_limit
+from bench.gateway.processes import DiedError, raise_file_limit
+from bench.gateway.running import NotReadyError
 
 PARTS: Final = ("compare", "endurance", "profile")
 MINUTES: Final = 18.0
@@ -52,7 +54,7 @@ def main() -> int:
             results["endurance"] = endurance.measure(options.seconds)
         if "profile" in options.parts:
             results["profile"] = profiles.measure()
-    except NotInstalledError as error:
+    except (NotInstalledError, NotReadyError, LoadFailedError, DiedError, profiles.NotSampledError) as error:
         sys.exit(f"bench: {error}")
     print(json.dumps(results))
     return 0

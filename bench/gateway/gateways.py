@@ -104,7 +104,7 @@ def _nginx(engine: str, folder: Path) -> Start:
     port = free_port()
     settings = folder / "nginx.conf"
     settings.write_text(peer_settings.nginx(port, engine, folder))
-    return Start([_of_the_system("nginx"), "-p", str(folder), "-c", str(settings)], port)
+    return Start([_of_the_system("nginx"), "-e", "stderr", "-p", str(folder), "-c", str(settings)], port)
 
 
 def _haproxy(engine: str, folder: Path) -> Start:

@@ -31,6 +31,10 @@ _SYSTEM_CALLS: Final = {
 }  # fmt: skip
 
 
+class NotSampledError(Exception):
+    """The gateway can't be looked into, for want of the right to, it may be (kernel.yama.ptrace_scope)."""
+
+
 def measure() -> dict[str, Any]:
     """Plain requests, hosted plain requests and streams, each for some seconds, each with its table."""
     results: dict[str, Any] = {}
@@ -73,7 +77,7 @@ def _sample(made: Bench, subject: Subject, load: Callable[[Bench, Subject, float
             sampler.kill()
         sampler.wait()
     if not output.exists():
-        raise RuntimeError(f"py-spy wrote nothing: {said.strip()[-400:]}")
+        raise NotSampledError(f"py-spy wrote nothing: {said.strip()[-400:]}")
     stacks: Counter[str] = Counter()
     for row in output.read_text().splitlines():
         stack, _, count = row.rpartition(" ")
