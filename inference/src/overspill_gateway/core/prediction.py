@@ -267,11 +267,7 @@ class ServiceRates:
 
     def observed_output(self, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0) -> None:
         """An answer has ended: its tokens, the seconds from its first to its last, requests at the replica then."""
-        elapsed = now - self._finished_at
-        self._finished = self._finished * exp(-max(elapsed, 0.0) / FINISHED_MEMORY_SECONDS) + 1.0
-        self._finished_at = now
-        if self._finished_since < 0.0:
-            self._finished_since = now
+        self.finished(1, now)
         if tokens <= 0:
             return
         self._output_tokens += 0.03 * (tokens - self._output_tokens)
@@ -279,6 +275,14 @@ class ServiceRates:
             if self.slots and running > self.slots:
                 running = self.slots
             self._output.observe(running, seconds / (tokens - 1), now, sure)
+
+    def finished(self, count: int, now: float) -> None:
+        """So many answers have ended."""
+        elapsed = now - self._finished_at
+        self._finished = self._finished * exp(-max(elapsed, 0.0) / FINISHED_MEMORY_SECONDS) + count
+        self._finished_at = now
+        if self._finished_since < 0.0:
+            self._finished_since = now
 
     def observed_plain(
         self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, tokens: int, running: float, now: float

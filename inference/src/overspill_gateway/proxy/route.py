@@ -53,6 +53,9 @@ class Route:
         self.rates = ServiceRates()
         """How fast the replicas are."""
         self.meter = meter
+        self.first_tokens_learned_at = self.answers_learned_at = float("-inf")
+        self.answers_not_learned = 0
+        """Answers since then, of which only the number is of interest."""
         self.hedges = HedgeLedger()
         self.tally = RouteCounters()
         self.backends: dict[str, BackendCounters] = {}

@@ -8,7 +8,7 @@ hosted API nobody knows what it cost, so that it is charged in full.
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import History
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
     from overspill_gateway.proxy.relay import Relay
     from overspill_gateway.proxy.route import Route
+
+
+LEARN_SECONDS_MIN: Final = 0.01
+"""A route learns from so many requests a second: more of them tell nothing more, and cost."""
 
 
 class Ending(Enum):
@@ -53,7 +57,9 @@ def first_token_seen(call: Call, attempt: "Attempt", now: float, since_arrival: 
         if call.facts.stream and snapshot is not None:
             if snapshot.predicted_seconds is not None:
                 route.tally.first_token(snapshot.predicted_seconds, now - attempt.sent_at)
-            route.rates.observed_first_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
+            if now >= route.first_tokens_learned_at + LEARN_SECONDS_MIN:
+                route.first_tokens_learned_at = now
+                route.rates.observed_first_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
 
 
 def settle(
@@ -175,17 +181,23 @@ def _learn(call: Call, attempt: "Attempt", replica: Replica, usage: Usage | None
     """How fast the replica was."""
     if usage is None:
         return
-    route, ask = call.route, call.ask
+    route, ask, snapshot = call.route, call.ask, attempt.snapshot
+    if now < route.answers_learned_at + LEARN_SECONDS_MIN:
+        route.answers_not_learned += 1
+        return
+    route.answers_learned_at = now
     if not call.facts.attachments:
         route.meter.ratio.observed(call.facts.prompt_bytes, usage.prompt_tokens)
-    if attempt.snapshot is None or not call.endpoint.generates:
+    if snapshot is None or not call.endpoint.generates:
         return
+    route.rates.finished(route.answers_not_learned, now)
+    route.answers_not_learned = 0
     running = replica.load.in_flight + 1
     if call.facts.stream:
         route.rates.observed_output(usage.output_tokens, now - attempt.first_token_at, running, now)
     else:
         seconds = now - attempt.sent_at
-        route.rates.observed_plain(ask.prompt_tokens, attempt.snapshot, seconds, usage.output_tokens, running, now)
+        route.rates.observed_plain(ask.prompt_tokens, snapshot, seconds, usage.output_tokens, running, now)
 
 
 def _leave_hosted(route: "Route", attempt: "Attempt", now: float) -> None:
