@@ -66,6 +66,9 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     ledger = Ledger(ledger_path)
     metering = Metering(ledger, unix_clock=lambda: NOW)
     meter = metering.route(ROUTE).meter_of(HOSTED, BackendCounters())
+    spending = meter._budget.current()
+    if spending is not None and spending._pending is not None:
+        spending._pending.wait(30.0)  # a disk may take its time, and a life without calls would prove nothing
     open_calls = []
     for number in range(calls):
         ask = Ask(200, 100, chance.choice([None, 100, 4000]), 1, prompt_tokens_max=chance.randint(100, 30_000))

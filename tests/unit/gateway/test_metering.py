@@ -665,6 +665,7 @@ def test_a_ledger_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.Monkey
 
     assert holds == [None] * 50
     assert len(waits) <= 2
+    assert meter._budget.unusable, "it is not the money that is lacking"
     assert not meter.may_take(ASK, world.now)
     gate.set()
     pending = meter._budget._spending._pending  # type: ignore[union-attr]

@@ -56,6 +56,11 @@ class PeriodSpending:
         self._waited = False
         self._asked_at = float("-inf")
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the ledger has not answered in time: money may be there, and nobody knows."""
+        return self._waited
+
     def may_hold(self, now: float) -> int:
         """The most that a call may cost now; while the ledger does not answer, no more than is leased."""
         account = self.account
@@ -202,7 +207,8 @@ class RouteBudget:
     @property
     def unusable(self) -> bool:
         """Whether it is not the money that is lacking but the account of it: a ledger or a time zone that fails."""
-        return self.error is not None or self._ledger.error is not None
+        late = self._spending is not None and self._spending.is_late
+        return late or self.error is not None or self._ledger.error is not None
 
     def seconds_to_next_period(self) -> float | None:
         """Until the money begins anew."""
