@@ -20,6 +20,9 @@ from unit.gateway.faults import Fault, Mode, Setting
 from unit.gateway.harness import KEY, Answer, GatewayUnderTest, eventually, running_gateway, soon
 
 TIMEOUTS = {"connect_seconds": 0.2, "first_token_seconds": 0.25, "idle_seconds": 0.25, "total_seconds": 1.5}
+"""Where waiting is the matter."""
+PATIENT = {"connect_seconds": 10, "first_token_seconds": 10, "idle_seconds": 10, "total_seconds": 20}
+"""Where it is not: a busy machine must not look like a fault."""
 PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9, "price_version": "v1"}
 REPORTED_NANO_USD = 17 * 1000 + 8 * 2000
 MAX_TOKENS = 50
@@ -72,7 +75,9 @@ async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Obser
         backend(good) as second,
         arranged(fault.setting, first),
     ):
-        route = set_up(gateway, pool, first, second, changes)
+        waits = fault in faults.TIME or fault.setting in {Setting.REFUSED, Setting.UNREACHABLE}
+        timers = {"timeouts": TIMEOUTS if waits else PATIENT}
+        route = set_up(gateway, pool, first, second, timers | changes, hold_seconds=0.5 if waits else 10)
         answer = await ask_until_touched(gateway, route, fault, mode, first)
         seen = in_words(answer, first, pool)
         await eventually(lambda: nothing_left(gateway, route))
@@ -112,8 +117,16 @@ def full_listener(port: int) -> Any:
         yield waiting
 
 
-def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backend, others: dict[str, Any]) -> Route:
-    """A route with these backends, short timers and a budget."""
+def set_up(
+    gateway: GatewayUnderTest,
+    pool: Pool,
+    first: Backend,
+    second: Backend,
+    others: dict[str, Any],
+    *,
+    hold_seconds: float,
+) -> Route:
+    """A route with these backends and a budget."""
     hosted = [
         one.hosted(name, **PRICE)
         for one, name, kind in ((first, "first", pool.first), (second, "second", pool.other))
@@ -121,9 +134,8 @@ def set_up(gateway: GatewayUnderTest, pool: Pool, first: Backend, second: Backen
     ]
     changes: dict[str, Any] = {
         "hosted": hosted,
-        "timeouts": TIMEOUTS,
         "retry_attempts": 1,
-        "overflow": {"on_cold_start": "Hosted" if hosted else "Hold", "hold_timeout_seconds": 0.5},
+        "overflow": {"on_cold_start": "Hosted" if hosted else "Hold", "hold_timeout_seconds": hold_seconds},
         "budget": {"limit_nano_usd": 10**12},
     }
     if pool.first == "hosted API":
@@ -160,6 +172,8 @@ async def ask(gateway: GatewayUnderTest, fault: Fault, mode: Mode, number: int) 
     client = await gateway.client()
     client.send("POST", fault.path, body, authorization=f"Bearer {KEY}", content_type="application/json")
     answer: Answer = await soon(client.answer())
+    client.send("GET", "/v1/models", authorization=f"Bearer {KEY}")
+    assert (await soon(client.answer())).status == 200, "the client's connection stays usable"
     return answer
 
 

@@ -23,11 +23,13 @@ says, as the only backend and with another one that could take over, as a replic
   the connection stays usable. A stream never ends as if it were whole when it is not, and an answer is never spliced
   from two backends unless the route says `onStreamFailure: Continue`: then another backend goes on, the last chunk is
   marked `"overspill": {"continued": ...}`, and only without another backend it ends as below.
+- Where nobody else is left and the failure may pass, the same backend is asked again after a pause, as often as
+  `retries.attempts` allows; the client sees what came of the last try.
 - **counted as**: the `kind` of `overspill_attempt_failures_total`. "-": no attempt failed.
 - **tokens**: who counted them in `overspill_tokens_total`. "-": there were none to count.
 - **charged**: what the call costs in the budget and in `overspill_cost_nano_usd_total` where the backend is a hosted
   API. "in full": its outcome is uncertain, so that what was held for it (the longest answer that was asked for) is
-  charged and never given back.
+  charged, each try for itself, and never given back.
 """
 
 DIALECT_HEAD = """
