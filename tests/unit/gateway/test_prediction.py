@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.prediction import LEVELS, OUTLIER_FACTOR, Line, ServiceRates
+from overspill_gateway.core.prediction import LEARNED_PER_SECOND, LEVELS, OUTLIER_FACTOR, Line, Sampling, ServiceRates
 
 IDLE = ReplicaLoad()
 
@@ -204,6 +204,38 @@ def test_embeddings_are_learned_as_answers_without_output() -> None:
         rates.observed_plain(tokens, snapshot, 0.01 + 0.0005 * tokens, 0, 1.0, 0.1 * number)
 
     assert expected(rates, 2000) == pytest.approx(1.01, rel=0.1)
+
+
+@pytest.mark.parametrize(("per_second", "burst"), [(5, 1), (50, 10), (400, 20), (5000, 30), (30_000, 1)])
+def test_of_many_a_sample_is_looked_at(per_second: int, burst: int) -> None:
+    """All of few, some hundred a second of many, and of a burst as often the last as the first."""
+    sampling, taken, places = Sampling(), 0, [0, 0]
+    for number in range(10 * per_second):
+        now = number // burst * burst / per_second
+        if sampling.takes(now):
+            sampling.passed = 0
+            if now >= 5.0:
+                taken += 1
+                places[2 * (number % burst) >= burst] += 1
+
+    assert min(4.5 * per_second, 2.0 * LEARNED_PER_SECOND) <= taken <= 5.5 * min(per_second, 2.0 * LEARNED_PER_SECOND)
+    if burst > 1:
+        assert min(places) > 0.3 * taken
+
+
+def test_after_a_flood_each_is_looked_at_again() -> None:
+    """Thirty thousand a second, then five: within a second or two all count."""
+    sampling = Sampling()
+    for number in range(100_000):
+        if sampling.takes(number / 30_000):
+            sampling.passed = 0
+    taken = 0
+    for number in range(100):
+        if sampling.takes(4.0 + number / 5):
+            sampling.passed = 0
+            taken += 1
+
+    assert taken > 80
 
 
 observations = st.lists(

@@ -48,6 +48,7 @@ PROMISED_SHARE: Final = 2.0 / 3.0
 """Of the places that become free, for those who were told to come back; newcomers take the rest."""
 READING_TOKENS: Final = 1024.0
 """Of prompts that an engine has begun to read, not read yet: half a step's."""
+LEARNED_PER_SECOND: Final = 100.0
 SURE_MIN: Final = 1e-3
 PREFILL_TO_DECODE: Final = 0.01
 """Seconds per prompt token over seconds per output token of one request, until learned: to divide a plain answer's."""
@@ -101,6 +102,38 @@ class Line:
         slope = min(max(slope, 0.0), y_mean / x_mean if x_mean > 0.0 else prior_slope)
         self.slope = slope
         self.base = max(0.0, y_mean - slope * x_mean)
+
+
+class Sampling:
+    """Which of many like events are looked at: all of few, some hundred a second of many.
+
+    By count and not by time: first tokens come in bursts, one for each step of an engine, and whoever is the first of a
+    burst is not like the rest.
+    """
+
+    __slots__ = ("_events", "_every", "_seconds", "_taken_at", "passed")
+
+    def __init__(self) -> None:
+        self.passed = 0
+        """Events since the last that was looked at, this one included."""
+        self._every = 1
+        self._events = self._seconds = 0.0
+        self._taken_at = float("-inf")
+
+    def takes(self, now: float) -> bool:
+        """Whether this event is looked at; then ``passed`` of them are over, and the caller sets it to 0."""
+        self.passed += 1
+        if self.passed < self._every:
+            if now < self._taken_at + 1.0:
+                return False
+            self._events = self._seconds = 0.0  # the flood is over
+            self._every = 1
+        self._events = 0.98 * self._events + self.passed
+        self._seconds = 0.98 * self._seconds + min(now - self._taken_at, 1.0)
+        self._taken_at = now
+        wanted = 1 + int(self._events / (max(self._seconds, 1e-4) * LEARNED_PER_SECOND))
+        self._every = min(wanted, 2 * self._every)
+        return True
 
 
 class LoadSnapshot:
