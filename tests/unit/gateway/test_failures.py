@@ -242,7 +242,7 @@ async def test_a_stalled_stream_ends_with_an_error_event(gateway: GatewayUnderTe
 
 
 async def test_an_answer_that_stalls_before_it_was_passed_on_goes_elsewhere(gateway: GatewayUnderTest) -> None:
-    """Of half a short answer timeouts.idle, of half a first event timeouts.firstToken: nothing has reached the client."""
+    """Half a short answer: timeouts.idle, half a first event: timeouts.firstToken; nothing has reached the client."""
 
     async def stalls(received: backends.Received, wire: backends.Wire) -> None:
         if received.json.get("stream"):

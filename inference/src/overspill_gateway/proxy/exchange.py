@@ -24,7 +24,6 @@ from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
-from overspill_gateway.proxy.opening import Opening
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
 from overspill_gateway.proxy.relay import Relay, answer_lines
@@ -89,12 +88,9 @@ class Exchange:
         self.client.answerer = self
         self._shared.sweeper.add(self)
         route.arrived()
-        self._advance(self._started)
+        self._take(self._next(self._started), self._started)
 
     # -- choosing ----------------------------------------------------------------------------------------------
-
-    def _advance(self, now: float) -> None:
-        self._take(self._next(now), now)
 
     def _next(self, now: float) -> "Step[Replica, Hosted]":
         return self.call.route.next_step(self._history, self.call.ask, now)
@@ -116,11 +112,7 @@ class Exchange:
         elif step.why is Refusal.QUEUE_FULL and not self._history.was_held and route.makes_room(self.call.ask, step):
             self._hold(HoldIt(late=bool(route.pool.replicas)), now)
         elif not self._backs_off(step, now):
-            self._give_up(step)
-
-    def displaced(self, full: Refuse) -> None:
-        """Its place in the queue goes to another."""
-        self._give_up(full)
+            self.give_up(step)
 
     def _use(
         self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
@@ -128,17 +120,17 @@ class Exchange:
         asked_anew = self._check is not None and self._check.invalid > 0
         counts = is_retry(self._history, backend, asked_anew=asked_anew)
         if counts and not self._shared.retries.may_retry(now, len(self._shared.sweeper)):
-            self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
+            self.give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
             return
         self.call.route.retries += asked_anew or bool(self._history.failures)
         partial = self._going_on[1] if self._going_on is not None else None
         attempt = launch(self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial)
         if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
             if partial is not None:
-                self._give_up(Refuse(Refusal.FAILED))
+                self.give_up(Refuse(Refusal.FAILED))
                 return
             self._history.failed_hosted.add(backend.served_by)
-            self._advance(now)
+            self._take(self._next(now), now)
             return
         self._attempt = attempt
         self._phase = Phase.SERVING
@@ -157,11 +149,13 @@ class Exchange:
         if pause is None or now + pause >= self._total_at:
             return False
         self._phase = Phase.BACKING_OFF
-        self._waits().for_pause(self.call, pause, now)
+        self._wait = self._wait or Wait()
+        self._wait.for_pause(self.call, pause, now)
         self.deadline_changed()
         return True
 
-    def _give_up(self, step: Refuse) -> None:
+    def give_up(self, step: Refuse) -> None:
+        """Nobody serves it."""
         if self._going_on is not None:
             self._end_broken(self._going_on[0])
             return
@@ -176,7 +170,8 @@ class Exchange:
         self._phase = Phase.HELD
         self._history.was_held = True
         self._history.held_late = step.late
-        self._waits().for_replica(self.call, now)
+        self._wait = self._wait or Wait()
+        self._wait.for_replica(self.call, now)
         route.hold(self, self.call.ask)
         self.deadline_changed()
         route.lacks_replica(now)
@@ -194,22 +189,14 @@ class Exchange:
         self._take(step, now)
         return True
 
-    def _waits(self) -> Wait:
-        if self._wait is None:
-            self._wait = Wait()
-        return self._wait
-
-    @property
-    def _opening(self) -> Opening | None:
-        return self._wait.opening if self._wait is not None else None
-
     # -- how an attempt goes -----------------------------------------------------------------------------------
 
     def relay_for(self, attempt: Attempt, status: int, headers: list[Header]) -> Relay:
         """Where the attempt's answer goes."""
         if self._going_on is not None:
             return go_on_with(*self._going_on, attempt, status, headers)
-        return relay_of(self.call, attempt, status, headers, self._opening, checked=self._check is not None)
+        opening = self._wait.opening if self._wait is not None else None
+        return relay_of(self.call, attempt, status, headers, opening, checked=self._check is not None)
 
     def status_refused(self, attempt: Attempt, kind: FailureKind, status: int, headers: list[Header]) -> bool:
         """Whether a failing status is kept from the client: somebody else is asked, or the same one later."""
@@ -217,10 +204,7 @@ class Exchange:
         pause = retry_after_seconds(headers, time.time())
         failure = Failure(kind, attempt.served_by, f"it answered {status}", pause)
         note_failure(self._history, attempt, failure, now, status=status)
-        if self._rival is not None:
-            self._leave(attempt, Ending.REFUSED, kind)
-            return True
-        if self._going_on is not None:
+        if self._rival is not None or self._going_on is not None:
             self._leave(attempt, Ending.REFUSED, kind)
             self._go_on(now)
             return True
@@ -253,16 +237,13 @@ class Exchange:
     def attempt_failed(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
         """It failed before its first token."""
         now = monotonic()
-        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
-        self._leave(attempt, Ending.FAILED, kind)
-        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
-            self.call.route.replica_broke(attempt.backend)
+        self._lose(attempt, Ending.FAILED, kind, detail, now)
         if self._attempt is not None:
             return  # the other one goes on
         if self._going_on is not None:
             self._go_on(now)
         else:
-            self._advance(now)
+            self._take(self._next(now), now)
 
     def attempt_broke(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
         """It broke off after its first token."""
@@ -270,10 +251,7 @@ class Exchange:
         relay = attempt.relay
         if relay is None:
             return
-        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
-        self._leave(attempt, Ending.BROKEN, kind)
-        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
-            self.call.route.replica_broke(attempt.backend)
+        self._lose(attempt, Ending.BROKEN, kind, detail, now)
         partial = relay.partial() if self.call.route.compiled.on_stream_failure == "Continue" else None
         if partial is not None and now < self._total_at:
             self.winner = None
@@ -332,6 +310,12 @@ class Exchange:
             self._use(backend, ServedReason.INVALID_OUTPUT, now)
         else:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
+
+    def _lose(self, attempt: Attempt, ending: Ending, kind: FailureKind, detail: str, now: float) -> None:
+        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
+        self._leave(attempt, ending, kind)
+        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
+            self.call.route.replica_broke(attempt.backend)
 
     def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
         """The attempt is over: what it used is settled, its place is free."""
@@ -421,7 +405,7 @@ class Exchange:
             refused = {one.backend for one in self._history.failures if one.kind not in REPEATABLE}
             self._history.failed_hosted.intersection_update(refused)
         self._phase = Phase.SERVING
-        self._advance(now)
+        self._take(self._next(now), now)
 
     def _total_passed(self) -> None:
         attempt, winner = self._attempt, self.winner
@@ -430,6 +414,9 @@ class Exchange:
             self.attempt_broke(winner, FailureKind.TIMEOUT, "it took too long")
             return
         if attempt is not None:
+            now = monotonic()
+            if now - attempt.launched_at >= self.timeouts.total_seconds / 2:  # not the waiting before it
+                attempt.backend.outlier.failed(now, FailureKind.TIMEOUT, None)
             self._leave(attempt, Ending.FAILED, FailureKind.TIMEOUT)
         self._refuse(errors.total_timeout(self.call.facts.model, self.timeouts.total_seconds))
 
@@ -448,8 +435,8 @@ class Exchange:
         lines = answer_lines("none", reason, self.call.request_id)
         if self._going_on is not None:
             self._going_on[0].break_off(error)
-        elif (opening := self._opening) is not None:
-            opening.refuse(error, lines)
+        elif self._wait is not None and self._wait.opening is not None:
+            self._wait.opening.refuse(error, lines)
         else:
             self.client.refuse(error, lines)
 

@@ -190,7 +190,7 @@ class Route:
         if other is None:
             return False
         self.held.discard(other)
-        other.displaced(full)
+        other.give_up(full)
         return True
 
     def release(self) -> None:

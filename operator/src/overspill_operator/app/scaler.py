@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any, Protocol
 
-from overspill_api.modelroute import Scaling
 from overspill_api.names import engine_name
 from overspill_api.profile import Profile
 from overspill_api.quantities import duration_seconds
+from overspill_api.scaling import Scaling
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams

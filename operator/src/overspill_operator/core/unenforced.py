@@ -1,6 +1,7 @@
 """Fields that this version takes but does not act upon yet: a person is told so in a condition, never left to guess."""
 
-from overspill_api.modelroute import ModelRouteSpec, Objective
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.scaling import Objective
 
 
 def unenforced_fields(spec: ModelRouteSpec) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from overspill_api.modelroute import Day, Scaling, ScalingWindow
 from overspill_api.quantities import minutes_of_day
+from overspill_api.scaling import Day, Scaling, ScalingWindow
 
 _DAYS = tuple(Day)
 

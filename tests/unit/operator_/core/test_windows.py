@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_api.modelroute import Scaling
+from overspill_api.scaling import Scaling
 from overspill_operator.core.windows import Bounds, bounds_at, unknown_time_zones
 
 BERLIN = ZoneInfo("Europe/Berlin")
