@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from real_engine.environments import LITELLM, VLLM, made
+from real_engine.processes import Engine
 from real_engine.world import KEY, World
 
 pytestmark = pytest.mark.timeout(180)
@@ -92,6 +93,20 @@ def test_anthropic_talks(claude: anthropic.Anthropic, model: str) -> None:
     assert final.stop_reason == "max_tokens"
     assert final.usage.output_tokens == 9
     assert count.input_tokens == message.usage.input_tokens
+
+
+def test_anthropic_talks_to_an_openai_api(world: World, engine: Engine, claude: anthropic.Anthropic) -> None:
+    """With vLLM as a hosted API that knows chat completions only as far as the gateway is concerned: translated."""
+    model = world.hosted_route("translated", engine)
+    message = claude.messages.create(model=model, messages=MESSAGES, max_tokens=9, extra_body=GREEDY)
+    with claude.messages.stream(model=model, messages=MESSAGES, max_tokens=9, extra_body=GREEDY) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+
+    assert message.content[0].type == "text"
+    assert message.content[0].text == text
+    assert message.usage.output_tokens == final.usage.output_tokens == 9
+    assert message.stop_reason == final.stop_reason == "max_tokens"
 
 
 def test_anthropic_is_told_in_its_own_words(world: World, claude: anthropic.Anthropic, model: str) -> None:

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from real_engine.processes import Engine, wait_until
-from real_engine.world import KEY, World
+from real_engine.world import INPUT_NANO_USD, KEY, OUTPUT_NANO_USD, World
 
 pytestmark = pytest.mark.timeout(180)
 MESSAGES: Any = [{"role": "user", "content": "Tell me of the sea"}]
@@ -83,3 +83,28 @@ def test_the_gateway_counts_what_vllm_counts(world: World, engine: Engine, model
     counted = difference(of_vllm(), before)
     assert counted[1] > sum(usage.completion_tokens for usage in usages)
     wait_until("the gateway has counted as much", lambda: difference(of_gateway(), before_gateway) == counted, 3)
+
+
+def test_a_hosted_api_is_charged_what_vllm_counts(world: World, engine: Engine) -> None:
+    """With vLLM as the hosted API: plain, streamed and translated calls cost their tokens' price, exactly."""
+    model = world.hosted_route("charged", engine, budget={"limit_nano_usd": 10**12})
+    wait_until("the engine is idle", lambda: engine.running == 0, 5)
+    names = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
+    before = [engine.metric(name) for name in names]
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        for stream in (False, True):
+            body = {"model": model, "messages": MESSAGES, "max_tokens": 17, "stream": stream}
+            answer = httpx.post(
+                world.gateway.url + path, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=20
+            )
+            assert answer.status_code == 200, answer.text
+    prompt, output = [engine.metric(name) - then for name, then in zip(names, before, strict=True)]
+
+    assert prompt > 0
+    assert output > 0
+    owed = prompt * INPUT_NANO_USD + output * OUTPUT_NANO_USD
+    wait_until(
+        f"{owed} nano-dollars are charged",
+        lambda: world.gateway.metric("overspill_cost_nano_usd_total", route=f"ns/{model}") == owed,
+        3,
+    )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from overspill_api.keys import key_hash
 from real_engine.environments import ENGINE
 from real_engine.processes import MODEL, Engine, GatewayProcess, wait_until
@@ -16,6 +18,8 @@ from real_engine.processes import MODEL, Engine, GatewayProcess, wait_until
 PEPPER = b"pepper"
 KEY = "osk-abcdefghij12-" + "S" * 40
 NAMESPACE = "ns"
+INPUT_NANO_USD, OUTPUT_NANO_USD = 1000, 3000
+"""Price of a token where an engine plays a hosted API."""
 
 
 class World:
@@ -76,7 +80,22 @@ class World:
         }
         self._write(f"route.{name}.json", document | changes)
         self.endpoints(name, engines)
+        headers = {"authorization": f"Bearer {KEY}"}
+
+        def known() -> bool:
+            return f'"{name}"' in httpx.get(f"{self.gateway.url}/v1/models", headers=headers, timeout=5).text
+
+        wait_until(f"the gateway knows {name}", known, 15)
         return name
+
+    def hosted_route(self, name: str, engine: Engine, **changes: Any) -> str:
+        """A route without replicas of its own, to which this engine is a hosted API with a price."""
+        api = {
+            "name": "vllm", "base_url": f"{engine.url}/v1", "model": MODEL, "api_key": "sk-vllm", "price_version": "v1",
+            "input_nano_usd_per_million": INPUT_NANO_USD * 10**6,
+            "output_nano_usd_per_million": OUTPUT_NANO_USD * 10**6,
+        }  # fmt: skip
+        return self.route(name, [], local=None, overflow={"on_cold_start": "Hosted"}, hosted=[api], **changes)
 
     def endpoints(self, route: str, engines: Sequence[Engine]) -> None:
         """Say which engines a route has, and wait until the gateway uses just these."""
