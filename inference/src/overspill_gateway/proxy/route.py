@@ -15,7 +15,7 @@ from overspill_gateway.core.hedging import HedgeLedger
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.plan import History, Pool, Refuse, Step, next_step
 from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import next_release_at, release_count
+from overspill_gateway.core.release import next_release_at
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.core.waiting import WaitingQueue
 from overspill_gateway.proxy.backend import Hosted, Replica
@@ -53,9 +53,6 @@ class Route:
         self.rates = ServiceRates()
         """How fast the replicas are."""
         self.meter = meter
-        self.first_tokens_learned_at = self.answers_learned_at = float("-inf")
-        self.answers_not_learned = 0
-        """Answers since then, of which only the number is of interest."""
         self.hedges = HedgeLedger()
         self.tally = RouteCounters()
         self.backends: dict[str, BackendCounters] = {}
@@ -98,14 +95,14 @@ class Route:
                 Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend))
                 for backend in compiled.hosted
             ]
-            if len(hosted) == 1:
-                hosted[0].is_only_backend = compiled.local is None
         self.compiled = compiled
         local = compiled.local
         self.model_json = json_string(local.served_model) if local else b""
         self.pool.has_local = local is not None
         self.pool.may_wake = local is not None and local.may_wake
         self.pool.hosted = hosted
+        for one in hosted:
+            one.is_only_backend = local is None and len(hosted) == 1
         self.pool.cold_start_hosted = compiled.overflow.on_cold_start == "Hosted"
         self.pool.held_max = compiled.overflow.hold_requests_max
         self.pool.attempts_max = compiled.retry_attempts + 1
@@ -196,13 +193,12 @@ class Route:
     def release(self) -> None:
         """Let as many of those who wait go as the replicas take in."""
         if self.held and not self._releasing:
-            self._release(monotonic(), at_least=0)
+            self._release(monotonic())
 
-    def _release(self, now: float, *, at_least: int) -> None:
-        count = max(release_count(self.pool.replicas, len(self.held), now), at_least)
+    def _release(self, now: float) -> None:
         self._releasing = True
         try:
-            for _ in range(count):
+            for _ in range(len(self.held)):  # each asks what is to be done with it, and the first who stays ends it
                 exchange = self.held.first()
                 if exchange is None or not exchange.release():
                     break
@@ -219,7 +215,7 @@ class Route:
     def _release_due(self) -> None:
         self._release_timer = None
         if self.held:
-            self._release(monotonic(), at_least=1)
+            self._release(monotonic())
 
     # -- requests ----------------------------------------------------------------------------------------------
 
