@@ -17,7 +17,7 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.plan import History, HoldIt, Pool, Refuse, Step, UseHosted, UseReplica, next_step
-from overspill_gateway.core.prediction import LoadSnapshot, Sampling, ServiceRates
+from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
 from overspill_gateway.core.release import ReleaseWindow, next_release_at
 from overspill_gateway.core.target import FirstTokenTarget
 from overspill_gateway.core.waiting import WaitingQueue
@@ -236,7 +236,6 @@ class Gateway:
             held_max=held_max, attempts_max=3, rates=self.rates, target=FirstTokenTarget(target),
         )  # fmt: skip
         self._release_due = float("inf")
-        self.first_tokens, self.answers = Sampling(), Sampling()
         for engine in engines:
             self.replica_comes(engine)
 
@@ -331,8 +330,8 @@ class Gateway:
             return
         replica.load.first_token(request.ask)
         replica.window.first_token()
-        if snapshot is not None and self.first_tokens.takes(self.clock.now):
-            self.first_tokens.passed = 0
+        if snapshot is not None and self.rates.first_tokens.takes(self.clock.now):
+            self.rates.first_tokens.passed = 0
             self.rates.observed_first_token(request.ask.prompt_tokens, snapshot, request.engine_seconds, self.clock.now)
         self.release()
 
@@ -341,10 +340,10 @@ class Gateway:
         running = replica.load.in_flight
         assert request.first_token is not None
         assert request.sent is not None
-        learns = self.answers.takes(now)
+        learns = self.rates.answers.takes(now)
         if learns:
-            self.rates.finished(self.answers.passed - 1, now)  # the one that is learned from is counted with it
-            self.answers.passed = 0
+            self.rates.finished(self.rates.answers.passed - 1, now)  # the one that is learned from is counted with it
+            self.rates.answers.passed = 0
         if self.plain:
             replica.load.first_token(request.ask)
             replica.window.first_token()

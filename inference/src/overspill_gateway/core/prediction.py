@@ -162,12 +162,17 @@ class ServiceRates:
 
     __slots__ = (
         "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at", "_output",
-        "_output_tokens", "_promised_until", "_prompt_tokens", "_tail", "_trend", "brighter_at", "slots",
+        "_output_tokens", "_promised_until", "_prompt_tokens", "_tail", "_trend", "answers", "brighter_at",
+        "first_tokens", "slots",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.slots = 0.0
         """Requests that a replica runs at a time; 0: not known, none ever waited for a place."""
+        self.first_tokens = Sampling()
+        """Which first tokens are learned from."""
+        self.answers = Sampling()
+        """Which answers are."""
         self.brighter_at = float("-inf")
         """When a first token last came much earlier than predicted."""
         self._observed_at = float("-inf")

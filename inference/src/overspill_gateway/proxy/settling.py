@@ -8,7 +8,7 @@ hosted API nobody knows what it cost, so that it is charged in full.
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import History
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
     from overspill_gateway.proxy.relay import Relay
     from overspill_gateway.proxy.route import Route
-
-
-LEARN_SECONDS_MIN: Final = 0.01
-"""A route learns from so many requests a second: more of them tell nothing more, and cost."""
 
 
 class Ending(Enum):
@@ -52,14 +48,14 @@ def first_token_seen(call: Call, attempt: "Attempt", now: float, since_arrival: 
     route.first_token_count += 1
     if isinstance(backend, Replica):
         backend.first_token(call.ask)
-        route.release()
         snapshot = attempt.snapshot
         if call.facts.stream and snapshot is not None:
             if snapshot.predicted_seconds is not None:
                 route.tally.first_token(snapshot.predicted_seconds, now - attempt.sent_at)
-            if now >= route.first_tokens_learned_at + LEARN_SECONDS_MIN:
-                route.first_tokens_learned_at = now
+            if route.rates.first_tokens.takes(now):
+                route.rates.first_tokens.passed = 0
                 route.rates.observed_first_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
+        route.release()
 
 
 def settle(
@@ -80,11 +76,14 @@ def settle(
     _count(attempt, ending, kind, since_arrival, answered=answered)
     if isinstance(backend, Replica):
         backend.done(call.ask, first_token_came=begun)
-        call.route.release()
         if ending is Ending.WHOLE and relay is not None and relay.status < 300:
             _learn(call, attempt, backend, usage, now)
+        elif ending is Ending.ABANDONED or kind is FailureKind.TIMEOUT:
+            _learn_in_vain(call, attempt, now)
+        call.route.release()
     else:
         _leave_hosted(call.route, attempt, now)
+        call.route.release()  # one that waits for a late replica may go to the hosted API that is free again
     if ending is Ending.WHOLE and relay is not None:
         if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
             backend.outlier.succeeded(now)
@@ -182,22 +181,28 @@ def _learn(call: Call, attempt: "Attempt", replica: Replica, usage: Usage | None
     if usage is None:
         return
     route, ask, snapshot = call.route, call.ask, attempt.snapshot
-    if now < route.answers_learned_at + LEARN_SECONDS_MIN:
-        route.answers_not_learned += 1
+    answers = route.rates.answers
+    if not answers.takes(now):
         return
-    route.answers_learned_at = now
+    ended, answers.passed = answers.passed, 0
     if not call.facts.attachments:
         route.meter.ratio.observed(call.facts.prompt_bytes, usage.prompt_tokens)
-    if snapshot is None or not call.endpoint.generates:
+    if snapshot is None:
         return
-    route.rates.finished(route.answers_not_learned, now)
-    route.answers_not_learned = 0
+    route.rates.finished(ended - 1, now)  # the one that is learned from is counted with it
     running = replica.load.in_flight + 1
     if call.facts.stream:
         route.rates.observed_output(usage.output_tokens, now - attempt.first_token_at, running, now)
     else:
         seconds = now - attempt.sent_at
         route.rates.observed_plain(ask.prompt_tokens, snapshot, seconds, usage.output_tokens, running, now)
+
+
+def _learn_in_vain(call: Call, attempt: "Attempt", now: float) -> None:
+    """A replica was given up before its first token: it would have taken longer still."""
+    snapshot = attempt.snapshot
+    if call.facts.stream and snapshot is not None and attempt.was_sent and not attempt.first_token_at:
+        call.route.rates.observed_no_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
 
 
 def _leave_hosted(route: "Route", attempt: "Attempt", now: float) -> None:
