@@ -60,7 +60,7 @@ async def test_what_would_be_late_goes_to_a_hosted_api(gateway: GatewayUnderTest
 
     assert set(seen) == {("local/tiny-0", "Preferred"), ("hosted/openai", "PredictedLatency")}
     assert 2 <= seen["local/tiny-0", "Preferred"] <= 20
-    assert route.demand().spilled_total - before == seen["hosted/openai", "PredictedLatency"]
+    assert route.demand().spilled_total - before >= seen["hosted/openai", "PredictedLatency"]
 
 
 async def test_with_nobody_else_they_wait_in_the_gateway(gateway: GatewayUnderTest) -> None:
