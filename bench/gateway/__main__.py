@@ -11,6 +11,7 @@ ended. A gateway that can't be installed or started gets an "error" in its place
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any, Final
@@ -44,6 +45,7 @@ def main() -> int:
         sys.exit("bench: CPUs 0 and 1 are needed, one for the gateway and one for the load")
     os.sched_setaffinity(0, {LOAD_CPU})
     raise_file_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))  # cleaning up on the way
     results: dict[str, Any] = {}
     try:
         if "compare" in options.parts:
