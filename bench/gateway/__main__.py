@@ -21,7 +21,7 @@ from bench.gateway.comparison import compare
 from bench.gateway.driving import LoadFailedError
 from bench.gateway.gateways import KINDS
 from bench.gateway.installing import NotInstalledError
-from bench.gateway.places import LOAD_CPU
+from bench.gateway.places import LOAD_CPU, one_run_at_a_time
 from bench.gateway.processes import DiedError, raise_file_limit
 from bench.gateway.running import NotReadyError
 
@@ -46,20 +46,26 @@ def main() -> int:
     os.sched_setaffinity(0, {LOAD_CPU})
     raise_file_limit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))  # cleaning up on the way
-    results: dict[str, Any] = {}
     try:
-        if "compare" in options.parts:
-            until = time.monotonic() + options.minutes * 60
-            results |= figures.summary(compare(options.rounds, until, options.only))
-            print(figures.table(results), flush=True)
-        if "endurance" in options.parts:
-            results["endurance"] = endurance.measure(options.seconds)
-        if "profile" in options.parts:
-            results["profile"] = profiles.measure()
+        with one_run_at_a_time():
+            results = _measure(options)
     except (NotInstalledError, NotReadyError, LoadFailedError, DiedError, profiles.NotSampledError) as error:
         sys.exit(f"bench: {error}")
     print(json.dumps(results))
     return 0
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    if "compare" in options.parts:
+        until = time.monotonic() + options.minutes * 60
+        results |= figures.summary(compare(options.rounds, until, options.only))
+        print(figures.table(results), flush=True)
+    if "endurance" in options.parts:
+        results["endurance"] = endurance.measure(options.seconds)
+    if "profile" in options.parts:
+        results["profile"] = profiles.measure()
+    return results
 
 
 if __name__ == "__main__":

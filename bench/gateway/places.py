@@ -1,10 +1,12 @@
 """Where the benchmark keeps what it installs, and where one run writes. Not here: installing."""
 
+import fcntl
 import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,19 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     # The XDG specification: a relative path is invalid and to be ignored.
     root = Path(chosen) if chosen.startswith("/") else Path.home() / ".cache"
     return root / "overspill" / "bench"
+
+
+@contextmanager
+def one_run_at_a_time() -> Iterator[None]:
+    """Wait until no other run of this user measures: they would share the two CPUs."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / "running.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another run measures; waiting until it is over", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def gateway_command() -> str:
