@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from typing import Self
 
 import pytest
 
@@ -61,7 +62,7 @@ class Conversation:
         self.connection = ServerConnection(self.listener)
         self.connection.connection_made(self.transport)
 
-    def says(self, data: bytes) -> Conversation:
+    def says(self, data: bytes) -> Self:
         """The client sends bytes."""
         self.connection.data_received(data)
         return self
