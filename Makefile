@@ -48,6 +48,10 @@ test-engine: venv ## the gateway before real vLLM, without a cluster: vLLM kille
 test-e2e: venv cluster-up images ## tests with real pods and real vLLM; the cluster is ended afterwards
 	@$(E2E_ENVIRONMENT) $(VENV)/pytest tests/e2e --durations=15; code=$$?; $(CLUSTER) down; exit $$code
 
+.PHONY: fuzz
+fuzz: venv ## coverage-guided fuzzing of requests, answers and event streams, a minute each (x86-64, Python 3.11 or 3.12)
+	@for target in requests answers events; do $(VENV)/python -m tests.fuzz $$target --seconds 60 || exit 1; done
+
 .PHONY: lint
 lint: venv check-generated ## ruff, mypy --strict, import contracts
 	@$(VENV)/ruff check .
