@@ -45,7 +45,13 @@ class Process:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as output:
             self.popen = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
             )
 
     def wait_for(self, url: str) -> None:
@@ -67,7 +73,10 @@ class Process:
         return self.log.read_text(errors="replace")[-3000:]
 
     def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 10.0) -> int:
-        """Send a signal and wait for its end, at last by SIGKILL; its exit code."""
+        """Send a signal and wait for its end, at last by SIGKILL; its exit code. What it has left behind ends as well.
+
+        vLLM's engine is a child of its server, and outlives it where the server is killed.
+        """
         if self.popen.poll() is None:
             self.popen.send_signal(number)
         try:
@@ -75,6 +84,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.popen.kill()
             return self.popen.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
 
 
 class Engine(Process):
