@@ -17,7 +17,7 @@ from unit.gateway import faults
 from unit.gateway.backends import Backend, backend
 from unit.gateway.fault_scripts import good
 from unit.gateway.faults import Fault, Mode, Setting
-from unit.gateway.harness import KEY, Answer, GatewayUnderTest, eventually, running_gateway, soon
+from unit.gateway.harness import KEY, WAIT_SECONDS, Answer, GatewayUnderTest, eventually, running_gateway, soon
 
 TIMEOUTS = {"connect_seconds": 0.2, "first_token_seconds": 0.25, "idle_seconds": 0.25, "total_seconds": 1.5}
 """Where waiting is the matter."""
@@ -29,6 +29,9 @@ MAX_TOKENS = 50
 IN_FULL_NANO_USD = MAX_TOKENS * 2000
 """What the longest answer costs, the prompt left out."""
 LONG = "x" * (4 << 20)
+
+Samples = list[tuple[str, dict[str, str], float]]
+"""Metrics by name and labels."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Obser
         answer = await ask_until_touched(gateway, route, fault, mode, first)
         seen = in_words(answer, first, pool)
         await eventually(lambda: nothing_left(gateway, route))
-        metrics = await samples(gateway)
+        metrics = await balanced_metrics(gateway)
         name = "hosted/first" if pool.first == "hosted API" else "local"
         return Observation(seen, counted(metrics, name), tokens_of(metrics, name), charged(metrics, name))
 
@@ -258,7 +261,7 @@ def nothing_left(gateway: GatewayUnderTest, route: Route) -> bool:
     return not len(gateway.gateway.exchanges) and not route.held and not route.in_flight_local
 
 
-async def samples(gateway: GatewayUnderTest) -> list[tuple[str, dict[str, str], float]]:
+async def samples(gateway: GatewayUnderTest) -> Samples:
     """What /metrics says."""
     text = (await gateway.admin("/metrics")).body.decode()
     return [
@@ -266,7 +269,39 @@ async def samples(gateway: GatewayUnderTest) -> list[tuple[str, dict[str, str], 
     ]
 
 
-def counted(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+async def balanced_metrics(gateway: GatewayUnderTest) -> Samples:
+    """What /metrics says once all is settled: tokens that nobody reported are counted beside the path of requests."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + WAIT_SECONDS
+    while wrong := books_that_do_not_balance(metrics := await samples(gateway)):
+        assert loop.time() < until, wrong
+        await asyncio.sleep(0.01)
+    return metrics
+
+
+def books_that_do_not_balance(metrics: Samples) -> list[str]:
+    """What must hold when nothing is under way: no money is held, and everybody's books say the same."""
+
+    def total(name: str) -> float:
+        return sum(value for metric, _, value in metrics if metric == name)
+
+    cost = total("overspill_cost_nano_usd_total")
+    wanted = {
+        "overspill_budget_held_nano_usd": 0.0,
+        "overspill_holds_outstanding": 0.0,
+        "overspill_retries_running": 0.0,
+        "overspill_budget_overshoot_nano_usd_total": 0.0,
+        "overspill_budget_charged_nano_usd": cost,
+        "overspill_consumer_cost_nano_usd_total": cost,
+    }
+    names = {metric for metric, _, _ in metrics}
+    missing = [f"{name} is not there" for name in wanted if name not in names and wanted[name]]
+    return missing + [
+        f"{name} is {total(name):.0f}, not {value:.0f}" for name, value in wanted.items() if total(name) != value
+    ]
+
+
+def counted(metrics: Samples, name: str) -> str:
     """Kinds of failed attempts at a backend."""
     found = {
         labels["kind"]
@@ -276,7 +311,7 @@ def counted(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
     return ", ".join(sorted(found))
 
 
-def tokens_of(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+def tokens_of(metrics: Samples, name: str) -> str:
     """Who counted the tokens of a backend."""
     found = {
         labels["usage_source"]
@@ -286,7 +321,7 @@ def tokens_of(metrics: list[tuple[str, dict[str, str], float]], name: str) -> st
     return ", ".join(sorted(found))
 
 
-def charged(metrics: list[tuple[str, dict[str, str], float]], name: str) -> str:
+def charged(metrics: Samples, name: str) -> str:
     """What a hosted API's calls were charged."""
     cost = sum(
         value

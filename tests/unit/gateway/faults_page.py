@@ -30,6 +30,9 @@ says, as the only backend and with another one that could take over, as a replic
 - **charged**: what the call costs in the budget and in `overspill_cost_nano_usd_total` where the backend is a hosted
   API. "in full": its outcome is uncertain, so that what was held for it (the longest answer that was asked for) is
   charged, each try for itself, and never given back.
+
+After each row nothing is under way or held, and the budget, the backends and the consumers have been charged the same.
+`test_fault_storm.py` does all of it at random and at once.
 """
 
 DIALECT_HEAD = """

@@ -10,7 +10,13 @@ import pytest
 
 from unit.gateway import faults
 from unit.gateway.backends import Received, Script, Wire, backend
-from unit.gateway.fault_observer import PRICE, TIMEOUTS, ending_in_words, nothing_left
+from unit.gateway.fault_observer import (
+    PRICE,
+    TIMEOUTS,
+    balanced_metrics,
+    ending_in_words,
+    nothing_left,
+)
 from unit.gateway.fault_scripts import good, path_of
 from unit.gateway.faults import FAULTS, Setting
 from unit.gateway.harness import KEY, Answer, GatewayUnderTest, eventually, running_gateway
@@ -69,6 +75,7 @@ async def test_whatever_happens_every_request_ends_honestly(seed: int) -> None:
 
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
         await eventually(lambda: nothing_left(gateway, route))
+        await balanced_metrics(gateway)
 
     assert sum(endings.values()) == CLIENTS * REQUESTS
     assert faults.CUT not in endings, "an answer that was short enough to be held is never cut"
