@@ -72,18 +72,22 @@ def ask(client: openai.OpenAI, model: str, *, tokens: int = 8) -> Answer:
 
 
 def ask_streamed(client: openai.OpenAI, model: str, *, tokens: int = 16) -> Answer:
-    """One streamed chat request, read to its end."""
+    """One streamed chat request, read to its end. After a long wait who served comes as a comment in the stream."""
     started = time.monotonic()
     pieces = 0
+    said: dict[str, str] = {}
     with client.chat.completions.with_streaming_response.create(
         model=model, max_tokens=tokens, stream=True, messages=[{"role": "user", "content": "Tell me a story."}]
     ) as response:
         for line in response.iter_lines():
             pieces += line.startswith("data: {")
-        headers = response.headers
+            if line.startswith(": x-overspill-"):
+                name, _, value = line[2:].partition(": ")
+                said[name] = value
+        said |= response.headers
     return Answer(
-        headers.get("x-overspill-served-by", ""),
-        headers.get("x-overspill-reason", ""),
+        said.get("x-overspill-served-by", ""),
+        said.get("x-overspill-reason", ""),
         time.monotonic() - started,
         pieces,
     )

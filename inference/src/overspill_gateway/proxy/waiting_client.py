@@ -13,8 +13,9 @@ from overspill_gateway.proxy.opening import Opening
 if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
 
-HEARTBEAT_SECONDS: Final = 5.0
-"""Between two comments to a client that waits for a stream: proxies cut connections that are silent for long."""
+HEARTBEAT_SECONDS: Final = 15.0
+"""Between two comments to a client that waits for a stream: what the standard of server-sent events advises. Proxies cut
+silent connections after 30 s and more, and until the first comment a refusal still has its own status."""
 BACK_OFF_SECONDS_MAX: Final = 2.0
 """A backend that asks for a longer pause is not waited for: its answer says when to come again."""
 
