@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
 
 HEARTBEAT_SECONDS: Final = 15.0
-"""Between two comments to a client that waits for a stream: what the standard of server-sent events advises. Proxies cut
+"""Between two comments to a client that waits for a stream, as the standard of server-sent events advises. Proxies cut
 silent connections after 30 s and more, and until the first comment a refusal still has its own status."""
 BACK_OFF_SECONDS_MAX: Final = 2.0
 """A backend that asks for a longer pause is not waited for: its answer says when to come again."""
