@@ -274,13 +274,17 @@ def backends_failed(model: str, failures: list[str], *, timeout: bool) -> ApiErr
 
 
 def credentials_refused(model: str, names: list[str]) -> ApiError:
-    """Hosted APIs refused the gateway's own credentials: nothing that the client could mend."""
+    """Backends refused the gateway's own credentials: nothing that the client could mend."""
+    if all(name.startswith("local/") for name in names):
+        mend = "take --api-key out of the engine's arguments: the gateway checks keys"
+    else:
+        mend = "renew the Secret that spec.hosted[].credentials of the ModelRoute names"
     return ApiError(
         502,
         "server_error",
         "upstream_credentials_refused",
-        f"The hosted API of {model} refused this gateway's own credentials ({', '.join(names)}). Your key is fine; an "
-        "administrator has to renew the Secret that spec.hosted[].credentials of the ModelRoute names.",
+        f"The backend of {model} refused this gateway's own credentials ({', '.join(names)}). Your key is fine; an "
+        f"administrator has to {mend}.",
     )
 
 
