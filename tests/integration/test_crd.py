@@ -200,7 +200,7 @@ def test_a_list_of_objects_is_taken_and_defaults_are_shown(server: Server) -> No
     assert route["timeouts"] == {"connect": "2s", "firstToken": "30s", "idle": "20s", "total": "10m"}
     assert "aliases" not in route
     consumer = json.loads(server.kubectl("get", "consumer", "two", "-o", "json").stdout)["spec"]
-    assert consumer == {"routes": [{"name": "*"}], "suspended": False}
+    assert consumer == {"priority": 0, "routes": [{"name": "*"}], "suspended": False}
 
 
 def test_columns(server: Server) -> None:
