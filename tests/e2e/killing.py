@@ -1,6 +1,7 @@
 """What eight connections see when an engine is killed under load, or the gateway is replaced."""
 
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -131,11 +132,16 @@ def killed_under_load(
     return outcome
 
 
+def _new_conversation() -> str:
+    """One of many: a gateway keeps each conversation at one replica while that is not busy."""
+    return f"Conversation {random.random()}."
+
+
 def _plain(client: openai.OpenAI, name: str, outcome: Outcome, ended: threading.Event) -> None:
     while not ended.is_set():
         started = time.monotonic()
         try:
-            client.completions.create(model=name, prompt="x", max_tokens=20)
+            client.completions.create(model=name, prompt=_new_conversation(), max_tokens=20)
             outcome.seconds.append(time.monotonic() - started)
         except openai.OpenAIError as error:
             outcome.failures.append(f"{type(error).__name__}: {error}"[:300])
@@ -147,7 +153,7 @@ def _stream(client: openai.OpenAI, name: str, outcome: Outcome, ended: threading
         done = error_event = False
         try:
             with client.completions.with_streaming_response.create(
-                model=name, prompt="x", max_tokens=20, stream=True
+                model=name, prompt=_new_conversation(), max_tokens=20, stream=True
             ) as response:
                 for line in response.iter_lines():
                     done = done or line == "data: [DONE]"
