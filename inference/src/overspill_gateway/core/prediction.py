@@ -205,15 +205,15 @@ class ServiceRates:
         told = LoadSnapshot()
         line = self._first_token
         own = ask.prompt_tokens
-        work: float = load.prompt_tokens_pending
+        work = float(load.prompt_tokens_pending)
         if begun_unseen:
             begun = work * begun_unseen / (begun_unseen + unbegun)
             work -= begun - min(0.5 * begun, READING_TOKENS)
         work += own
-        requests: float = load.in_flight
+        requests = float(load.in_flight)
         age = now - load.scraped_at
         if age < STALE_SECONDS:
-            others: float = load.running + load.waiting - load.in_flight_at_scrape
+            others = float(load.running + load.waiting - load.in_flight_at_scrape)
             if others > 0:
                 if age > FRESH_SECONDS:
                     others *= (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS)
@@ -249,7 +249,7 @@ class ServiceRates:
         expected = self._output_tokens
         limit = ask.output_tokens_max
         if limit is not None and limit < expected:
-            expected = limit
+            expected = float(limit)
         return int(expected * ask.answers)
 
     def replica_requests_per_second(self) -> float | None:

@@ -39,7 +39,7 @@ class ReleaseWindow:
     )
 
     def __init__(self, load: ReplicaLoad, rates: ServiceRates) -> None:
-        self.limit: float = ROOM_MIN
+        self.limit = float(ROOM_MIN)
         """Requests that may be at the replica and not begun."""
         self.unbegun = 0
         """Requests at the replica that it has not begun, as far as known."""
