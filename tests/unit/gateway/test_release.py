@@ -17,7 +17,6 @@ from overspill_gateway.core.release import (
     SETTLE_SECONDS,
     ReleaseWindow,
     next_release_at,
-    release_count,
 )
 
 ASK = Ask(prompt_tokens=100)
@@ -148,17 +147,6 @@ def test_places_are_learned_from_a_queue_that_stays() -> None:
         assert replica.rates.slots == (16 if second == 3 else 0)
 
 
-def test_released_are_those_for_whom_there_is_room() -> None:
-    """Over all replicas, and no more than wait."""
-    full, empty = FakeReplica(), FakeReplica()
-    full.send(ROOM_MIN)
-
-    assert release_count([full, empty], 100, 0.0) == ROOM_MIN
-    assert release_count([full, empty], 2, 0.0) == 2
-    assert release_count([full], 100, 0.0) == 0
-    assert release_count([], 100, 0.0) == 0
-
-
 def test_those_who_wait_are_looked_at_again() -> None:
     """At the latest after a second, and when silence settles; never in a busy loop."""
     replica = FakeReplica()
@@ -182,7 +170,7 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(held=st.integers(1, 300))
     def release(self, held: int) -> None:
         """As many as may, go."""
-        count = release_count([self.replica], held, self.now)
+        count = min(self.replica.window.room(self.now), held)
         self.replica.send(count, self.now)
         self.unseen += count
 

@@ -120,16 +120,6 @@ class Releasing(Protocol):
         ...
 
 
-def release_count(replicas: Iterable[Releasing], held: int, now: float) -> int:
-    """How many of those who wait may go to the replicas now."""
-    count = 0
-    for replica in replicas:
-        count += replica.window.room(now)
-        if count >= held:
-            return held
-    return count
-
-
 def next_release_at(replicas: Iterable[Releasing], now: float) -> float:
     """When to look again at those who wait, if nothing happens before: predictions age and silence settles."""
     due = now + LOOK_SECONDS_MAX
