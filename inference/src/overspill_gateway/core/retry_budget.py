@@ -18,8 +18,6 @@ BACKOFF_SECONDS: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 5.0
 JITTER: Final = 0.25
 """Pauses are up to this much longer or shorter, so that requests that failed together do not come back together."""
-WAIT_SECONDS_MAX: Final = 30.0
-"""The longest that a request should wait because a backend asks for it; beyond that, go elsewhere or give up."""
 
 WITHOUT_WORK: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS})
 """Failures after which the backend has nothing left to do for the request: going elsewhere moves its work and adds
