@@ -3,7 +3,7 @@
 from math import inf, isfinite
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
@@ -279,7 +279,10 @@ def test_whatever_is_seen_predictions_are_numbers(
     assert per_second is None or per_second > 0.0
 
 
+@settings(max_examples=1000)
 @given(st.floats(1e-6, 1.0), st.floats(0.0, 5.0), st.floats(1.3, 2.0), st.permutations(range(10)))
+@example(1e-5, 1.0, 2.0, [7, 1, 2, 3, 4, 5, 6, 0, 8, 9])
+@example(2.5e-6, 1.0, 1.9254722842265584, [9, 0, 7, 4, 3, 8, 1, 6, 2, 5])
 def test_a_line_is_found(slope: float, base: float, ratio: float, order: list[int]) -> None:
     """Points on a line, of lengths that differ, are told apart: each is off by less than an outlier is."""
     line = Line(200.0)

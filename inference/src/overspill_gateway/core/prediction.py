@@ -22,7 +22,9 @@ SECONDS_MIN: Final = 1e-5
 SECONDS_MAX: Final = 1e5
 """Nothing takes less, or is worth knowing more of: it keeps sums of squares within what numbers hold."""
 OUTLIER_FACTOR: Final = 3.0
-"""An observation further off than this counts as if it were this far off."""
+"""An observation further off than this counts as if it were this far off ..."""
+YOUNG_FORGETS: Final = 0.5
+"""... and, while a line is young, halves what came before: its beginning may be what is wrong."""
 PRIOR_PROMPT_TOKENS: Final = 200.0
 """A prompt so long is taken to cost as much as an empty one, until prompts of several lengths tell."""
 OUTPUT_TOKENS_EXPECTED: Final = 256.0
@@ -78,12 +80,14 @@ class Line:
         """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
         told = max(self.base + self.slope * x, SECONDS_MIN)
+        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - sure / MEMORY_OBSERVATIONS)
         if self.count:
-            seconds = min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
+            seen, seconds = seconds, min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
+            if seconds != seen and sure == 1.0 and self.count < MEMORY_OBSERVATIONS:
+                forget *= YOUNG_FORGETS
             weight = sure / (told * told)
         else:
             weight = sure / (seconds * seconds)
-        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - sure / MEMORY_OBSERVATIONS)
         self._updated = now
         self.count += 1
         wx = weight * x
