@@ -7,12 +7,25 @@ configuration only.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from overspill_gateway.core.ask import Needs
+from overspill_gateway.core.body_fields import (
+    Fields,
+    Format,
+    StreamOptions,
+    decode_chat,
+    decode_completions,
+    decode_embeddings,
+    decode_messages,
+    decode_other,
+    decode_raws,
+    decode_responses,
+)
 from overspill_gateway.core.endpoints import CHAT, Dialect, Endpoint
 from overspill_gateway.core.errors import ApiError, invalid_body
 from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
@@ -25,12 +38,12 @@ ANSWERS_MAX: Final = 128
 """Of one request: OpenAI's own limit for ``n``."""
 MAX_TOKENS_MAX: Final = 100_000_000
 """No model writes as much: a larger number is a mistake or an attempt to overflow one."""
-_NO_RAW: Final = Raw()
 _ABSENT: Final = frozenset({b"", b"null", b"[]", b"{}", b'""'})
 _FIELD_AT: Final = re.compile(r"at `\$\.([a-z_]+)")
 
 
-class BodyFacts(msgspec.Struct, frozen=True, gc=False):
+@dataclass(slots=True)
+class BodyFacts:
     """What is read of a body."""
 
     model: str
@@ -67,85 +80,6 @@ class BodyFacts(msgspec.Struct, frozen=True, gc=False):
     """The JSON schema that the answer has to keep to, raw; None: none."""
 
 
-class _StreamOptions(msgspec.Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class _JsonSchema(msgspec.Struct, gc=False):
-    schema: Raw = _NO_RAW
-
-
-class _Format(msgspec.Struct, gc=False):
-    """``response_format`` of chat, ``text.format`` of responses."""
-
-    type: str | None = None
-    json_schema: _JsonSchema | None = None
-    schema: Raw = _NO_RAW
-
-
-class _Text(msgspec.Struct, gc=False):
-    format: _Format | None = None
-
-
-class _Fields(msgspec.Struct, gc=False):
-    """Fields of every dialect."""
-
-    model: str | None = None
-    stream: bool | None = None
-    api_base: Raw | UnsetType = UNSET
-    api_key: Raw | UnsetType = UNSET
-    base_url: Raw | UnsetType = UNSET
-
-
-class _Chat(_Fields, gc=False):
-    stream_options: _StreamOptions | UnsetType | None = UNSET
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
-    messages: Raw = _NO_RAW
-    tools: Raw = _NO_RAW
-    functions: Raw = _NO_RAW
-    response_format: _Format | None = None
-
-
-class _Completions(_Fields, gc=False):
-    stream_options: _StreamOptions | UnsetType | None = UNSET
-    max_tokens: int | None = None
-    n: int | None = None
-    best_of: int | None = None
-    prompt: Raw = _NO_RAW
-    response_format: _Format | None = None
-
-
-class _Embeddings(_Fields, gc=False):
-    input: Raw = _NO_RAW
-    messages: Raw = _NO_RAW
-
-
-class _Responses(_Fields, gc=False):
-    max_output_tokens: int | None = None
-    instructions: Raw = _NO_RAW
-    input: Raw = _NO_RAW
-    tools: Raw = _NO_RAW
-    text: _Text | None = None
-
-
-class _Messages(_Fields, gc=False):
-    max_tokens: int | None = None
-    system: Raw = _NO_RAW
-    messages: Raw = _NO_RAW
-    tools: Raw = _NO_RAW
-
-
-_chat: Final = msgspec.json.Decoder(_Chat).decode
-_completions: Final = msgspec.json.Decoder(_Completions).decode
-_embeddings: Final = msgspec.json.Decoder(_Embeddings).decode
-_responses: Final = msgspec.json.Decoder(_Responses).decode
-_messages: Final = msgspec.json.Decoder(_Messages).decode
-_other: Final = msgspec.json.Decoder(_Fields).decode
-_raws: Final = msgspec.json.Decoder(list[Raw]).decode
-
-
 def read_body(body: bytes, endpoint: Endpoint = CHAT, content_type: bytes = b"") -> BodyFacts:
     """The facts of a body; raises BodyError that says what is wrong with it.
 
@@ -179,7 +113,7 @@ def json_string(text: str) -> bytes:
 
 
 def _chat_facts(body: bytes) -> BodyFacts:
-    fields = _chat(body)
+    fields = decode_chat(body)
     start, end = _model_span(body, fields)
     messages, tools = bytes(fields.messages), fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
@@ -198,7 +132,7 @@ def _chat_facts(body: bytes) -> BodyFacts:
 
 
 def _completions_facts(body: bytes) -> BodyFacts:
-    fields = _completions(body)
+    fields = decode_completions(body)
     start, end = _model_span(body, fields)
     prompt = bytes(fields.prompt)
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
@@ -213,7 +147,7 @@ def _completions_facts(body: bytes) -> BodyFacts:
 
 
 def _embeddings_facts(body: bytes) -> BodyFacts:
-    fields = _embeddings(body)
+    fields = decode_embeddings(body)
     start, end = _model_span(body, fields)
     prompt = bytes(fields.input) + bytes(fields.messages)
     parts, payload = attachments(prompt)
@@ -224,7 +158,7 @@ def _embeddings_facts(body: bytes) -> BodyFacts:
 
 
 def _responses_facts(body: bytes) -> BodyFacts:
-    fields = _responses(body)
+    fields = decode_responses(body)
     start, end = _model_span(body, fields)
     prompt, instructions, tools = bytes(fields.input), bytes(fields.instructions), fields.tools
     limits, max_tokens = _limit(fields.max_output_tokens, "max_output_tokens")
@@ -240,7 +174,7 @@ def _responses_facts(body: bytes) -> BodyFacts:
 
 
 def _messages_facts(body: bytes) -> BodyFacts:
-    fields = _messages(body)
+    fields = decode_messages(body)
     start, end = _model_span(body, fields)
     system, messages, tools = bytes(fields.system), bytes(fields.messages), fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
@@ -258,7 +192,7 @@ def _other_facts(body: bytes, content_type: bytes) -> BodyFacts:
         return _form_facts(body, content_type)
     if not body.lstrip(b" \t\r\n").startswith(b"{"):
         return BodyFacts("", prompt_bytes=len(body))
-    fields = _other(body)
+    fields = decode_other(body)
     span = _model_span(body, fields) if fields.model else (0, 0)
     return BodyFacts(fields.model or "", bool(fields.stream), *span, prompt_bytes=len(body))
 
@@ -286,7 +220,7 @@ _READERS: Final = {
 # -- fields --------------------------------------------------------------------------------------------------------
 
 
-def _model_span(body: bytes, fields: _Fields) -> tuple[int, int]:
+def _model_span(body: bytes, fields: Fields) -> tuple[int, int]:
     if fields.api_base is not UNSET or fields.api_key is not UNSET or fields.base_url is not UNSET:
         name = next(name for name in ("api_base", "api_key", "base_url") if getattr(fields, name) is not UNSET)
         message = f'"{name}" is not for clients: where requests go, and with which key, is set in the ModelRoute.'
@@ -297,8 +231,8 @@ def _model_span(body: bytes, fields: _Fields) -> tuple[int, int]:
     return field_span(body, "model") or (0, 0)  # it is there: the decoder has found it
 
 
-def _asks_for_usage(options: _StreamOptions | UnsetType | None) -> bool:
-    return isinstance(options, _StreamOptions) and options.include_usage is True
+def _asks_for_usage(options: StreamOptions | UnsetType | None) -> bool:
+    return isinstance(options, StreamOptions) and options.include_usage is True
 
 
 def _limit(value: int | None, name: str) -> tuple[tuple[str, ...], int | None]:
@@ -323,10 +257,10 @@ def _answers(value: int | None, name: str) -> int:
 def _batch(prompt: bytes) -> int:
     """Prompts in one: each gets its own answer. A list of token numbers is one prompt."""
     inner = prompt[1:].lstrip()[:1] if prompt[:1] == b"[" else b""
-    return len(_raws(prompt)) if inner in {b'"', b"["} else 1
+    return len(decode_raws(prompt)) if inner in {b'"', b"["} else 1
 
 
-def _format_needs(wanted: _Format) -> tuple[Needs, bytes | None]:
+def _format_needs(wanted: Format) -> tuple[Needs, bytes | None]:
     if wanted.type in {None, "text"}:
         return Needs.NOTHING, None
     schema = wanted.schema if wanted.json_schema is None else wanted.json_schema.schema

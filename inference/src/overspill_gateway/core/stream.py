@@ -5,7 +5,6 @@ seen any of it. After it events pass as they come, each looked at once. Not here
 error is told.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +13,7 @@ import msgspec
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import BYTE_ORDER_MARK, EventAligner, event_name_and_data, split_events
 from overspill_gateway.core.stream_events import Event, Meaning, decode, read_event
+from overspill_gateway.core.stream_fields import decode_chunk, decode_plain
 from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_event
 
 HELD_EVENTS_MAX: Final = 64
@@ -44,40 +44,6 @@ _FORMS: Final = {
     Dialect.MESSAGES: _Form(b"event: content_block_delta\ndata: ", "message_stop"),
 }
 _UNKNOWN: Final = _Form(b"", "")
-
-
-class _Choice(msgspec.Struct, gc=False):
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: tuple[_Choice, ...] = ()
-    error: object = None
-    usage: object = None
-    sequence_number: int = 0
-
-
-class _PlainDelta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    content: str = ""
-
-
-class _PlainChoice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _PlainDelta | None = None
-    text: str = ""
-    finish_reason: None = None
-    logprobs: None = None
-    token_ids: None = None
-
-
-class _PlainChunk(msgspec.Struct):
-    choices: tuple[_PlainChoice, ...] = ()
-    error: None = None
-    usage: object = None
-
-
-_decode_chunk: Final[Callable[[bytes], _Chunk]] = msgspec.json.Decoder(_Chunk).decode
-_decode_plain: Final[Callable[[bytes], _PlainChunk]] = msgspec.json.Decoder(_PlainChunk).decode
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -181,7 +147,7 @@ class StreamReader:
         if self.keep:
             return self._is_kept_piece(event)
         try:
-            chunk = _decode_chunk(event[self._prefix_length :])
+            chunk = decode_chunk(event[self._prefix_length :])
         except _UNREADABLE:
             return False
         choices = chunk.choices
@@ -200,7 +166,7 @@ class StreamReader:
         if not self._has_choices or self._kept_chars > KEPT_CHARS_MAX:
             return False
         try:
-            chunk = _decode_plain(event[self._prefix_length :])
+            chunk = decode_plain(event[self._prefix_length :])
         except _UNREADABLE:
             return False
         choices = chunk.choices

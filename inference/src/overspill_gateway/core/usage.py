@@ -6,43 +6,14 @@ from typing import Final
 
 import msgspec
 
+from overspill_gateway.core.usage_fields import UsageFields, decode_answer
+
 _MILLION: Final = 1_000_000
 _MARK: Final = b'"usage"'
 TAIL_BYTES: Final = 16 * 1024
 """Usage is looked for in this much of an answer's end: engines and hosted APIs write it behind the choices."""
 
 _scan: Final = JSONDecoder()
-
-
-class _CachedTokens(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    """Fields of all dialects: chat, completions and embeddings; responses and messages."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _CachedTokens | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _CachedTokens | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-
-
-class _Holder(msgspec.Struct, gc=False):
-    usage: _Usage | None = None
-
-
-class _Answer(_Holder, gc=False):
-    """A plain answer, or an event: ``response`` in the last of responses, ``message`` in the first of messages."""
-
-    response: _Holder | None = None
-    message: _Holder | None = None
-
-
-_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +53,7 @@ def usage_of_event(events: bytes) -> Usage | None:
     output in their last: what the last one leaves out comes from the one before it. Of an event too long to be kept
     whole its end does.
     """
-    last: _Usage | None = None
+    last: UsageFields | None = None
     end = len(events)
     while (mark := events.rfind(_MARK, 0, end)) >= 0:
         start = events.rfind(b"\n", 0, mark) + 1
@@ -104,9 +75,9 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return -(-micro // _MILLION)
 
 
-def _in_document(text: bytes) -> _Usage | None:
+def _in_document(text: bytes) -> UsageFields | None:
     try:
-        answer = _decode_answer(text)
+        answer = decode_answer(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     holder = answer.response or answer.message
@@ -123,7 +94,7 @@ def _last_usage(text: bytes) -> Usage | None:
             continue
         try:
             value, _ = _scan.raw_decode(rest[1:].lstrip().decode("utf-8", "replace"))
-            usage = _checked(msgspec.convert(value, _Usage | None))
+            usage = _checked(msgspec.convert(value, UsageFields | None))
         except (JSONDecodeError, msgspec.ValidationError, RecursionError):
             continue
         if usage is not None:
@@ -131,7 +102,7 @@ def _last_usage(text: bytes) -> Usage | None:
     return None
 
 
-def _filled(last: _Usage, before: _Usage) -> _Usage:
+def _filled(last: UsageFields, before: UsageFields) -> UsageFields:
     """The last report, with what it leaves out taken from the one before."""
     for name in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
         if getattr(last, name) is None:
@@ -139,7 +110,7 @@ def _filled(last: _Usage, before: _Usage) -> _Usage:
     return last
 
 
-def _prompt_tokens(usage: _Usage) -> int | None:
+def _prompt_tokens(usage: UsageFields) -> int | None:
     if usage.prompt_tokens is not None:
         return usage.prompt_tokens
     if usage.input_tokens is None:
@@ -148,7 +119,7 @@ def _prompt_tokens(usage: _Usage) -> int | None:
     return usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
 
 
-def _checked(usage: _Usage | None) -> Usage | None:
+def _checked(usage: UsageFields | None) -> Usage | None:
     """Numbers that make sense, or none: a negative count must never lower what is owed."""
     if usage is None:
         return None

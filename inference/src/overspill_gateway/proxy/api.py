@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-import msgspec
-
 from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant, KeyRing
 from overspill_gateway.core.asking import ask_of
@@ -146,7 +144,8 @@ class Api:
         if len(set(named)) != 1:
             models = [name for name, route in self._callable_routes(grant) if route.pool.has_local]
             raise BodyError(errors.model_not_named(head.path.decode("latin-1"), models))
-        return msgspec.structs.replace(facts, model=named[0])
+        facts.model = named[0]
+        return facts
 
     def _callable_routes(self, grant: Grant) -> "list[tuple[str, Route]]":
         names = self._catalog.callable_models(grant)
