@@ -27,7 +27,7 @@ class ClientDouble:
         """Itself, as what it stands for."""
         return cast("ServerConnection", self)
 
-    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
+    def send_head(self, status: int, lines: bytes, length: int | None, *, dated: bool = False) -> None:  # noqa: ARG002
         """Begin the answer."""
         assert not self.heads, "the head was sent twice"
         assert not self.ended

@@ -19,6 +19,7 @@ class Remembers:
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
         self.ends = 0
+        self.pauses = 0
         self.lost: FailureKind | None = None
 
     def answer_head(self, status: int, headers: list[Header]) -> None:
@@ -31,7 +32,8 @@ class Remembers:
         self.body += data
 
     def answer_pause(self) -> None:
-        """Nothing."""
+        """Remember."""
+        self.pauses += 1
 
     def answer_end(self) -> None:
         """Remember."""

@@ -40,3 +40,10 @@ class Ask:
     """``namespace/name`` of the Consumer."""
     prompt_tokens_max: int = 0
     """Tokens that its prompt can't exceed: for money."""
+
+    def with_longer_prompt(self, tokens_max: int) -> "Ask":
+        """The same, of a prompt that can't exceed so many tokens."""
+        return Ask(
+            self.prompt_tokens, self.output_tokens, self.output_tokens_max, self.answers, self.prefix, self.needs,
+            self.local_only, self.priority, self.consumer, tokens_max,
+        )  # fmt: skip

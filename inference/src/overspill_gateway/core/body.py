@@ -232,7 +232,7 @@ def _model_span(body: bytes, fields: Fields) -> tuple[int, int]:
 
 
 def _asks_for_usage(options: StreamOptions | UnsetType | None) -> bool:
-    return isinstance(options, StreamOptions) and options.include_usage is True
+    return options is not UNSET and isinstance(options, StreamOptions) and options.include_usage is True
 
 
 def _limit(value: int | None, name: str) -> tuple[tuple[str, ...], int | None]:

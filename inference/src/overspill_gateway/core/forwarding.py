@@ -69,6 +69,8 @@ class AnswerHead:
     """Length of the body; None: it shows at its end."""
     event_stream: bool
     """Whether the body is server-sent events."""
+    dated: bool
+    """Whether the lines have a date."""
 
 
 def to_client(headers: list[Header]) -> AnswerHead:
@@ -76,7 +78,7 @@ def to_client(headers: list[Header]) -> AnswerHead:
     named = _named_by_connection(headers)
     lines = []
     length: int | None = None
-    event_stream = False
+    event_stream = dated = False
     for header in headers:
         name, value = header
         if name == b"content-length":
@@ -88,8 +90,10 @@ def to_client(headers: list[Header]) -> AnswerHead:
             name = b"x-overspill-backend-request-id"
         elif name == b"content-type":
             event_stream = value[:17].lower() == b"text/event-stream"
+        elif name == b"date":
+            dated = True
         lines.append(b"%b: %b\r\n" % (name, value))
-    return AnswerHead(b"".join(lines), length, event_stream)
+    return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 
 def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:

@@ -23,6 +23,7 @@ _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _PLAIN_TARGET: Final = re.compile(rb"/[A-Za-z0-9/._~-]*")
 _BAD_TARGET: Final = re.compile(rb"[^!-~]|[#\\]|%(?:00|0[aAdD])")
 _PLAIN_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,14}")
+_LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 """All that may stand in a field's value; line ends are what is left of a good head without these."""
@@ -58,6 +59,10 @@ _NAMES: Final[dict[bytes, tuple[bytes, int]]] = {
 """Names as clients spell them, to the name in lower case and its kind: found here, a name needs no further look."""
 
 
+_ALLOWED: Final[dict[str, frozenset[bytes]]] = {}
+"""The methods that texts of Allow name; the code has but a few of them."""
+
+
 @dataclass(slots=True)
 class Head:
     """A request's head, understood."""
@@ -88,6 +93,8 @@ class Head:
     """Set by whoever admits the request: a lower bound for its body than the connection's."""
     admitted: object = None
     """Kept by whoever admits the request for when it is served."""
+    replica_lines: bytes | None = None
+    """Kept by whoever forwards the request: its fields as replicas get them."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None; the name in lower case."""
@@ -95,6 +102,53 @@ class Head:
             if known == name:
                 return value
         return None
+
+
+class HeadMemory:
+    """The last good head of a connection.
+
+    The next one mostly differs from it in its Content-Length, if at all: what was found out about the one then holds
+    for the other, down to the key's grant.
+    """
+
+    __slots__ = ("_after", "_before", "_head")
+
+    def __init__(self) -> None:
+        self._head: Head | None = None
+        self._before = self._after = b""
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """Keep a good head, and where in it the length stands."""
+        start = end = len(raw)
+        if head.content_length is not None:
+            found = _LENGTH_FIELD.search(raw)
+            if found is None:  # white space behind it: seldom, so read each time
+                self._head = None
+                return
+            start, end = found.span(1)
+        self._before, self._after = raw[:start], raw[end:]
+        self._head = head
+
+    def recall(self, raw: bytes) -> Head | None:
+        """The head of these bytes, if they differ from the last one's in the length at most; else None."""
+        last, before = self._head, self._before
+        if last is None or not raw.startswith(before) or not raw.endswith(self._after):
+            return None
+        digits = raw[len(before) : len(raw) - len(self._after)]
+        length: int | None = None
+        headers = last.headers
+        if last.content_length is not None:
+            if not _PLAIN_LENGTH.fullmatch(digits):
+                return None
+            length = int(digits)
+            if length != last.content_length:
+                headers = [(name, digits if name == b"content-length" else value) for name, value in headers]
+        elif len(raw) != len(before):
+            return None
+        return Head(
+            last.method, last.path, last.query, headers, last.authorization, last.request_id, length, last.chunked,
+            last.expects_continue, last.http_1_0, last.keep_alive, None, last.admitted, last.replica_lines,
+        )  # fmt: skip
 
 
 def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
@@ -283,7 +337,9 @@ def _split_target(target: bytes) -> tuple[bytes, bytes, bytes]:
 
 def refused_method(head: Head, allow: str) -> ApiError | None:
     """Whether a path that takes only ``allow`` (such as ``POST, OPTIONS``) refuses this method."""
-    method = head.method.decode()
-    if method in allow.split(", "):
+    allowed = _ALLOWED.get(allow)
+    if allowed is None:
+        allowed = _ALLOWED[allow] = frozenset(allow.encode().split(b", "))
+    if head.method in allowed:
         return None
-    return method_not_allowed(method, head.path.decode("latin-1"), allow)
+    return method_not_allowed(head.method.decode(), head.path.decode("latin-1"), allow)

@@ -23,6 +23,16 @@ _KEY: Final = re.compile(rb"[ \t\r\n]*[{,][ \t\r\n]*(" + _STRING + rb")[ \t\r\n]
 _END: Final = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 _EMPTY: Final = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*\}")
 
+_SPACED_KEYS: Final = {
+    name: b'"%b": ' % name.encode()
+    for name in (
+        "model", "messages", "prompt", "input", "instructions", "system", "stream", "stream_options", "max_tokens",
+        "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "n", "stop", "seed", "tools",
+        "tool_choice", "response_format", "user", "metadata", "encoding_format",
+    )
+}  # fmt: skip
+"""The keys of most bodies as Python's json writes them: making these anew is most of the cost of finding a field."""
+
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -68,7 +78,10 @@ def field_span(body: bytes, name: str) -> Span | None:
     value = fields.get(name)
     if value is None:
         return None
-    if 4 * len(fields) + 1 + sum(map(len, fields)) + sum(map(len, fields.values())) == len(body):
+    length = 4 * len(fields) + 1
+    for other, before in fields.items():
+        length += len(other) + len(before)
+    if length == len(body):
         start = 1
         for other, before in fields.items():
             if other == name:
@@ -81,17 +94,20 @@ def field_span(body: bytes, name: str) -> Span | None:
 def _spaced_span(body: bytes, name: str, fields: dict[str, Raw]) -> Span | None:
     """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
     span: Span | None = None
-    key, at = b'{"%b": ', 0
+    at = 1
     for other, value in fields.items():
-        text = key % other.encode()
+        text = _SPACED_KEYS.get(other) or b'"%b": ' % other.encode()
         if not body.startswith(text, at):
             return None
         start = at + len(text)
         at = start + len(value)
         if other == name:
             span = start, at
-        key = b', "%b": '
-    return span if at == len(body) - 1 else None
+        if body.startswith(b", ", at):
+            at += 2
+        elif at != len(body) - 1:
+            return None
+    return span if at == len(body) - 1 and body.startswith(b"{") else None
 
 
 def spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:

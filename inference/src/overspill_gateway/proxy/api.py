@@ -54,7 +54,7 @@ class Api:
         """Answers that the gateway gave before a route was known, by status."""
         self._catalog = catalog
         self._shared = shared
-        self._boot_id = boot_id
+        self._request_id_start = b"req-%b-" % boot_id.encode()
         self._counter = itertools.count(1)
         self._started_unix_seconds = int(time.time())
 
@@ -199,7 +199,7 @@ class Api:
         """The client's id, or a new one: this process and a running number."""
         if head is not None and head.request_id:
             return head.request_id
-        return b"req-%b-%x" % (self._boot_id.encode(), next(self._counter))
+        return b"%b%x" % (self._request_id_start, next(self._counter))
 
 
 def _allow(path: bytes, endpoint: Endpoint | None) -> str:

@@ -367,10 +367,9 @@ class Exchange:
             if self._phase is not Phase.SERVING:
                 self.deadline = min(due, wait.until)
                 return
-        for attempt in (self._attempt, self._rival):
-            if attempt is not None and attempt.deadline < due:
-                due = attempt.deadline
-        self.deadline = due
+        if self._attempt is not None and self._attempt.deadline < due:
+            due = self._attempt.deadline
+        self.deadline = due if self._rival is None else min(due, self._rival.deadline)
 
     def expire(self, now: float) -> None:
         """A deadline has passed."""

@@ -4,7 +4,6 @@ Not here: who is chosen (``core.plan``), and what follows from how the attempt g
 """
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.balance import choose_replica
@@ -51,7 +50,7 @@ def launch(
                 return None
             facts = read_body(body, call.endpoint)
             longer = prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes)
-            ask = replace(ask, prompt_tokens_max=longer)  # what came so far is a part of the prompt now
+            ask = ask.with_longer_prompt(longer)  # what came so far is a part of the prompt now
         if isinstance(backend, Hosted):
             hold = shared.metering.hold(backend, ask, now)
             if hold is None:

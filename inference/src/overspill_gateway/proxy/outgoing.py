@@ -63,7 +63,9 @@ def outgoing(
             body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, backend)
     else:
         target = head.path + head.query
-        lines = backend.host_line + to_replica(head.headers)
+        if head.replica_lines is None:
+            head.replica_lines = to_replica(head.headers)
+        lines = backend.host_line + head.replica_lines
         body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, backend)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not body and head.content_length is None and not head.chunked:

@@ -51,14 +51,14 @@ class Translator(Rewriter, Protocol):
 def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
     """Header lines of every answer: who served it, why, and under which id."""
     return b"x-overspill-served-by: %b\r\nx-overspill-reason: %b\r\nx-request-id: %b\r\n" % (
-        served_by.encode(), reason.value.encode(), request_id,
+        served_by.encode(), reason.encode(), request_id,
     )  # fmt: skip
 
 
 class Relay:
     """One answer on its way to the client."""
 
-    __slots__ = ("_client", "_closed", "_continued", "_dialect", "_extra", "_gathered", "_gathered_bytes",
+    __slots__ = ("_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_gathered", "_gathered_bytes",
                  "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter",
                  "_strip_usage", "_tail", "_translated", "_translator", "begun", "committed", "fault", "fault_status",
                  "status")  # fmt: skip
@@ -98,6 +98,7 @@ class Relay:
         self._dialect = dialect
         self._extra = extra
         self._lines = head.lines + extra
+        self._dated = head.dated
         self._length = head.content_length
         self._opening = opening
         self._rewriter: Rewriter | None = translator
@@ -331,7 +332,7 @@ class Relay:
             return
         if opening is not None:
             opening.begun = self._reader is not None
-        self._client.send_head(self.status, self._lines, length)
+        self._client.send_head(self.status, self._lines, length, dated=self._dated)
 
     def _error_event(self, error: ApiError) -> bytes:
         sequence = self._reader.sequence + 1 if self._reader is not None else 0

@@ -9,7 +9,7 @@ from typing import Final
 
 from overspill_gateway.core.chunks import ChunkedBody
 from overspill_gateway.core.errors import ApiError, malformed
-from overspill_gateway.core.head import Head, bad_request_line, head_too_long, read_head, target_too_long
+from overspill_gateway.core.head import Head, HeadMemory, bad_request_line, head_too_long, read_head, target_too_long
 from overspill_gateway.wire.limits import Limits
 
 _SWALLOWED_BYTES_MAX: Final = 256 * 1024
@@ -36,7 +36,7 @@ class RequestReader:
     """Reads the requests of one connection."""
 
     __slots__ = (
-        "_admit", "_chunks", "_left", "_limits", "_new", "_pieces", "_refusal", "_say_continue",
+        "_admit", "_chunks", "_left", "_limits", "_memory", "_new", "_pieces", "_refusal", "_say_continue",
         "head", "pending", "ready", "stopped",
     )  # fmt: skip
 
@@ -54,6 +54,7 @@ class RequestReader:
         self._limits = limits
         self._admit = admit
         self._say_continue = say_continue
+        self._memory = HeadMemory()
         self._new = True
         self._refusal: ApiError | None = None
         self._chunks: ChunkedBody | None = None
@@ -107,10 +108,16 @@ class RequestReader:
         self.pending = b""
         self._new = False
         limits = self._limits
-        head = read_head(data[:end], target_bytes_max=limits.target_bytes_max, fields_max=limits.header_fields_max)
-        if isinstance(head, ApiError):
-            self.stop(head)
-        elif end > limits.head_bytes_max:
+        raw = data[:end]
+        head = self._memory.recall(raw)
+        if head is None:
+            read = read_head(raw, target_bytes_max=limits.target_bytes_max, fields_max=limits.header_fields_max)
+            if isinstance(read, ApiError):
+                self.stop(read)
+                return b""
+            head = read
+            self._memory.remember(raw, head)
+        if end > limits.head_bytes_max:
             self.stop(head_too_long())
         else:
             self._begin(head, body_follows=len(data) > end + 4)

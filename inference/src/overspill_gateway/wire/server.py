@@ -240,13 +240,16 @@ class ServerConnection(asyncio.Protocol):
         else:
             self.refuse(INTERNAL_ERROR, self._listener.handler.refusal_lines(self._answer_head))
 
-    def send_head(self, status: int, lines: bytes, length: int | None) -> None:
-        """Begin an answer; ``length`` None: it shows at its end. Nothing is written before ``flush``."""
+    def send_head(self, status: int, lines: bytes, length: int | None, *, dated: bool = False) -> None:
+        """Begin an answer; ``length`` None: it shows at its end. Nothing is written before ``flush``.
+
+        ``dated``: the lines have a backend's date, which is passed on.
+        """
         out, listener = self._out, self._listener
         self._begun = True
         out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out.append(lines)
-        if b"\ndate: " not in lines and lines[:6] != b"date: ":  # a backend's own is passed on
+        if not dated:
             out.append(listener.date.now())
         head = self._answer_head
         if listener.cors is not None:

@@ -5,6 +5,7 @@ make two answers of one, or one of two: framing by anything but one length, chun
 """
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_HEAD_END: Final = b"\r\n\r\n"
+_LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n)", re.IGNORECASE)
+_PLAIN_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,14}")
+_DIGITS_MAX: Final = 15
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
@@ -48,12 +53,51 @@ class Receiver(Protocol):
         ...
 
 
+class AnswerMemory:
+    """The head of the last answer that came whole, with its body, in one read, its length apart.
+
+    A backend's next answer mostly differs in its length alone: it is then taken apart by comparing, not by parsing.
+    """
+
+    __slots__ = ("_after", "_before", "headers", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[Header] = []
+        self._before = self._after = b""
+
+    def remember(self, data: bytes, status: int, headers: list[Header]) -> None:
+        """Keep the head of an answer that these bytes are, all of them, by its length."""
+        self._before = b""
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        found = _LENGTH_FIELD.search(data, 0, end - 2)
+        if found is not None and int(found[1]) == len(data) - end:
+            start, stop = found.span(1)
+            self._before, self._after = data[:start], data[stop:end]
+            self.status, self.headers = status, headers
+
+    def body_start(self, data: bytes) -> int:
+        """Where the body starts in bytes that are one such answer, no more and no less; 0: they are not."""
+        before = self._before
+        if not before or not data.startswith(before):
+            return 0
+        stop = data.find(b"\r", len(before), len(before) + _DIGITS_MAX + 1)
+        if stop < 0 or not data.startswith(self._after, stop):
+            return 0
+        digits = data[len(before) : stop]
+        start = stop + len(self._after)
+        if not _PLAIN_LENGTH.fullmatch(digits) or int(digits) != len(data) - start:
+            return 0
+        self.headers = [(name, digits if name == b"content-length" else value) for name, value in self.headers]
+        return start
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_head_bytes", "_head_done", "_headers", "_interim", "_parser", "_pool", "_receiver",
-        "_transport", "idle_since", "used",
+        "_between", "_head_bytes", "_head_done", "_headers", "_interim", "_memory", "_parser", "_pool", "_receiver",
+        "_status", "_transport", "idle_since", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool") -> None:
@@ -68,6 +112,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_done = False
         self._head_bytes = 0
         self._interim = False
+        self._between = True
+        self._memory = AnswerMemory()
+        self._status = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A transport is there."""
@@ -115,23 +162,47 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:  # an idle connection has nothing to say: it can't be trusted with a request
             self._transport.abort()
             return
+        between, self._between = self._between, False
+        if between:
+            start = self._memory.body_start(data)
+            if start:
+                self._take_whole(receiver, data[start:])
+                return
         if not self._head_done:
             self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _Refused):
-                raise error.__context__ or error from None
-            self._fail(FailureKind.PROTOCOL, str(error.__context__))
+        refused = self._parse(data)
+        if refused is not None:
+            self._fail(FailureKind.PROTOCOL, refused)
             return
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(FailureKind.PROTOCOL, f"it did not answer in HTTP/1.1 ({error})")
-            return
+        if between and self._between:
+            self._memory.remember(data, self._status, self._headers)
         if self._receiver is receiver:
             if not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
                 self._fail(FailureKind.PROTOCOL, "the head of its answer is too long")
             else:
                 receiver.answer_pause()
+
+    def _parse(self, data: bytes) -> str | None:
+        """Hand on what the parser makes of bytes; why it refuses them."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Refused):
+                raise error.__context__ or error from None
+            return str(error.__context__)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            return f"it did not answer in HTTP/1.1 ({error})"
+        return None
+
+    def _take_whole(self, receiver: Receiver, body: bytes) -> None:
+        """An answer has come, in one read, whose head is the last one's."""
+        self._head_done = True
+        self._headers = self._memory.headers
+        receiver.answer_head(self._memory.status, self._headers)
+        if body and self._receiver is receiver:
+            receiver.answer_body(body)
+        if self._receiver is receiver:
+            self._end(keep=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
@@ -164,6 +235,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._check_framing(version)
         self._head_done = True
+        self._status = status
         if self._receiver is not None:
             self._receiver.answer_head(status, self._headers)
 
@@ -192,7 +264,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _end(self, *, keep: bool) -> None:
         """The answer is whole; the connection is kept where another request can follow on it."""
         receiver, self._receiver = self._receiver, None
-        self.used = True
+        self.used = self._between = True
         # An answer may come before its request has gone out whole: the rest of that would precede the next request.
         if receiver is None or not keep or self._transport.get_write_buffer_size():
             self._transport.close()
