@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.gateway import overspill_settings, peer_settings
-from bench.gateway.installing import NotInstalledError, environment_of
+from bench.gateway.installing import NotInstalledError, environment_of, gateway_environment
 from bench.gateway.peer_settings import MODEL
 from bench.gateway.places import command, free_port
 
@@ -69,8 +69,9 @@ def request(kind: Kind, *, stream: bool, model: str = MODEL) -> bytes:
 def _overspill(engine: str, folder: Path) -> Start:
     overspill_settings.write(folder / "routes", engine)
     port, admin_port = free_port(), free_port()
-    line = overspill_settings.command_line(port, admin_port, folder / "routes", folder / "ledger.sqlite")
-    return Start(line, port, {"OVERSPILL_KEY_PEPPER": overspill_settings.PEPPER}, admin_port)
+    python, environment = gateway_environment()
+    line = overspill_settings.command_line(python, port, admin_port, folder / "routes", folder / "ledger.sqlite")
+    return Start(line, port, environment | {"OVERSPILL_KEY_PEPPER": overspill_settings.PEPPER}, admin_port)
 
 
 def _envoy_binary() -> Path:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.gateway.places import HERE, cache_folder, command
+from bench.gateway.places import CHECKOUT, COMPILED, HERE, cache_folder, command
 
 INSTALL_SECONDS: Final = 420.0
 BUILD_SECONDS: Final = 180.0
@@ -25,29 +25,46 @@ class NotInstalledError(Exception):
     """Something cannot be had; the message says what was tried."""
 
 
-def environment_of(name: str) -> Path:
+def environment_of(name: str, pins: Path | None = None, interpreter: str = sys.executable) -> Path:
     """The virtual environment with what ``requirements/<name>.txt`` pins."""
-    pins = HERE / "requirements" / f"{name}.txt"
-    digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    pins = pins or HERE / "requirements" / f"{name}.txt"
+    version = _said([interpreter, "-c", "import sys; print(sys.version)"])
+    digest = hashlib.sha256(f"{interpreter}\0{version}\0".encode() + pins.read_bytes()).hexdigest()[:12]
     folder = cache_folder() / f"{name}-{digest}"
     with _alone(name):
         if not (folder / "complete").exists():
             print(f"installing {name} into {folder}", flush=True)
             shutil.rmtree(folder, ignore_errors=True)
-            _install(pins, folder)
+            _install(pins, folder, interpreter)
             (folder / "complete").touch()
     return folder
 
 
-def _install(pins: Path, folder: Path) -> None:
+def _install(pins: Path, folder: Path, interpreter: str) -> None:
     uv = command("uv")
     python = str(folder / "bin" / "python")
     if uv is not None:
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+        _run([uv, "venv", "--quiet", "--python", interpreter, str(folder)])
         _run([uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(pins)])
     else:
-        _run([sys.executable, "-m", "venv", str(folder)])
+        _run([interpreter, "-m", "venv", str(folder)])
         _run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(pins)])
+
+
+def gateway_environment() -> tuple[str, dict[str, str]]:
+    """A Python with what the gateway's image has, and the settings under which it runs this checkout, compiled."""
+    if not COMPILED.exists():
+        raise NotInstalledError("the gateway is not compiled yet: make compiled")
+    pins = CHECKOUT / "requirements" / "gateway.txt"
+    python = environment_of("gateway", pins, _distribution_python()) / "bin" / "python"
+    sources = [COMPILED, CHECKOUT / "inference" / "src", CHECKOUT / "api" / "src"]
+    return str(python), {"PYTHONPATH": os.pathsep.join(map(str, sources))}
+
+
+def _distribution_python() -> str:
+    """This version of Python as the distribution has it, built with optimisation as an image's is; else this one."""
+    found = Path("/usr/bin/python{}.{}".format(*sys.version_info[:2]))
+    return str(found) if found.exists() else sys.executable
 
 
 def load_command() -> str:
@@ -76,6 +93,11 @@ def _alone(name: str) -> Iterator[None]:
     with (cache_folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _said(line: list[str]) -> str:
+    """What a Python prints; nothing if it does not run."""
+    return subprocess.run(line, check=False, capture_output=True, text=True).stdout
 
 
 def _run(

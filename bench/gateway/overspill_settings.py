@@ -6,12 +6,10 @@ Limits and budget are so high that they are kept count of and never reached.
 """
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any, Final
 
 from bench.gateway.peer_settings import MODEL
-from bench.gateway.places import gateway_command
 from overspill_api.keys import key_hash
 
 HOSTED_MODEL: Final = "bench-hosted"
@@ -76,10 +74,7 @@ def _route(model: str, engine: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def command_line(port: int, admin_port: int, folder: Path, ledger: Path) -> list[str]:
-    """The gateway as its image starts it, with a ledger on disk where this version has one."""
-    line = [gateway_command(), "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin_port}"]
-    line += ["--folder", str(folder)]
-    if "--ledger" in subprocess.run([line[0], "--help"], capture_output=True, text=True, check=True).stdout:
-        line += ["--ledger", str(ledger)]
-    return line
+def command_line(python: str, port: int, admin_port: int, folder: Path, ledger: Path) -> list[str]:
+    """The gateway as its image starts it, with a ledger on disk."""
+    line = [python, "-m", "overspill_gateway.main", "--listen", f"127.0.0.1:{port}"]
+    return [*line, "--admin-listen", f"127.0.0.1:{admin_port}", "--folder", str(folder), "--ledger", str(ledger)]

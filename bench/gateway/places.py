@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ HERE: Final = Path(__file__).resolve().parent
 CHECKOUT: Final = HERE.parent.parent
 GATEWAY_CPU: Final = 0
 """Every gateway runs here, alone."""
+COMPILED: Final = CHECKOUT / "build" / "compiled"
+"""Where `make compiled` puts the gateway as its image has it."""
 LOAD_CPU: Final = 1
 """Clients and the engine behind the gateway run here."""
 
@@ -37,11 +38,6 @@ def one_run_at_a_time() -> Iterator[None]:
             print("another run measures; waiting until it is over", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def gateway_command() -> str:
-    """The gateway of this checkout, beside the Python that runs this."""
-    return str(Path(sys.executable).parent / "overspill-gateway")
 
 
 def command(name: str) -> str | None:
