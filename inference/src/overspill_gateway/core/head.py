@@ -94,7 +94,9 @@ class Head:
     admitted: object = None
     """Kept by whoever admits the request for when it is served."""
     replica_lines: bytes | None = None
-    """Kept by whoever forwards the request: its fields as replicas get them."""
+    """Kept by whoever forwards the request: its fields as replicas get them ..."""
+    hosted_lines: bytes | None = None
+    """... and as hosted APIs do."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None; the name in lower case."""
@@ -147,7 +149,8 @@ class HeadMemory:
             return None
         return Head(
             last.method, last.path, last.query, headers, last.authorization, last.request_id, length, last.chunked,
-            last.expects_continue, last.http_1_0, last.keep_alive, None, last.admitted, last.replica_lines,
+            last.expects_continue, last.http_1_0, last.keep_alive, None, last.admitted,
+            last.replica_lines, last.hosted_lines,
         )  # fmt: skip
 
 

@@ -119,6 +119,11 @@ def _prompt_tokens(usage: UsageFields) -> int | None:
     return usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
 
 
+def _has_negative_part(usage: UsageFields) -> bool:
+    parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
+    return any((part or 0) < 0 for part in parts)
+
+
 def _checked(usage: UsageFields | None) -> Usage | None:
     """Numbers that make sense, or none: a negative count must never lower what is owed."""
     if usage is None:
@@ -127,13 +132,8 @@ def _checked(usage: UsageFields | None) -> Usage | None:
     output = (usage.completion_tokens if usage.prompt_tokens is not None else usage.output_tokens) or 0
     details = usage.prompt_tokens_details or usage.input_tokens_details
     cached = (details.cached_tokens if details is not None else usage.cache_read_input_tokens) or 0
-    parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
-    if (
-        prompt is None
-        or prompt < 0
-        or output < 0
-        or not 0 <= cached <= prompt
-        or any((part or 0) < 0 for part in parts)
-    ):
+    if prompt is None or prompt < 0 or output < 0 or not 0 <= cached <= prompt:
+        return None
+    if usage.prompt_tokens is None and _has_negative_part(usage):
         return None
     return Usage(prompt, cached, output)

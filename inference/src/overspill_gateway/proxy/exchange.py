@@ -222,9 +222,9 @@ class Exchange:
         """The answer has begun: this attempt serves it, whoever else was asked."""
         self.winner = attempt
         self._hedge_at = math.inf
-        for other in (self._attempt, self._rival):
-            if other is not None and other is not attempt:
-                self._leave(other, Ending.ABANDONED)
+        other = self._rival if attempt is self._attempt else self._attempt
+        if other is not None:
+            self._leave(other, Ending.ABANDONED)
         self._attempt, self._rival = attempt, None
         first_token_seen(self.call, attempt, now, now - self._started)
         attempt.body = b""

@@ -54,7 +54,9 @@ def outgoing(
     if isinstance(backend, Hosted):
         path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
         target = backend.path_prefix + path[3:]
-        lines = backend.head_lines + to_hosted(head.headers)
+        if head.hosted_lines is None:
+            head.hosted_lines = to_hosted(head.headers)
+        lines = backend.head_lines + head.hosted_lines
         name = backend.model
         if endpoint.dialect is Dialect.MESSAGES:
             limit = max_tokens if clamp else facts.max_tokens

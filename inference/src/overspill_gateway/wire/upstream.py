@@ -59,12 +59,12 @@ class AnswerMemory:
     A backend's next answer mostly differs in its length alone: it is then taken apart by comparing, not by parsing.
     """
 
-    __slots__ = ("_after", "_before", "headers", "status")
+    __slots__ = ("_after", "_before", "_digits", "headers", "status")
 
     def __init__(self) -> None:
         self.status = 0
         self.headers: list[Header] = []
-        self._before = self._after = b""
+        self._before = self._after = self._digits = b""
 
     def remember(self, data: bytes, status: int, headers: list[Header]) -> None:
         """Keep the head of an answer that these bytes are, all of them, by its length."""
@@ -73,7 +73,7 @@ class AnswerMemory:
         found = _LENGTH_FIELD.search(data, 0, end - 2)
         if found is not None and int(found[1]) == len(data) - end:
             start, stop = found.span(1)
-            self._before, self._after = data[:start], data[stop:end]
+            self._before, self._digits, self._after = data[:start], found[1], data[stop:end]
             self.status, self.headers = status, headers
 
     def body_start(self, data: bytes) -> int:
@@ -88,7 +88,9 @@ class AnswerMemory:
         start = stop + len(self._after)
         if not _PLAIN_LENGTH.fullmatch(digits) or int(digits) != len(data) - start:
             return 0
-        self.headers = [(name, digits if name == b"content-length" else value) for name, value in self.headers]
+        if digits != self._digits:
+            self._digits = digits
+            self.headers = [(name, digits if name == b"content-length" else value) for name, value in self.headers]
         return start
 
 
