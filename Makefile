@@ -10,6 +10,8 @@ STEP := scripts/step
 VENV := .venv/bin
 CLUSTER := $(PYTHON) tests/cluster
 GATEWAY_URL = $(shell $(CLUSTER) gateway-url)
+# What users get is compiled; tests of whole processes run it. PYTHONPATH goes before the checkout's own sources.
+COMPILED = env PYTHONPATH=$(CURDIR)/build/compiled
 # Asked when they are needed: the cluster says where it is.
 TOOLS = $(shell $(CLUSTER) bin-dir)
 KUBECONFIG_FILE = $(shell $(CLUSTER) kubeconfig)
@@ -27,6 +29,7 @@ demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, 
 .PHONY: test
 test: ## all tests: unit, integration, end to end
 	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
+	@$(STEP) "unit tests of the compiled gateway" $(MAKE) --no-print-directory test-compiled
 	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
 	@$(STEP) "tests with real vLLM" $(MAKE) --no-print-directory test-engine
 	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
@@ -35,14 +38,18 @@ test: ## all tests: unit, integration, end to end
 test-unit: venv ## tests without a cluster (seconds)
 	@$(VENV)/pytest tests/unit
 
+.PHONY: test-compiled
+test-compiled: venv compiled ## the gateway's unit tests, on the compiled code that its image has
+	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway -m "not interpreted"
+
 .PHONY: test-integration
-test-integration: venv binaries ## tests against a real control plane: etcd, API server, controllers (no root)
-	@OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration
+test-integration: venv compiled binaries ## tests against a real control plane: etcd, API server, controllers (no root)
+	@$(COMPILED) OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration
 
 .PHONY: test-engine
-test-engine: venv ## the gateway before real vLLM, without a cluster: vLLM killed in mid-stream, SDKs, LiteLLM, vllm bench
+test-engine: venv compiled ## the gateway before real vLLM, without a cluster: vLLM killed in mid-stream, SDKs, LiteLLM, vllm bench
 	@$(STEP) "vLLM and LiteLLM in the cache" env PYTHONPATH=tests $(VENV)/python -m real_engine.environments
-	@$(VENV)/pytest tests/real_engine --durations=5
+	@$(COMPILED) $(VENV)/pytest tests/real_engine --durations=5
 
 .PHONY: test-e2e
 test-e2e: venv cluster-up images ## tests with real pods and real vLLM; the cluster is ended afterwards
@@ -86,12 +93,18 @@ lock: ## resolve the dependencies anew, with hashes and without addresses
 	@for extra in operator gateway; do \
 	  uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header -o requirements/$$extra.txt; done
+	@uv pip compile --quiet pyproject.toml --extra gateway --extra compile --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -o requirements/compile.txt
 	@uv pip compile --quiet pyproject.toml --extra operator --extra gateway --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 
 .PHONY: venv
 venv: ## the virtual environment, from the locked requirements
 	@scripts/venv
+
+.PHONY: compiled
+compiled: venv ## compile the gateway with mypyc into build/compiled (a C compiler and Python's headers; 50 s)
+	@$(VENV)/python scripts/compile-gateway --if-changed build/compiled
 
 .PHONY: binaries
 binaries: ## build the test cluster's binaries from Go modules (once, cached)
@@ -122,7 +135,7 @@ bench-cluster: venv cluster-up images ## measure Overspill on the running cluste
 	@PYTHONPATH=tests $(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster $(PARTS)
 
 .PHONY: bench-gateway
-bench-gateway: venv ## the gateway beside Envoy, nginx, HAProxy, vllm-router, LiteLLM; PARTS=endurance, PARTS=profile; one JSON line last
+bench-gateway: venv compiled ## the gateway beside Envoy, nginx, HAProxy, vllm-router, LiteLLM; PARTS=endurance, PARTS=profile; one JSON line last
 	@$(VENV)/python -m bench.gateway $(PARTS)
 
 .PHONY: lock-bench

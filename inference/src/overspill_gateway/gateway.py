@@ -26,6 +26,7 @@ from overspill_gateway.proxy.scrapes import EngineGauges
 from overspill_gateway.proxy.tokenizing import Tokenizer
 from overspill_gateway.settings import Settings
 from overspill_gateway.sources.port import Sink, Source
+from overspill_gateway.wire import server
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
 from overspill_gateway.wire.server import ServerConnection
@@ -36,6 +37,11 @@ logger = logging.getLogger(__name__)
 
 EXCHANGE_SWEEP_SECONDS = 0.05
 CONNECTION_SWEEP_SECONDS = 1.0
+
+
+def is_compiled() -> bool:
+    """Whether the way of a request is machine code, as in the image (``scripts/compile-gateway``), or interpreted."""
+    return not str(server.__file__).endswith(".py")
 
 
 class Gateway:
@@ -90,7 +96,8 @@ class Gateway:
         await self._public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
         self._gauges.start()
-        logger.info("listening", extra={"port": self.port, "admin_port": self.admin_port})
+        where = {"port": self.port, "admin_port": self.admin_port}
+        logger.info("listening", extra={**where, "compiled": is_compiled()})
 
     async def drain(self) -> None:
         """Be ready no more, let answers finish, then stop."""

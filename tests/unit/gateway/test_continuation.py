@@ -17,6 +17,8 @@ from overspill_gateway.proxy.relay import Relay
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, ROLE, chunk, data_event, said, text_chunk, usage_chunk, usage_of
 
+pytestmark = pytest.mark.interpreted  # its client is a double
+
 STREAM: list[Header] = [(b"content-type", b"text/event-stream")]
 MESSAGES = [{"role": "user", "content": "Tell me"}]
 SECOND = {"id": "chatcmpl-2", "object": "chat.completion.chunk", "created": 99, "model": "other"}

@@ -46,6 +46,7 @@ def near_a_seed(draw: st.DrawFn, name: str) -> bytes:
     return bytes(data[:1500])
 
 
+@pytest.mark.interpreted  # it instruments the code, or has doubles
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_hold(name: str) -> None:
     """Every input that is kept, among them all that once broke a rule."""
@@ -61,6 +62,7 @@ def test_requests_near_the_seeds_hold(data: bytes) -> None:
     TARGETS["requests"](data)
 
 
+@pytest.mark.interpreted  # it instruments the code, or has doubles
 @given(near_a_seed("answers"))
 @settings(max_examples=300, deadline=None)
 def test_answers_near_the_seeds_hold(data: bytes) -> None:
@@ -75,6 +77,7 @@ def test_events_near_the_seeds_hold(data: bytes) -> None:
     TARGETS["events"](data)
 
 
+@pytest.mark.interpreted  # it instruments the code, or has doubles
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this machine")
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_short_guided_run_finds_nothing(name: str, tmp_path: Path) -> None:

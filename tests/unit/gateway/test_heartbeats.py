@@ -11,6 +11,8 @@ from overspill_gateway.proxy.opening import KEEP_ALIVE
 from unit.gateway.backends import answers, backend, event, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 
+pytestmark = pytest.mark.interpreted  # it changes a constant
+
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.outgoing import outgoing, plain_answer, translator_of
 from unit.gateway.harness import GatewayUnderTest
 
+pytestmark = pytest.mark.interpreted  # its routes and backends are doubles
+
 ROUTE: Any = SimpleNamespace(model_json=b'"served-name"')
 HEADERS = [(b"content-type", b"application/json"), (b"authorization", b"Bearer osk"), (b"x-api-key", b"osk")]
 

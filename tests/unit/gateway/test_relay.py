@@ -18,6 +18,8 @@ from overspill_gateway.proxy.relay import GATHERED_BYTES_MAX, HELD_BYTES_MAX, Re
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, PING, ROLE, STREAMS, data_event, said, usage_chunk
 
+pytestmark = pytest.mark.interpreted  # its client is a double
+
 STREAM: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8")]
 JSON: list[Header] = [(b"content-type", b"application/json")]
 EXTRA = answer_lines("local/tiny-0", ServedReason.NOT_SERVED, b"req-1")

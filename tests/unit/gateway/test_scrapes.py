@@ -17,6 +17,8 @@ from overspill_gateway.wire.pool import Address
 from unit.gateway.backends import Backend, Received, Wire
 from unit.gateway.harness import eventually
 
+pytestmark = pytest.mark.interpreted  # it changes constants
+
 VLLM = (Path(__file__).parents[1] / "api" / "data" / "vllm-0.32-metrics-busy.txt").read_bytes()
 EVERY = 0.02
 

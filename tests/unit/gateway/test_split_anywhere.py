@@ -27,6 +27,7 @@ def test_requests() -> None:
     assert min(found.values()) > 3, found
 
 
+@pytest.mark.interpreted  # its pool is a double
 def test_answers() -> None:
     """In every framing, cut off, ambiguous, and no HTTP at all."""
     for data in seeds("answers"):

@@ -20,6 +20,8 @@ from overspill_gateway.proxy.relay import Relay, answer_lines
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, STREAMS, data_event, said, usage_chunk
 
+pytestmark = pytest.mark.interpreted  # its client is a double
+
 STREAM: list[Header] = [(b"content-type", b"text/event-stream")]
 BROKEN = errors.stream_broken("local/tiny-0", "reset")
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]

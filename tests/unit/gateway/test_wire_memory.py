@@ -7,6 +7,8 @@ import gc
 import tracemalloc
 from collections import Counter
 
+import pytest
+
 from overspill_gateway.core.head import Head
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
@@ -83,6 +85,7 @@ async def test_a_long_connection_does_not_grow(gateway: GatewayUnderTest) -> Non
     assert after - before < 64 * 1024
 
 
+@pytest.mark.interpreted  # its pool is a double
 async def test_an_open_stream_costs_little() -> None:
     """The objects of a client's and a backend's connection, each in the middle of a stream, head and all."""
 
