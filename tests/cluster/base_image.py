@@ -1,6 +1,7 @@
-"""The base of all images: a minimal Debian with Python, made with debootstrap where no image registry is reached.
+"""The base of all images, and of what compiles: minimal Debians with Python, made with debootstrap.
 
-It comes from the mirror that this machine's own apt sources name. With Docker, the Dockerfiles' default serves instead.
+They serve where no image registry is reached, and come from the mirror that this machine's own apt sources name. With
+Docker, the Dockerfiles' defaults serve instead.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from cluster.files import surviving_power_cuts
 if TYPE_CHECKING:
     from cluster.images import Builder
 
-NAME = "overspill-base"
-PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1")
-"""libgomp1 and libnuma1 are vLLM's on CPU."""
+BASE = "overspill-base"
+COMPILER = "overspill-compiler"
+PACKAGES = {
+    BASE: ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1"),
+    COMPILER: ("ca-certificates", "python3", "python3-venv", "python3-dev", "gcc", "libc6-dev"),
+}
+"""What each has; libgomp1 and libnuma1 are vLLM's on CPU."""
 SOURCES = Path("/etc/apt")
 REMOVED = (
     "var/cache/apt",
@@ -97,35 +102,35 @@ def machine_mirror() -> Mirror:
     return mirror
 
 
-def ensure(builder: Builder, folder: Path) -> str:
-    """The base image's reference; it is made if it is not there."""
+def ensure(builder: Builder, folder: Path, name: str = BASE) -> str:
+    """One base image's reference; it is made if it is not there."""
     mirror = machine_mirror()
-    recipe = hashlib.sha256(repr((mirror, PACKAGES, REMOVED)).encode()).hexdigest()[:16]
-    reference = f"localhost/{NAME}:{recipe}"
+    recipe = hashlib.sha256(repr((mirror, PACKAGES[name], REMOVED)).encode()).hexdigest()[:16]
+    reference = f"localhost/{name}:{recipe}"
     if reference in builder.references():
         return reference
-    print(f"{NAME}: installing Debian {mirror.suite} into a folder (about 40 s) ...", flush=True)
+    print(f"{name}: installing Debian {mirror.suite} into a folder (about 40 s) ...", flush=True)
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(dir=folder, prefix="base-"))
     try:
-        _debootstrap(mirror, work / "root", folder / f"{NAME}.log")
+        _debootstrap(mirror, PACKAGES[name], work / "root", folder / f"{name}.log")
         (work / "Dockerfile").write_text('FROM scratch\nCOPY root /\nCMD ["python3"]\n')
         with surviving_power_cuts(builder.storage):
             builder.run("bud", "--quiet", "--layers=false", "-t", reference, str(work))
-        builder.forget_others(NAME, keep=reference)
+        builder.forget_others(name, keep=reference)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    print(f"{NAME}: {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
     return reference
 
 
-def _debootstrap(mirror: Mirror, root: Path, log: Path) -> None:
+def _debootstrap(mirror: Mirror, packages: tuple[str, ...], root: Path, log: Path) -> None:
     # In namespaces of its own: debootstrap mounts /proc, and nothing may stay behind when it is killed.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
     command += [
         "debootstrap",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         mirror.suite,
         str(root),
         mirror.address,

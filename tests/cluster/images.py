@@ -48,12 +48,19 @@ class Image:
     """Files and folders that the Dockerfile copies: they and it make the hash."""
     arguments: Mapping[str, str] = field(default_factory=dict)
     """Build arguments beside BASE."""
+    compiles: bool = False
+    """Whether a stage of its build needs a C compiler: COMPILER."""
 
 
 DISTRIBUTION = ("pyproject.toml", "README.md", "LICENSE", "api", "operator", "inference/src", "cli")
 IMAGES = (
     Image("overspill-operator", "operator/Dockerfile", (*DISTRIBUTION, "requirements/operator.txt")),
-    Image("overspill-gateway", "inference/Dockerfile", (*DISTRIBUTION, "requirements/gateway.txt")),
+    Image(
+        "overspill-gateway",
+        "inference/Dockerfile",
+        (*DISTRIBUTION, "requirements/gateway.txt", "requirements/compile.txt", "scripts/compile-gateway"),
+        compiles=True,
+    ),
     Image("overspill-standin", "tests/standin/Dockerfile", ("tests/standin",)),
     Image(
         "overspill-engine-cpu",
@@ -65,9 +72,9 @@ IMAGES = (
 )
 
 
-def content_hash(image: Image, base: str, checkout: Path = CHECKOUT) -> str:
+def content_hash(image: Image, bases: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
     """Tells whether an image must be built: any change of an input, of the base or of an argument changes it."""
-    digest = hashlib.sha256(repr((image.name, base, sorted(image.arguments.items()))).encode())
+    digest = hashlib.sha256(repr((image.name, sorted(bases.items()), sorted(image.arguments.items()))).encode())
     for name in (image.dockerfile, *image.inputs):
         top = checkout / name
         if not top.exists():
@@ -122,10 +129,10 @@ class Builder:
         listed = self.run("images", "--format", "{{.Name}}:{{.Tag}}").split()
         return [reference for reference in listed if not reference.startswith("<none>")]
 
-    def build(self, image: Image, reference: str, base: str) -> None:
+    def build(self, image: Image, reference: str, bases: Mapping[str, str]) -> None:
         """Run the Dockerfile, with this machine's certificates for steps that reach the package registries."""
         certificate = str(CERTIFICATES / "ca-certificates.crt")
-        arguments = {"BASE": base, "SSL_CERT_FILE": certificate, "PIP_CERT": certificate, **image.arguments}
+        arguments = {**bases, "SSL_CERT_FILE": certificate, "PIP_CERT": certificate, **image.arguments}
         arguments.update({name: os.environ[name] for name in PASSED_ON if name in os.environ})
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
@@ -191,24 +198,29 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
     builder = Builder(folder)
     with exclusive(folder / "lock", "another image build is running; waiting"):
         discard_if_cut_off(builder.storage)
-        base = base_image.ensure(builder, folder)
-        references = {image.name: _ensure(builder, image, base, places, store) for image in images}
+        base = {"BASE": base_image.ensure(builder, folder)}
+        references = {}
+        for image in images:
+            bases = base
+            if image.compiles:
+                bases = base | {"COMPILER": base_image.ensure(builder, folder, base_image.COMPILER)}
+            references[image.name] = _ensure(builder, image, bases, places, store)
         # Downloads that a repeated build would want again, but several times the size of what came of them.
         shutil.rmtree(folder / "temporary", ignore_errors=True)
     return references
 
 
-def _ensure(builder: Builder, image: Image, base: str, places: Places, store: ImageStore | None) -> str:
+def _ensure(builder: Builder, image: Image, bases: Mapping[str, str], places: Places, store: ImageStore | None) -> str:
     """Build and load one image as far as needed; its reference."""
     while True:
-        reference = f"localhost/{image.name}:{content_hash(image, base)}"
+        reference = f"localhost/{image.name}:{content_hash(image, bases)}"
         if store is not None and reference in store.references():
             break
         if reference not in builder.references():
             builder.clear_failed()
             with surviving_power_cuts(builder.storage), _timed(f"{image.name}: building"):
-                builder.build(image, reference, base)
-            if reference != f"localhost/{image.name}:{content_hash(image, base)}":
+                builder.build(image, reference, bases)
+            if reference != f"localhost/{image.name}:{content_hash(image, bases)}":
                 # Its inputs were edited meanwhile: what was built is not what the tag says.
                 builder.run("rmi", reference)
                 continue

@@ -13,6 +13,7 @@ from cluster.image_store import CommandImage, write_archive
 from cluster.images import IMAGES, Image, content_hash, images_named
 from cluster.places import CHECKOUT
 
+BASES = {"BASE": "base:1"}
 IMAGE = Image("a", "Dockerfile", ("src",))
 
 
@@ -27,31 +28,31 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_an_image_is_named_by_all_that_it_is_made_from(checkout: Path) -> None:
     """A changed source, Dockerfile, base or argument makes another image."""
-    hashes = {content_hash(IMAGE, "base:1", checkout)}
-    hashes.add(content_hash(IMAGE, "base:2", checkout))
-    hashes.add(content_hash(dataclasses.replace(IMAGE, arguments={"TORCH": "2"}), "base:1", checkout))
+    hashes = {content_hash(IMAGE, BASES, checkout)}
+    hashes.add(content_hash(IMAGE, {"BASE": "base:2"}, checkout))
+    hashes.add(content_hash(dataclasses.replace(IMAGE, arguments={"TORCH": "2"}), BASES, checkout))
     (checkout / "src" / "main.py").write_text("print(1)")
-    hashes.add(content_hash(IMAGE, "base:1", checkout))
+    hashes.add(content_hash(IMAGE, BASES, checkout))
     (checkout / "Dockerfile").write_text("FROM scratch\nUSER 1")
-    hashes.add(content_hash(IMAGE, "base:1", checkout))
+    hashes.add(content_hash(IMAGE, BASES, checkout))
     (checkout / "src" / "main.py").chmod(0o755)
-    hashes.add(content_hash(IMAGE, "base:1", checkout))
+    hashes.add(content_hash(IMAGE, BASES, checkout))
     assert len(hashes) == 6
 
 
 def test_what_the_image_does_not_contain_does_not_count(checkout: Path) -> None:
     """Bytecode and files outside the inputs change nothing."""
-    before = content_hash(IMAGE, "base:1", checkout)
+    before = content_hash(IMAGE, BASES, checkout)
     (checkout / "src" / "__pycache__").mkdir()
     (checkout / "src" / "__pycache__" / "main.pyc").write_text("x")
     (checkout / "README.md").write_text("x")
-    assert content_hash(IMAGE, "base:1", checkout) == before
+    assert content_hash(IMAGE, BASES, checkout) == before
 
 
 def test_a_missing_input_is_named(checkout: Path) -> None:
     """Better than a Dockerfile's COPY that fails a minute later."""
     with pytest.raises(ValueError, match="made from other"):
-        content_hash(dataclasses.replace(IMAGE, inputs=("other",)), "base:1", checkout)
+        content_hash(dataclasses.replace(IMAGE, inputs=("other",)), BASES, checkout)
 
 
 def test_an_unknown_image_is_refused_with_the_known_ones() -> None:
