@@ -312,6 +312,7 @@ def live(path: Path, provider: Path, seed: int, line: int) -> int:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.interpreted  # it counts lines
 def test_killed_at_any_line_the_ledger_covers_what_was_spent(tmp_path: Path, seed: int) -> None:
     """Life after life on one file: charged is never less than was spent, nor more than a lease for each crash above.
 
