@@ -1,0 +1,107 @@
+"""What the script writes anew before mypyc reads it behaves as what was there."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compile-gateway"
+SOURCE = '''
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point."""
+
+    x: int
+    """Across."""
+    y: int = 2
+    names: list[str] = field(default_factory=list)
+
+    def moved(self, by: int) -> "Point":
+        """Elsewhere."""
+        return Point(self.x + by, self.y, self.names)
+
+
+@dataclass(slots=True)
+class Mutable:
+    """Another."""
+
+    text: str
+    points: list[Point] = field(default_factory=list)
+
+
+class Several:
+    """Constants."""
+
+    A, B = 1, 2
+'''
+
+
+def script() -> ModuleType:
+    """The script, as a module."""
+    loader = importlib.machinery.SourceFileLoader("compile_gateway", str(SCRIPT))
+    spec = importlib.util.spec_from_loader("compile_gateway", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def namespace(source: str) -> dict[str, Any]:
+    """What a module defines."""
+    defined: dict[str, Any] = {"__name__": __name__}
+    exec(compile(source, "sample", "exec"), defined)
+    return defined
+
+
+@pytest.fixture(params=["as written", "as compiled"])
+def sample(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The sample, before and after."""
+    if request.param == "as written":
+        return namespace(SOURCE)
+    written_out = script().plain(SOURCE)
+    assert "@dataclass" not in written_out
+    return namespace(written_out)
+
+
+def test_a_dataclass_written_out_is_made_and_compared_like_one(sample: dict[str, Any]) -> None:
+    """Positions, names, defaults, a list of its own for each; equality by values; the same text."""
+    point, mutable = sample["Point"], sample["Mutable"]
+
+    assert point(1) == point(x=1, y=2, names=[])
+    assert point(1) != point(1, 3)
+    assert (point(1) == 1) is False
+    assert repr(point(1, names=["a"])) == "Point(x=1, y=2, names=['a'])"
+    assert point(1).moved(2).x == 3
+    assert mutable("a").points is not mutable("a").points
+    assert mutable("a", [point(1)]) == mutable("a", [point(1)])
+    assert mutable.__doc__ == "Another."
+    with pytest.raises(TypeError):
+        point()
+    with pytest.raises(TypeError):
+        hash(mutable("a"))
+
+
+def test_constants_written_together_are_the_same_apart(sample: dict[str, Any]) -> None:
+    """mypyc reads one name for each assignment."""
+    assert (sample["Several"].A, sample["Several"].B) == (1, 2)
+
+
+def test_the_list_of_weak_references_is_neither_visited_nor_freed() -> None:
+    """As mypyc 2.4 writes C: the interpreter owns that list."""
+    dictionary = "Py_CLEAR(*((PyObject **)((char *)self + sizeof(X))));"
+    slot = "(*((PyObject **)((char *)self + sizeof(PyObject *) + sizeof(X))));"
+    text = f"Py_VISIT{slot}\n{dictionary}\nPy_CLEAR{slot}\n"
+    for pattern, right in script().WEAK_REFERENCES:
+        text = re.sub(pattern, right, text)
+
+    assert text == f"\n{dictionary}\nif (Py_REFCNT(self) == 0) PyObject_ClearWeakRefs((PyObject *)self);\n"
