@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from bench.gateway.driving import plain_requests, streams
 from bench.gateway.gateways import kind_named
 from bench.gateway.installing import environment_of
 from bench.gateway.overspill_settings import HOSTED_MODEL
-from bench.gateway.places import GATEWAY_CPU
+from bench.gateway.places import CHECKOUT, GATEWAY_CPU
 from bench.gateway.running import Bench, Subject, bench
 
 SECONDS: Final = 12
@@ -25,6 +26,8 @@ OWN: Final = "overspill_gateway"
 WAITING: Final = "kernel: epoll"
 """A sampler does not tell it from sleep."""
 _FRAME: Final = re.compile(r"(?P<name>.*) \((?P<file>[^:)]*)(:\d+)?\)$")
+_COMPILED: Final = re.compile(r"CPy(?:Def|Py)_(?:(?P<folder>core|proxy|wire)___)?(?P<module>[a-z_]+?)___(?P<rest>.+)")
+"""How mypyc names the C function of a function or method; the folder only where two modules have one name."""
 _SYSTEM_CALLS: Final = {
     "write": "write", "writev": "write", "sendmsg": "write", "read": "read", "recv": "read", "recvmsg": "read",
     "epoll_wait": "epoll", "epoll_pwait": "epoll", "epoll_ctl": "epoll",
@@ -138,8 +141,19 @@ def _rounded(counted: Counter[str], scale: float, rows: int) -> dict[str, float]
 
 def _readable(frame: str) -> str:
     """``module:function`` of a frame as py-spy writes it."""
+    compiled = _COMPILED.match(frame)
+    if compiled is not None:
+        folder = compiled["folder"] or _folder_of(compiled["module"])
+        function = compiled["rest"].partition(" (")[0].replace("___", ".").lstrip("._")
+        return f"{OWN}.{folder}.{compiled['module']}:{function}"
     found = _FRAME.match(frame)
     return f"{_module(Path(found['file']))}:{found['name']}" if found else frame
+
+
+@cache
+def _folder_of(module: str) -> str:
+    found = sorted((CHECKOUT / "inference" / "src" / OWN).glob(f"*/{module}.py"))
+    return found[0].parent.name if found else "?"
 
 
 def _module(path: Path) -> str:
