@@ -26,7 +26,7 @@ from bench.gateway.processes import DiedError, raise_file_limit
 from bench.gateway.running import NotReadyError
 
 PARTS: Final = ("compare", "endurance", "profile")
-MINUTES: Final = 18.0
+MINUTES: Final = 17.0
 ROUNDS: Final = 8
 
 
