@@ -81,7 +81,7 @@ def test_without_a_source_it_says_which_there_are(tmp_path: Path) -> None:
 
 
 def test_the_process_starts_serves_and_ends(tmp_path: Path) -> None:
-    """It logs JSON, is ready once its folder is read, and SIGTERM ends it with status 0."""
+    """It logs JSON, says whether it is compiled, is ready once its folder is read; SIGTERM ends it with status 0."""
     command = [sys.executable, "-m", "overspill_gateway.main", "--folder", str(tmp_path)]
     command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay-seconds", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | PEPPER)
@@ -89,6 +89,7 @@ def test_the_process_starts_serves_and_ends(tmp_path: Path) -> None:
         assert process.stderr is not None
         first = json.loads(process.stderr.readline())
         assert (first["level"], first["message"]) == ("INFO", "listening")
+        assert first["compiled"] is (os.environ.get("OVERSPILL_COMPILED") == "1")
         assert first["ts"]
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()

@@ -17,7 +17,7 @@ from overspill_gateway.proxy.relay import Relay
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, ROLE, chunk, data_event, said, text_chunk, usage_chunk, usage_of
 
-pytestmark = pytest.mark.interpreted  # its client is a double
+relayed = pytest.mark.interpreted  # its client is a double
 
 STREAM: list[Header] = [(b"content-type", b"text/event-stream")]
 MESSAGES = [{"role": "user", "content": "Tell me"}]
@@ -67,6 +67,7 @@ def assembled(client: ClientDouble) -> str:
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 
+@relayed
 def test_the_client_sees_one_stream() -> None:
     """One id, one model, one role, one [DONE]; the last reason; token counts added up; the final chunks marked."""
     client = ClientDouble()
@@ -97,6 +98,7 @@ def test_the_client_sees_one_stream() -> None:
     assert [document.get("overspill") for document in seen[:-1]] == [None] * (len(seen) - 3) + [mark, mark]
 
 
+@relayed
 def test_usage_stays_hidden_where_nobody_asked() -> None:
     """The mark is in the chunk with the reason then."""
     client = ClientDouble()
@@ -112,6 +114,7 @@ def test_usage_stays_hidden_where_nobody_asked() -> None:
     assert usage.prompt_tokens == 18  # what the second backend is paid for
 
 
+@relayed
 def test_reported_counts_of_the_first_part_are_taken_as_they_are() -> None:
     """Engines that report as they go leave nothing to estimate."""
     client = ClientDouble()
@@ -128,6 +131,7 @@ def test_reported_counts_of_the_first_part_are_taken_as_they_are() -> None:
 words = st.lists(st.text(alphabet="ab \n.é👋", min_size=1, max_size=4), min_size=1, max_size=12)
 
 
+@relayed
 @given(words, st.data())
 def test_the_text_is_the_first_part_and_the_second(tokens: list[str], data: st.DataObject) -> None:
     """Wherever it breaks off, and however often up to the bound: nothing is lost and nothing comes twice."""
@@ -158,6 +162,7 @@ def continued_by_engine(relay: Relay, tokens: list[str], before: str) -> list[by
     return [second({"content": piece}) for piece in [before[len(given_text) :], *tokens] if piece]
 
 
+@relayed
 def test_blanks_at_the_seam_come_once() -> None:
     """The text was sent without its last blanks, since chat templates drop them: a repetition of them is dropped."""
     for first, then, whole in (
@@ -173,6 +178,7 @@ def test_blanks_at_the_seam_come_once() -> None:
         assert assembled(client) == whole
 
 
+@relayed
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
 def test_a_repetition_of_the_text_is_dropped(size: int) -> None:
     """A hosted API that starts over with the same words: only what is new passes."""
@@ -188,6 +194,7 @@ def test_a_repetition_of_the_text_is_dropped(size: int) -> None:
     assert assembled(client) == answer
 
 
+@relayed
 def test_a_repetition_that_ends_early_is_a_fault() -> None:
     """Neither the repetition nor its end is a true ending of the answer."""
     first = "The sky is blue because of the way that light"
@@ -204,6 +211,7 @@ def test_a_repetition_that_ends_early_is_a_fault() -> None:
     assert documents(client)[-1]["error"]["code"] == "shutting_down"
 
 
+@relayed
 def test_what_only_looks_like_a_repetition_passes() -> None:
     """Text is held back no longer than it agrees with the first part."""
     first = "The sky is blue because"
@@ -215,6 +223,7 @@ def test_what_only_looks_like_a_repetition_passes() -> None:
     assert assembled(client) == first + " The sky has"
 
 
+@relayed
 def test_a_short_end_that_agrees_with_the_beginning_passes() -> None:
     """A few characters agree by chance."""
     client = ClientDouble()
@@ -226,6 +235,7 @@ def test_a_short_end_that_agrees_with_the_beginning_passes() -> None:
     assert assembled(client) == "The sky is blue becauseThe"
 
 
+@relayed
 def test_plain_completions_go_on_exactly() -> None:
     """The prompt is extended by the very text, blanks included: nothing is dropped."""
     client = ClientDouble()
@@ -241,6 +251,7 @@ def test_plain_completions_go_on_exactly() -> None:
     assert assembled(client) == "one  two"
 
 
+@relayed
 def test_a_continuation_that_fails_can_be_tried_again_elsewhere() -> None:
     """An error before its first token leaves the answer as it was; the next one is marked alone."""
     client = ClientDouble()
@@ -259,6 +270,7 @@ def test_a_continuation_that_fails_can_be_tried_again_elsewhere() -> None:
     assert (relay.finish(), client.body) == (False, written)
 
 
+@relayed
 def test_an_answer_goes_on_so_many_times() -> None:
     """The bound ends what would otherwise travel through every replica of a broken pool."""
     client = ClientDouble()
@@ -280,6 +292,7 @@ def test_an_answer_goes_on_so_many_times() -> None:
     assert continuation_body(body, partial, local=True) is None
 
 
+@relayed
 @pytest.mark.parametrize(
     "event",
     [
@@ -297,6 +310,7 @@ def test_what_is_not_one_unfinished_text_does_not_go_on(event: bytes) -> None:
     assert relay.partial() is None
 
 
+@relayed
 def test_only_kept_answers_that_have_begun_go_on() -> None:
     """Before the first token another backend simply serves the request."""
     assert begun(ClientDouble(), ROLE).partial() is None
@@ -396,6 +410,7 @@ def test_a_prompt_of_tokens_or_several_prompts_do_not_go_on() -> None:
     assert continuation_body(b"no json", partial, local=True) is None
 
 
+@relayed
 def test_a_continuation_keeps_what_is_unrelated() -> None:
     """Usage chunks without counts, and comments, pass."""
     client = ClientDouble()
