@@ -22,6 +22,8 @@ from overspill_gateway.wire.pool import Pool
 from overspill_gateway.wire.reader import RequestReader
 from overspill_gateway.wire.upstream import UpstreamConnection
 
+_EVENT_START: Final = re.compile(rb"(?<=\n\n)(?!\n)")
+_CHUNK_START: Final = re.compile(rb"(?<=\r\n)(?=[0-9a-f]+\r\n)")
 LIMITS: Final = Limits(head_bytes_max=1024, header_fields_max=16, target_bytes_max=256, body_bytes_max=512)
 
 Message = tuple[bytes, bytes, tuple[Header, ...], bytes]
@@ -29,7 +31,7 @@ Message = tuple[bytes, bytes, tuple[Header, ...], bytes]
 
 
 def readings(data: bytes) -> Iterator[list[bytes]]:
-    """The same bytes in several reads: in two parts, and one by one where that is quick."""
+    """The same bytes in several reads: in two parts, one by one where that is quick, by chunks, by events."""
     size = len(data)
     seed = zlib.crc32(data)
     cuts = range(1, size) if size <= 24 else sorted({1 + (seed >> shift) % (size - 1) for shift in (0, 5, 11, 17)})
@@ -37,6 +39,8 @@ def readings(data: bytes) -> Iterator[list[bytes]]:
         yield [data[:cut], data[cut:]]
     if 2 < size <= 400:
         yield [data[at : at + 1] for at in range(size)]
+    yield _CHUNK_START.split(data)
+    yield _EVENT_START.split(data)
 
 
 # -- requests ------------------------------------------------------------------------------------------------------
@@ -150,8 +154,9 @@ class Receives:
         assert 200 <= status <= 599
         self.status, self.headers = status, headers
 
-    def answer_body(self, data: bytes) -> None:
+    def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """Remember."""
+        assert chunk in {b"", b"%x\r\n%b\r\n" % (len(data), data)}
         assert self.status
         assert not self.outcome
         self.body += data
@@ -199,6 +204,9 @@ class Transport(asyncio.Transport):
 
 class OnePool:
     """Where a connection goes that can be used again."""
+
+    reads = None
+    """Nobody but the event loop."""
 
     def __init__(self) -> None:
         self.kept = False
@@ -251,9 +259,11 @@ def answers(data: bytes) -> None:
 DIALECTS: Final = (Dialect.CHAT, Dialect.COMPLETIONS, Dialect.RESPONSES, Dialect.MESSAGES)
 
 
-def read_events(dialect: Dialect, reads: list[bytes], *, strip_usage: bool) -> tuple[bytes, bool, bool, bool]:
+def read_events(
+    dialect: Dialect, reads: list[bytes], *, strip_usage: bool, keep: bool = True
+) -> tuple[bytes, bool, bool, bool]:
     """What went on, and what the stream was found to be."""
-    reader = StreamReader(dialect, strip_usage=strip_usage, keep=True)
+    reader = StreamReader(dialect, strip_usage=strip_usage, keep=keep)
     passed = b""
     for data in reads:
         passed += reader.feed(data)
@@ -272,7 +282,9 @@ def events(data: bytes) -> None:
     data = data[1:]
     whole = read_events(dialect, [data], strip_usage=strip_usage)
     for reads in readings(data):
-        assert read_events(dialect, reads, strip_usage=strip_usage) == whole, "another split, another stream"
+        for keep in (True, False):
+            other = read_events(dialect, reads, strip_usage=strip_usage, keep=keep)
+            assert other == whole, "another split, another stream"
     for reads in ([data], *readings(data)):
         aligner = EventAligner()
         assert b"".join(map(aligner.feed, reads)) + aligner.rest() == data, "bytes lost or made up"

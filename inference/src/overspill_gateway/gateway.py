@@ -30,6 +30,7 @@ from overspill_gateway.wire import server
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
 from overspill_gateway.wire.server import ServerConnection
+from overspill_gateway.wire.stream_reads import stream_reads
 from overspill_gateway.wire.sweep import Sweeper
 from overspill_gateway.wire.tls import TlsFiles
 
@@ -53,7 +54,8 @@ class Gateway:
         self.settings = settings
         self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
         metering = Metering(Ledger(settings.ledger))
-        self.catalog = Catalog(settings.pepper, self.hub.changed, metering)
+        self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
+        self.catalog = Catalog(settings.pepper, self.hub.changed, metering, self.stream_reads)
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
@@ -134,6 +136,8 @@ class Gateway:
         self._gauges.stop()
         for key in list(self.catalog.routes):
             self.catalog.remove_route(key)
+        if self.stream_reads is not None:
+            self.stream_reads.close()
         await asyncio.sleep(0)
         if not await asyncio.to_thread(self.shared.metering.close):
             logger.error("the ledger could not be written to its end: what was leased counts as spent")

@@ -59,6 +59,8 @@ class Settings:
     """Origins whose pages may read answers, or ``*``; empty: none."""
     tls: tuple[Path, Path] | None = None
     """Certificate chain and key of the OpenAI API's port, read anew when they change; None: plain HTTP."""
+    stream_interval_seconds: float = 0.0
+    """How often streams are read while there are many; 0: each of their chunks as it comes."""
     ledger: Path | None = None
     """File that keeps budgets over a restart; None: they are kept in memory."""
 
@@ -94,6 +96,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         log_level=options.log_level,
         cors_origins=_origins(options.cors_origins),
         tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
+        stream_interval_seconds=_stream_interval(options.stream_interval_milliseconds) / 1000,
         ledger=options.ledger,
     )
 
@@ -124,9 +127,21 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("cors-origins", "", str, "origins whose pages may read answers, comma-separated, or * (default: none)")
     add("tls-cert", None, Path, "certificate chain of the OpenAI API's port, read anew when it changes")
     add("tls-key", None, Path, "its key")
+    add("stream-interval-milliseconds", "2", float,
+        "chunks of streams are read this often once there are more than three in the time, which saves CPU; "
+        "0: each as it comes (default: %(default)s)")  # fmt: skip
     add("ledger", None, Path, "file that keeps budgets over a restart (default: in memory)")
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
+
+
+def _stream_interval(milliseconds: float) -> float:
+    if milliseconds != 0 and not 1 <= milliseconds <= 100:
+        raise SettingsError(
+            f"--stream-interval-milliseconds {milliseconds:g} is neither 0, which reads each chunk as it comes, nor "
+            "from 1 to 100"
+        )
+    return milliseconds
 
 
 def _origins(text: str) -> tuple[str, ...]:

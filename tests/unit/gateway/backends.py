@@ -105,6 +105,8 @@ class Wire(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
         await self._may_write.wait()
+        if self._backend.write_pause_seconds:
+            await asyncio.sleep(self._backend.write_pause_seconds)
 
     async def chunk(self, data: bytes) -> None:
         """Write one chunk."""
@@ -131,6 +133,8 @@ class Backend:
         self.script = script
         self.health = 200
         """Status of /health."""
+        self.write_pause_seconds = 0.0
+        """After each write, so that what was written is read by itself."""
         self.answers_early = False
         """Whether it answers as soon as it has read a request's head."""
         self.requests: list[Received] = []

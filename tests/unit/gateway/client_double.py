@@ -33,8 +33,9 @@ class ClientDouble:
         assert not self.ended
         self.heads.append((status, lines, length))
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, chunk: bytes = b"") -> None:
         """Take a piece."""
+        assert chunk in {b"", b"%x\r\n%b\r\n" % (len(data), data)}
         assert self.heads, "a body before its head"
         assert not self.ended, "a body behind its end"
         if data:

@@ -70,14 +70,17 @@ class Observation:
         return f"{self.seen}; counted: {self.counted or 'nothing'}; tokens: {self.tokens}; charged: {self.charged}"
 
 
-async def observe(fault: Fault, mode: Mode, pool: Pool, **changes: Any) -> Observation:
-    """Let the fault happen once, on a route with these changes."""
+async def observe(fault: Fault, mode: Mode, pool: Pool, *, together: bool = False, **changes: Any) -> Observation:
+    """Let the fault happen once, on a route with these changes; ``together``: as if there were many streams."""
     async with (
-        running_gateway(body_bytes_max=16 << 20) as gateway,
+        running_gateway(body_bytes_max=16 << 20, stream_interval_seconds=0.002) as gateway,
         backend(fault.script) as first,
         backend(good) as second,
         arranged(fault.setting, first),
     ):
+        assert gateway.gateway.stream_reads is not None
+        gateway.gateway.stream_reads.together = together
+        first.write_pause_seconds = 0.005 if together else 0.0
         waits = fault in faults.TIME or fault.setting in {Setting.REFUSED, Setting.UNREACHABLE}
         timers = {"timeouts": TIMEOUTS if waits else PATIENT}
         route = set_up(gateway, pool, first, second, timers | changes, hold_seconds=0.5 if waits else 10)

@@ -19,6 +19,13 @@ async def test_a_fault_ends_as_the_matrix_says(fault: Fault, mode: Mode, outcome
     assert_as_expected(seen, outcome)
 
 
+@pytest.mark.parametrize("fault", [one for one in FAULTS if one.stream is not None], ids=lambda fault: fault.name)
+async def test_so_it_does_among_many_streams(fault: Fault) -> None:
+    """Where chunks are so many that streams are read together, no fault ends otherwise."""
+    assert fault.stream is not None
+    assert_as_expected(await observe_all(fault, Mode.STREAM, together=True), fault.stream)
+
+
 @pytest.mark.parametrize("fault", CONTINUABLE, ids=lambda fault: fault.name)
 async def test_where_the_route_says_so_another_backend_goes_on(fault: Fault) -> None:
     """With onStreamFailure: Continue the stream ends properly and is marked; the failed attempt counts as before."""

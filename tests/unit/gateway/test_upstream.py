@@ -27,8 +27,9 @@ class Remembers:
         assert not self.status
         self.status, self.headers = status, dict(headers)
 
-    def answer_body(self, data: bytes) -> None:
+    def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """Remember."""
+        assert chunk in {b"", b"%x\r\n%b\r\n" % (len(data), data)}
         self.body += data
 
     def answer_pause(self) -> None:

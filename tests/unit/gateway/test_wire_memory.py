@@ -92,6 +92,8 @@ async def test_an_open_stream_costs_little() -> None:
     class Pool:
         """Takes nothing."""
 
+        reads = None
+
         def lost(self, connection: UpstreamConnection) -> None:
             """Nothing."""
 

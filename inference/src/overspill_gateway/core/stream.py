@@ -12,6 +12,7 @@ import msgspec
 
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import BYTE_ORDER_MARK, EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.piece import PieceMemory
 from overspill_gateway.core.stream_events import Event, Meaning, decode, read_event
 from overspill_gateway.core.stream_fields import decode_chunk, decode_plain
 from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_event
@@ -51,9 +52,9 @@ class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
     __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars",
-                 "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first", "_usage_last",
-                 "committed", "content_events", "ended", "fault", "fault_status", "finished", "first_chunk", "keep",
-                 "plain", "sequence")  # fmt: skip
+                 "_last_piece", "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first",
+                 "_usage_last", "committed", "content_events", "ended", "fault", "fault_status", "finished",
+                 "first_chunk", "keep", "plain", "sequence")  # fmt: skip
 
     def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
         self.committed = False
@@ -91,12 +92,13 @@ class StreamReader:
         self._texts: list[str] = []
         self._kept_chars = 0
         self._torn_end = False
+        self._last_piece = PieceMemory()
 
     # -- what comes --------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bytes:
         """The events that may go on to the client now."""
-        if self._flows and data.startswith(self._prefix) and data.endswith(b"}\n\n") and self._is_piece(data):
+        if self._flows and self._is_piece(data):
             return data
         return self._feed_any(data)
 
@@ -142,10 +144,17 @@ class StreamReader:
 
         Reading it proves that it is JSON, and costs less than searching it for the marks of other events.
         """
-        if event.find(b"\n", self._prefix_length) != len(event) - 2:
+        span = self._last_piece.text_span(event)
+        if span is not None:
+            if self.keep and not self._keep_text(event[span[0] : span[1]]):
+                return False
+            self.content_events += 1
+            return True
+        if not event.startswith(self._prefix) or event.find(b"\n", self._prefix_length) != len(event) - 2:
             return False
-        if self.keep:
-            return self._is_kept_piece(event)
+        return self._is_kept_piece(event) if self.keep else self._is_unkept_piece(event)
+
+    def _is_unkept_piece(self, event: bytes) -> bool:
         try:
             chunk = decode_chunk(event[self._prefix_length :])
         except _UNREADABLE:
@@ -157,8 +166,10 @@ class StreamReader:
             return False
         if chunk.usage is not None:  # counts so far, which an engine adds to each event on demand
             self._note_usage(event)
-        if chunk.sequence_number:
+        elif chunk.sequence_number:
             self.sequence = chunk.sequence_number
+        else:
+            self._last_piece.remember(event)
         self.content_events += 1
         return True
 
@@ -172,13 +183,27 @@ class StreamReader:
         choices = chunk.choices
         if len(choices) != 1 or choices[0].index:
             return False
-        if chunk.usage is not None:
-            self._note_usage(event)
         choice = choices[0]
         text = choice.delta.content if choice.delta is not None else choice.text
         self._kept_chars += len(text)
         self._texts.append(text)
+        if chunk.usage is not None:
+            self._note_usage(event)
+        else:
+            self._last_piece.remember(event)
         self.content_events += 1
+        return True
+
+    def _keep_text(self, text: bytes) -> bool:
+        """Remember the text of a piece, if it is one and there is room."""
+        if self._kept_chars > KEPT_CHARS_MAX:
+            return False
+        try:
+            kept = text.decode()
+        except UnicodeDecodeError:
+            return False
+        self._kept_chars += len(kept)
+        self._texts.append(kept)
         return True
 
     def _feed_any(self, data: bytes) -> bytes:
@@ -201,7 +226,7 @@ class StreamReader:
     def _pass(self, events: list[bytes]) -> bytes:
         passing: list[bytes] = []
         for one in events:
-            if self.committed and one.startswith(self._prefix) and self._is_piece(one):
+            if self.committed and self._is_piece(one):
                 passing.append(one)
                 continue
             event = self._cleaned(one)

@@ -134,12 +134,12 @@ class Attempt:
             return
         self.relay = self._exchange.relay_for(self, status, headers)
 
-    def answer_body(self, data: bytes) -> None:
+    def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """A piece of the answer."""
         relay = self.relay
         if relay is None:
             return
-        relay.feed(data)
+        relay.feed(data, chunk)
         if self.stage is Stage.AWAITING and relay.committed:
             self._first_token()
         if relay.fault is not None:
@@ -164,6 +164,8 @@ class Attempt:
 
     def _first_token(self) -> None:
         self.stage = Stage.ANSWERING
+        if self._upstream is not None:
+            self._upstream.flowing = True
         now = self._heard_at = self.first_token_at = monotonic()
         self.deadline = now + self._exchange.timeouts.idle_seconds
         self._exchange.first_token(self, now)

@@ -19,6 +19,7 @@ from overspill_gateway.core.usage import Price
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.metering import HostedMeter
 from overspill_gateway.wire.pool import Address, Pool
+from overspill_gateway.wire.stream_reads import StreamReads
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -34,7 +35,13 @@ class Replica:
     """One replica of a route."""
 
     def __init__(
-        self, fact: EndpointFact, port: int, connect_seconds: float, counters: BackendCounters, rates: ServiceRates
+        self,
+        fact: EndpointFact,
+        port: int,
+        connect_seconds: float,
+        counters: BackendCounters,
+        rates: ServiceRates,
+        reads: StreamReads | None = None,
     ) -> None:
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
@@ -60,6 +67,7 @@ class Replica:
             self.address,
             idle_seconds=LOCAL_IDLE_SECONDS,
             connect_seconds=min(connect_seconds, LOCAL_CONNECT_SECONDS_MAX),
+            reads=reads,
         )
 
     @property
@@ -92,7 +100,12 @@ class Hosted:
     """One hosted API of a route."""
 
     def __init__(
-        self, backend: HostedBackend, connect_seconds: float, tls: ssl.SSLContext | None, meter: HostedMeter
+        self,
+        backend: HostedBackend,
+        connect_seconds: float,
+        tls: ssl.SSLContext | None,
+        meter: HostedMeter,
+        reads: StreamReads | None = None,
     ) -> None:
         url = urlsplit(backend.base_url)
         secure = url.scheme == "https"
@@ -116,6 +129,7 @@ class Hosted:
             idle_seconds=HOSTED_IDLE_SECONDS,
             connect_seconds=connect_seconds,
             tls=tls if secure else None,
+            reads=reads,
         )
         offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)
         self._lacks = sum(need.value for has, need in offered if not has)

@@ -15,6 +15,7 @@ from overspill_gateway.proxy.backend import tls_context
 from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.probes import Prober
 from overspill_gateway.proxy.route import DemandListener, Route
+from overspill_gateway.wire.stream_reads import StreamReads
 
 Service = tuple[str, str]
 """Namespace and name of a Service."""
@@ -23,13 +24,16 @@ Service = tuple[str, str]
 class Catalog:
     """What can be called, by whom, and who answers."""
 
-    def __init__(self, pepper: bytes, on_demand: DemandListener, metering: Metering) -> None:
+    def __init__(
+        self, pepper: bytes, on_demand: DemandListener, metering: Metering, reads: StreamReads | None = None
+    ) -> None:
         self.routes: dict[str, Route] = {}
         self.consumers: dict[str, CompiledConsumer] = {}
         self.prober = Prober()
         self._pepper = pepper
         self._on_demand = on_demand
         self._metering = metering
+        self._reads = reads
         self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
         self._by_service: dict[Service, set[str]] = {}
         self._names: dict[str, Route] | None = {}
@@ -45,7 +49,7 @@ class Catalog:
         self._names = None
         meter = self._metering.route(compiled)
         if route is None:
-            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand, meter)
+            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand, meter, self._reads)
             self.routes[compiled.key] = route
         else:
             self._leave_service(route)

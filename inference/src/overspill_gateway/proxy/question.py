@@ -64,7 +64,7 @@ class Question:
         """The status."""
         self._status = status
 
-    def answer_body(self, data: bytes) -> None:
+    def answer_body(self, data: bytes, chunk: bytes = b"") -> None:  # noqa: ARG002
         """A piece of the answer."""
         self._bytes_left -= len(data)
         if self._bytes_left < 0:

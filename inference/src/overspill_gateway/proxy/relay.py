@@ -124,8 +124,11 @@ class Relay:
 
     # -- the backend's answer ----------------------------------------------------------------------------------
 
-    def feed(self, data: bytes) -> None:
-        """A piece of the backend's answer; look at ``fault`` and ``committed`` afterwards."""
+    def feed(self, data: bytes, chunk: bytes = b"") -> None:
+        """A piece of the backend's answer; look at ``fault`` and ``committed`` afterwards.
+
+        ``chunk``: the piece with its framing, where it is the whole content of one chunk.
+        """
         reader = self._reader
         if reader is None:
             self._feed_plain(data)
@@ -137,7 +140,7 @@ class Relay:
             if not self.begun:
                 self._begin(None)
             self.committed = True
-            self._client.send(events)
+            self._client.send(events, chunk if events is data else b"")
         if reader.fault is not None:
             self.fault, self.fault_status = reader.fault, reader.fault_status
         elif self._continued is not None and self._continued.fault is not None:

@@ -25,6 +25,7 @@ from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
 if TYPE_CHECKING:
     from overspill_gateway.proxy.exchange import Exchange
     from overspill_gateway.proxy.probes import Prober
+    from overspill_gateway.wire.stream_reads import StreamReads
 
 DemandListener = Callable[["Route", bool], None]
 """Told which route's demand changed, and whether the operator has to know at once."""
@@ -42,6 +43,7 @@ class Route:
         tls: Callable[[], SSLContext],
         on_demand: DemandListener,
         meter: RouteMeter,
+        reads: "StreamReads | None" = None,
     ) -> None:
         self.key = compiled.key
         self.compiled = compiled
@@ -78,6 +80,7 @@ class Route:
         self._prober = prober
         self._tls = tls
         self._on_demand = on_demand
+        self._reads = reads
         self._facts: tuple[EndpointFact, ...] = ()
         self.update(compiled)
 
@@ -92,7 +95,7 @@ class Route:
                 one.counters.ejections_gone += one.outlier.ejections_total
             seconds = compiled.timeouts.connect_seconds
             hosted = [
-                Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend))
+                Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend), self._reads)
                 for backend in compiled.hosted
             ]
         self.compiled = compiled
@@ -130,7 +133,8 @@ class Route:
             known = self.replicas.get(key)
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
-                known = self.replicas[key] = Replica(fact, local.port, seconds, self.counters("local"), self.rates)
+                known = Replica(fact, local.port, seconds, self.counters("local"), self.rates, self._reads)
+                self.replicas[key] = known
             elif known is not None:
                 self._take_fact(known, fact)
             if known is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
+from overspill_gateway.wire.stream_reads import StreamReads
 from overspill_gateway.wire.upstream import UpstreamConnection
 
 
@@ -51,9 +52,17 @@ class Pool:
     """The connections to one backend."""
 
     def __init__(
-        self, address: Address, *, idle_seconds: float, connect_seconds: float, tls: ssl.SSLContext | None = None
+        self,
+        address: Address,
+        *,
+        idle_seconds: float,
+        connect_seconds: float,
+        tls: ssl.SSLContext | None = None,
+        reads: StreamReads | None = None,
     ) -> None:
         self.address = address
+        self.reads = reads
+        """Reads the streams that are under way, if not the event loop does."""
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
         self._tls = tls

@@ -269,14 +269,19 @@ class ServerConnection(asyncio.Protocol):
             self._close_after = True
         out.append(b"connection: close\r\n\r\n" if self._close_after else b"\r\n")
 
-    def send(self, data: bytes) -> None:
-        """A piece of the answer's body; nothing is written before ``flush``."""
+    def send(self, data: bytes, chunk: bytes = b"") -> None:
+        """A piece of the answer's body; nothing is written before ``flush``.
+
+        ``chunk``: the piece with its framing, where that is known.
+        """
         if self._bodiless or not data:
             return
-        if self._chunked:
-            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
-        else:
+        if not self._chunked:
             self._out.append(data)
+        elif chunk:
+            self._out.append(chunk)
+        else:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
 
     def flush(self) -> None:
         """Write what was sent."""

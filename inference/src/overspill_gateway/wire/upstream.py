@@ -12,6 +12,8 @@ import httptools
 
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.wire.chunk_frame import content_start
+from overspill_gateway.wire.stream_reads import StreamReads
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
@@ -36,8 +38,8 @@ class Receiver(Protocol):
         """Status and header fields, names in lower case."""
         ...
 
-    def answer_body(self, data: bytes) -> None:
-        """A piece of the body."""
+    def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
+        """A piece of the body; ``chunk``: it with its framing, where it is the whole content of one chunk."""
         ...
 
     def answer_pause(self) -> None:
@@ -98,14 +100,16 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_between", "_head_bytes", "_head_done", "_headers", "_interim", "_memory", "_parser", "_pool", "_receiver",
-        "_status", "_transport", "idle_since", "used",
+        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_interim", "_memory",
+        "_parser", "_pool", "_reads", "_receiver", "_status", "_transport", "flowing", "idle_since", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool") -> None:
         self.idle_since = 0.0
         self.used = False
         """Whether it has carried an answer before: then the backend may have closed it under us."""
+        self.flowing = False
+        """Whether nobody waits for the answer to begin any more, as its receiver says."""
         self._pool = pool
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
         self._parser = httptools.HttpResponseParser(self)
@@ -115,6 +119,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._interim = False
         self._between = True
+        self._between_chunks = False
+        self._reads = pool.reads
+        self._apart = -1  # the socket's number, while not the event loop reads it but StreamReads
         self._memory = AnswerMemory()
         self._status = 0
 
@@ -130,6 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
         """Send a request, HEAD excepted; its answer goes to the receiver."""
         self._receiver = receiver
+        self.flowing = False
         self._headers = []
         self._head_done = False
         self._head_bytes = 0
@@ -141,7 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abandon(self) -> None:
         """Nobody wants the answer: close, which tells the backend to stop."""
         self._receiver = None
-        self._transport.abort()
+        self._abort()
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -150,7 +158,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more for now."""
-        if not self._transport.is_closing():
+        if self._apart >= 0:
+            self._leave()
+        elif not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -164,6 +174,22 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:  # an idle connection has nothing to say: it can't be trusted with a request
             self._transport.abort()
             return
+        if self._between_chunks:
+            start = content_start(data)
+            if start:
+                self._take_chunk(receiver, data, start)
+                return
+        self._take_any(receiver, data)
+
+    def _take_chunk(self, receiver: Receiver, data: bytes, start: int) -> None:
+        """One chunk has come in one read, as nearly all of a stream does: the parser need not see it."""
+        receiver.answer_body(data[start:-2], data)
+        if self._receiver is receiver:
+            receiver.answer_pause()
+            if self._apart < 0 and self._reads is not None and self.flowing:
+                self._read_apart(self._reads)
+
+    def _take_any(self, receiver: Receiver, data: bytes) -> None:
         between, self._between = self._between, False
         if between:
             start = self._memory.body_start(data)
@@ -208,6 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
+        self._leave()
         self._pool.lost(self)
         receiver, self._receiver = self._receiver, None
         if receiver is None:
@@ -255,8 +282,17 @@ class UpstreamConnection(asyncio.Protocol):
         if self._receiver is not None:
             self._receiver.answer_body(data)
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk has come, its line end included."""
+        self._between_chunks = True
+
     def on_message_complete(self) -> None:
         """The message is whole."""
+        self._between_chunks = False
         if self._interim:
             self._interim = False
             self._headers = []
@@ -267,6 +303,10 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer is whole; the connection is kept where another request can follow on it."""
         receiver, self._receiver = self._receiver, None
         self.used = self._between = True
+        self._between_chunks = False
+        if self._apart >= 0:
+            self._leave()
+            self.returned()
         # An answer may come before its request has gone out whole: the rest of that would precede the next request.
         if receiver is None or not keep or self._transport.get_write_buffer_size():
             self._transport.close()
@@ -277,6 +317,37 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, kind: FailureKind, detail: str) -> None:
         receiver, self._receiver = self._receiver, None
-        self._transport.abort()
+        self._abort()
         if receiver is not None:
             receiver.answer_lost(kind, detail)
+
+    def _abort(self) -> None:
+        self._leave()
+        self._transport.abort()
+
+    # -- being read together with others ---------------------------------------------------------------------------
+
+    def _read_apart(self, reads: StreamReads) -> None:
+        """Have the rest of a stream read together with others, if that pays now and it comes in the open."""
+        reads.chunk_came()
+        transport = self._transport
+        if not reads.together or not transport.is_reading() or transport.get_extra_info("ssl_object") is not None:
+            return
+        self._apart = transport.get_extra_info("socket").fileno()
+        transport.pause_reading()
+        reads.take(self._apart, self)
+
+    def _leave(self) -> None:
+        """Nobody reads it for now."""
+        if self._apart >= 0 and self._reads is not None:
+            self._reads.release(self._apart, self)
+            self._apart = -1
+
+    def returned(self) -> None:
+        """The event loop reads it again."""
+        self._apart = -1
+        self.resume()
+
+    def broken(self) -> None:
+        """A fault of ours: end it."""
+        self._fail(FailureKind.PROTOCOL, "its answer could not be read")
