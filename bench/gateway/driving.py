@@ -27,6 +27,10 @@ class Cost:
     """How much of its core the gateway used meanwhile."""
     p50_ms: float
     """Duration of a request or stream at half of them, under this load."""
+    event_p50_us: float = 0.0
+    """Microseconds from the engine to the client, of half of a stream's events."""
+    event_p99_us: float = 0.0
+    """The same of 99 in 100."""
 
 
 def begin(made: Bench, command: str, *arguments: str) -> None:
@@ -71,7 +75,14 @@ def _cost(subject: Subject, before: float, printed: dict[str, Any], units: int) 
         first = printed.get("first_failure", "none was answered")
         raise LoadFailedError(f"{printed['failures']} requests failed: {first}")
     seconds = printed["seconds"]
-    return Cost(spent / units * 1e6, printed["requests"] / seconds, spent / seconds, printed["p50_us"] / 1000)
+    return Cost(
+        cpu_us=spent / units * 1e6,
+        per_second=printed["requests"] / seconds,
+        cores=spent / seconds,
+        p50_ms=printed["p50_us"] / 1000,
+        event_p50_us=printed["event_p50_us"],
+        event_p99_us=printed["event_p99_us"],
+    )
 
 
 def latencies(made: Bench, subjects: Sequence[Subject], turns: int) -> dict[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ func newAnswers() *answers {
 		models:      whole(models),
 		unknown:     []byte("HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 22\r\n\r\n{\"detail\":\"Not Found\"}"),
 		streamStart: append([]byte(streamHead), word(`"role":"assistant","content":""`, "null")...),
-		event:       word(`"content":" word"`, "null"),
+		event:       word(`"content":"`+string(stampMark)+strings.Repeat("0", stampDigits)+`"`, "null"),
 		lastEvent:   word(`"content":""`, `"stop"`),
 		usage:       chunk(`"choices":[],`+usage, ""),
 		done:        append(event("[DONE]"), "0\r\n\r\n"...),

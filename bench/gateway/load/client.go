@@ -22,6 +22,7 @@ type client struct {
 	response response
 	buffer   []byte
 	finished func(c *client, problem error) // the response is whole, or will never be
+	delayed  func(microseconds uint32)      // an event took so long; may be nil
 }
 
 func newClient(l *loop, where, requestFile string, buffer []byte) (*client, error) {
@@ -67,6 +68,9 @@ func (c *client) ready(uint32) {
 	if err == nil && n == 0 {
 		err = errors.New("the connection ended within a response")
 	} else if err == nil {
+		if c.delayed != nil {
+			delays(c.buffer[:n], c.delayed)
+		}
 		whole, err = c.response.feed(c.buffer[:n])
 	}
 	if err != nil {

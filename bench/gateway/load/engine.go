@@ -247,6 +247,7 @@ func (p *peer) sendEvent() {
 	p.left--
 	p.s.counts.Events++
 	if p.left > 0 {
+		stamp(p.s.answers.event)
 		p.send(p.s.answers.event)
 		return
 	}

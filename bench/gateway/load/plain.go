@@ -25,6 +25,8 @@ type result struct {
 	Reads        int     `json:"reads"`
 	P50          float64 `json:"p50_us"`
 	P99          float64 `json:"p99_us"`
+	EventP50     float64 `json:"event_p50_us"` // from the engine to the client
+	EventP99     float64 `json:"event_p99_us"`
 	PerSecond    []int   `json:"per_second"`
 }
 
@@ -40,6 +42,7 @@ type run struct {
 	failed  failures
 	result  result
 	taken   []uint32 // microseconds
+	delays  []uint32 // microseconds, of events
 }
 
 func newPlain(l *loop, arguments []string) (job, error) {
@@ -69,6 +72,9 @@ func newRun(l *loop, arguments []string, spread time.Duration) (job, error) {
 			return nil, err
 		}
 		c.finished = r.finished
+		if spread > 0 {
+			c.delayed = r.delayed
+		}
 		r.clients = append(r.clients, c)
 	}
 	return r, nil
@@ -117,6 +123,12 @@ func (r *run) finished(c *client, problem error) {
 	r.next(c)
 }
 
+func (r *run) delayed(microseconds uint32) {
+	if len(r.delays) < takenMax {
+		r.delays = append(r.delays, microseconds)
+	}
+}
+
 func (r *run) count(c *client, now time.Time) {
 	r.result.Requests++
 	r.result.Events += c.response.events
@@ -142,6 +154,8 @@ func (r *run) summary() result {
 	}
 	slices.Sort(r.taken)
 	r.result.P50, r.result.P99 = percentile(r.taken, 0.50), percentile(r.taken, 0.99)
+	slices.Sort(r.delays)
+	r.result.EventP50, r.result.EventP99 = percentile(r.delays, 0.50), percentile(r.delays, 0.99)
 	return r.result
 }
 
