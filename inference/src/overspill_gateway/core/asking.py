@@ -14,8 +14,10 @@ ATTACHMENT_TOKENS: Final = 1000
 """Of an image of common size."""
 
 
-def ask_of(facts: BodyFacts, endpoint: Endpoint, grant: Grant, *, bytes_per_token: float = BYTES_PER_TOKEN) -> Ask:
-    """What the request asks."""
+def ask_of(
+    facts: BodyFacts, endpoint: Endpoint, grant: Grant, *, bytes_per_token: float = BYTES_PER_TOKEN, prefix: bool = True
+) -> Ask:
+    """What the request asks; ``prefix``: whether its conversation matters, as it does where there is a choice."""
     expected = 0
     if endpoint.generates:
         limit = facts.max_tokens
@@ -23,6 +25,6 @@ def ask_of(facts: BodyFacts, endpoint: Endpoint, grant: Grant, *, bytes_per_toke
     prompt_tokens = int(facts.prompt_bytes / bytes_per_token) + facts.attachments * ATTACHMENT_TOKENS
     return Ask(
         prompt_tokens, expected * facts.answers, facts.max_tokens if endpoint.generates else 0, facts.answers,
-        facts.prefix, facts.needs, not endpoint.hosted, grant.priority, grant.consumer,
+        facts.prefix if prefix else 0, facts.needs, not endpoint.hosted, grant.priority, grant.consumer,
         prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes),
     )  # fmt: skip

@@ -29,7 +29,7 @@ from overspill_gateway.core.body_fields import (
 from overspill_gateway.core.endpoints import CHAT, Dialect, Endpoint
 from overspill_gateway.core.errors import ApiError, invalid_body
 from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
-from overspill_gateway.core.prompt import attachments, bare_prefix, conversation_prefix
+from overspill_gateway.core.prompt import COMPLETION_PREFIX_BYTES, attachments, bare_prefix, conversation_prefix
 from overspill_gateway.core.splice import BodyError, field_span
 
 __all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_model"]
@@ -68,8 +68,8 @@ class BodyFacts:
     """Answers asked for, all prompts of a batch together."""
     needs: Needs = Needs.NOTHING
     """What a backend has to be able to do."""
-    prefix: int = 0
-    """Hash of the conversation's beginning, 64 bits; 0: none."""
+    conversation: tuple[bytes, bytes] = (b"", b"")
+    """Instructions that stand apart, and turns, as JSON. Of a bare prompt, its beginning alone."""
     prompt_bytes: int = 0
     """Length of the prompt as JSON, tools included, base64 of attachments left out: at least one byte a token."""
     attachments: int = 0
@@ -78,6 +78,14 @@ class BodyFacts:
     """Length of their base64."""
     schema: bytes | None = None
     """The JSON schema that the answer has to keep to, raw; None: none."""
+    bare: bool = False
+    """Whether the prompt has no turns."""
+
+    @property
+    def prefix(self) -> int:
+        """Hash of the conversation's beginning, 64 bits; 0: none."""
+        system, messages = self.conversation
+        return bare_prefix(messages) if self.bare else conversation_prefix(system, messages)
 
 
 def read_body(body: bytes, endpoint: Endpoint = CHAT, content_type: bytes = b"") -> BodyFacts:
@@ -127,7 +135,7 @@ def _chat_facts(body: bytes) -> BodyFacts:
     return BodyFacts(
         fields.model or "", fields.stream or False, start, end, False, options is not UNSET,
         _asks_for_usage(options), max_tokens, limits, _answers(fields.n, "n"), needs,
-        conversation_prefix(b"", messages), len(messages) - payload + len(tools), parts, payload, schema,
+        (b"", messages), len(messages) - payload + len(tools), parts, payload, schema,
     )  # fmt: skip
 
 
@@ -142,7 +150,8 @@ def _completions_facts(body: bytes) -> BodyFacts:
     return BodyFacts(
         fields.model or "", fields.stream or False, start, end, stream_options=options is not UNSET,
         include_usage=_asks_for_usage(options), max_tokens=max_tokens, max_tokens_fields=limits,
-        answers=answers, needs=needs, prefix=bare_prefix(prompt), prompt_bytes=len(prompt), schema=schema,
+        answers=answers, needs=needs, conversation=(b"", prompt[:COMPLETION_PREFIX_BYTES]), prompt_bytes=len(prompt),
+        schema=schema, bare=True,
     )  # fmt: skip
 
 
@@ -168,7 +177,7 @@ def _responses_facts(body: bytes) -> BodyFacts:
     needs = _needs(needs, tools, parts)
     return BodyFacts(
         fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
-        needs=needs, prefix=conversation_prefix(instructions, prompt), attachments=parts, attachment_bytes=payload,
+        needs=needs, conversation=(instructions, prompt), attachments=parts, attachment_bytes=payload,
         prompt_bytes=len(instructions) + len(prompt) - payload + len(tools), schema=schema,
     )  # fmt: skip
 
@@ -182,7 +191,7 @@ def _messages_facts(body: bytes) -> BodyFacts:
     needs = _needs(Needs.NOTHING, tools, parts)
     return BodyFacts(
         fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
-        needs=needs, prefix=conversation_prefix(system, messages), attachments=parts, attachment_bytes=payload,
+        needs=needs, conversation=(system, messages), attachments=parts, attachment_bytes=payload,
         prompt_bytes=len(system) + len(messages) - payload + len(tools),
     )  # fmt: skip
 

@@ -22,7 +22,8 @@ _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _PLAIN_TARGET: Final = re.compile(rb"/[A-Za-z0-9/._~-]*")
 _BAD_TARGET: Final = re.compile(rb"[^!-~]|[#\\]|%(?:00|0[aAdD])")
-_PLAIN_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,14}")
+_LENGTH_DIGITS_MAX: Final = 15
+_ZERO: Final = 48
 _LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
@@ -106,6 +107,11 @@ class Head:
         return None
 
 
+def is_plain_length(digits: bytes) -> bool:
+    """Whether this is the value of a Content-Length as all write it: a number of bytes without a zero in front."""
+    return digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX and (len(digits) == 1 or digits[0] != _ZERO)
+
+
 class HeadMemory:
     """The last good head of a connection.
 
@@ -140,7 +146,7 @@ class HeadMemory:
         length: int | None = None
         headers = last.headers
         if last.content_length is not None:
-            if not _PLAIN_LENGTH.fullmatch(digits):
+            if not is_plain_length(digits):
                 return None
             length = int(digits)
             if length != last.content_length:
@@ -314,7 +320,7 @@ def _refused_framing(  # noqa: PLR0911
     if length is not None:
         if encoding is not None:
             return malformed("The request has both Content-Length and Transfer-Encoding.")
-        if not _PLAIN_LENGTH.fullmatch(length):
+        if not is_plain_length(length):
             return malformed("Content-Length is not a plain number.")
     if encoding is not None:
         if http_1_0:

@@ -50,7 +50,8 @@ def conversation_prefix(system: bytes, messages: bytes) -> int:
     end = messages.rfind(b"}", 0, answer if answer >= 0 else len(messages)) + 1
     if end <= 0:  # plain text, or it begins with an answer
         end = len(messages)
-    return _hash(system[:PREFIX_BYTES] + messages[: min(end, PREFIX_BYTES)])
+    beginning = messages[: min(end, PREFIX_BYTES)]
+    return _hash(system[:PREFIX_BYTES] + beginning if system else beginning)
 
 
 def bare_prefix(prompt: bytes) -> int:

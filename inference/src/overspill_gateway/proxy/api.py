@@ -33,6 +33,7 @@ _ROOT: Final = b"/"
 _ROOT_ALLOW: Final = "GET, HEAD, POST, OPTIONS"
 _ROOT_BODY_BYTES_MAX: Final = 64 * 1024
 """The root needs no key, so that load balancers' default checks find it: it takes next to nothing."""
+_NO_CONVERSATION: Final = (b"", b"")
 _ENCODED: Final = errors.invalid_body(
     "The body is compressed; send it plain, without Content-Encoding.", status=415, code="content_encoding"
 )
@@ -126,7 +127,10 @@ class Api:
         if refused is not None:
             self._refuse(connection, head, refused)
             return
-        ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token)
+        pool = route.pool
+        chooses = pool.has_local and len(pool.replicas) != 1  # where there is none now, several may come
+        ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
+        facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
         if endpoint.generates:
             ask.output_tokens = route.rates.output_tokens_expected(ask)
         request_id = self._request_id(head)

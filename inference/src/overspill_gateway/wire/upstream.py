@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
 
-from overspill_gateway.core.head import Header
+from overspill_gateway.core.head import Header, is_plain_length
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.wire.chunk_frame import content_start
 from overspill_gateway.wire.stream_reads import StreamReads
@@ -22,7 +22,6 @@ _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n)", re.IGNORECASE)
-_PLAIN_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,14}")
 _DIGITS_MAX: Final = 15
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
@@ -88,7 +87,7 @@ class AnswerMemory:
             return 0
         digits = data[len(before) : stop]
         start = stop + len(self._after)
-        if not _PLAIN_LENGTH.fullmatch(digits) or int(digits) != len(data) - start:
+        if not is_plain_length(digits) or int(digits) != len(data) - start:
             return 0
         if digits != self._digits:
             self._digits = digits
