@@ -95,27 +95,34 @@ class StreamReads:
 
     def _turn(self) -> None:
         streams = self._streams
-        for number, events in self._epoll.poll(0, _STREAMS_A_TURN):
-            stream = streams.get(number)
-            if stream is None:
-                continue  # ended by what came for one before it
-            self._chunks += 1
-            data = self._read(number) if events == select.EPOLLIN else b""
-            if not data:  # its end, or an error: the event loop knows what to do
-                self.release(number, stream)
-                stream.returned()
-                continue
-            try:
-                stream.data_received(data)
-            except Exception:
-                # One stream's fault must not keep the others waiting.
-                logger.exception("a stream's chunk could not be passed on")
-                self.release(number, stream)
-                stream.broken()
-        self._turns += 1
-        if self._turns >= _WINDOW_INTERVALS:
-            self._look_at_rate()
-        self._timer = self._loop.call_later(self._interval, self._turn) if streams else None
+        try:
+            for number, events in self._epoll.poll(0, _STREAMS_A_TURN):
+                stream = streams.get(number)
+                if stream is not None:  # else it was ended by what came for one before it
+                    self._read(number, stream, events)
+            self._turns += 1
+            if self._turns >= _WINDOW_INTERVALS:
+                self._look_at_rate()
+        finally:
+            self._timer = self._loop.call_later(self._interval, self._turn) if streams else None
+
+    def _read(self, number: int, stream: Stream, events: int) -> None:
+        self._chunks += 1
+        try:
+            data = os.read(number, _READ_BYTES) if events == select.EPOLLIN else b""
+        except OSError:
+            data = b""
+        if not data:  # its end, or an error: the event loop knows what to do
+            self.release(number, stream)
+            stream.returned()
+            return
+        try:
+            stream.data_received(data)
+        except Exception:
+            # One stream's fault must not keep the others waiting.
+            logger.exception("a stream's chunk could not be passed on")
+            self.release(number, stream)
+            stream.broken()
 
     def _look_at_rate(self) -> None:
         """Go back to reading chunks as they come once they have become half as many as it takes."""
@@ -129,12 +136,6 @@ class StreamReads:
         for number, stream in list(self._streams.items()):
             self.release(number, stream)
             stream.returned()
-
-    def _read(self, number: int) -> bytes:
-        try:
-            return os.read(number, _READ_BYTES)
-        except OSError:
-            return b""
 
 
 def stream_reads(loop: asyncio.AbstractEventLoop, interval_seconds: float) -> StreamReads | None:
