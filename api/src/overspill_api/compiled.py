@@ -60,6 +60,8 @@ class HostedBackend(Compiled):
     """Limit of the provider; None: unknown."""
     context_tokens: int | None = None
     """Prompt and output tokens that the model takes together; None: unknown."""
+    output_tokens_max: int | None = None
+    """The longest answer that the model writes; None: unknown."""
     tools: bool = True
     """Whether it takes tools."""
     json_mode: bool = True

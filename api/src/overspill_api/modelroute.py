@@ -148,6 +148,9 @@ class HostedCapabilities(Strict):
 
     context_tokens: Tokens | None = None
     """Prompt and output tokens that the model takes together. Default: no limit known."""
+    max_output_tokens: Annotated[int, Field(ge=64, le=100_000_000)] | None = None
+    """The longest answer that the model writes; a request that asks for more is sent with this limit. Default: unknown;
+    with a budget, a request without a limit of its own is sent with one of at most 16384."""
     tools: bool = True
     """Whether it takes tools. Default: true."""
     json_mode: bool = True

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX_BY_CLIENT, Account, offer
+from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX_BY_CLIENT, Account, clamp_of, offer
 from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
 
 DOLLAR = 10**9
@@ -26,15 +26,24 @@ def ask(prompt: int = 1000, max_tokens: int | None = None, answers: int = 1) -> 
     st.builds(Price, st.integers(0, 10**11), st.integers(0, 10**11), st.integers(0, 10**11)),
     st.one_of(st.none(), st.integers(100, 10**6)),
     st.integers(0, 10**6), st.one_of(st.none(), st.integers(0, 10**8)), st.integers(1, 128),
-    st.integers(0, 10**13), st.data(),
+    st.integers(0, 10**13), st.one_of(st.none(), st.integers(64, 10**6)), st.data(),
 )  # fmt: skip
 def test_no_answer_within_the_offer_costs_more_than_it(
-    price: Price, context: int | None, prompt: int, longest: int | None, answers: int, money: int, data: st.DataObject
+    price: Price,
+    context: int | None,
+    prompt: int,
+    longest: int | None,
+    answers: int,
+    money: int,
+    most_output: int | None,
+    data: st.DataObject,
 ) -> None:
     """Whatever the API does within the limit that was written into the request, cached prompt or not."""
-    found = offer(price, context, ask(prompt, longest, answers), money)
+    found = offer(price, context, ask(prompt, longest, answers), money, most_output)
     if found is None:
         return
+    if most_output is not None:
+        assert min(limit for limit in (found.output_tokens, longest) if limit is not None) <= most_output
     assert found.nano_usd <= money
     limit = longest if found.output_tokens is None else found.output_tokens
     assert limit is not None
@@ -105,6 +114,26 @@ def test_a_huge_limit_can_not_take_everybody_s_money() -> None:
     assert unknown.output_tokens == OUTPUT_TOKENS_MAX_BY_CLIENT
     assert known is not None
     assert known.output_tokens == 8192
+
+
+def test_no_request_asks_for_more_than_the_model_writes() -> None:
+    """An API would refuse it: a longer limit is cut, with a budget or without; none is set where nobody needs one."""
+
+    def written(longest: int | None, money: int | None, *, model: int = 4096, context: int | None = None) -> int | None:
+        found = offer(PRICE, context, ask(100, longest), money, model)
+        assert found is not None
+        asked = found.output_tokens or longest or OUTPUT_TOKENS_MAX
+        assert found.nano_usd == 100 * 150 + min(asked, model) * 600
+        return found.output_tokens
+
+    assert written(10_000, None) == written(10_000, DOLLAR) == 4096
+    assert written(None, DOLLAR) == 4096
+    assert written(None, None) is None
+    assert written(4096, None) is written(4096, DOLLAR) is None
+    assert written(10_000, DOLLAR, context=8192) == 4096
+    assert written(None, DOLLAR, model=100_000) == OUTPUT_TOKENS_MAX
+    assert written(50_000, DOLLAR, model=100_000) is None
+    assert (clamp_of(ask(1, 200), 100), clamp_of(ask(1, 100), 100), clamp_of(ask(1, 200), None)) == (100, None, None)
 
 
 def test_the_written_limit_leaves_room_for_the_prompt() -> None:

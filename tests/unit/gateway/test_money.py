@@ -112,6 +112,18 @@ async def test_under_a_budget_a_request_without_a_limit_gets_one(gateway: Gatewa
         assert limits == [16_384, 100, None]
 
 
+async def test_a_request_asks_for_no_more_than_the_hosted_model_writes(gateway: GatewayUnderTest) -> None:
+    """Which would be refused: its limit is lowered, with a budget or without, with a price or without."""
+    async with backend(answers()) as api:
+        for changes, price in (({"budget": {"limit_nano_usd": PLENTY}}, PRICE), ({}, PRICE), ({}, {})):
+            gateway.route(local=None, hosted=[api.hosted("api", output_tokens_max=4096, **price)], **changes)
+            for limit in (None, 5000, 100):
+                await gateway.post(**({} if limit is None else {"max_tokens": limit}))
+
+        limits = [received.json.get("max_tokens") for received in api.requests]
+        assert limits == [4096, 4096, 100, None, 4096, 100, None, 4096, 100]
+
+
 async def test_near_the_cap_answers_get_shorter_and_then_the_budget_is_spent(gateway: GatewayUnderTest) -> None:
     """The last money buys a shorter answer; then 429 names the budget, with the seconds to the next period."""
     async with backend(resets_before_head) as api:

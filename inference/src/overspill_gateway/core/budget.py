@@ -39,29 +39,26 @@ class Offer:
     """To be written into the request as its limit; None: as the client has it."""
 
 
-def offer(price: Price, context_tokens: int | None, ask: Ask, money: int | None) -> Offer | None:
+def offer(
+    price: Price, context_tokens: int | None, ask: Ask, money: int | None, output_tokens_max: int | None = None
+) -> Offer | None:
     """The worst case of a call, with an answer as long as this money allows; None: it does not allow a useful one.
 
-    ``money`` is None where there is no budget: the request then stays as it is. Worst case is the prompt's upper bound
-    at the full input price, and the longest answer times the answers asked for.
+    ``money`` is None where there is no budget: the request then stays as it is, unless it asks for more than
+    ``output_tokens_max``, the longest answer of the model. Worst case is the prompt's upper bound at the full input
+    price, and the longest answer times the answers asked for.
     """
-    prompt, longest = ask.prompt_tokens_max, ask.output_tokens_max
-    clamp: int | None = None
-    if context_tokens is not None and longest != 0 and prompt > context_tokens * ask.answers:
+    prompt = ask.prompt_tokens_max
+    longest, clamp = _longest(ask, context_tokens, output_tokens_max)
+    if ask.output_tokens_max is None and longest < USEFUL_OUTPUT_TOKENS:
+        return None
+    if context_tokens is not None and longest and prompt > context_tokens * ask.answers:
         prompt = context_tokens * ask.answers  # more is refused there; a batch has the context for each
-    if longest is None:
-        longest = clamp = _longest(context_tokens, ask.prompt_tokens)
-        if longest < USEFUL_OUTPUT_TOKENS:
-            return None
-    elif longest > OUTPUT_TOKENS_MAX:
-        most = OUTPUT_TOKENS_MAX_BY_CLIENT if context_tokens is None else context_tokens
-        if longest > most:
-            longest = clamp = most
     prompt_cost = prompt * (max(price.cached_input, price.input))
     token_cost = price.output * ask.answers
     cost = -(-(prompt_cost + longest * token_cost) // _MILLION)
     if money is None:
-        return Offer(cost, None)
+        return Offer(cost, clamp_of(ask, output_tokens_max))
     if cost <= money:
         return Offer(cost, clamp)
     if not token_cost:
@@ -72,12 +69,26 @@ def offer(price: Price, context_tokens: int | None, ask: Ask, money: int | None)
     return Offer(-(-(prompt_cost + affordable * token_cost) // _MILLION), affordable)
 
 
-def _longest(context_tokens: int | None, prompt_tokens: int) -> int:
-    """The longest answer of a hosted API when the client names none; the prompt's estimate is given some room."""
-    if context_tokens is None:
-        return OUTPUT_TOKENS_MAX
-    room = context_tokens - prompt_tokens - prompt_tokens // 4 - USEFUL_OUTPUT_TOKENS
-    return min(OUTPUT_TOKENS_MAX, room)
+def clamp_of(ask: Ask, output_tokens_max: int | None) -> int | None:
+    """The limit to be written into a request that asks for longer answers than the model writes; None: it does not."""
+    asked = ask.output_tokens_max
+    if asked is None or output_tokens_max is None or asked <= output_tokens_max:
+        return None
+    return output_tokens_max
+
+
+def _longest(ask: Ask, context_tokens: int | None, output_tokens_max: int | None) -> tuple[int, int | None]:
+    """The longest answer that a call may have, and the limit to be written into it, None: as the client has it."""
+    asked, most = ask.output_tokens_max, output_tokens_max
+    if asked is None:
+        most = OUTPUT_TOKENS_MAX if most is None else min(most, OUTPUT_TOKENS_MAX)
+        if context_tokens is not None:  # the prompt's estimate is given some room
+            room = context_tokens - ask.prompt_tokens - ask.prompt_tokens // 4 - USEFUL_OUTPUT_TOKENS
+            most = min(most, room)
+        return most, most
+    if most is None and asked > OUTPUT_TOKENS_MAX:
+        most = OUTPUT_TOKENS_MAX_BY_CLIENT if context_tokens is None else context_tokens
+    return (asked, None) if most is None or asked <= most else (most, most)
 
 
 class Account:

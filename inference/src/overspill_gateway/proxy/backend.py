@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.body import json_string
-from overspill_gateway.core.budget import offer
 from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.prediction import ServiceRates
@@ -152,7 +151,7 @@ class Hosted:
 
     def worst_case(self, ask: Ask) -> int:
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
-        found = offer(self.price, self.backend.context_tokens, ask, None) if self.price is not None else None
+        found = self.meter.offered(ask, None)
         return found.nano_usd if found is not None else 0
 
 

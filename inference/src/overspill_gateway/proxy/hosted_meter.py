@@ -2,7 +2,7 @@
 
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import Hold, Offer, offer
+from overspill_gateway.core.budget import Hold, Offer, clamp_of, offer
 from overspill_gateway.core.limits import HostedLimiter
 from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
 from overspill_gateway.proxy.counting import BackendCounters
@@ -64,11 +64,11 @@ class HostedMeter:
             found = self._held_offer(ask, spending, now) if spending is not None else None
             if found is None:
                 return None
-        elif price is not None:
-            found = offer(price, self.backend.context_tokens, ask, None)
+        else:
+            found = self.offered(ask, None)
         version = self.backend.price_version
         if found is None:
-            hold = Hold(0, None, price, version, tokens)
+            hold = Hold(0, clamp_of(ask, self.backend.output_tokens_max), price, version, tokens)
         else:
             hold = Hold(found.nano_usd, found.output_tokens, price, version, tokens)
         hold.account = spending
@@ -103,21 +103,25 @@ class HostedMeter:
 
     def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
         """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""
-        price = self.price
-        found = offer(price, self.backend.context_tokens, ask, spending.may_hold(now)) if price is not None else None
+        found = self.offered(ask, spending.may_hold(now)) if self.price is not None else None
         if found is None:
             spending.refused()
         return found
+
+    def offered(self, ask: Ask, money: int | None) -> Offer | None:
+        """What a call may cost with so much money, None: with any; None: nothing useful, or the price is unknown."""
+        backend, price = self.backend, self.price
+        if price is None:
+            return None
+        return offer(price, backend.context_tokens, ask, money, backend.output_tokens_max)
 
     def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
         found = self._offer(ask, spending, now)
         if found is None or spending.hold(found.nano_usd, now):
             return found
-        account, price = spending.account, self.price
-        if price is None:
-            return None
+        account = spending.account
         # The ledger gave less than the limit has room for, since others have the rest: with what there is.
-        found = offer(price, self.backend.context_tokens, ask, min(account.left, account.lease_left))
+        found = self.offered(ask, min(account.left, account.lease_left))
         return found if found is not None and spending.hold(found.nano_usd, now) else None
 
 

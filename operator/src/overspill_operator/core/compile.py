@@ -99,6 +99,7 @@ def _hosted(entry: HostedAPI, api_key: str | None) -> HostedBackend:
         tokens_per_minute=entry.limits.tokens_per_minute,
         concurrency=entry.limits.concurrency,
         context_tokens=entry.capabilities.context_tokens,
+        output_tokens_max=entry.capabilities.max_output_tokens,
         tools=entry.capabilities.tools,
         json_mode=entry.capabilities.json_mode,
         vision=entry.capabilities.vision,

@@ -50,7 +50,9 @@ onStreamFailure: Continue
 validate: true
 budget: {limit: "12.5", period: Day, timeZone: Europe/Berlin, onExhausted: Reject}
 """
-    capable = HYBRID.replace("limits: {concurrency: 3}", "capabilities: {contextTokens: 8192, vision: false}")
+    capable = HYBRID.replace(
+        "limits: {concurrency: 3}", "capabilities: {contextTokens: 8192, maxOutputTokens: 4096, vision: false}"
+    )
     priced = capable.replace("credentials: {secretName: t}", 'price: {input: "1", output: "2"}')
     subject = route(priced + more)
     assert subject.spec is not None
@@ -65,7 +67,8 @@ budget: {limit: "12.5", period: Day, timeZone: Europe/Berlin, onExhausted: Rejec
     assert (found.budget.time_zone, found.budget.on_exhausted) == ("Europe/Berlin", "Reject")
     one, two = found.hosted
     assert (one.context_tokens, one.tools, one.json_mode, one.vision) == (8192, True, True, False)
-    assert (two.context_tokens, two.vision) == (None, True)
+    assert one.output_tokens_max == 4096
+    assert (two.context_tokens, two.output_tokens_max, two.vision) == (None, None, True)
 
 
 def test_an_entry_without_its_key_is_left_out() -> None:
