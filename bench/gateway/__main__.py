@@ -37,7 +37,6 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the comparison (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for the comparison (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=[], choices=[kind.name for kind in KINDS], help="these gateways")
-    parser.add_argument("--seconds", type=float, default=endurance.SECONDS, help="of endurance (default: %(default)s)")
     options = parser.parse_args()
     if set(options.parts) - set(PARTS):
         parser.error(f"parts are {', '.join(PARTS)}")
@@ -62,7 +61,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         results |= figures.summary(compare(options.rounds, until, options.only))
         print(figures.table(results), flush=True)
     if "endurance" in options.parts:
-        results["endurance"] = endurance.measure(options.seconds)
+        results["endurance"] = endurance.measure()
     if "profile" in options.parts:
         results["profile"] = profiles.measure()
     return results

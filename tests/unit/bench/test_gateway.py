@@ -145,22 +145,26 @@ def _affinity() -> None:
         pytest.skip("CPU 0 is not ours")
 
 
-def test_throughput_is_compared_by_whole_minutes_and_growth_after_the_warm_up() -> None:
-    """What pools and allocators take in the first seconds is no growth."""
+def test_minutes_are_compared_by_what_the_machine_did_and_growth_after_the_warm_up() -> None:
+    """A machine that got slower is no slower gateway; what pools take in the first seconds is no growth."""
     memory = [(0.0, 30.0), (25.0, 44.0), (45.0, 44.0), *((float(at), 44.4) for at in range(100, 200, 5))]
-    cpu = [(float(at), at * 0.9) for at in range(0, 205, 5)]
+    minutes = [endurance.Minute(400_000, 0, rate, 1e6 / rate) for rate in (50_000, 45_000, 40_000)]
 
-    made = endurance._figures([6000] * 60 + [5000] * 60 + [6060] * 60 + [1] * 20, 0, memory, cpu)
+    slower = endurance._figures(minutes, memory, [100_000.0, 100_000.0, 80_000.0, 80_000.0])
+    alike = endurance._figures(minutes, memory, [100_000.0] * 4)
+    unknown = endurance._figures(minutes, memory, [None] * 4)
 
-    assert made["requests_per_second_by_minute"] == [6000, 5000, 6060]
-    assert made["third_minute_over_first"] == 1.01
-    assert made["cpu_us_per_request_by_minute"][0] == 150
-    assert made["mb_growth"] == pytest.approx(0.4)
-    assert made["bars"] == {
-        "a_million_requests_none_failed": True,
-        "memory_does_not_grow": True,
-        "third_minute_no_slower_than_the_first": True,
-    }
+    assert slower["requests_per_second_by_minute"] == [50_000, 45_000, 40_000]
+    assert slower["cpu_us_per_request_by_minute"] == [20.0, 22.2, 25.0]
+    assert slower["mb_growth"] == pytest.approx(0.4)
+    found = [
+        (made["third_minute_over_first"], made["machine_over_first"], made["third_minute_over_first_by_machine"])
+        for made in (slower, alike, unknown)
+    ]
+    assert found == [(0.8, 0.8, 1.0), (0.8, 1.0, 0.8), (0.8, 1.0, 0.8)]
+    assert [made["bars"]["third_minute_no_slower_than_the_first"] for made in (slower, alike)] == [True, False]
+    assert slower["bars"]["memory_does_not_grow"]
+    assert slower["bars"]["a_million_requests_none_failed"]
 
 
 def test_a_sample_belongs_to_the_innermost_module_of_the_gateway_or_to_the_kernel() -> None:
