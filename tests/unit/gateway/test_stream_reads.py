@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -150,13 +152,40 @@ async def test_a_fault_in_one_stream_ends_that_one_alone(reads: StreamReads, cap
 
 
 async def test_streams_are_returned_when_they_have_become_few(reads: StreamReads) -> None:
-    """One that says nothing for a while is read as it comes again; and no timer runs on."""
+    """The first chunk after a silence is left to the loop at once, and so is all that follows."""
     reads.together = True
     stream = Stream(reads)
+    await asyncio.sleep(0.1)
+    assert (stream.back, reads.together) == (0, True)  # silence costs nothing, so there is nothing to end
+    stream.theirs.sendall(b"x")
     await eventually(lambda: stream.back == 1)
     assert not reads.together
     assert len(reads) == 0
+    assert stream.data == []
     stream.close()
+
+
+async def test_streams_that_speak_at_once_and_then_are_silent_are_read_in_few_turns(reads: StreamReads) -> None:
+    """As an engine writes them, a step at a time: a few turns for each step, and then none."""
+    streams = [Stream(reads) for _ in range(40)]
+    turns = 0
+
+    def poll(*_: object) -> list[tuple[int, int]]:
+        nonlocal turns
+        turns += 1
+        return epoll.poll(0, 100)
+
+    epoll = reads._epoll
+    reads._epoll = cast(select.epoll, SimpleNamespace(poll=poll, fileno=epoll.fileno, unregister=epoll.unregister))
+    for _ in range(5):
+        for stream in streams:
+            stream.theirs.sendall(b"x")
+        await asyncio.sleep(0.03)
+    reads._epoll = epoll
+    assert [stream.data for stream in streams] == [[b"x"] * 5] * 40
+    assert turns <= 5 * 5
+    for stream in streams:
+        stream.close()
 
 
 async def test_a_socket_that_was_closed_is_released_all_the_same(reads: StreamReads) -> None:

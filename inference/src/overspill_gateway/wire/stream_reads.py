@@ -3,6 +3,9 @@
 Being woken for a chunk costs more than passing it on. Where chunks come so often that several wait after two
 milliseconds, they are read then, one after the other, each still written on at once and on its own. Only what follows a
 stream's first token is read so: nothing that anybody waits for. Below that rate, chunks are read as they come.
+
+An engine writes all its streams' tokens at once, and then nothing for the time of a step: intervals in which nothing
+came are followed by waiting for the next chunk, so that silence costs nothing.
 """
 
 import asyncio
@@ -18,6 +21,8 @@ CHUNKS_AN_INTERVAL_MIN: Final = 3
 """Fewer are read as they come: being woken by a timer costs as much as two of them."""
 _WINDOW_CHUNKS: Final = 64
 _WINDOW_INTERVALS: Final = 32
+_EMPTY_TURNS: Final = 2
+"""After so many nothing is expected soon."""
 _READ_BYTES: Final = 16384
 _STREAMS_A_TURN: Final = 1024
 
@@ -50,9 +55,10 @@ class StreamReads:
         self._epoll = select.epoll()
         self._streams: dict[int, Stream] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._waits = False
+        self._empty = 0
         self._since = loop.time()
         self._chunks = 0
-        self._turns = 0
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -70,8 +76,9 @@ class StreamReads:
         """Read this stream from now on; the event loop must have stopped to."""
         self._streams[number] = stream
         self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP)
-        if self._timer is None:
-            self._begin()
+        if self._timer is None and not self._waits:
+            self._since, self._chunks = self._loop.time(), 0
+            self._read_later()
 
     def release(self, number: int, stream: Stream) -> None:
         """Read this stream no more; its socket may be closed already."""
@@ -84,27 +91,45 @@ class StreamReads:
         """Leave all streams to the event loop and read no more."""
         if not self._epoll.closed:
             self._return_all()
+            self._wait_no_more()
             self._epoll.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _begin(self) -> None:
-        self._since, self._chunks, self._turns = self._loop.time(), 0, 0
+    def _read_later(self) -> None:
         self._timer = self._loop.call_later(self._interval, self._turn)
 
     def _turn(self) -> None:
+        self._timer = None
         streams = self._streams
+        found = self._epoll.poll(0, _STREAMS_A_TURN)
         try:
-            for number, events in self._epoll.poll(0, _STREAMS_A_TURN):
+            for number, events in found:
                 stream = streams.get(number)
                 if stream is not None:  # else it was ended by what came for one before it
                     self._read(number, stream, events)
-            self._turns += 1
-            if self._turns >= _WINDOW_INTERVALS:
-                self._look_at_rate()
+            self._look_at_rate()
         finally:
-            self._timer = self._loop.call_later(self._interval, self._turn) if streams else None
+            self._empty = 0 if found else self._empty + 1
+            if streams and self._empty < _EMPTY_TURNS:
+                self._read_later()
+            elif streams:
+                self._waits = True
+                self._loop.add_reader(self._epoll.fileno(), self._first_came)
+
+    def _first_came(self) -> None:
+        """After a silence there is something to read: more of it in an interval."""
+        self._wait_no_more()
+        self._empty = 0
+        self._look_at_rate()
+        if self._streams:
+            self._read_later()
+
+    def _wait_no_more(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._loop.remove_reader(self._epoll.fileno())
 
     def _read(self, number: int, stream: Stream, events: int) -> None:
         self._chunks += 1
@@ -125,12 +150,14 @@ class StreamReads:
             stream.broken()
 
     def _look_at_rate(self) -> None:
-        """Go back to reading chunks as they come once they have become half as many as it takes."""
+        """From time to time: go back to reading chunks as they come where these are half as many as it takes."""
         now = self._loop.time()
+        if now - self._since < _WINDOW_INTERVALS * self._interval:
+            return
         if 2 * self._chunks * self._interval < (now - self._since) * CHUNKS_AN_INTERVAL_MIN:
             self.together = False
             self._return_all()
-        self._since, self._chunks, self._turns = now, 0, 0
+        self._since, self._chunks = now, 0
 
     def _return_all(self) -> None:
         for number, stream in list(self._streams.items()):
