@@ -177,9 +177,10 @@ async def test_streams_that_speak_at_once_and_then_are_silent_are_read_in_few_tu
 
     epoll = reads._epoll
     reads._epoll = cast(select.epoll, SimpleNamespace(poll=poll, fileno=epoll.fileno, unregister=epoll.unregister))
-    for _ in range(5):
+    for step in range(1, 6):
         for stream in streams:
             stream.theirs.sendall(b"x")
+        await eventually(lambda step=step: all(len(stream.data) == step for stream in streams))  # type: ignore[misc]
         await asyncio.sleep(0.03)
     reads._epoll = epoll
     assert [stream.data for stream in streams] == [[b"x"] * 5] * 40
