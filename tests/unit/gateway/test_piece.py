@@ -144,6 +144,17 @@ def test_a_stream_is_judged_as_if_each_event_were_the_first_of_its_form(events: 
     assert (together.ended, together.fault, together.fault_status) == (apart.ended, apart.fault, apart.fault_status)
 
 
+@pytest.mark.parametrize("rest", [b"\r", b" ", b"\t", b"", b"x"])
+def test_an_event_is_one_only_with_its_empty_line(rest: bytes) -> None:
+    """White space behind it is none, though it is good behind JSON: what comes next may belong to the event."""
+    reader = StreamReader(Dialect.CHAT)
+    assert reader.feed(ROLE + WORD)
+    unfinished = said(" more", usage={"prompt_tokens": 1})[:-1]
+
+    assert reader.feed(unfinished + rest) == b""
+    assert reader.feed(b"\n" if rest == b"\r" else b"\n\n").startswith(unfinished + rest)
+
+
 @pytest.mark.parametrize("dialect", [Dialect.RESPONSES, Dialect.MESSAGES])
 def test_other_dialects_keep_what_they_count(dialect: Dialect) -> None:
     """The Responses dialect numbers its events; what is counted does not depend on how an event was known."""

@@ -150,7 +150,9 @@ class StreamReader:
                 return False
             self.content_events += 1
             return True
-        if not event.startswith(self._prefix) or event.find(b"\n", self._prefix_length) != len(event) - 2:
+        if not event.startswith(self._prefix) or not event.endswith(b"}\n\n"):
+            return False
+        if event.find(b"\n", self._prefix_length) != len(event) - 2:
             return False
         return self._is_kept_piece(event) if self.keep else self._is_unkept_piece(event)
 
