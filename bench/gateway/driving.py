@@ -52,7 +52,7 @@ def result(made: Bench, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
 def plain_requests(made: Bench, subject: Subject, *, connections: int, seconds: float) -> Cost:
     """Requests as fast as they are answered."""
     before = subject.process.cpu_seconds()
-    begin(made, "plain", *_to(subject, subject.plain, connections), "-for", f"{seconds}s")
+    begin(made, "plain", *target(subject, subject.plain, connections), "-for", f"{seconds}s")
     printed = result(made)
     return _cost(subject, before, printed, printed["requests"])
 
@@ -60,12 +60,13 @@ def plain_requests(made: Bench, subject: Subject, *, connections: int, seconds: 
 def streams(made: Bench, subject: Subject, *, connections: int, streams_each: int) -> Cost:
     """Streams at the pace of the engine; the cost is for each event, [DONE] among them."""
     before = subject.process.cpu_seconds()
-    begin(made, "streams", *_to(subject, subject.stream, connections), "-requests", str(connections * streams_each))
+    begin(made, "streams", *target(subject, subject.stream, connections), "-requests", str(connections * streams_each))
     printed = result(made)
     return _cost(subject, before, printed, printed["events"])
 
 
-def _to(subject: Subject, request: Path, connections: int) -> list[str]:
+def target(subject: Subject, request: Path, connections: int) -> list[str]:
+    """What an order says of where its requests go."""
     return ["-to", subject.address, "-request", str(request), "-connections", str(connections)]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, Final
 
-from bench.gateway.driving import LoadFailedError, begin, plain_requests
+from bench.gateway.driving import LoadFailedError, begin, plain_requests, target
 from bench.gateway.gateways import kind_named
 from bench.gateway.installing import NotInstalledError
 from bench.gateway.noise import Listener
@@ -83,8 +83,7 @@ def _speed(made: Bench, control: Subject | None) -> float | None:
 def _minute(made: Bench, subject: Subject, began: float, memory: list[tuple[float, float]]) -> Minute:
     """Requests for a minute; memory is sampled meanwhile."""
     before = subject.process.cpu_seconds()
-    to = ["-to", subject.address, "-request", str(subject.plain), "-connections", str(CONNECTIONS)]
-    begin(made, "plain", *to, "-for", f"{MINUTE_SECONDS}s")
+    begin(made, "plain", *target(subject, subject.plain, CONNECTIONS), "-for", f"{MINUTE_SECONDS}s")
     line: bytes | None = None
     while line is None:
         at = time.monotonic() - began

@@ -168,3 +168,13 @@ def test_other_dialects_keep_what_they_count(dialect: Dialect) -> None:
         assert reader.feed(event) == event
     assert reader.content_events == 19
     assert reader.sequence == (19 if dialect is Dialect.RESPONSES else 0)
+
+
+def test_an_event_with_usage_keeps_its_number() -> None:
+    """The error event that may follow has to have the next one."""
+    reader = StreamReader(Dialect.RESPONSES)
+    first = response_event("response.output_text.delta", 1, delta="a")
+    second = response_event("response.output_text.delta", 2, delta="b", usage={"input_tokens": 1, "output_tokens": 2})
+
+    assert (reader.feed(first), reader.feed(second)) == (first, second)
+    assert reader.sequence == 2

@@ -16,7 +16,7 @@ from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.stream_reads import StreamReads
 from overspill_gateway.wire.upstream import UpstreamConnection
-from unit.gateway.backends import Received, Wire, backend
+from unit.gateway.backends import Backend, Received, Wire, backend
 from unit.gateway.generated import DONE, ROLE, said
 from unit.gateway.harness import GatewayUnderTest, eventually, running_gateway, soon
 
@@ -351,32 +351,39 @@ async def streamed(gateway: GatewayUnderTest) -> bytes:
     return cast(bytes, answer.body)
 
 
-async def test_many_streams_through_a_gateway_arrive_as_they_were_sent() -> None:
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[GatewayUnderTest, StreamReads, Backend]]:
+    """A gateway, what reads its streams together, and an engine that streams."""
+    async with running_gateway(stream_interval_seconds=INTERVAL) as gateway, backend(script) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+        reads = gateway.gateway.stream_reads
+        assert reads is not None
+        yield gateway, reads, engine
+
+
+async def test_many_streams_through_a_gateway_arrive_as_they_were_sent(
+    served: tuple[GatewayUnderTest, StreamReads, Backend],
+) -> None:
     """They are read together meanwhile; a request that comes in between is not kept waiting; all ends tidily."""
-    async with running_gateway(stream_interval_seconds=INTERVAL) as gateway, backend(script) as engine:
-        gateway.route()
-        gateway.endpoints(engine.fact())
-        reads = gateway.gateway.stream_reads
-        assert reads is not None
-        running = [asyncio.ensure_future(streamed(gateway)) for _ in range(30)]
-        await eventually(lambda: len(reads) > 20)
-        assert await streamed(gateway) == b"".join(EVENTS)
-        assert set(await soon(asyncio.gather(*running))) == {b"".join(EVENTS)}
-        assert len(reads) == 0
-        assert await streamed(gateway) == b"".join(EVENTS)
+    gateway, reads, _ = served
+    running = [asyncio.ensure_future(streamed(gateway)) for _ in range(30)]
+    await eventually(lambda: len(reads) > 20)
+    assert await streamed(gateway) == b"".join(EVENTS)
+    assert set(await soon(asyncio.gather(*running))) == {b"".join(EVENTS)}
+    assert len(reads) == 0
+    assert await streamed(gateway) == b"".join(EVENTS)
 
 
-async def test_a_client_that_leaves_stops_its_backend() -> None:
+async def test_a_client_that_leaves_stops_its_backend(
+    served: tuple[GatewayUnderTest, StreamReads, Backend],
+) -> None:
     """While its stream is read together with others."""
-    async with running_gateway(stream_interval_seconds=INTERVAL) as gateway, backend(script) as engine:
-        gateway.route()
-        gateway.endpoints(engine.fact())
-        reads = gateway.gateway.stream_reads
-        assert reads is not None
-        reads.together = True
-        client = await gateway.client()
-        gateway.send(client, stream=True)
-        await eventually(lambda: len(reads) == 1)
-        client.close()
-        await eventually(lambda: len(reads) == 0)
-        await eventually(lambda: not engine.wires)
+    gateway, reads, engine = served
+    reads.together = True
+    client = await gateway.client()
+    gateway.send(client, stream=True)
+    await eventually(lambda: len(reads) == 1)
+    client.close()
+    await eventually(lambda: len(reads) == 0)
+    await eventually(lambda: not engine.wires)

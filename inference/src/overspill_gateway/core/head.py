@@ -22,9 +22,10 @@ _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _PLAIN_TARGET: Final = re.compile(rb"/[A-Za-z0-9/._~-]*")
 _BAD_TARGET: Final = re.compile(rb"[^!-~]|[#\\]|%(?:00|0[aAdD])")
-_LENGTH_DIGITS_MAX: Final = 15
+LENGTH_DIGITS_MAX: Final = 15
 _ZERO: Final = 48
-_LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
+LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
+"""The field in a head, its digits without white space behind them."""
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 """All that may stand in a field's value; line ends are what is left of a good head without these."""
@@ -109,7 +110,12 @@ class Head:
 
 def is_plain_length(digits: bytes) -> bool:
     """Whether this is the value of a Content-Length as all write it: a number of bytes without a zero in front."""
-    return digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX and (len(digits) == 1 or digits[0] != _ZERO)
+    return digits.isdigit() and len(digits) <= LENGTH_DIGITS_MAX and (len(digits) == 1 or digits[0] != _ZERO)
+
+
+def with_length(headers: list[Header], digits: bytes) -> list[Header]:
+    """The same header fields, with another Content-Length."""
+    return [(name, digits if name == b"content-length" else value) for name, value in headers]
 
 
 class HeadMemory:
@@ -129,7 +135,7 @@ class HeadMemory:
         """Keep a good head, and where in it the length stands."""
         start = end = len(raw)
         if head.content_length is not None:
-            found = _LENGTH_FIELD.search(raw)
+            found = LENGTH_FIELD.search(raw)
             if found is None:  # white space behind it: seldom, so read each time
                 self._head = None
                 return
@@ -150,7 +156,7 @@ class HeadMemory:
                 return None
             length = int(digits)
             if length != last.content_length:
-                headers = [(name, digits if name == b"content-length" else value) for name, value in headers]
+                headers = with_length(headers, digits)
         elif len(raw) != len(before):
             return None
         return Head(

@@ -16,11 +16,10 @@ _MISSES_MAX: Final = 16
 class PieceMemory:
     """One stream's last piece of output."""
 
-    __slots__ = ("_after", "_before", "_misses", "_rest_bytes")
+    __slots__ = ("_after", "_before", "_misses")
 
     def __init__(self) -> None:
         self._before = self._after = b""
-        self._rest_bytes = 0
         self._misses = 0
 
     def remember(self, event: bytes) -> None:
@@ -36,7 +35,6 @@ class PieceMemory:
         end = event.find(b'"', start)
         if _is_simple_text(event, start, end):
             self._before, self._after = event[:start], event[end:]
-            self._rest_bytes = len(self._before) + len(self._after)
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
         """Where the text stands in an event that differs from the last piece in nothing else; None: it does.
@@ -44,12 +42,10 @@ class PieceMemory:
         The text is one that stands for itself: so the event is JSON just as that one was, and means the same.
         """
         before = self._before
-        if not before or len(event) < self._rest_bytes:
-            return None
-        if not event.startswith(before) or not event.endswith(self._after):
+        if not before or not event.startswith(before) or not event.endswith(self._after):
             return None
         start, end = len(before), len(event) - len(self._after)
-        if _is_simple_text(event, start, end) is None:
+        if end < start or _is_simple_text(event, start, end) is None:
             return None
         self._misses = 0
         return start, end

@@ -146,7 +146,7 @@ class StreamReader:
         """
         span = self._last_piece.text_span(event)
         if span is not None:
-            if self.keep and not self._keep_text(event[span[0] : span[1]]):
+            if self.keep and not self._keep_raw(event[span[0] : span[1]]):
                 return False
             self.content_events += 1
             return True
@@ -168,9 +168,9 @@ class StreamReader:
             return False
         if chunk.usage is not None:  # counts so far, which an engine adds to each event on demand
             self._note_usage(event)
-        elif chunk.sequence_number:
+        if chunk.sequence_number:
             self.sequence = chunk.sequence_number
-        else:
+        elif chunk.usage is None:
             self._last_piece.remember(event)
         self.content_events += 1
         return True
@@ -186,9 +186,7 @@ class StreamReader:
         if len(choices) != 1 or choices[0].index:
             return False
         choice = choices[0]
-        text = choice.delta.content if choice.delta is not None else choice.text
-        self._kept_chars += len(text)
-        self._texts.append(text)
+        self._keep_text(choice.delta.content if choice.delta is not None else choice.text)
         if chunk.usage is not None:
             self._note_usage(event)
         else:
@@ -196,17 +194,19 @@ class StreamReader:
         self.content_events += 1
         return True
 
-    def _keep_text(self, text: bytes) -> bool:
+    def _keep_raw(self, text: bytes) -> bool:
         """Remember the text of a piece, if it is one and there is room."""
         if self._kept_chars > KEPT_CHARS_MAX:
             return False
         try:
-            kept = text.decode()
+            self._keep_text(text.decode())
         except UnicodeDecodeError:
             return False
-        self._kept_chars += len(kept)
-        self._texts.append(kept)
         return True
+
+    def _keep_text(self, text: str) -> None:
+        self._kept_chars += len(text)
+        self._texts.append(text)
 
     def _feed_any(self, data: bytes) -> bytes:
         if self._is_over():

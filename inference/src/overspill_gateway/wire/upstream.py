@@ -5,15 +5,13 @@ make two answers of one, or one of two: framing by anything but one length, chun
 """
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
 
-from overspill_gateway.core.head import Header, is_plain_length
+from overspill_gateway.core.head import LENGTH_DIGITS_MAX, LENGTH_FIELD, Header, is_plain_length, with_length
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.wire.chunk_frame import content_start
-from overspill_gateway.wire.stream_reads import StreamReads
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _HEAD_END: Final = b"\r\n\r\n"
-_LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n)", re.IGNORECASE)
-_DIGITS_MAX: Final = 15
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
@@ -71,7 +67,7 @@ class AnswerMemory:
         """Keep the head of an answer that these bytes are, all of them, by its length."""
         self._before = b""
         end = data.find(_HEAD_END) + len(_HEAD_END)
-        found = _LENGTH_FIELD.search(data, 0, end - 2)
+        found = LENGTH_FIELD.search(data, 0, end - 2)
         if found is not None and int(found[1]) == len(data) - end:
             start, stop = found.span(1)
             self._before, self._digits, self._after = data[:start], found[1], data[stop:end]
@@ -82,7 +78,7 @@ class AnswerMemory:
         before = self._before
         if not before or not data.startswith(before):
             return 0
-        stop = data.find(b"\r", len(before), len(before) + _DIGITS_MAX + 1)
+        stop = data.find(b"\r", len(before), len(before) + LENGTH_DIGITS_MAX + 1)
         if stop < 0 or not data.startswith(self._after, stop):
             return 0
         digits = data[len(before) : stop]
@@ -91,7 +87,7 @@ class AnswerMemory:
             return 0
         if digits != self._digits:
             self._digits = digits
-            self.headers = [(name, digits if name == b"content-length" else value) for name, value in self.headers]
+            self.headers = with_length(self.headers, digits)
         return start
 
 
@@ -100,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_interim", "_memory",
-        "_parser", "_pool", "_reads", "_receiver", "_status", "_transport", "flowing", "idle_since", "used",
+        "_parser", "_pool", "_receiver", "_status", "_transport", "flowing", "idle_since", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool") -> None:
@@ -119,7 +115,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = False
         self._between = True
         self._between_chunks = False
-        self._reads = pool.reads
         self._apart = -1  # the socket's number, while not the event loop reads it but StreamReads
         self._memory = AnswerMemory()
         self._status = 0
@@ -185,8 +180,8 @@ class UpstreamConnection(asyncio.Protocol):
         receiver.answer_body(data[start:-2], data)
         if self._receiver is receiver:
             receiver.answer_pause()
-            if self._apart < 0 and self._reads is not None and self.flowing:
-                self._read_apart(self._reads)
+            if self._apart < 0 and self.flowing:
+                self._read_apart()
 
     def _take_any(self, receiver: Receiver, data: bytes) -> None:
         between, self._between = self._between, False
@@ -305,7 +300,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._between_chunks = False
         if self._apart >= 0:
             self._leave()
-            self.returned()
+            self.resume()
         # An answer may come before its request has gone out whole: the rest of that would precede the next request.
         if receiver is None or not keep or self._transport.get_write_buffer_size():
             self._transport.close()
@@ -326,8 +321,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- being read together with others ---------------------------------------------------------------------------
 
-    def _read_apart(self, reads: StreamReads) -> None:
+    def _read_apart(self) -> None:
         """Have the rest of a stream read together with others, if that pays now and it comes in the open."""
+        reads = self._pool.reads
+        if reads is None:
+            return
         reads.chunk_came()
         transport = self._transport
         if not reads.together or not transport.is_reading() or transport.get_extra_info("ssl_object") is not None:
@@ -338,8 +336,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Nobody reads it for now."""
-        if self._apart >= 0 and self._reads is not None:
-            self._reads.release(self._apart, self)
+        reads = self._pool.reads
+        if self._apart >= 0 and reads is not None:
+            reads.release(self._apart, self)
             self._apart = -1
 
     def returned(self) -> None:
