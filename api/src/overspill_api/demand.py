@@ -7,9 +7,38 @@ and an empty one every 10 s, so that a reader knows a dead stream from a quiet o
 gateway process's life, which ``gateway`` identifies.
 """
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from overspill_api.compiled import Compiled
+
+
+class BackendProblem(Compiled):
+    """Why a backend fails now; gone once it has answered again."""
+
+    reason: Annotated[str, Field(max_length=64)]
+    """One word in CamelCase, such as CredentialsRefused, NameNotResolved, CertificateRefused, Unreachable,
+    ModelNotFound, RateLimited or Failing."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The provider's or the network's own words, cut; without secrets."""
+    since_unix_seconds: float = 0.0
+    """When the first failure of the present run of failures was."""
+    failures: int = 0
+    """Failures in a row."""
+
+
+class RefusedDocument(Compiled):
+    """A compiled document that a gateway can't use; its last good version, where there is one, goes on serving."""
+
+    kind: Literal["route", "consumer"]
+    """What it compiles."""
+    key: Annotated[str, Field(max_length=320)]
+    """``namespace/name`` of the object that it was compiled from."""
+    generation: int = 0
+    """metadata.generation that it was compiled from; 0: can't be read."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What is wrong with it; without secrets."""
 
 
 class BackendDemand(Compiled):
@@ -25,6 +54,8 @@ class BackendDemand(Compiled):
     """Output tokens that it reported."""
     cost_nano_usd_total: int = 0
     """Nano-dollars for the tokens that it reported."""
+    problem: BackendProblem | None = None
+    """Why it fails now; None: it answers, or has not been asked."""
 
 
 class RouteDemand(Compiled):
@@ -67,3 +98,5 @@ class GatewayDemand(Compiled):
     """The gateway's clock when the line was written."""
     routes: tuple[RouteDemand, ...] = ()
     """All routes (first line) or those that changed."""
+    refused: tuple[RefusedDocument, ...] | None = None
+    """All documents that this gateway can't use now; None: as in the line before."""
