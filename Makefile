@@ -10,6 +10,8 @@ STEP := scripts/step
 VENV := .venv/bin
 CLUSTER := $(PYTHON) tests/cluster
 GATEWAY_URL = $(shell $(CLUSTER) gateway-url)
+# Tests that share nothing run beside each other; more than four processes gain little and need memory.
+PARALLEL = -n auto --maxprocesses 4
 # What users get is compiled; tests of whole processes run it. PYTHONPATH goes before the checkout's own sources.
 COMPILED = env PYTHONPATH=$(CURDIR)/build/compiled
 # Asked when they are needed: the cluster says where it is.
@@ -29,18 +31,23 @@ demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, 
 .PHONY: test
 test: ## all tests: unit, integration, end to end
 	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
+	@$(STEP) "exhaustive unit tests" $(MAKE) --no-print-directory test-exhaustive
 	@$(STEP) "unit tests of the compiled gateway" $(MAKE) --no-print-directory test-compiled
 	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
 	@$(STEP) "tests with real vLLM" $(MAKE) --no-print-directory test-engine
 	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-unit
-test-unit: venv ## tests without a cluster (seconds)
-	@$(VENV)/pytest tests/unit
+test-unit: venv ## tests without a cluster, but for the exhaustive ones (under a minute)
+	@$(VENV)/pytest tests/unit -m "not exhaustive" $(PARALLEL)
+
+.PHONY: test-exhaustive
+test-exhaustive: venv ## unit tests that look at very many cases: storms of faults, kills at any line, fuzzing
+	@$(VENV)/pytest tests/unit -m exhaustive $(PARALLEL)
 
 .PHONY: test-compiled
 test-compiled: venv compiled ## the gateway's unit tests, on the compiled code that its image has
-	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway -m "not interpreted"
+	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway -m "not interpreted" $(PARALLEL)
 
 .PHONY: test-integration
 test-integration: venv compiled binaries ## tests against a real control plane: etcd, API server, controllers (no root)

@@ -158,6 +158,7 @@ def test_predictions_of_waiting_for_a_place_are_as_right_as_chance_allows() -> N
     assert 0.85 < bias(requests) < 1.3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["mixed", "small"])
 def test_plain_answers_are_predicted_too(name: str) -> None:
     """Where no first token is ever seen the rates are learned from whole answers and the engines' gauges."""
@@ -170,6 +171,7 @@ def test_plain_answers_are_predicted_too(name: str) -> None:
 # -- keeping the target and keeping engines busy -------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [2, 77])
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_twice_the_load_is_served_in_time_and_engines_stay_busy(name: str, seed: int) -> None:
@@ -207,6 +209,7 @@ def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[Replica, H
     return step_of
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["reading", "mixed", "writing"])
 def test_no_limit_of_requests_in_flight_does_as_well(name: str) -> None:
     """Served in time, no fixed limit beats it by more than 3 %, and one that suits one workload fails another."""
@@ -349,6 +352,7 @@ def test_a_flood_delays_nobody_else_and_priority_goes_first() -> None:
     assert wait("first") < TARGET
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("held_max", [20, 100])
 def test_who_comes_back_when_told_mostly_finds_a_place(held_max: int) -> None:
     """After a burst, most of the refused who obey Retry-After are let in, far more than with a fixed second."""

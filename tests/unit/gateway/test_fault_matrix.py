@@ -19,6 +19,7 @@ async def test_a_fault_ends_as_the_matrix_says(fault: Fault, mode: Mode, outcome
     assert_as_expected(seen, outcome)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", [one for one in FAULTS if one.stream is not None], ids=lambda fault: fault.name)
 async def test_so_it_does_among_many_streams(fault: Fault) -> None:
     """Where chunks are so many that streams are read together, no fault ends otherwise."""

@@ -49,6 +49,7 @@ async def ask(gateway: GatewayUnderTest, source: random.Random) -> Answer:
     return await asyncio.wait_for(client.answer(), 20)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_whatever_happens_every_request_ends_honestly(seed: int) -> None:
     """Half of the answers are spoiled. Whoever asks gets a whole answer, a typed error, or an error in its stream."""

@@ -76,6 +76,7 @@ def test_events_near_the_seeds_hold(data: bytes) -> None:
     TARGETS["events"](data)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.interpreted  # it instruments the code
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this machine")
 @pytest.mark.parametrize("name", TARGETS)

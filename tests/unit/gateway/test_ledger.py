@@ -311,6 +311,7 @@ def live(path: Path, provider: Path, seed: int, line: int) -> int:
     return subprocess.run(command, env=environment, check=False, timeout=60).returncode
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.interpreted  # it counts lines
 def test_killed_at_any_line_the_ledger_covers_what_was_spent(tmp_path: Path, seed: int) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.route import Route
 from unit.gateway.backends import Received, Wire, answers, backend, event, stream_head, streams
@@ -14,6 +16,7 @@ def at_replicas(route: Route) -> list[Exchange]:
     return [exchange for replica in route.replicas.values() for exchange in replica.exchanges]
 
 
+@pytest.mark.exhaustive
 async def test_draining_lets_streams_finish_and_takes_nobody_new() -> None:
     """Not ready at once; the stream goes on to its [DONE]; then the connection ends and nothing listens any more."""
     gate = asyncio.Event()
