@@ -97,13 +97,10 @@ check-generated: venv ## generated files are what the types say
 
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes and without addresses
-	@for extra in operator gateway; do \
-	  uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-header -o requirements/$$extra.txt; done
-	@uv pip compile --quiet pyproject.toml --extra gateway --extra compile --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o requirements/compile.txt
-	@uv pip compile --quiet pyproject.toml --extra operator --extra gateway --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+	@scripts/lock requirements/operator.txt pyproject.toml --extra operator
+	@scripts/lock requirements/gateway.txt pyproject.toml --extra gateway
+	@scripts/lock requirements/compile.txt pyproject.toml --extra gateway --extra compile
+	@scripts/lock requirements/dev.txt pyproject.toml --extra operator --extra gateway --extra dev
 
 .PHONY: venv
 venv: ## the virtual environment, from the locked requirements
@@ -148,5 +145,4 @@ bench-gateway: venv compiled ## the gateway beside Envoy, nginx, HAProxy, vllm-r
 .PHONY: lock-bench
 lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses
 	@cd bench/gateway/requirements && for peer in envoy vllm-router litellm profiler; do \
-	  uv pip compile --quiet $$peer.in --universal --python-version 3.11 \
-	    --generate-hashes --no-emit-index-url --no-header -o $$peer.txt; done
+	  ../../../scripts/lock $$peer.txt $$peer.in || exit 1; done

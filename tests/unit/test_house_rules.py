@@ -44,17 +44,6 @@ def test_the_folder_operator_never_shadows_the_standard_library() -> None:
     assert operator.__file__.startswith(sys.base_prefix)
 
 
-def test_lock_files_hold_hashes_and_no_addresses() -> None:
-    """Whoever installs decides where packages come from; what comes is pinned."""
-    for path in (ROOT / "requirements").glob("*.txt"):
-        text = path.read_text()
-
-        assert "://" not in text, path.name
-        for line in text.splitlines():
-            if re.match(r"^[a-z0-9]", line):
-                assert line.endswith("\\"), f"{path.name}: {line} has no hash"
-
-
 def test_no_lock_file_of_a_kind_that_holds_addresses() -> None:
     """uv.lock and pylock.toml name registries."""
     assert _tracked("uv.lock", "*pylock*.toml") == []
