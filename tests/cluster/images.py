@@ -58,7 +58,13 @@ IMAGES = (
     Image(
         "overspill-gateway",
         "inference/Dockerfile",
-        (*DISTRIBUTION, "requirements/gateway.txt", "requirements/compile.txt", "scripts/compile-gateway"),
+        (
+            *DISTRIBUTION,
+            "requirements/gateway.txt",
+            "requirements/compile.txt",
+            "scripts/compile-gateway",
+            "scripts/check-compiled",
+        ),
         compiles=True,
     ),
     Image("overspill-standin", "tests/standin/Dockerfile", ("tests/standin",)),

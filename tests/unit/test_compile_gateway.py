@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,12 +95,55 @@ def test_constants_written_together_are_the_same_apart(sample: dict[str, Any]) -
     assert (sample["Several"].A, sample["Several"].B) == (1, 2)
 
 
-def test_the_list_of_weak_references_is_neither_visited_nor_freed() -> None:
-    """As mypyc 2.4 writes C: the interpreter owns that list."""
-    dictionary = "Py_CLEAR(*((PyObject **)((char *)self + sizeof(X))));"
-    slot = "(*((PyObject **)((char *)self + sizeof(PyObject *) + sizeof(X))));"
-    text = f"Py_VISIT{slot}\n{dictionary}\nPy_CLEAR{slot}\n"
-    for pattern, right in script().WEAK_REFERENCES:
-        text = re.sub(pattern, right, text)
+DICTIONARY = "Py_CLEAR(*((PyObject **)((char *)self + sizeof(X))));"
+LIST = "(*((PyObject **)((char *)self + sizeof(PyObject *) + sizeof(X))));"
 
-    assert text == f"\n{dictionary}\nif (Py_REFCNT(self) == 0) PyObject_ClearWeakRefs((PyObject *)self);\n"
+
+def test_the_list_of_weak_references_is_neither_visited_nor_freed(tmp_path: Path) -> None:
+    """As mypyc 2.4 writes C: the interpreter owns that list."""
+    file = tmp_path / "native.c"
+    file.write_text(f"Py_VISIT{LIST}\n{DICTIONARY}\nPy_CLEAR{LIST}\nPy_CLEAR{LIST}\n")
+
+    script().mend_weak_references(str(tmp_path))
+
+    cleared = "if (Py_REFCNT(self) == 0) PyObject_ClearWeakRefs((PyObject *)self);\n"
+    assert file.read_text() == f"\n{DICTIONARY}\n{cleared}{cleared}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DICTIONARY,
+        f"Py_VISIT{LIST}\nPy_CLEAR{LIST}\n",
+        f"Py_CLEAR{LIST}\nPy_CLEAR{LIST}\n",
+        f"Py_VISIT{LIST}\nPy_CLEAR{LIST}\nPy_CLEAR{LIST}\nPy_XDECREF{LIST}\n",
+    ],
+)
+def test_c_that_is_not_as_it_was_ends_the_compilation(tmp_path: Path, text: str) -> None:
+    """A mypyc that writes otherwise would else pass with nothing mended."""
+    (tmp_path / "native.c").write_text(text)
+    module = script()
+
+    with pytest.raises(module.CompileError):
+        module.mend_weak_references(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "@dataclass\nclass A:\n    x: int\n",
+        "@dataclasses.dataclass(slots=True)\nclass A:\n    x: int\n",
+        "@final\n@dataclass(slots=True)\nclass A:\n    x: int\n",
+        "@dataclass(order=True)\nclass A:\n    x: int\n",
+        "@dataclass(slots=True)\nclass A:\n    x: int\n    def __post_init__(self):\n        pass\n",
+        "@dataclass(slots=True)\nclass A:\n    x: int = field(default=1)\n",
+        "@dataclass(slots=True)\nclass A(B):\n    x: int\n",
+        "class A:\n    @dataclass(slots=True)\n    class B:\n        x: int\n",
+    ],
+)
+def test_a_dataclass_that_would_come_out_otherwise_is_refused(source: str) -> None:
+    """Rather an error here than a class that behaves differently once it is compiled."""
+    module = script()
+
+    with pytest.raises(module.CompileError):
+        module.plain(source)
