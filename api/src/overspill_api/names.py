@@ -26,6 +26,13 @@ LABEL_SOURCE_NAME = f"{GROUP}/source-name"
 COMPILED_KEY = "document.json"
 """Key of the JSON document inside a compiled Secret."""
 
+ACCEPTED_KEY = "accepted.json"
+"""Key, in the same Secret, of the spec that the document was made from: what is in force while a newer one is wrong.
+For the operator alone."""
+
+ANNOTATION_ADOPT = f"{GROUP}/adopt"
+"""A person puts it on an object of his own, with the name of the ModelRoute that may have it."""
+
 ENGINE_PORT = 8000
 """TCP port on which an engine serves the OpenAI API."""
 

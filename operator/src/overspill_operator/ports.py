@@ -50,9 +50,24 @@ class ClusterError(Exception):
         self.message = message
 
     @property
-    def is_refusal(self) -> bool:
-        """Whether trying again unchanged is useless: the object itself is at fault."""
-        return self.status in (400, 403, 422)
+    def is_answer(self) -> bool:
+        """Whether the API server has answered at all: its words are worth telling, whatever the status.
+
+        A template with a field that no pod has gets 500, one with a value of another type 400, a quota 403.
+        """
+        return self.status != 0
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether trying again unchanged may well succeed: a conflict, too many requests, a fault of the server."""
+        return self.status in (0, 408, 409, 429) or self.status >= 500
+
+
+class NotOwnedError(ClusterError):
+    """There is an object of the name already, and it is somebody else's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, "NotOwned", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +102,11 @@ class Cluster(Protocol):
     def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
         """Changes since ``resource_version``, until the server ends the watch. A 410 asks for a new list."""
 
-    async def apply(self, path: str, manifest: Json) -> Json:
-        """Server-side apply with this operator's field manager, by force; the object after it."""
+    async def apply(self, path: str, manifest: Json, *, force: bool = True, dry_run: bool = False) -> Json:
+        """Server-side apply with this operator's field manager; the object after it.
+
+        ``force``: also over fields that others have set; ``dry_run``: only say what would be.
+        """
 
     async def merge_patch(self, path: str, patch: Json) -> Json:
         """A JSON merge patch; the object after it."""

@@ -56,9 +56,12 @@ class FakeCluster:
                 raise event
             yield event
 
-    async def apply(self, path: str, manifest: Json) -> Json:
-        """See ``ports.Cluster``."""
-        self._called("APPLY", path)
+    async def apply(self, path: str, manifest: Json, *, force: bool = True, dry_run: bool = False) -> Json:
+        """See ``ports.Cluster``; an object that gives no uid gets one."""
+        self._called("TRY" if dry_run else "APPLY", path)
+        assert force or path not in self.objects
+        if dry_run:
+            return {**manifest, "metadata": {"resourceVersion": str(self.version), **manifest["metadata"]}}
         return self.put(path, dict(manifest))
 
     async def merge_patch(self, path: str, patch: Json) -> Json:

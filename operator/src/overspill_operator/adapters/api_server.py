@@ -107,9 +107,11 @@ class ApiServer:
         finally:
             response.close()
 
-    async def apply(self, path: str, manifest: Json) -> Json:
+    async def apply(self, path: str, manifest: Json, *, force: bool = True, dry_run: bool = False) -> Json:
         """See ``ports.Cluster``."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        if dry_run:
+            query["dryRun"] = "All"
         return await self._json("PATCH", path, query=query, body=manifest, content_type=APPLY)
 
     async def merge_patch(self, path: str, patch: Json) -> Json:

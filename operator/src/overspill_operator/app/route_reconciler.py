@@ -3,16 +3,19 @@
 import json
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from overspill_api.names import COMPILED_KEY, compiled_route_secret_name, engine_name
+from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name, engine_name
 from overspill_operator.adapters import telemetry
+from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.secret_reader import decode
 from overspill_operator.app.world import World
 from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.faults import Fault, FaultReason
-from overspill_operator.core.manifests import ANNOTATION_HASH, Manifest, cache_claim_name, compiled_secret
+from overspill_operator.core.in_force import last_good
+from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
 from overspill_operator.core.route_status import TrafficFigures, status_document
@@ -27,11 +30,14 @@ ROUTE = "ModelRoute"
 STATUS_PAUSE_SECONDS = 2.0
 """Between two writes of one status that nobody waits for."""
 
+SECRET_RETRY_SECONDS = 5.0
+"""When a Secret that the API server would not give is asked for again."""
+
+SECRETS_SECONDS = 60.0
+"""How often the Secrets of a spec that is in force instead of a broken one are looked at."""
+
 TRAFFIC_SECONDS = 30.0
 """How often figures of traffic and spend are written."""
-
-REFUSAL_SECONDS = 30.0
-"""When a refused engine is tried again."""
 
 
 class RouteReconciler:
@@ -40,6 +46,7 @@ class RouteReconciler:
     def __init__(self, world: World) -> None:
         """In ``world``."""
         self._world = world
+        self._parts = RouteParts(world)
         self._written: dict[str, float] = {}
         self._sampled: dict[str, float] = {}
 
@@ -49,17 +56,52 @@ class RouteReconciler:
         if route is None:
             await self._remove(key)
             return
-        seen = await self._observe(route)
-        plan = plan_route(route, seen)
-        faults = plan.faults
-        if not any(fault.blocks for fault in faults):
-            profile = route.spec.self_hosted.profile if route.spec and route.spec.self_hosted else ""
-            self._world.scaler.accept(route, seen.profiles.get(profile))
-            refusal = await self._carry_out(route, plan)
-            faults += (refusal,) if refusal else ()
-        if plan.drop_document:
-            await self._drop_document(key)
-        await self._say(route, faults, frozenset(seen.api_keys))
+        outcome = Outcome()
+        try:
+            seen = await self._observe(route)
+            plan = plan_route(route, seen)
+            faults, usable = plan.faults, frozenset(seen.api_keys)
+            if plan.drop_document:
+                await self._drop_document(key)
+            outcome = await self._carry_out(route, seen, plan)
+        except ClusterError:
+            raise
+        except Exception as error:
+            # Whatever is wrong with this process: the person hears of it, and the queue tries again.
+            message = f"{type(error).__name__}: {error}; see the operator's log."
+            await self._say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset())
+            raise
+        if outcome.retry_seconds is not None:
+            self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
+        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable)
+        if outcome.unreached:
+            raise outcome.unreached
+
+    async def _carry_out(self, route: RouteObject, seen: RouteWorld, plan: RoutePlan) -> Outcome:
+        """Bring the spec into force, or keep the last good one in force where there is a fault in this one."""
+        in_force: RouteObject | None = route
+        if plan.is_blocked:
+            in_force = self._last_good(route)
+            if in_force is None:
+                return Outcome()
+            seen = await self._observe(in_force)
+            plan = plan_route(in_force, seen)
+            # The sweep knows the Secrets that the spec names, not those that the one in force does.
+            self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
+        if in_force is None or in_force.spec is None or plan.is_blocked:
+            return Outcome()
+        profile = in_force.spec.self_hosted.profile if in_force.spec.self_hosted else ""
+        self._world.scaler.accept(in_force, seen.profiles.get(profile))
+        may_wake = self._world.scaler.may_wake(in_force)
+        if may_wake != seen.may_wake:  # by the bounds that have just come into force
+            seen = replace(seen, may_wake=may_wake)
+            plan = plan_route(in_force, seen)
+        return await self._parts.carry_out(in_force, in_force.spec, seen, plan)
+
+    def _last_good(self, route: RouteObject) -> RouteObject | None:
+        """The route with the last good spec, where that is known."""
+        live = self._live_document(route)
+        return last_good(route, b64decode((live.get("data") or {}).get(ACCEPTED_KEY) or "") if live else None)
 
     def note_traffic(self, key: str) -> None:
         """A gateway has spoken of the route: its figures are due within a while, if there are any."""
@@ -79,7 +121,16 @@ class RouteReconciler:
                 if credentials is None:
                     api_keys[entry.name] = None
                     continue
-                data = await self._world.secrets.read(meta.namespace, credentials.secret_name, credentials.key)
+                try:
+                    data = await self._world.secrets.read(meta.namespace, credentials.secret_name, credentials.key)
+                except ClusterError as error:
+                    if not error.is_answer:
+                        raise
+                    # One API is left out until its Secret can be read; the others serve.
+                    world.queue.add_after((ROUTE, route.key), SECRET_RETRY_SECONDS)
+                    what = f"Secret {credentials.secret_name!r} cannot be read: {error.message}"
+                    missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {what}."
+                    continue
                 api_key = decode(data, credentials.key) if data is not None else None
                 if api_key is None:
                     what = f"there is no Secret {credentials.secret_name!r} in this namespace; create it"
@@ -103,8 +154,8 @@ class RouteReconciler:
             api_keys=api_keys,
             missing_credentials=missing,
             source_secret_missing=source_missing,
-            engine_exists=world.caches.deployments.get(meta.namespace, engine_name(meta.name)) is not None,
-            live_claim=world.caches.claims.get(meta.namespace, cache_claim_name(meta.name)),
+            live_engine=world.caches.engine(route),
+            live_claim=world.caches.claim(route),
             compiled_names=self._compiled_names(route) if lost else frozenset(),
         )
 
@@ -113,52 +164,9 @@ class RouteReconciler:
         pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
         self._world.queue.add_after((ROUTE, route.key), pause)
 
-    async def _carry_out(self, route: RouteObject, plan: RoutePlan) -> Fault | None:
-        """Apply what differs; a fault where the API server refuses the engine."""
-        world, namespace = self._world, route.meta.namespace
-        caches, applier = world.caches, world.applier
-        try:
-            if plan.claim:
-                await applier.ensure(caches.claims, plan.claim)
-            if plan.deployment:
-                await self._apply_engine(route, plan.deployment)
-            if plan.service:
-                await applier.ensure(caches.services, plan.service)
-        except ClusterError as error:
-            if not error.is_refusal:
-                raise
-            world.queue.add_after((ROUTE, route.key), REFUSAL_SECONDS)
-            return Fault(FaultReason.ENGINE_REFUSED, f"The API server refuses the engine: {error.message}.")
-        if plan.remove_engine:
-            await applier.remove(caches.deployments, namespace, engine_name(route.meta.name))
-            await applier.remove(caches.services, namespace, engine_name(route.meta.name))
-            world.slots.release(route.key)
-        if plan.remove_claim:
-            await applier.remove(caches.claims, namespace, cache_claim_name(route.meta.name))
-        if plan.document is not None:
-            name = compiled_route_secret_name(namespace, route.meta.name)
-            secret = compiled_secret(world.release_namespace, name, "route", route.meta, plan.document)
-            await applier.ensure(caches.compiled, secret)
-        return None
-
-    async def _apply_engine(self, route: RouteObject, desired: Manifest) -> None:
-        """The Deployment, in its turn where it makes pods; the number of replicas is the one decided by now."""
-        world, caches = self._world, self._world.caches
-        desired["spec"]["replicas"] = world.scaler.desired(route)
-        live = caches.deployments.get(route.meta.namespace, desired["metadata"]["name"])
-        if live is not None and world.scaler.is_writing(route):
-            return  # its number is on its way; once it is there, this comes again
-        if not world.applier.is_due(caches.deployments, desired):
-            return
-        if _makes_pods(desired, live) and not world.slots.take(route.key, monotonic()):
-            return
-        answer = await world.applier.ensure(caches.deployments, desired)
-        if answer["spec"].get("replicas") != world.scaler.desired(route):
-            world.scaler.write(route)  # decided while the apply was under way
-
     async def _say(self, route: RouteObject, faults: tuple[Fault, ...], usable_hosted: frozenset[str]) -> None:
         world = self._world
-        engine = engine_state(world.caches.deployments.get(route.meta.namespace, engine_name(route.meta.name)))
+        engine = engine_state(world.caches.engine(route))
         scaling = world.scaler.facts(route)
         waiting = scaling is not None and engine.exists and scaling.desired > engine.ready
         problem = world.diagnosis.suspect(route.key, waiting=waiting)
@@ -231,10 +239,14 @@ class RouteReconciler:
             spend=add_reports(spend, costs(route.key, views), gone),
         )
 
+    def _live_document(self, route: RouteObject) -> Json | None:
+        """The Secret with the document that the gateways have."""
+        name = compiled_route_secret_name(route.meta.namespace, route.meta.name)
+        return self._world.caches.compiled.get(self._world.release_namespace, name)
+
     def _compiled_names(self, route: RouteObject) -> frozenset[str]:
         """Model names in the document that the gateways have."""
-        name = compiled_route_secret_name(route.meta.namespace, route.meta.name)
-        live = self._world.caches.compiled.get(self._world.release_namespace, name)
+        live = self._live_document(route)
         if live is None:
             return frozenset()
         document = json.loads(b64decode((live.get("data") or {}).get(COMPILED_KEY) or "e30="))
@@ -268,13 +280,3 @@ class RouteReconciler:
         namespace, _, name = key.partition("/")
         secret = compiled_route_secret_name(namespace, name)
         await self._world.applier.remove(self._world.caches.compiled, self._world.release_namespace, secret)
-
-
-def _makes_pods(desired: Manifest, live: Json | None) -> bool:
-    """Whether applying sets the controllers to work on pods: a new engine or a new template, and not at zero."""
-    if not desired["spec"]["replicas"]:
-        return False
-    if live is None:
-        return True
-    annotations = live["metadata"].get("annotations") or {}
-    return bool(annotations.get(ANNOTATION_HASH) != desired["metadata"]["annotations"][ANNOTATION_HASH])

@@ -24,6 +24,7 @@ from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDept
 from overspill_operator.core.conditions import timestamp
 from overspill_operator.core.engine_state import engine_state
 from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.route_status import DECISIONS_MAX, ScalingFacts
 from overspill_operator.core.traffic import demand_of
 from overspill_operator.core.windows import Bounds, bounds_at
@@ -49,6 +50,7 @@ class _State:
     memory: Memory
     decisions: list[dict[str, Any]]
     scaling: Scaling | None = None
+    has_engine: bool = False
     startup_seconds: float = 1800.0
     timer: asyncio.TimerHandle | None = None
     bounds: Bounds | None = None
@@ -89,6 +91,7 @@ class Scaler:
             state.startup_seconds = duration_seconds(profile.startup_timeout)
         if state.scaling != route.spec.scaling:
             state.scaling = route.spec.scaling
+        state.has_engine = route.spec.self_hosted is not None
         self.evaluate(route.key)
 
     def desired(self, route: RouteObject) -> int:
@@ -143,19 +146,17 @@ class Scaler:
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
         """Decide for a route and act on it. ``heard_at``: loop time of the line that asked for it."""
         route = self._routes.get(key)
-        if (
-            route is None
-            or route.spec is None
-            or route.spec.self_hosted is None
-            or not self._deployments.synced.is_set()
-        ):
+        if route is None or not self._deployments.synced.is_set():
             return
         now = time()
         state = self._state(route)
+        if state.scaling is None:
+            self._on_decided(key)  # which spec is in force is for the reconcile to say, which then comes back here
+            return
         rules = self._rules(state, route, now)
         if rules is None:
             return
-        engine = engine_state(self._deployments.get(route.meta.namespace, engine_name(route.meta.name)))
+        engine = engine_state(self._engine(route))
         pool = Pool(state.desired, engine.ready, engine.ready_since_unix)
         demand = demand_of(key, self._gateways.views.values(), self._gateways.unheard(now), now)
         decision = decide(rules, pool, demand, self._queues.queue(key, now), state.memory, now)
@@ -180,7 +181,7 @@ class Scaler:
         path = DEPLOYMENTS.path(namespace, name, "scale")
         try:
             while True:
-                live = self._deployments.get(namespace, name)
+                live = self._engine(route)
                 number = state.desired
                 if live is None or live["spec"].get("replicas") == number:
                     break
@@ -244,9 +245,14 @@ class Scaler:
             )
         return state
 
+    def _engine(self, route: RouteObject) -> Json | None:
+        """The route's own Deployment: another one of its name is not scaled."""
+        live = self._deployments.get(route.meta.namespace, engine_name(route.meta.name))
+        return live if is_owned(live, route.meta.uid) else None
+
     def _first_number(self, route: RouteObject) -> int:
         """What was decided before this process began; for a new route the least that its rules allow."""
-        live = self._deployments.get(route.meta.namespace, engine_name(route.meta.name))
+        live = self._engine(route)
         recorded = route.status.get("desiredReplicas")
         known = [number for number in (recorded, live["spec"].get("replicas") if live else None) if number is not None]
         if known:
@@ -257,9 +263,13 @@ class Scaler:
         return scaling.replicas if scaling.replicas is not None else bounds_at(scaling, time()).minimum
 
     def _rules(self, state: _State, route: RouteObject, now: float) -> Rules | None:
-        if route.spec is None or route.spec.self_hosted is None:
+        scaling = state.scaling
+        if scaling is not None and not state.has_engine:
             return None
-        scaling = state.scaling or route.spec.scaling
+        if scaling is None:  # nothing is in force yet
+            if route.spec is None or route.spec.self_hosted is None:
+                return None
+            scaling = route.spec.scaling
         bounds = state.bounds
         stale = bounds is None or (bounds.next_change_unix is not None and now >= bounds.next_change_unix)
         if bounds is None or stale or state.bounds_of is not scaling:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from overspill_operator.ports import SECRETS, Cluster, Json
+from overspill_operator.ports import SECRETS, Cluster, ClusterError, Json
 
 KEEP_SECONDS = 40.0
 """Shorter than a sweep's round, so that each round sees changed keys; a watch would need the right to read all."""
@@ -42,7 +42,14 @@ class SecretReader:
         now = monotonic()
         if entry is not None and now - entry.read_at < entry.keep:
             return entry.data
-        found = await self._cluster.get(SECRETS.path(namespace, name))
+        try:
+            found = await self._cluster.get(SECRETS.path(namespace, name))
+        except ClusterError:
+            if entry is None or not entry.is_complete:
+                raise
+            # A server that stumbles takes no API away: what was read last is used, and read anew soon.
+            entry.read_at, entry.keep = now, MISSING_SECONDS
+            return entry.data
         data = None if found is None else found.get("data") or {}
         is_complete = data is not None and (not key or decode(data, key) is not None)
         if is_complete:

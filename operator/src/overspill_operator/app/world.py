@@ -1,9 +1,10 @@
 """Everything that reconciling reads and acts through, put together once by ``process``."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from overspill_api.names import engine_name
 from overspill_api.profile import Profile
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
@@ -15,7 +16,10 @@ from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.work_queue import WorkQueue
-from overspill_operator.ports import Cluster
+from overspill_operator.core.manifests import cache_claim_name
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.ownership import is_owned
+from overspill_operator.ports import Cluster, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,14 @@ class Caches:
     """Their caches."""
     compiled: WatchCache
     """Compiled documents."""
+
+    def engine(self, route: RouteObject) -> Json | None:
+        """The Deployment of a route, where there is one that is its own."""
+        return _own(self.deployments, route, engine_name(route.meta.name))
+
+    def claim(self, route: RouteObject) -> Json | None:
+        """The claim of a route's cache, where there is one that is its own."""
+        return _own(self.claims, route, cache_claim_name(route.meta.name))
 
     @property
     def all(self) -> tuple[WatchCache, ...]:
@@ -79,4 +91,6 @@ class World:
     """The clock."""
 
 
-Reconcile = Callable[[str], Awaitable[None]]
+def _own(cache: WatchCache, route: RouteObject, name: str) -> Json | None:
+    live = cache.get(route.meta.namespace, name)
+    return live if is_owned(live, route.meta.uid) else None

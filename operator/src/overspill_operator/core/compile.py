@@ -38,16 +38,18 @@ def compile_route(
     api_keys: Mapping[str, str | None],
     may_wake: bool,
     lost_names: frozenset[str] = frozenset(),
+    has_engine: bool = True,
 ) -> CompiledRoute:
     """The compiled route.
 
     ``api_keys``: by hosted entry that is usable, its key or None where it needs none; an entry that is not in it is
-    left out. ``lost_names``: model names that an older route keeps.
+    left out. ``lost_names``: model names that an older route keeps. ``has_engine``: whether replicas may be looked for
+    at all.
     """
     model = spec.model or meta.name
     hosted = tuple(_hosted(entry, api_keys[entry.name]) for entry in spec.hosted if entry.name in api_keys)
     pool = None
-    if spec.self_hosted:
+    if spec.self_hosted and has_engine:
         pool = LocalPool(service=engine_name(meta.name), port=ENGINE_PORT, served_model=model, may_wake=may_wake)
     limits = spec.rate_limit.per_consumer if spec.rate_limit else ConsumerLimits()
     return CompiledRoute(

@@ -1,40 +1,89 @@
-"""Whether a live object still is what was applied. Fields that others add are theirs; fields that we set are ours."""
+"""Whether a live object still is what was applied. Fields that others add are theirs; fields that we set are ours.
 
+Values that say the same in another way are no difference: ``2048Mi`` and ``2Gi``, an empty list and none. So a process
+that has just begun, and remembers nothing, writes nothing that is as it should be.
+"""
+
+import re
 from collections.abc import Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from overspill_operator.core.pod_merge import merge_key
 
+_QUANTITY_MAPS: Final = frozenset({"limits", "requests", "overhead"})
+_QUANTITIES: Final = frozenset({"sizeLimit", "divisor"})
+_QUANTITY: Final = re.compile(r"^([+-]?[0-9.]+)(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]+)?$")
+_DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
-def project(desired: object, live: object, field: str = "") -> object:  # noqa: PLR0911 - one return a case
+
+def project(desired: object, live: object, field: str = "") -> object:
     """The part of ``live`` that ``desired`` speaks of, in the shape of ``desired``; None where it is not there.
 
     Equal to ``desired`` when nothing differs. Lists that Kubernetes keys are compared by key, so that a sidecar
     which an admission webhook adds is not drift; others whole.
     """
+    if live is None and is_nothing(desired):
+        return desired
     if isinstance(desired, Mapping):
-        if not isinstance(live, Mapping):
-            return None
-        return {name: project(value, live.get(name), name) for name, value in desired.items()}
+        return _project_map(desired, live, field)
     if isinstance(desired, list):
-        if not isinstance(live, list):
-            # An empty list is not stored at all.
-            return [] if live is None and not desired else None
-        key = merge_key(field, desired) if desired else None
-        if key is None or merge_key(field, live) != key:
-            return live
-        found = {item[key]: item for item in live}
-        return [project(item, found.get(item[key])) for item in desired]
-    if isinstance(desired, bool) and not desired and live is None:
-        return False
+        return _project_list(desired, live, field)
+    if field in _QUANTITIES and same_quantity(desired, live):
+        return desired
     return live
+
+
+def _project_map(desired: Mapping[str, Any], live: object, field: str) -> object:
+    if not isinstance(live, Mapping):
+        return None
+    quantities = field in _QUANTITY_MAPS
+    return {
+        name: value if quantities and same_quantity(value, live.get(name)) else project(value, live.get(name), name)
+        for name, value in desired.items()
+    }
+
+
+def _project_list(desired: list[Any], live: object, field: str) -> object:
+    if not isinstance(live, list):
+        return None
+    key = merge_key(field, desired) if desired else None
+    if key is None or merge_key(field, live) != key:
+        return live
+    found = {item[key]: item for item in live}
+    return [project(item, found.get(item[key])) for item in desired]
 
 
 def has_drifted(desired: Mapping[str, Any], live: Mapping[str, Any], accepted: object | None) -> bool:
     """Whether ``live`` must be applied again.
 
-    ``accepted`` is the projection of what the API server answered to the last apply: it writes some values in its
-    own way (``2048Mi`` as ``2Gi``), which is no drift.
+    ``accepted`` is the projection of what the API server answered to the last apply: a webhook may have changed a
+    value, which is no drift.
     """
     found = project(desired, live)
     return found != desired and (accepted is None or found != accepted)
+
+
+def is_nothing(value: object) -> bool:
+    """Whether the API server stores nothing for a value: zero, no text, or a map or list of nothing."""
+    if isinstance(value, Mapping):
+        return all(is_nothing(item) for item in value.values())
+    return not value
+
+
+def same_quantity(one: object, other: object) -> bool:
+    """Whether two texts are the same Kubernetes quantity."""
+    amounts = [_amount(value) for value in (one, other)]
+    return amounts[0] is not None and amounts[0] == amounts[1]
+
+
+def _amount(value: object) -> Decimal | None:
+    """See https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/."""
+    match = _QUANTITY.match(str(value)) if isinstance(value, str | int | float) else None
+    if match is None or match.group(1).count(".") > 1:
+        return None
+    number, suffix = match.group(1), match.group(2) or ""
+    if suffix.endswith("i"):
+        return Decimal(number) * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
+    exponent = _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
+    return Decimal(number).scaleb(exponent) if abs(exponent) < 100 else None

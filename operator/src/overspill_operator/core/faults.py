@@ -15,17 +15,22 @@ class FaultReason(StrEnum):
     INVALID_POD_TEMPLATE = "InvalidPodTemplate"
     RESERVED_ARGUMENT = "ReservedArgument"
     ENGINE_REFUSED = "EngineRefused"
+    NOT_OWNED = "NotOwned"
+    DOCUMENT_REFUSED = "DocumentRefused"
+    INTERNAL_ERROR = "InternalError"
     SOURCE_SECRET_MISSING = "SourceSecretMissing"  # noqa: S105 - a condition's reason
     CREDENTIALS_MISSING = "CredentialsMissing"
 
 
-_SPEC_FAULTS = frozenset(FaultReason) - {FaultReason.SOURCE_SECRET_MISSING, FaultReason.CREDENTIALS_MISSING}
+_OUTSIDE = {FaultReason.SOURCE_SECRET_MISSING, FaultReason.CREDENTIALS_MISSING, FaultReason.NOT_OWNED}
+_SPEC_FAULTS = frozenset(FaultReason) - _OUTSIDE
 _ENGINE_FAULTS = frozenset(
     {
         FaultReason.PROFILE_NOT_FOUND,
         FaultReason.INVALID_POD_TEMPLATE,
         FaultReason.RESERVED_ARGUMENT,
         FaultReason.ENGINE_REFUSED,
+        FaultReason.NOT_OWNED,
         FaultReason.SOURCE_SECRET_MISSING,
     }
 )
@@ -42,6 +47,10 @@ class Fault:
 
     keeps_last_good: bool = True
     """Of a fault of the spec: whether nothing of it takes effect; false where the rest of it can."""
+
+    cuts_off: bool = False
+    """Of a fault of the engine: whether gateways must not look for replicas, because the Service of that name is
+    another one's or is not there."""
 
     @property
     def of_spec(self) -> bool:

@@ -89,8 +89,14 @@ def cache_claim(
     return _with_hash(manifest)
 
 
-def compiled_secret(release_namespace: str, name: str, kind: str, meta: Metadata, document: bytes) -> Manifest:
-    """The Secret that carries a compiled document to the gateways. ``kind``: ``route`` or ``consumer``."""
+def compiled_secret(
+    release_namespace: str, name: str, kind: str, meta: Metadata, document: bytes, accepted: bytes | None = None
+) -> Manifest:
+    """The Secret that carries a compiled document to the gateways. ``kind``: ``route`` or ``consumer``.
+
+    ``accepted``: the spec that it was made from, for the operator's own use.
+    """
+    contents = {names.COMPILED_KEY: document} | ({names.ACCEPTED_KEY: accepted} if accepted is not None else {})
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -105,7 +111,7 @@ def compiled_secret(release_namespace: str, name: str, kind: str, meta: Metadata
             },
         },
         "type": "Opaque",
-        "data": {names.COMPILED_KEY: b64encode(document).decode()},
+        "data": {key: b64encode(content).decode() for key, content in contents.items()},
     }
 
 

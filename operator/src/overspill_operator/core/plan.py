@@ -41,10 +41,10 @@ class RouteWorld:
     """By hosted entry that is not usable, what is missing."""
     source_secret_missing: bool
     """Whether ``sourceSecretName`` names a Secret that is not there."""
-    engine_exists: bool
-    """Whether there is a Deployment already."""
+    live_engine: Mapping[str, Any] | None
+    """The route's own Deployment as it is."""
     live_claim: Mapping[str, Any] | None
-    """The cache's claim as it is."""
+    """The cache's claim as it is, where it is the route's own."""
     compiled_names: frozenset[str]
     """Model names in the compiled document that the gateways have now."""
 
@@ -62,13 +62,18 @@ class RoutePlan:
     claim: manifests.Manifest | None = None
     """Its cache."""
     document: bytes | None = None
-    """The compiled document."""
+    """The compiled document, where nothing more is wrong than ``faults``."""
     drop_document: bool = False
     """Whether the gateways shall no longer have the last good one: another route owns its name."""
     remove_engine: bool = False
     """Whether there shall be no engine (any more)."""
     remove_claim: bool = False
     """Whether there shall be no cache (any more)."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the spec does not take effect, and the last good one stays in force."""
+        return any(fault.blocks for fault in self.faults)
 
 
 def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
@@ -95,22 +100,32 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
     if any(fault.blocks for fault in faults):
         return RoutePlan(tuple(faults), drop_document=not world.compiled_names.isdisjoint(world.lost_names))
     engine_blocked = any(fault.of_engine for fault in faults)
-    document = compile_route(
-        route.meta,
-        spec,
-        api_keys=world.api_keys,
-        may_wake=world.may_wake and (world.engine_exists or not engine_blocked),
-        lost_names=frozenset(world.lost_names),
-    )
     return RoutePlan(
         faults=tuple(faults),
         deployment=None if engine_blocked else deployment,
         service=manifests.service(route.meta) if spec.self_hosted and not engine_blocked else None,
         claim=None if engine_blocked else claim,
-        document=document.model_dump_json(exclude_none=True).encode(),
+        document=document_of(route, spec, world, tuple(faults)),
         remove_engine=spec.self_hosted is None,
         remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
     )
+
+
+def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, faults: tuple[Fault, ...]) -> bytes:
+    """The compiled document, with what has turned out to be wrong so far.
+
+    An engine that cannot be made does not keep hosted APIs from serving: it cannot be woken, and no more.
+    """
+    engine_blocked = any(fault.of_engine for fault in faults)
+    document = compile_route(
+        route.meta,
+        spec,
+        api_keys=world.api_keys,
+        may_wake=world.may_wake and (world.live_engine is not None or not engine_blocked),
+        lost_names=frozenset(world.lost_names),
+        has_engine=not any(fault.cuts_off for fault in faults),
+    )
+    return document.model_dump_json(exclude_none=True).encode()
 
 
 def _spec_faults(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:

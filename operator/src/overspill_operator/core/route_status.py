@@ -69,7 +69,7 @@ def status_document(
 ) -> dict[str, Any]:
     """The whole status, with None for what is to be absent."""
     spec = route.spec
-    engine_says = _engine(spec, faults, engine, problem, scaling)
+    engine_says = _engine(faults, engine, problem, scaling)
     hosted_says = _hosted(spec, faults, usable_hosted)
     statements = [_ready(faults, engine_says, hosted_says, scaling, usable_hosted)]
     statements += [statement for statement in (engine_says, hosted_says) if statement]
@@ -126,13 +126,12 @@ def _ready(  # noqa: PLR0911 - one return a case
 
 
 def _engine(  # noqa: PLR0911 - one return a case
-    spec: ModelRouteSpec | None,
     faults: tuple[Fault, ...],
     engine: EngineState,
     problem: PodProblem | None,
     scaling: ScalingFacts | None,
 ) -> Statement | None:
-    if spec is None or spec.self_hosted is None or scaling is None:
+    if scaling is None:
         return None
     wrong = tuple(fault for fault in faults if fault.of_engine)
     if wrong:

@@ -1,18 +1,27 @@
-"""Applying: only what differs, and a refusal is not repeated at every look."""
+"""Applying: only what differs, over nothing but our own, and a refusal is not repeated at every look."""
 
+import json
 from typing import Any
 
 import pytest
 
+from overspill_api.names import ANNOTATION_ADOPT
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
-from overspill_operator.ports import SERVICES, ClusterError, Json
+from overspill_operator.ports import SERVICES, ClusterError, Json, NotOwnedError
 from unit.operator_.fakes import FakeCluster
 
 WANTED: dict[str, Any] = {
     "kind": "Service",
     "metadata": {"namespace": "chat", "name": "s", "labels": {"a": "1"}},
     "spec": {"ports": [{"port": 1}]},
+}
+OWNED: dict[str, Any] = {
+    **WANTED,
+    "metadata": {
+        **WANTED["metadata"],
+        "ownerReferences": [{"kind": "ModelRoute", "name": "r", "uid": "uid-of-r", "controller": True}],
+    },
 }
 
 
@@ -23,9 +32,9 @@ async def test_what_is_there_is_not_written_again() -> None:
     applier = Applier(cluster)
     await applier.ensure(cache, WANTED)
     await applier.ensure(cache, WANTED)
-    assert [verb for verb, _ in cluster.calls] == ["APPLY"]
+    assert [verb for verb, _ in cluster.calls] == ["GET", "APPLY"]
     await applier.ensure(cache, {**WANTED, "spec": {"ports": [{"port": 2}]}})
-    assert [verb for verb, _ in cluster.calls] == ["APPLY", "APPLY"]
+    assert [verb for verb, _ in cluster.calls] == ["GET", "APPLY", "APPLY"]
 
 
 async def test_drift_is_written_over() -> None:
@@ -36,32 +45,114 @@ async def test_drift_is_written_over() -> None:
     live = await applier.ensure(cache, WANTED)
     cache.wrote(cluster.put(SERVICES.path("chat", "s"), {**dict(live), "spec": {"ports": []}}))
     await applier.ensure(cache, WANTED)
-    assert len(cluster.calls) == 2
+    assert [verb for verb, _ in cluster.calls] == ["GET", "APPLY", "APPLY"]
 
 
-async def test_a_refusal_is_remembered() -> None:
-    """It costs no second call, until what is wanted is something else."""
+@pytest.mark.parametrize("status", [400, 403, 409, 422, 500, 503, 0])
+async def test_a_refusal_is_remembered(status: int) -> None:
+    """Whatever its status, it costs no second call for a while, until what is wanted is something else."""
     cluster = FakeCluster()
     cache = WatchCache(cluster, SERVICES, labels="")
     applier = Applier(cluster)
-    cluster.errors.append(ClusterError(422, "Invalid", "bad port"))
+    cluster.errors.append(ClusterError(status, "Invalid", "bad port"))
     for _ in range(3):
-        with pytest.raises(ClusterError):
+        with pytest.raises(ClusterError, match="bad port"):
             await applier.ensure(cache, WANTED)
     assert len(cluster.calls) == 1
+    assert 0.5 < applier.seconds_until_retry(cache, "chat", "s") < 1.1
     await applier.ensure(cache, {**WANTED, "spec": {"ports": [{"port": 2}]}})
 
 
-async def test_a_failure_of_the_server_is_not_a_refusal() -> None:
-    """The next look tries again."""
+async def test_a_refusal_is_tried_again_after_pauses_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota may have been raised, and nothing tells of it; half a minute is the longest pause."""
+    clock = [100.0]
+    monkeypatch.setattr("overspill_operator.app.applier.monotonic", lambda: clock[0])
     cluster = FakeCluster()
     cache = WatchCache(cluster, SERVICES, labels="")
     applier = Applier(cluster)
-    cluster.errors.append(ClusterError(500, "InternalError", "etcd"))
-    with pytest.raises(ClusterError):
-        await applier.ensure(cache, WANTED)
+    pauses = []
+    for failures in range(1, 8):
+        cluster.errors.append(ClusterError(500, "InternalError", "no"))
+        with pytest.raises(ClusterError):
+            await applier.ensure(cache, WANTED)
+        assert applier.failures(cache, "chat", "s") == failures
+        pauses.append(round(applier.seconds_until_retry(cache, "chat", "s")))
+        clock[0] += pauses[-1] + 1
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
     await applier.ensure(cache, WANTED)
-    assert len(cluster.calls) == 2
+    assert applier.failures(cache, "chat", "s") == 0
+
+
+async def test_another_ones_object_is_left_alone() -> None:
+    """A person's object without the labels is in no cache: it is looked for before one is made."""
+    cluster = FakeCluster()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    applier = Applier(cluster)
+    theirs = cluster.put(SERVICES.path("chat", "s"), {"spec": {"ports": []}})
+    with pytest.raises(NotOwnedError, match="Service 's' in namespace 'chat' was not made by this ModelRoute"):
+        await applier.ensure(cache, OWNED)
+    assert cluster.objects[SERVICES.path("chat", "s")] is theirs
+
+    # The same with our labels, and so in the cache, and the same of a route that was deleted and made again.
+    owner = {"kind": "ModelRoute", "name": "r", "uid": "another"}
+    for meta in ({"labels": OWNED["metadata"]["labels"]}, {"ownerReferences": [owner]}):
+        cache = WatchCache(cluster, SERVICES, labels="")
+        cache.wrote(cluster.put(SERVICES.path("chat", "s"), {"metadata": meta}))
+        with pytest.raises(NotOwnedError):
+            await Applier(cluster).ensure(cache, OWNED)
+    assert {verb for verb, _ in cluster.calls} == {"GET"}
+
+
+async def test_an_object_that_was_handed_over_is_taken() -> None:
+    """By an annotation of whoever has it."""
+    cluster = FakeCluster()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    cluster.put(SERVICES.path("chat", "s"), {"metadata": {"annotations": {ANNOTATION_ADOPT: "r"}}})
+    answer = await Applier(cluster).ensure(cache, OWNED)
+    assert answer["metadata"]["ownerReferences"][0]["uid"] == "uid-of-r"
+
+
+async def test_what_the_server_drops_is_not_rolled_out() -> None:
+    """A change that cannot be taken back is tried first; that a part of it would be dropped is a refusal."""
+    cluster = Dropping()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    volumes = [{"name": "model", "image": {"reference": "r"}}]
+    wanted = {**WANTED, "spec": {"template": {"spec": {"volumes": volumes}}}}
+    with pytest.raises(ClusterError, match=r"volumes\[model\].image.*ImageVolume"):
+        await Applier(cluster).ensure(cache, wanted, try_first=True)
+    assert [verb for verb, _ in cluster.calls] == ["GET", "TRY"]
+
+
+async def test_what_was_dropped_stays_told() -> None:
+    """Where it was not tried first, it is told at every look, and written once."""
+    cluster = Dropping()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    applier = Applier(cluster)
+    wanted = {**WANTED, "spec": {"volumes": [{"name": "model", "image": {"reference": "r"}}]}}
+    for _ in range(3):
+        with pytest.raises(ClusterError, match="drops"):
+            await applier.ensure(cache, wanted)
+    assert [verb for verb, _ in cluster.calls] == ["GET", "APPLY"]
+
+
+async def test_a_webhook_that_cannot_be_asked_is_not_asked() -> None:
+    """One with side effects refuses every trial run; the change is made all the same."""
+    cluster = FakeCluster()
+    cache = WatchCache(cluster, SERVICES, labels="")
+    cluster.put(SERVICES.path("chat", "s"), WANTED)
+    cache.wrote(cluster.objects[SERVICES.path("chat", "s")])
+    cluster.errors.append(ClusterError(400, "BadRequest", "admission webhook w does not support dry run"))
+    await Applier(cluster).ensure(cache, {**WANTED, "spec": {"ports": [{"port": 2}]}}, try_first=True)
+    assert [verb for verb, _ in cluster.calls] == ["TRY", "APPLY"]
+
+
+class Dropping(FakeCluster):
+    """A server that does not know images as volumes."""
+
+    async def apply(self, path: str, manifest: Json, *, force: bool = True, dry_run: bool = False) -> Json:
+        """See ``ports.Cluster``."""
+        content = json.loads(json.dumps(manifest).replace('"image": {"reference": "r"}', '"emptyDir": {}'))
+        return await super().apply(path, content, force=force, dry_run=dry_run)
 
 
 async def test_removing_deletes_what_is_there_and_only_that_one() -> None:
@@ -79,10 +170,10 @@ async def test_removing_deletes_what_is_there_and_only_that_one() -> None:
 class OwnWay(FakeCluster):
     """A server that writes quantities in its own way."""
 
-    async def apply(self, path: str, manifest: Json) -> Json:
+    async def apply(self, path: str, manifest: Json, *, force: bool = True, dry_run: bool = False) -> Json:
         """See ``ports.Cluster``."""
         spec = {name: "1Gi" if value == "1024Mi" else value for name, value in manifest["spec"].items()}
-        return await super().apply(path, {**manifest, "spec": spec})
+        return await super().apply(path, {**manifest, "spec": spec}, force=force, dry_run=dry_run)
 
 
 async def test_scaling_makes_nothing_else_look_changed() -> None:
@@ -97,6 +188,6 @@ async def test_scaling_makes_nothing_else_look_changed() -> None:
     live = dict(await applier.ensure(cache, wanted(0)))
     cache.wrote(cluster.put(SERVICES.path("chat", "s"), {**live, "spec": {"replicas": 1, "memory": "1Gi"}}))
     await applier.ensure(cache, wanted(1))
-    assert len(cluster.calls) == 1
-    await applier.ensure(cache, wanted(2))
     assert len(cluster.calls) == 2
+    await applier.ensure(cache, wanted(2))
+    assert len(cluster.calls) == 3

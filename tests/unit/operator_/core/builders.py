@@ -44,7 +44,7 @@ def world(**changes: Any) -> RouteWorld:
         "api_keys": {},
         "missing_credentials": {},
         "source_secret_missing": False,
-        "engine_exists": False,
+        "live_engine": None,
         "live_claim": None,
         "compiled_names": frozenset(),
     }

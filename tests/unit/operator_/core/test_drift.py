@@ -46,10 +46,28 @@ def test_what_is_ours_and_differs_is_drift() -> None:
 
 def test_the_servers_own_way_of_writing_is_accepted() -> None:
     """What it answered to the last apply is as good as what was asked for, and nothing else is."""
-    engine = {"name": "engine", "args": ["x", "y"], "limits": {"memory": "2Gi"}}
+    engine = {"name": "engine", "args": ["webhook", "x", "y"], "limits": {"memory": "2048Mi"}}
     written = changed(containers=[engine])
     assert has_drifted(DESIRED, written, None)
     accepted = project(DESIRED, written)
     assert not has_drifted(DESIRED, written, accepted)
-    other = changed(containers=[{**engine, "limits": {"memory": "3Gi"}}])
+    other = changed(containers=[{**engine, "args": ["other"]}])
     assert has_drifted(DESIRED, other, accepted)
+
+
+def test_an_equal_amount_is_no_drift_whoever_remembers() -> None:
+    """A process that has just begun knows no answers: it compares what values mean."""
+    pairs = [("2048Mi", "2Gi"), ("500m", "0.5"), ("1000m", "1"), ("1", "1"), ("1e3", "1k"), ("0.5Gi", "512Mi")]
+    for desired, live in pairs:
+        assert not has_drifted({"limits": {"memory": desired}}, {"limits": {"memory": live}}, None), (desired, live)
+        assert not has_drifted({"sizeLimit": desired}, {"sizeLimit": live}, None)
+        if desired != live:
+            assert has_drifted({"value": desired}, {"value": live}, None)
+    for desired, live in [("1Gi", "1G"), ("1", "2"), ("x", "y"), ("1Gi", None), ("1e99999", "1"), ("1.1.1", "1")]:
+        assert has_drifted({"limits": {"memory": desired}}, {"limits": {"memory": live}}, None), (desired, live)
+
+
+def test_what_stores_nothing_is_no_drift() -> None:
+    """An empty text, list or map is left out by the API server."""
+    desired = {"env": [{"name": "A", "value": ""}], "volumes": [], "nodeSelector": {}, "number": 0, "tty": False}
+    assert not has_drifted(desired, {"env": [{"name": "A"}]}, None)

@@ -63,7 +63,7 @@ def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
     assert new.deployment is None
     assert new.document is not None
     assert json.loads(new.document)["local"]["may_wake"] is False
-    old = plan_route(route(secret), world(source_secret_missing=True, engine_exists=True))
+    old = plan_route(route(secret), world(source_secret_missing=True, live_engine={}))
     assert old.document is not None
     assert json.loads(old.document)["local"]["may_wake"] is True
 

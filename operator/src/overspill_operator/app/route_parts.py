@@ -1,0 +1,149 @@
+"""Carrying out the plan of a route, part by part: what hinders one part hinders no other.
+
+The compiled document is made of what then is: an engine that was refused cannot be woken, and replicas are not looked
+for behind another one's Service. It is written before what it no longer speaks of goes.
+"""
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.names import compiled_route_secret_name, engine_name
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.world import World
+from overspill_operator.core.faults import Fault, FaultReason
+from overspill_operator.core.in_force import accepted_spec
+from overspill_operator.core.manifests import ANNOTATION_HASH, Manifest, cache_claim_name, compiled_secret
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.ownership import is_owned
+from overspill_operator.core.plan import RoutePlan, RouteWorld, document_of
+from overspill_operator.ports import ClusterError, Json, NotOwnedError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it."""
+
+    faults: list[Fault] = field(default_factory=list)
+    """What is refused, to be told."""
+    unreached: ClusterError | None = None
+    """The last call that got no answer, for the queue's back-off."""
+    retry_seconds: float | None = None
+    """When to try again; None: nothing was refused."""
+
+
+class RouteParts:
+    """Makes the objects of a route as its plan says."""
+
+    def __init__(self, world: World) -> None:
+        """In ``world``."""
+        self._world = world
+
+    async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
+        """Apply what differs. ``route`` with the spec in force."""
+        caches, outcome = self._world.caches, Outcome()
+        if plan.service:
+            await self._ensure(outcome, caches.services, plan.service)
+        if plan.claim:
+            await self._ensure(outcome, caches.claims, plan.claim)
+        if plan.deployment and self._has_claim(route, plan):
+            await self._part(outcome, caches.deployments, plan.deployment, self._apply_engine(route, plan.deployment))
+        document = plan.document
+        if outcome.faults:
+            document = document_of(route, spec, seen, (*plan.faults, *outcome.faults))
+        if document is not None:
+            await self._write_document(outcome, route, document)
+        if plan.remove_engine:
+            await self._remove(outcome, route, caches.deployments, engine_name(route.meta.name))
+            await self._remove(outcome, route, caches.services, engine_name(route.meta.name))
+            self._world.slots.release(route.key)
+        if plan.remove_claim:
+            await self._remove(outcome, route, caches.claims, cache_claim_name(route.meta.name))
+        return outcome
+
+    async def _write_document(self, outcome: Outcome, route: RouteObject, document: bytes) -> None:
+        world, meta = self._world, route.meta
+        name = compiled_route_secret_name(meta.namespace, meta.name)
+        secret = compiled_secret(world.release_namespace, name, "route", meta, document, accepted_spec(route))
+        await self._ensure(outcome, world.caches.compiled, secret)
+
+    async def _ensure(self, outcome: Outcome, cache: WatchCache, desired: Manifest) -> None:
+        await self._part(outcome, cache, desired, self._world.applier.ensure(cache, desired))
+
+    async def _apply_engine(self, route: RouteObject, desired: Manifest) -> None:
+        """The Deployment, in its turn where it makes pods; the number of replicas is the one decided by now."""
+        world, caches = self._world, self._world.caches
+        desired["spec"]["replicas"] = world.scaler.desired(route)
+        live = caches.deployments.get(route.meta.namespace, desired["metadata"]["name"])
+        if live is not None and world.scaler.is_writing(route):
+            return  # its number is on its way; once it is there, this comes again
+        if not world.applier.is_due(caches.deployments, desired):
+            return
+        if _makes_pods(desired, live) and not world.slots.take(route.key, monotonic()):
+            return
+        try:
+            changes_pods = live is None or _hash(live) != _hash(desired)
+            answer = await world.applier.ensure(caches.deployments, desired, try_first=changes_pods)
+        except ClusterError:
+            world.slots.release(route.key)
+            raise
+        if answer["spec"].get("replicas") != world.scaler.desired(route):
+            world.scaler.write(route)  # decided while the apply was under way
+
+    def _has_claim(self, route: RouteObject, plan: RoutePlan) -> bool:
+        """Whether the engine's cache is there and its own: else its pods would wait, or write to another one's."""
+        return plan.claim is None or self._world.caches.claim(route) is not None
+
+    async def _remove(self, outcome: Outcome, route: RouteObject, cache: WatchCache, name: str) -> None:
+        live = cache.get(route.meta.namespace, name)
+        if live is not None and is_owned(live, route.meta.uid):
+            removal = self._world.applier.remove(cache, route.meta.namespace, name)
+            await self._part(outcome, cache, {"kind": cache.resource.plural, "metadata": live["metadata"]}, removal)
+
+    async def _part(self, outcome: Outcome, cache: WatchCache, desired: Manifest, work: Awaitable[object]) -> None:
+        """Do one part; what goes wrong is noted, and the others go on."""
+        meta = desired["metadata"]
+        try:
+            await work
+        except ClusterError as error:
+            pause = self._world.applier.seconds_until_retry(cache, meta["namespace"], meta["name"])
+            outcome.retry_seconds = min(pause, outcome.retry_seconds or pause)
+            if not error.is_answer:
+                outcome.unreached = error
+            # A server that stumbles once is no news where the object is there already.
+            failures = self._world.applier.failures(cache, meta["namespace"], meta["name"])
+            is_new = cache.get(meta["namespace"], meta["name"]) is None
+            if isinstance(error, NotOwnedError) or not error.may_pass or failures > 1 or (is_new and error.is_answer):
+                outcome.faults.append(self._fault(cache, desired, error, is_new=is_new))
+        except Exception as error:  # whatever is wrong with one part, the others go on
+            logger.exception("part not carried out", extra={"kind": desired["kind"], "object": meta["name"]})
+            outcome.retry_seconds = outcome.retry_seconds or 1.0
+            what = f"{desired['kind']} {meta['name']!r}: {type(error).__name__}: {error}; see the operator's log."
+            outcome.faults.append(Fault(FaultReason.INTERNAL_ERROR, what, keeps_last_good=False))
+
+    def _fault(self, cache: WatchCache, desired: Manifest, error: ClusterError, *, is_new: bool) -> Fault:
+        caches, kind = self._world.caches, desired["kind"]
+        is_service = cache is caches.services
+        if isinstance(error, NotOwnedError):
+            reason = FaultReason.DOCUMENT_REFUSED if cache is caches.compiled else FaultReason.NOT_OWNED
+            return Fault(reason, error.message, cuts_off=is_service)
+        if cache is caches.compiled:
+            message = f"The API server refuses the compiled document, so the gateways do not have it: {error.message}."
+            return Fault(FaultReason.DOCUMENT_REFUSED, message)
+        said = f"The API server refuses the engine: {error.message}. ({kind} {desired['metadata']['name']})"
+        return Fault(FaultReason.ENGINE_REFUSED, said, cuts_off=is_service and is_new)
+
+
+def _makes_pods(desired: Manifest, live: Json | None) -> bool:
+    """Whether applying sets the controllers to work on pods: a new engine or a new template, and not at zero."""
+    if not desired["spec"]["replicas"]:
+        return False
+    return live is None or _hash(live) != _hash(desired)
+
+
+def _hash(manifest: Json) -> object:
+    return (manifest["metadata"].get("annotations") or {}).get(ANNOTATION_HASH)
