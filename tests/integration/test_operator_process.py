@@ -1,6 +1,7 @@
 """The operator as a process: leading, standing by, starting anew, cleaning up; with Kubernetes' own controllers."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -79,6 +80,17 @@ def test_a_standby_takes_over_at_once_from_one_that_leaves(world: Rig) -> None:
         finally:
             if standby.process.poll() is None:
                 standby.stop()
+
+
+def test_other_servers_signals_end_nothing(world: Rig) -> None:
+    """SIGHUP and SIGUSR, to a leader and while it starts: it leads on."""
+    with world.operator("operator-1") as operator:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            operator.process.send_signal(number)
+        world.route("after", {"selfHosted": ENGINE})
+        world.wait_condition("after", "Ready", "True", "ScaledToZero")
+        assert operator.process.poll() is None
+        assert operator.leads
 
 
 def test_a_leader_that_lost_its_lease_stops(world: Rig) -> None:

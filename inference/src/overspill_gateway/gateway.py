@@ -101,6 +101,12 @@ class Gateway:
         where = {"port": self.port, "admin_port": self.admin_port}
         logger.info("listening", extra={**where, "compiled": is_compiled()})
 
+    def look_at_certificate(self) -> bool:
+        """Look at the certificate's files now rather than in some seconds; whether there are any."""
+        if self._tls is not None:
+            self._tls.look_now()
+        return self._tls is not None
+
     async def drain(self) -> None:
         """Be ready no more, let answers finish, then stop."""
         self._draining = True

@@ -21,11 +21,14 @@ from overspill_gateway.wire.tls import TlsFiles
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 20)
 """More objects made than freed before the youngest are looked through, and so on up."""
 
+HARMLESS_SIGNALS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run a gateway."""
+    ignore_harmless_signals()
     try:
         settings = read_settings(sys.argv[1:], os.environ)
         check_certificate(settings)
@@ -78,13 +81,33 @@ def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink
     return lambda sink: KubernetesSource(access, settings.namespace, sink)
 
 
+def ignore_harmless_signals() -> None:
+    """What means "read your files anew" to other servers must not end this one while it starts."""
+    for number in HARMLESS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def take_harmless_signals(loop: asyncio.AbstractEventLoop, gateway: Gateway) -> None:
+    """SIGHUP looks at the certificate's files now, the others do nothing; each says so in the log."""
+
+    def taken(number: signal.Signals) -> None:
+        effect = "nothing: routes are watched, settings are read at the start"
+        if number is signal.SIGHUP and gateway.look_at_certificate():
+            effect = "the certificate's files are looked at"
+        logger.info("signal", extra={"signal": number.name, "effect": effect})
+
+    for number in HARMLESS_SIGNALS:
+        loop.add_signal_handler(number, taken, number)
+
+
 async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> None:
-    """Run a gateway until SIGTERM or SIGINT; a second one ends it at once."""
+    """Run a gateway until SIGTERM, SIGINT or SIGQUIT; a second one ends it at once."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, stopping.set)
     gateway = Gateway(settings, make_source)
+    take_harmless_signals(loop, gateway)
     await gateway.start()
     # What lives as long as the process need not be looked at again by each collection; and requests leave no cycles
     # behind, so that collections after every 700 new objects would find nothing, at a tenth of all CPU.

@@ -18,7 +18,7 @@ class ListenAddress:
     """Where to listen."""
 
     host: str
-    """Address; 0.0.0.0: all of IPv4, ::: all."""
+    """Address; ``::``: all, of IPv4 as well; 0.0.0.0: all of IPv4."""
     port: int
     """TCP port; 0: any free one."""
 
@@ -112,8 +112,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         name = variable or "OVERSPILL_" + flag.upper().replace("-", "_")
         parser.add_argument(f"--{flag}", default=environment.get(name) or default, type=kind, help=text)
 
-    add("listen", "0.0.0.0:8080", str, "address of the OpenAI API (default: %(default)s)")
-    add("admin-listen", "0.0.0.0:9090", str, "address of health, metrics and demand (default: %(default)s)")
+    add("listen", "[::]:8080", str, "address of the OpenAI API; [::] takes IPv4 as well (default: %(default)s)")
+    add("admin-listen", "[::]:9090", str, "address of health, metrics and demand (default: %(default)s)")
     add("namespace", "overspill", str, "namespace of the compiled Secrets (default: %(default)s)", "POD_NAMESPACE")
     add("folder", None, Path, "read routes from this folder rather than from Kubernetes")
     add("kube-url", None, str, "API server, outside a cluster")
@@ -156,5 +156,5 @@ def _origins(text: str) -> tuple[str, ...]:
 def _address(flag: str, text: str) -> ListenAddress:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"{flag} {text!r} is not host:port, such as 0.0.0.0:8080")
-    return ListenAddress(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - a gateway serves all who reach it
+        raise SettingsError(f"{flag} {text!r} is not host:port, such as [::]:8080")
+    return ListenAddress(host.strip("[]") or "::", int(port))

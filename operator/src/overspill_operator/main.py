@@ -10,7 +10,7 @@ import uvloop
 from overspill_operator import json_logs
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.app.cleanup import clean_up
-from overspill_operator.process import LeadershipLostError, Process
+from overspill_operator.process import LeadershipLostError, Process, ignore_harmless_signals
 from overspill_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ def main() -> int:
         settings = Settings.from_environment()
     except ValueError as error:
         parser.error(str(error))
+    ignore_harmless_signals()
     json_logs.configure(settings.log_level)
     # Thousands of cached objects make a full collection a pause that a waiting request feels; there are few cycles.
     gc.set_threshold(20_000, 50, 100)

@@ -27,6 +27,8 @@ STALE_SECONDS = 120.0
 
 API_WAIT_SECONDS = 0.2
 
+HARMLESS_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
 
 class LeadershipLostError(Exception):
     """The lease could not be renewed; another process may lead by now."""
@@ -105,9 +107,12 @@ class Process:
             group.create_task(kopf_app.ended(), name="kopf's tasks")
 
     def _take_signals(self) -> None:
+        """Some end the process in order; those that mean "read your files anew" elsewhere do nothing here."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._stopping.set)
+        for number in HARMLESS_SIGNALS:
+            loop.add_signal_handler(number, _note_signal, number)
 
     async def _unless_stopping(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await ``work``; false: told to stop before it was done."""
@@ -138,6 +143,16 @@ class Process:
         if self._world is not None and not self._ready:
             return "objects are being read"
         return ""
+
+
+def ignore_harmless_signals() -> None:
+    """Until the process can take them: by default they end it."""
+    for number in HARMLESS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _note_signal(number: signal.Signals) -> None:
+    logger.info("signal", extra={"signal": number.name, "effect": "nothing: objects are watched"})
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -23,7 +23,7 @@ def test_defaults_suit_a_pod() -> None:
     """Ports, namespace and identity come from where the chart puts them."""
     read = read_settings([], PEPPER | {"POD_NAME": "gateway-0", "POD_NAMESPACE": "system"})
 
-    assert (read.listen, read.admin_listen) == (ListenAddress("0.0.0.0", 8080), ListenAddress("0.0.0.0", 9090))
+    assert (read.listen, read.admin_listen) == (ListenAddress("::", 8080), ListenAddress("::", 9090))
     assert (read.pod_name, read.namespace, read.pepper) == ("gateway-0", "system", b"p")
 
 
@@ -100,6 +100,31 @@ def test_the_process_starts_serves_and_ends(tmp_path: Path) -> None:
         if process.stderr is not None:
             process.stderr.close()
     assert [json.loads(line)["message"] for line in rest.splitlines()] == ["draining", "stopped"]
+
+
+def test_other_servers_signals_end_nothing(tmp_path: Path) -> None:
+    """SIGHUP, SIGUSR1 and SIGUSR2 are told in the log; SIGQUIT drains as SIGTERM does."""
+    command = [sys.executable, "-m", "overspill_gateway.main", "--folder", str(tmp_path)]
+    command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain-delay-seconds", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | PEPPER)
+    log = process.stderr
+    try:
+        assert log is not None
+        assert json.loads(log.readline())["message"] == "listening"
+        for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
+            process.send_signal(signal.Signals[name])
+            line = json.loads(log.readline())
+            assert (line["message"], line["signal"]) == ("signal", name)
+            assert line["effect"].startswith("nothing")
+        assert process.poll() is None
+        process.send_signal(signal.SIGQUIT)
+        assert [json.loads(line)["message"] for line in log.read().splitlines()] == ["draining", "stopped"]
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if log is not None:
+            log.close()
 
 
 def test_the_given_source_is_a_source() -> None:

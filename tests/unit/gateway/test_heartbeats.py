@@ -27,6 +27,7 @@ async def client_that_waits(gateway: GatewayUnderTest, model: str = "tiny") -> C
     status, headers = await soon(client.head())
     assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert "x-request-id" in headers
+    assert headers["x-accel-buffering"] == "no"
     assert await soon(client.chunk()) == KEEP_ALIVE
     assert await soon(client.chunk()) == KEEP_ALIVE
     return client

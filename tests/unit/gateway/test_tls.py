@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from overspill_gateway.settings import SettingsError, read_settings
 from overspill_gateway.wire.tls import TlsFiles
 from unit.gateway.backends import backend, streams
 from unit.gateway.certificates import make_certificate
-from unit.gateway.harness import Client, GatewayUnderTest, running_gateway, settings, soon
+from unit.gateway.harness import Client, GatewayUnderTest, eventually, running_gateway, settings, soon
 
 
 class Mounted:
@@ -151,6 +152,32 @@ async def test_a_pair_that_does_not_fit_changes_nothing(mounted: Mounted, caplog
         files.check()
         assert files.reloads == 1
         await connect(gateway, trusting(third))
+
+
+@pytest.mark.interpreted  # with a double of a method
+async def test_a_look_at_files_keeps_nobody_waiting(mounted: Mounted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP looks at once; a disk that hangs holds up that look, not the event loop, and no second one begins."""
+    first = mounted.pair[0].resolve()
+    hangs, looks = threading.Event(), []
+    read = TlsFiles._load_if_changed
+
+    def slow(files: TlsFiles) -> object:
+        looks.append(files)
+        hangs.wait(10)
+        return read(files)
+
+    async with running_gateway(tls=mounted.pair) as gateway:
+        files = gateway.gateway._tls
+        assert files is not None
+        monkeypatch.setattr(TlsFiles, "_load_if_changed", slow)
+        second = mounted.swap_in("2")
+        assert gateway.gateway.look_at_certificate()
+        assert gateway.gateway.look_at_certificate()
+        await connect(gateway, trusting(first))
+        assert len(looks) == 1
+        hangs.set()
+        await eventually(lambda: files.reloads == 1)
+        await connect(gateway, trusting(second))
 
 
 async def test_a_client_that_never_finishes_its_handshake_is_no_connection(mounted: Mounted) -> None:

@@ -8,11 +8,13 @@ from typing import Final
 
 from overspill_api.compiled import CompiledConsumer, ConsumerLimitRules
 from overspill_api.keys import ID_LENGTH, KEY_PREFIX, SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
+from overspill_gateway.core.head import Head
 
 _ID_START: Final = len(KEY_PREFIX) + 1
 _ID_END: Final = _ID_START + ID_LENGTH
 _KEY_BYTES_MIN: Final = _ID_END + 1 + SECRET_LENGTH_MIN
 _KEY_BYTES_MAX: Final = _ID_END + 1 + SECRET_LENGTH_MAX
+_KEY_FIELDS: Final = frozenset({b"x-api-key", b"api-key"})
 _NO_HASH: Final = "0" * 64
 _NO_LIMITS: Final = ConsumerLimitRules()
 
@@ -60,6 +62,23 @@ class KeyRing:
         right = hmac.compare_digest(keyed.hexdigest(), expected)
         formed = scheme.lower() == b"bearer" and _KEY_BYTES_MIN <= len(key) <= _KEY_BYTES_MAX
         return grant if right and formed and grant is not self._nobody else None
+
+
+def credential_of(head: Head) -> bytes | None:
+    """The key that a request came with, as in Authorization: ``Bearer ...``; empty: none, None: different ones.
+
+    Anthropic's clients and Azure's send it in fields of their own. Two keys are a way to be two people.
+    """
+    authorization = head.authorization
+    fields = [header for header in head.headers if header[0] in _KEY_FIELDS and header[1]]
+    if not fields:
+        return authorization
+    keys = {value for _, value in fields}
+    if authorization:
+        scheme, _, key = authorization.partition(b" ")
+        keys.add(key.strip() if scheme.lower() == b"bearer" else authorization)
+    same_field_twice = len({name for name, _ in fields}) < len(fields)
+    return b"Bearer " + fields[0][1] if len(keys) == 1 and not same_field_twice else None
 
 
 def grant_of(consumer: CompiledConsumer) -> Grant:

@@ -99,6 +99,14 @@ INVALID_KEY: Final = ApiError(
 """One answer for every cause: missing, malformed, unknown, wrong and withdrawn keys look the same from outside."""
 
 
+CONFLICTING_KEYS: Final = ApiError(
+    401,
+    "invalid_request_error",
+    "conflicting_api_keys",
+    "Authorization, x-api-key and api-key of this request hold different keys. Send one, or the same key in each.",
+)
+
+
 def malformed(message: str, *, status: int = 400, code: str = "malformed_request") -> ApiError:
     """A request that breaks HTTP's rules; the connection ends with it, since where it ended is not sure."""
     return ApiError(status, "invalid_request_error", code, message, close=True)

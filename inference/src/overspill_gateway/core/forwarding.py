@@ -38,6 +38,9 @@ _TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"open
 
 _NOT_TO_CLIENTS: Final = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc"}
 _REQUEST_ID: Final = b"x-request-id"
+_BUFFERING: Final = b"x-accel-buffering"
+UNBUFFERED_LINE: Final = b"x-accel-buffering: no\r\n"
+"""Of every event stream: nginx and those that follow it would gather events until they have a buffer full of them."""
 _OWN_PREFIX: Final = b"x-overspill-"
 _CORS_PREFIX: Final = b"access-control-"
 
@@ -92,7 +95,11 @@ def to_client(headers: list[Header]) -> AnswerHead:
             event_stream = value[:17].lower() == b"text/event-stream"
         elif name == b"date":
             dated = True
+        elif name == _BUFFERING:
+            continue  # written anew, where it is wanted
         lines.append(b"%b: %b\r\n" % (name, value))
+    if event_stream:
+        lines.append(UNBUFFERED_LINE)
     return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
+import msgspec
+
 from overspill_gateway.core import errors, model_list
-from overspill_gateway.core.access import Grant, KeyRing
+from overspill_gateway.core.access import Grant, KeyRing, credential_of
 from overspill_gateway.core.asking import ask_of
-from overspill_gateway.core.body import BodyFacts, read_body
+from overspill_gateway.core.azure import AZURE_PREFIX, plain_target
+from overspill_gateway.core.body import BodyFacts, json_string, read_body
 from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head, refused_method
 from overspill_gateway.core.messages_request import chat_request
+from overspill_gateway.core.multipart import is_multipart
 from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.splice import BodyError
+from overspill_gateway.core.splice import BodyError, with_fields
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.relay import answer_lines
@@ -61,6 +65,8 @@ class Api:
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse by path, method and key, before a body is read."""
+        if head.path.startswith(AZURE_PREFIX):
+            _understand_azure(head)
         path = head.path
         endpoint = endpoint_of(path)
         if endpoint is not None:
@@ -76,7 +82,7 @@ class Api:
             return self._counted(errors.unknown_path(path.decode("latin-1"), SHOWN_PATHS))
         refused = refused_method(head, allow)
         if refused is None and head.method != b"OPTIONS" and self._grant(head) is None:
-            refused = errors.INVALID_KEY
+            refused = errors.CONFLICTING_KEYS if credential_of(head) is None else errors.INVALID_KEY
         return self._counted(refused) if refused is not None else None
 
     def serve(self, connection: "ServerConnection", head: Head, body: bytes) -> None:
@@ -113,8 +119,10 @@ class Api:
             if name == b"content-type":
                 content_type = value
         try:
+            if head.deployment:
+                body = _with_deployment(body, head.deployment, content_type)
             facts = read_body(body, endpoint, content_type)
-            if not facts.model:
+            if not facts.model or head.deployment:
                 facts = self._facts_named_elsewhere(head, facts, grant)
         except BodyError as error:
             self._refuse(connection, head, error.error)
@@ -137,7 +145,10 @@ class Api:
         Exchange(Call(route, connection, endpoint, head, body, facts, grant, ask, request_id), self._shared).start()
 
     def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:
-        """With the model of a request whose body names none: from its query, its header, or the key's only pool."""
+        """With the model that stands not in the body: in the path, the query, a header, or the key's only pool."""
+        if head.deployment:
+            facts.model = head.deployment
+            return facts
         named = parse_qs(head.query[1:].decode("latin-1")).get("model", [])
         header = head.header(b"x-overspill-model")
         if header is not None:
@@ -175,7 +186,7 @@ class Api:
     # -- all of them -------------------------------------------------------------------------------------------
 
     def _grant(self, head: Head) -> Grant | None:
-        """What the sender's key opens: Anthropic's clients send it in a field of its own.
+        """What the sender's key opens.
 
         Asked when a head has come and again when its body has: keys may have been withdrawn meanwhile.
         """
@@ -183,12 +194,7 @@ class Api:
         known = head.admitted
         if isinstance(known, _Admitted) and known.keys is keys:
             return known.grant
-        authorization = head.authorization
-        if not authorization:
-            sent = [value for name, value in head.headers if name == b"x-api-key"]
-            if len(sent) == 1:  # two are a way to be two people
-                authorization = b"Bearer " + sent[0]
-        grant = keys.check(authorization)
+        grant = keys.check(credential_of(head) or b"")
         head.admitted = _Admitted(keys, grant)
         return grant
 
@@ -204,6 +210,23 @@ class Api:
         if head is not None and head.request_id:
             return head.request_id
         return b"%b%x" % (self._request_id_start, next(self._counter))
+
+
+def _understand_azure(head: Head) -> None:
+    """Let a head of Azure's clients be what it means."""
+    plain = plain_target(head.path, head.query)
+    if plain is not None:
+        head.path, head.query, head.deployment = plain
+
+
+def _with_deployment(body: bytes, name: str, content_type: bytes) -> bytes:
+    """A JSON body with the model that its path names; what is none is left for its reader to refuse."""
+    if is_multipart(content_type):
+        return body
+    try:
+        return with_fields(body, {"model": json_string(name)})
+    except msgspec.MsgspecError:
+        return body
 
 
 def _allow(path: bytes, endpoint: Endpoint | None) -> str:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
 from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.forwarding import UNBUFFERED_LINE
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.server import ServerConnection
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 _STREAM_LINES: Final = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n" + UNBUFFERED_LINE
 )
-"""The last line keeps nginx from gathering heartbeats until it has a buffer full of them."""
 
 
 class Opening:

@@ -10,6 +10,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from overspill_gateway.wire.own_thread import in_own_thread
+
 logger = logging.getLogger(__name__)
 
 _CHECK_SECONDS: Final = 5.0
@@ -30,6 +32,7 @@ class TlsFiles:
         self._version = self._read_version()
         self._current = self._load()
         self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.Task[None] | None = None
         self._complaint = ""
 
     def watch(self) -> ssl.SSLContext:
@@ -46,19 +49,34 @@ class TlsFiles:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._look is not None:
+            self._look.cancel()
+
+    def look_now(self) -> None:
+        """Look at the files now rather than at the next time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tick()
 
     def check(self) -> None:
-        """Take a changed pair over, if it can be used."""
+        """Take a changed pair over, if it can be used; waits for the disk."""
         try:
-            version = self._read_version()
-            if version == self._version:
-                return
-            self._current = self._load()
+            self._take(self._load_if_changed())
         except OSError as error:  # SSLError is one
             self._complain(str(error))
-            return
-        self._version = version
+
+    async def _check_beside(self) -> None:
+        """The same, waiting beside the event loop: a disk that hangs keeps nobody else."""
+        try:
+            self._take(await in_own_thread(self._load_if_changed, "certificate"))
+        except OSError as error:
+            self._complain(str(error))
+
+    def _take(self, changed: "tuple[_Version, ssl.SSLContext] | None") -> None:
         self._complaint = ""
+        if changed is None:
+            return
+        self._version, self._current = changed
         self.reloads += 1
         logger.info("the TLS certificate has changed", extra={"certificate": str(self._certificate)})
 
@@ -79,8 +97,14 @@ class TlsFiles:
         self._timer = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        self.check()
+        self._timer = None
+        if self._look is None or self._look.done():
+            self._look = asyncio.get_running_loop().create_task(self._check_beside())
         self._later()
+
+    def _load_if_changed(self) -> tuple[_Version, ssl.SSLContext] | None:
+        version = self._read_version()
+        return None if version == self._version else (version, self._load())
 
     def _load(self) -> ssl.SSLContext:
         context = _new_context()

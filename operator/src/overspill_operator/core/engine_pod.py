@@ -24,6 +24,10 @@ STARTUP_PROBE_PERIOD_SECONDS = 2
 VLLM_COMMAND = ("vllm", "serve")
 """The command whose options this module may add to; another one gets only what every engine must know."""
 
+EVERY_ADDRESS = "--host=::"
+"""By default vLLM listens on IPv4 alone, and in a cluster of IPv6 nobody would reach it. Its socket for ``::`` takes
+both families; on nodes whose kernel has no IPv6 at all, ``--host=0.0.0.0`` in the profile's args takes its place."""
+
 RESERVED_OPTIONS = ("--port", "--served-model-name", "--uds")
 """What gateways rely on; an argument that sets one of them is refused."""
 
@@ -107,6 +111,7 @@ def _arguments(
     if tuple(profile.command) == VLLM_COMMAND:
         # Without it vLLM aborts what runs when it is told to stop; with it, it finishes that first.
         options.append(f"--shutdown-timeout={drain_seconds}")
+        options.append(EVERY_ADDRESS)
     return [source.model, *options, *source.args, *given]
 
 

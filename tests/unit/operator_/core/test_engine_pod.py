@@ -76,8 +76,16 @@ def test_the_routes_arguments_come_last_and_win() -> None:
 def test_only_vllm_itself_is_told_to_drain() -> None:
     """Another command may not know the option."""
     assert "--shutdown-timeout=60" in container()["args"]
+
     other = template(Profile(image="i", command=["python", "/engine.py"]))["spec"]["containers"][0]
-    assert not [argument for argument in other["args"] if "shutdown" in argument]
+    assert not [argument for argument in other["args"] if "shutdown" in argument or "host" in argument]
+
+
+def test_vllm_listens_on_both_families_unless_the_profile_says_otherwise() -> None:
+    """Its own default is IPv4, which nobody reaches in a cluster of IPv6; the last of two equal options counts."""
+    assert "--host=::" in container()["args"]
+    args = template(Profile(image="i", args=["--host=0.0.0.0"]))["spec"]["containers"][0]["args"]
+    assert args.index("--host=0.0.0.0") > args.index("--host=::")
 
 
 def test_there_is_time_to_finish() -> None:
