@@ -63,6 +63,9 @@ class RouteDemand(Compiled):
 
     route: str
     """``namespace/name``."""
+    uid: str = ""
+    """Of the ModelRoute that the gateway serves under this name, so that figures of a former one do not count; empty:
+    an older gateway, or a document without it."""
     arrivals_total: int = 0
     """Requests that came and were let in."""
     in_flight_local: int = 0

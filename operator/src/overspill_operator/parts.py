@@ -1,6 +1,7 @@
 """The parts of a leader, put together: who tells whom of what. Starting and ending them is ``process``."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Coroutine, Iterator
 from time import monotonic, time
@@ -34,6 +35,8 @@ from overspill_operator.ports import (
 from overspill_operator.profiles import CHECK_EVERY_SECONDS, Profiles
 from overspill_operator.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 WORKERS = 6
 """Reconciles at a time: enough to keep the API server busy, few enough that a wake's call is served at once."""
 
@@ -50,7 +53,7 @@ class Parts:
         self._queue = queue
         self._engines: dict[str, tuple[object, ...]] = {}
         routes = Routes(lambda key: queue.add((ROUTE, key)))
-        self.gateways = GatewayStreams(self._on_demand, self._all_routes, settings.gateway_addresses)
+        self.gateways = GatewayStreams(self._on_demand, self._all_routes, fixed=settings.gateway_addresses)
         self.slices = WatchCache(
             cluster,
             ENDPOINT_SLICES,
@@ -122,8 +125,12 @@ class Parts:
 
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
-            self.world.scaler.evaluate(key, received)
-            self._route_reconciler.note_traffic(key)
+            try:
+                self.world.scaler.evaluate(key, received)
+                self._route_reconciler.note_traffic(key)
+            except Exception:
+                # A fault of one route must not end the stream that speaks of all.
+                logger.exception("demand not acted upon", extra={"route": key})
 
     def _on_reading(self, key: str) -> None:
         self.world.scaler.evaluate(key)

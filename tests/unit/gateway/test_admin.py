@@ -189,3 +189,21 @@ async def test_the_admin_port_serves_nothing_else(gateway: GatewayUnderTest) -> 
     client = await gateway.client()
     client.send("GET", "/metrics")
     assert (await client.answer()).status == 404
+
+
+async def test_a_route_that_is_made_again_brings_nothing_of_the_former(gateway: GatewayUnderTest) -> None:
+    """Another object under the same name: neither its wish nor its counters are the old one's, and the line says so."""
+    former = gateway.route(uid="first")
+    former.arrived()
+    former.lacks_replica(0.0)
+    assert (former.demand().uid, former.demand().wants_replica) == ("first", True)
+    gateway.route(uid="second")
+
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/demand")
+    await client.head()
+    (route,) = (await Reader(client).line()).routes
+    client.close()
+
+    assert (route.uid, route.wants_replica, route.arrivals_total) == ("second", False, 0)
+    assert route.last_arrival_unix_seconds is None

@@ -46,6 +46,10 @@ class Catalog:
         route = self.routes.get(compiled.key)
         if route is not None and route.compiled == compiled:
             return
+        if route is not None and route.compiled.uid != compiled.uid:
+            # Another object under the name: what was counted of the former one, and what it wanted, is not its own.
+            self.remove_route(compiled.key)
+            route = None
         self._names = None
         meter = self._metering.route(compiled)
         if route is None:

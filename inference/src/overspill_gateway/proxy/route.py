@@ -276,6 +276,7 @@ class Route:
         """What the operator needs to know."""
         return RouteDemand(
             route=self.key,
+            uid=self.compiled.uid,
             arrivals_total=self.arrivals,
             in_flight_local=self.in_flight_local,
             in_flight_spilled=self.in_flight_spilled,

@@ -8,10 +8,10 @@ from random import uniform
 from time import time
 
 import aiohttp
-from pydantic import ValidationError
 
-from overspill_api.demand import GatewayDemand
 from overspill_operator.adapters import telemetry
+from overspill_operator.adapters.line_reader import LineReader
+from overspill_operator.core.demand_lines import LineError, read_line
 from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView
 from overspill_operator.ports import Json
 
@@ -22,7 +22,17 @@ ADMIN_PORT = 9090
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=STALE_AFTER_SECONDS)
 RETRY_SECONDS = 0.1
 RETRY_SECONDS_MAX = 5.0
+HEALTHY_SECONDS = 10.0
+"""A stream that lasts for so long is in order: the pause after it is the shortest one again."""
+
+FAILURES_TOLD = 4
+"""Streams that end soon one after the other before the log says so."""
+
 LINE_BYTES_MAX = 2**24
+"""Some 20,000 routes."""
+
+TELL_AGAIN_SECONDS = 600.0
+TOLD_MAX = 100
 
 TICK_SECONDS = 2.0
 WORSE_AFTER_SECONDS = 30.0
@@ -39,21 +49,25 @@ class GatewayStreams:
         self,
         on_demand: Callable[[list[str], float], None],
         on_coverage: Callable[[], None],
+        on_refused: Callable[[set[tuple[str, str]]], None] = lambda _documents: None,
         fixed: Iterable[str] = (),
     ) -> None:
         """``on_demand`` gets the routes that a line speaks of and when it came (loop time).
 
-        ``on_coverage`` is called when what status says of the gateways has changed.
+        ``on_coverage`` is called when what status says of the gateways has changed; ``on_refused`` gets kind and key
+        of the documents that a gateway has begun or ceased to refuse.
         ``fixed``: gateways that no EndpointSlice names.
         """
         self.views: dict[str, GatewayView] = {}
         self.reported = Coverage.NONE
         self._on_demand = on_demand
         self._on_coverage = on_coverage
+        self._on_refused = on_refused
         self._fixed = frozenset(fixed)
         self._addresses: set[str] = set(fixed)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slices: dict[str, set[str]] = {}
+        self._told: dict[str, dict[str, float]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._started_unix = time()
         self._worse_since: float | None = None
@@ -84,7 +98,7 @@ class GatewayStreams:
 
     async def run(self) -> None:
         """Listen for ever."""
-        async with aiohttp.ClientSession(timeout=TIMEOUT, read_bufsize=LINE_BYTES_MAX) as session:
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             self._session = session
             self._start_missing()
             try:
@@ -94,6 +108,11 @@ class GatewayStreams:
             finally:
                 for task in self._tasks.values():
                     task.cancel()
+
+    def forget(self, key: str) -> None:
+        """A route is gone: what was said of it is not said of the next one of its name."""
+        for view in self.views.values():
+            view.forget(key)
 
     def unheard(self, now_unix: float) -> int:
         """Gateways that there are and that are silent; one that drains does not stand in for another."""
@@ -116,44 +135,82 @@ class GatewayStreams:
 
     def _ended(self, address: str, task: "asyncio.Task[None]") -> None:
         del self._tasks[address]
-        self.views.pop(address, None)
+        view = self.views.pop(address, None)
+        self._told.pop(address, None)
+        if view is not None and view.refused:
+            self._on_refused(set(view.refused))
         if not task.cancelled() and task.exception() is not None:
             logger.error("demand stream failed", exc_info=task.exception(), extra={"gateway": address})
-        if not task.cancelled():
+            asyncio.get_running_loop().call_later(RETRY_SECONDS_MAX, self._start_missing)
+        elif not task.cancelled():
             self._start_missing()
 
     async def _follow(self, address: str) -> None:
         """Until the address is no gateway's any more and its stream has ended: a gateway that drains still counts."""
-        failures = 0
+        loop, failures = asyncio.get_running_loop(), 0
         while failures == 0 or address in self._addresses:
-            heard = await self._stream(address)
-            failures = 1 if heard else failures + 1
+            began = loop.time()
+            why = await self._stream(address)
+            # A stream that says something and ends at once is no better than one that says nothing.
+            failures = 1 if loop.time() - began >= HEALTHY_SECONDS else failures + 1
+            level = logging.WARNING if failures == FAILURES_TOLD else logging.DEBUG
+            logger.log(level, "demand stream of a gateway keeps ending: %s", why, extra={"gateway": address})
             await asyncio.sleep(min(RETRY_SECONDS * 2 ** min(failures - 1, 10), RETRY_SECONDS_MAX) * uniform(0.5, 1))  # noqa: S311
 
-    async def _stream(self, address: str) -> bool:
-        """Read one stream to its end; whether it said anything."""
-        heard = False
+    async def _stream(self, address: str) -> str:
+        """Read one stream to its end; why it ended."""
         if self._session is None:
-            return heard
+            return "stopping"
         telemetry.GATEWAY_STREAMS.inc()
+        reader = LineReader(LINE_BYTES_MAX)
         try:
-            async with self._session.get(f"http://{address}/demand") as response:
+            async with self._session.get(f"http://{address}/demand", allow_redirects=False) as response:
                 response.raise_for_status()
-                async for line in response.content:
+                async for content in response.content.iter_any():
                     received = asyncio.get_running_loop().time()
-                    demand = GatewayDemand.model_validate_json(line)
-                    now = time()
-                    view = self.views.setdefault(address, GatewayView(now, now))
-                    first = not heard
-                    heard = True
-                    self._on_demand(view.take(demand, now), received)
-                    if first:
-                        self._report()
-        except (aiohttp.ClientError, TimeoutError, ValidationError, ValueError) as error:
-            logger.debug("demand stream ended: %s", error, extra={"gateway": address})
+                    for line in reader.feed(content):
+                        self._take(address, line, received)
+                    if reader.skipped:
+                        self._doubt(address, "line", f"a line is longer than {LINE_BYTES_MAX} bytes")
+                        reader.skipped = 0
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return str(error) or type(error).__name__
+        else:
+            return "the gateway has ended it"
         finally:
             telemetry.GATEWAY_STREAMS.dec()
-        return heard
+
+    def _take(self, address: str, content: bytes, received: float) -> None:
+        """Take one line; one that can't be read is left out and counted."""
+        now = time()
+        try:
+            line = read_line(content, now)
+        except LineError as error:
+            self._doubt(address, "line", f"a line can't be read: {error}")
+            return
+        view = self.views.get(address)
+        is_first = view is None or view.is_stale(now)
+        view = self.views.setdefault(address, GatewayView(now, now))
+        refused_before = set(view.refused.items())
+        keys = view.take(line, now)
+        for doubt in line.doubts:
+            self._doubt(address, "route", f"figures of {doubt.route} are not believed: {doubt.message}")
+        self._on_demand(keys, received)
+        if line.refused is not None and refused_before != set(view.refused.items()):
+            self._on_refused({document for document, _ in refused_before ^ set(view.refused.items())})
+        if is_first:
+            self._report()
+
+    def _doubt(self, address: str, what: str, message: str) -> None:
+        """Say what is not believed of a gateway: once for each thing in a while, however often it says it."""
+        telemetry.DEMAND_REFUSED.labels(what).inc()
+        now = time()
+        told = self._told.setdefault(address, {})
+        if len(told) >= TOLD_MAX:
+            told.clear()
+        if now - told.get(message, 0.0) >= TELL_AGAIN_SECONDS:
+            told[message] = now
+            logger.warning("demand of a gateway: %s", message, extra={"gateway": address})
 
     def _report(self) -> None:
         """Tell when coverage has changed: at once when it gets better, after a while when it gets worse."""

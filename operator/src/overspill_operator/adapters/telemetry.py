@@ -46,8 +46,26 @@ API_ERRORS = Counter(
     ["method", "resource", "status"],
     registry=REGISTRY,
 )
+WATCH_BROKEN = Gauge(
+    "overspill_operator_watch_broken",
+    "1 while objects of a kind can be neither listed nor watched (a missing right, an API server that is away).",
+    ["resource"],
+    registry=REGISTRY,
+)
+RELISTS = Counter(
+    "overspill_operator_watch_failures_total",
+    "Lists and watches that failed, by HTTP status (0: not reached; 410: too old, listed again).",
+    ["resource", "status"],
+    registry=REGISTRY,
+)
 GATEWAY_STREAMS = Gauge(
     "overspill_operator_gateway_streams", "Demand streams of gateways that are open.", registry=REGISTRY
+)
+DEMAND_REFUSED = Counter(
+    "overspill_operator_demand_refused_total",
+    "What gateways said and is not believed: whole lines (line), or figures of one route in a line (route).",
+    ["what"],
+    registry=REGISTRY,
 )
 ENGINE_SCRAPES = Counter(
     "overspill_operator_engine_scrapes_total",

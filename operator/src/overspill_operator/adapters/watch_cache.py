@@ -9,12 +9,19 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
+from time import monotonic
 
+from overspill_operator.adapters import telemetry
 from overspill_operator.ports import Cluster, ClusterError, Json, Resource
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS_MAX = 10.0
+RETRY_SECONDS_MAX = 30.0
+HEALTHY_SECONDS = 10.0
+"""A watch that lasted for so long was in order: what comes after it is tried again without a long pause."""
+
+BROKEN_TOLD = 2
+"""Failures in a row before the log says so: an API server that restarts is no news."""
 
 
 class WatchCache:
@@ -32,6 +39,8 @@ class WatchCache:
         """``on_change`` gets the key and the object, or None where it is gone; it must be quick."""
         self.resource = resource
         self.synced = asyncio.Event()
+        self.trouble = ""
+        """Why objects cannot be listed or watched now; empty: they can."""
         self._cluster = cluster
         self._namespace = namespace
         self._labels = labels
@@ -84,20 +93,48 @@ class WatchCache:
         self._objects.pop(f"{namespace}/{name}", None)
 
     async def run(self) -> None:
-        """List and watch for ever."""
+        """List and watch for ever; what keeps it from that is in ``trouble`` meanwhile."""
         attempt = 0
         while True:
+            began = monotonic()
             try:
                 version = await self._list()
                 self.synced.set()
-                attempt = 0
                 while True:
-                    version = await self._watch(version)
+                    began = monotonic()
+                    mended = asyncio.get_running_loop().call_later(HEALTHY_SECONDS, self._mended)
+                    try:
+                        version = await self._watch(version)
+                    finally:
+                        mended.cancel()
+                    attempt = 0 if monotonic() - began >= HEALTHY_SECONDS else attempt + 1
+                    if attempt:
+                        await self._pause(attempt)
             except ClusterError as error:
-                attempt += 1
-                level = logging.WARNING if attempt > 2 else logging.DEBUG
-                logger.log(level, "watch of %s broke, listing again: %s", self.resource.plural, error)
-                await asyncio.sleep(uniform(0.5, 1.0) * min(0.1 * 2**attempt, RETRY_SECONDS_MAX))  # noqa: S311
+                attempt = 1 if monotonic() - began >= HEALTHY_SECONDS else attempt + 1
+                self._broke(error, attempt)
+                await self._pause(attempt)
+
+    async def _pause(self, attempt: int) -> None:
+        """Longer after each failure: a list of everything is dear for the API server, and a refusal seldom passes."""
+        await asyncio.sleep(uniform(0.5, 1.0) * min(0.1 * 2 ** min(attempt, 20), RETRY_SECONDS_MAX))  # noqa: S311
+
+    def _broke(self, error: ClusterError, attempt: int) -> None:
+        trouble = f"{self.resource.plural} can't be listed or watched: {error}"
+        if error.status in (401, 403):
+            trouble += " Grant the operator's account list and watch (the chart's ClusterRole has them)."
+        is_news = error.status in (401, 403) or attempt > BROKEN_TOLD
+        if is_news and not self.trouble:
+            logger.warning("watch broke, listing again: %s", trouble)
+        self.trouble = trouble if is_news else self.trouble
+        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(1 if self.trouble else 0)
+        telemetry.RELISTS.labels(self.resource.plural, str(error.status)).inc()
+
+    def _mended(self) -> None:
+        if self.trouble:
+            logger.info("watch mended: %s are listed and watched again", self.resource.plural)
+        self.trouble = ""
+        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(0)
 
     async def _list(self) -> str:
         path = self.resource.path(self._namespace)

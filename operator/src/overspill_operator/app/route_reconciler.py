@@ -105,7 +105,8 @@ class RouteReconciler:
 
     def note_traffic(self, key: str) -> None:
         """A gateway has spoken of the route: its figures are due within a while, if there are any."""
-        if not has_traffic(key, self._world.gateways.views.values()):
+        route = self._world.routes.get(key)
+        if route is None or not has_traffic(key, self._world.gateways.views.values(), route.meta.uid):
             return
         due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
         self._world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
@@ -222,8 +223,8 @@ class RouteReconciler:
 
     def _traffic(self, route: RouteObject) -> TrafficFigures | None:
         """Fresh figures, every now and then; None: leave those that status has."""
-        world, now = self._world, monotonic()
-        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view])]
+        world, now, uid = self._world, monotonic(), route.meta.uid
+        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view], uid)]
         due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
         if not views or not due:
             return None
@@ -232,11 +233,11 @@ class RouteReconciler:
         gone: frozenset[str] = frozenset()
         if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:
             gone = frozenset(entry.gateway for entry in spend.gateways) - world.gateways.identities
-        demand = demand_of(route.key, views, 0, unix)
+        demand = demand_of(route.key, views, 0, unix, uid)
         return TrafficFigures(
-            served_by=served_by(route.key, views),
+            served_by=served_by(route.key, views, uid),
             last_request_unix=demand.last_arrival_unix,
-            spend=add_reports(spend, costs(route.key, views), gone),
+            spend=add_reports(spend, costs(route.key, views, uid), gone),
         )
 
     def _live_document(self, route: RouteObject) -> Json | None:

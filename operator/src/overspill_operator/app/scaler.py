@@ -26,7 +26,7 @@ from overspill_operator.core.engine_state import engine_state
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.route_status import DECISIONS_MAX, ScalingFacts
-from overspill_operator.core.traffic import demand_of
+from overspill_operator.core.traffic import Demand, demand_of
 from overspill_operator.core.windows import Bounds, bounds_at
 from overspill_operator.ports import DEPLOYMENTS, Cluster, ClusterError, Json
 
@@ -135,10 +135,15 @@ class Scaler:
         rules = self._rules(state, route, now)
         if rules is None or rules.fixed is not None or state.desired >= rules.bounds.maximum:
             return False
-        return demand_of(route.key, self._gateways.views.values(), self._gateways.unheard(now), now).in_flight > 0
+        return self._demand(route, now).in_flight > 0
+
+    def _demand(self, route: RouteObject, now: float) -> Demand:
+        views = self._gateways.views.values()
+        return demand_of(route.key, views, self._gateways.unheard(now), now, route.meta.uid)
 
     def forget(self, key: str) -> None:
-        """The route is gone."""
+        """The route is gone, and what was said of it."""
+        self._gateways.forget(key)
         state = self._states.pop(key, None)
         if state and state.timer:
             state.timer.cancel()
@@ -158,7 +163,7 @@ class Scaler:
             return
         engine = engine_state(self._engine(route))
         pool = Pool(state.desired, engine.ready, engine.ready_since_unix)
-        demand = demand_of(key, self._gateways.views.values(), self._gateways.unheard(now), now)
+        demand = self._demand(route, now)
         decision = decide(rules, pool, demand, self._queues.queue(key, now), state.memory, now)
         state.memory = decision.memory
         self._schedule(key, state, decision.check_unix, now)

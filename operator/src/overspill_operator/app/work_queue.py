@@ -6,7 +6,7 @@ into ``add_after``, never into a sleep inside a reconcile.
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
@@ -33,24 +33,29 @@ class WorkQueue:
         self._reconcile = reconcile
         self._workers = workers
         self._jitter = jitter
-        self._waiting: deque[Key] = deque()
-        self._background: deque[Key] = deque()
+        # Ordered sets: a key leaves the one for the other in constant time.
+        self._waiting: OrderedDict[Key, None] = OrderedDict()
+        self._background: OrderedDict[Key, None] = OrderedDict()
         self._since: dict[Key, float] = {}
         self._running: dict[Key, float] = {}
-        self._again: set[Key] = set()
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._again: dict[Key, bool] = {}
+        self._timers: dict[tuple[Key, bool], asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Semaphore(0)
 
     def add(self, key: Key, *, background: bool = False) -> None:
         """Reconcile ``key`` soon; ``background``: after all that is not."""
         if key in self._running:
-            self._again.add(key)
+            self._again[key] = self._again.get(key, True) and background
             return
         if key in self._since:
+            if not background and key in self._background:
+                # What a person has changed overtakes a resync; the key's turn in the background is void then.
+                del self._background[key]
+                self._waiting[key] = None
             return
         self._since[key] = monotonic()
-        (self._background if background else self._waiting).append(key)
+        (self._background if background else self._waiting)[key] = None
         telemetry.QUEUE_LENGTH.set(len(self._since))
         self._wake.release()
 
@@ -58,19 +63,20 @@ class WorkQueue:
         """Reconcile ``key`` in a while; of several such wishes the earliest counts."""
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
-        timer = self._timers.get(key)
+        timer = self._timers.get((key, background))
         if timer is not None:
             if timer.when() <= due:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_at(due, self._due, key, background)
+        self._timers[key, background] = loop.call_at(due, self._due, key, background)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of an object that is gone."""
         self._failures.pop(key, None)
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        for background in (False, True):
+            timer = self._timers.pop((key, background), None)
+            if timer is not None:
+                timer.cancel()
 
     async def run(self) -> None:
         """Work for ever."""
@@ -89,13 +95,13 @@ class WorkQueue:
         return monotonic() - min(self._running.values(), default=monotonic())
 
     def _due(self, key: Key, background: bool) -> None:  # noqa: FBT001 - called by the loop
-        self._timers.pop(key, None)
+        self._timers.pop((key, background), None)
         self.add(key, background=background)
 
     async def _work(self) -> None:
         while True:
             await self._wake.acquire()
-            key = (self._waiting or self._background).popleft()
+            key, _ = (self._waiting or self._background).popitem(last=False)
             del self._since[key]
             self._running[key] = began = monotonic()
             telemetry.QUEUE_LENGTH.set(len(self._since))
@@ -110,8 +116,7 @@ class WorkQueue:
                 del self._running[key]
                 telemetry.RECONCILES.labels(key[0], result).observe(monotonic() - began)
                 if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+                    self.add(key, background=self._again.pop(key))
 
     def _failed(self, key: Key, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1

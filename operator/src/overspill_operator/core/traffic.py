@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from overspill_api.demand import GatewayDemand, RouteDemand
+from overspill_api.demand import RefusedDocument, RouteDemand
+from overspill_operator.core.demand_lines import ROUTES_MAX, Doubt, Line
 
 STALE_AFTER_SECONDS = 25.0
 """A gateway writes at least every 10 s; two and a half times that is silence and not a slow network."""
+
+DOUBTS_TOLD_MAX = 3
 
 
 class Coverage(StrEnum):
@@ -32,20 +35,37 @@ class GatewayView:
     """When its last line came, by the operator's clock."""
     identity: str = ""
     """The process's own name, from its lines."""
-    ahead_seconds: float = 0.0
-    """How much its clock is ahead of the operator's, the line's travel included."""
     routes: dict[str, RouteDemand] = field(default_factory=dict)
-    """Its last word on each route."""
+    """Its last word on each route, with times by the operator's clock."""
+    refused: dict[tuple[str, str], RefusedDocument] = field(default_factory=dict)
+    """Documents that it can't use, by kind and key."""
+    doubts: dict[str, Doubt] = field(default_factory=dict)
+    """By route: what of its last word is not believed."""
 
-    def take(self, line: GatewayDemand, now_unix: float) -> list[str]:
+    def take(self, line: Line, now_unix: float) -> list[str]:
         """Remember a line; the keys of the routes it spoke of."""
         if line.gateway != self.identity:
-            self.identity, self.first_seen_unix, self.routes = line.gateway, now_unix, {}
+            self.identity, self.first_seen_unix = line.gateway, now_unix
+            self.routes, self.refused, self.doubts = {}, {}, {}
         self.last_line_unix = now_unix
-        self.ahead_seconds = line.now_unix_seconds - now_unix
-        for route in line.routes:
+        taken = [route for route in line.routes if route.route in self.routes or len(self.routes) < ROUTES_MAX]
+        for route in taken:
             self.routes[route.route] = route
-        return [route.route for route in line.routes]
+            self.doubts.pop(route.route, None)
+        self.doubts |= {doubt.route: doubt for doubt in line.doubts if doubt.route in self.routes}
+        if line.refused is not None:
+            self.refused = {(document.kind, document.key): document for document in line.refused}
+        return [route.route for route in taken]
+
+    def said(self, key: str, uid: str) -> RouteDemand | None:
+        """Its last word on a route; what it says of another object of that name is none."""
+        report = self.routes.get(key)
+        return None if report is None or (report.uid and uid and report.uid != uid) else report
+
+    def forget(self, key: str) -> None:
+        """The route is gone."""
+        self.routes.pop(key, None)
+        self.doubts.pop(key, None)
 
     def is_stale(self, now_unix: float) -> bool:
         """Whether it has been silent for too long."""
@@ -78,23 +98,23 @@ class Demand:
         return self.in_flight + self.spilled + self.held
 
 
-def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: float) -> Demand:
-    """Demand for the route ``key`` from the gateways that have spoken; ``unheard`` is how many are silent."""
+def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: float, uid: str = "") -> Demand:
+    """Demand for the route ``key`` from the gateways that have spoken; ``unheard`` is how many are silent.
+
+    ``uid``: identity of the route, so that what was said of a former one of its name does not count.
+    """
     fresh = [view for view in views if not view.is_stale(now_unix)]
     if not fresh:
         return Demand(Coverage.NONE)
-    reports = [(view, view.routes.get(key)) for view in fresh]
+    reports = [(view, view.said(key, uid)) for view in fresh]
     known = [report for _, report in reports if report]
-    arrivals = [
-        report.last_arrival_unix_seconds - view.ahead_seconds
-        for view, report in reports
-        if report and report.last_arrival_unix_seconds is not None
-    ]
+    arrivals = [report.last_arrival_unix_seconds for report in known if report.last_arrival_unix_seconds is not None]
+    is_unknown = any(key in view.doubts and view.doubts[key].is_unknown for view in fresh)
     quiet = [
         view.first_seen_unix for view, report in reports if report is None or report.last_arrival_unix_seconds is None
     ]
     return Demand(
-        coverage=Coverage.PARTIAL if unheard else Coverage.COMPLETE,
+        coverage=Coverage.PARTIAL if unheard or is_unknown else Coverage.COMPLETE,
         in_flight=sum(report.in_flight_local for report in known),
         spilled=sum(report.in_flight_spilled for report in known),
         held=sum(report.held for report in known),
@@ -104,17 +124,24 @@ def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: fl
     )
 
 
-def has_traffic(key: str, views: Iterable[GatewayView]) -> bool:
+def doubts_of(key: str, views: Iterable[GatewayView]) -> str:
+    """What of the gateways' figures for a route is not believed; empty: all is."""
+    told = [f"{view.identity}: {view.doubts[key].message}" for view in views if key in view.doubts]
+    more = f", and {len(told) - DOUBTS_TOLD_MAX} more gateways" if len(told) > DOUBTS_TOLD_MAX else ""
+    return ", ".join(told[:DOUBTS_TOLD_MAX]) + more
+
+
+def has_traffic(key: str, views: Iterable[GatewayView], uid: str = "") -> bool:
     """Whether any gateway process has had a request for the route."""
-    reports = (view.routes.get(key) for view in views)
+    reports = (view.said(key, uid) for view in views)
     return any(report and (report.last_arrival_unix_seconds is not None or report.backends) for report in reports)
 
 
-def served_by(key: str, views: Iterable[GatewayView]) -> str | None:
+def served_by(key: str, views: Iterable[GatewayView], uid: str = "") -> str | None:
     """Share of answered requests by kind of backend, such as ``local 93%, hosted 7%``; None before the first."""
     totals: dict[str, int] = {}
     for view in views:
-        report = view.routes.get(key)
+        report = view.said(key, uid)
         for backend, figures in (report.backends if report else {}).items():
             kind = backend.partition("/")[0]
             totals[kind] = totals.get(kind, 0) + figures.served_total
@@ -125,13 +152,14 @@ def served_by(key: str, views: Iterable[GatewayView]) -> str | None:
     return ", ".join(f"{kind} {_percent(count, everything)}" for count, kind in shares)
 
 
-def costs(key: str, views: Iterable[GatewayView]) -> Mapping[str, int]:
+def costs(key: str, views: Iterable[GatewayView], uid: str = "") -> Mapping[str, int]:
     """Nano-dollars that each gateway process has counted for the route."""
     found: dict[str, int] = {}
     for view in views:
-        report = view.routes.get(key)
+        report = view.said(key, uid)
         if report and view.identity:
-            found[view.identity] = sum(backend.cost_nano_usd_total for backend in report.backends.values())
+            cost = sum(backend.cost_nano_usd_total for backend in report.backends.values())
+            found[view.identity] = max(cost, found.get(view.identity, 0))
     return found
 
 

@@ -121,7 +121,7 @@ async def test_status_hears_of_the_worse_only_when_it_lasts(monkeypatch: pytest.
 
 def test_a_gateway_that_drains_does_not_stand_in_for_another() -> None:
     """It is still heard while it finishes; the new one is not yet."""
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, ["192.0.2.2:9090"])
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, fixed=["192.0.2.2:9090"])
     streams.views["192.0.2.1:9090"] = GatewayView(0.0, 100.0)
     assert (streams.unheard(100.0), streams.coverage(100.0)) == (1, Coverage.PARTIAL)
     streams.views["192.0.2.2:9090"] = GatewayView(100.0, 100.0)
@@ -140,3 +140,67 @@ def test_addresses_of_a_slice() -> None:
     assert found == {"192.0.2.1:9191", "192.0.2.3:9191"}
     six = _addresses({"addressType": "IPv6", "endpoints": [{"addresses": ["2001:db8::1"]}], "ports": []})
     assert six == {"[2001:db8::1]:9090"}
+
+
+async def test_no_line_ends_a_stream(gateway: Gateway) -> None:
+    """Numbers of 400 digits, deep JSON, no JSON, a line without end: skipped; what comes next is heard."""
+    heard: list[list[str]] = []
+    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+    huge = b'{"gateway":"g","now_unix_seconds":1,"routes":[{"route":"default/a","held":1' + b"0" * 400 + b"}]}\n"
+    for content in (huge, b"[" * 100_000 + b"\n", b"what?\n", b"x" * (gateway_streams.LINE_BYTES_MAX + 1) + b"\n"):
+        gateway.lines.put_nowait(content)
+    gateway.lines.put_nowait(line({"route": "a/b", "held": 1}))
+    await until(lambda: heard[-1:] == [["a/b"]])
+    assert heard == [["default/a"], ["a/b"]]
+    assert gateway.connections == 1
+    gateway.lines.put_nowait(None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_stream_that_ends_at_once_is_opened_ever_more_seldom(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when it says something each time; the log says so once."""
+    pauses: list[float] = []
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: None)
+    monkeypatch.setattr(streams, "_session", object())
+    streams._addresses = {"g:1"}
+
+    async def stream(_address: str) -> str:
+        return "the gateway has ended it"
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 10:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(streams, "_stream", stream)
+    monkeypatch.setattr(gateway_streams.asyncio, "sleep", pause)
+    with pytest.raises(asyncio.CancelledError):
+        await streams._follow("g:1")
+    assert pauses[0] <= 0.1
+    assert pauses[-1] >= gateway_streams.RETRY_SECONDS_MAX / 2
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert gateway.connections == 0
+
+
+async def test_refused_documents_are_told_when_they_come_and_go(gateway: Gateway) -> None:
+    """By kind and key; a gateway that is gone refuses nothing any more."""
+    told: list[set[tuple[str, str]]] = []
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, told.append)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+    refused = {"gateway": "g", "now_unix_seconds": 1, "refused": [{"kind": "route", "key": "a/b", "message": "no"}]}
+    gateway.lines.put_nowait(json.dumps(refused).encode() + b"\n")
+    await until(lambda: told == [{("route", "a/b")}])
+    gateway.lines.put_nowait(json.dumps(refused).encode() + b"\n")
+    gateway.lines.put_nowait(line({"route": "a/b"}, gateway="g"))
+    gateway.lines.put_nowait(json.dumps(refused | {"refused": []}).encode() + b"\n")
+    await until(lambda: len(told) == 2)
+    assert told[1] == {("route", "a/b")}
+    gateway.lines.put_nowait(None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

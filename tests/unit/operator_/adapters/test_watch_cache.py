@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from overspill_operator.adapters import watch_cache
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.ports import SERVICES, ClusterError, Json, WatchEvent
 from unit.operator_.fakes import FakeCluster, until
@@ -93,7 +96,7 @@ async def test_a_watch_that_ends_in_order_goes_on_without_a_list() -> None:
     heard: list[tuple[str, bool]] = []
     async with running(cluster, heard):
         cluster.watches.put_nowait(None)
-        await until_read(cluster)
+        await until(lambda: len(cluster.calls) == 3)
     assert [verb for verb, _ in cluster.calls] == ["LIST", "WATCH", "WATCH"]
 
 
@@ -119,3 +122,49 @@ async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there() -> Non
         live = cache.get("chat", "s")
         assert live is not None
         assert live["spec"] == "theirs"
+
+
+async def test_a_missing_right_is_named_once_and_asked_for_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A watch that is forbidden although lists are not: pauses grow, the trouble says what mends it, the log once."""
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(watch_cache.asyncio, "sleep", pause)
+    cluster = FakeCluster()
+    for _ in range(12):
+        cluster.watches.put_nowait(ClusterError(403, "Forbidden", "account may not watch services"))
+    cache = WatchCache(cluster, SERVICES, labels="")
+    with pytest.raises(asyncio.CancelledError):
+        await cache.run()
+    assert "services can't be listed or watched: 403 Forbidden" in cache.trouble
+    assert "ClusterRole" in cache.trouble
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert pauses[-1] >= watch_cache.RETRY_SECONDS_MAX / 2 > pauses[0]
+
+
+@pytest.mark.parametrize("end", [None, ClusterError(410, "Expired", "too old")])
+async def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(
+    monkeypatch: pytest.MonkeyPatch, end: ClusterError | None
+) -> None:
+    """Neither in order nor as too old: a server in trouble is not asked without a pause."""
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(watch_cache.asyncio, "sleep", pause)
+    cluster = FakeCluster()
+    for _ in range(8):
+        cluster.watches.put_nowait(end)
+    with pytest.raises(asyncio.CancelledError):
+        await WatchCache(cluster, SERVICES, labels="").run()
+    assert len([call for call in cluster.calls if call[0] == "WATCH"]) == 8
+    assert pauses[-1] > 5.0

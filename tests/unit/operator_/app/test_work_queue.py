@@ -149,3 +149,58 @@ async def test_forgetting_drops_what_was_due() -> None:
         queue.add_after(("K", "b"), 0.001)
         await until(lambda: "b" in done)
     assert done == ["b"]
+
+
+async def test_an_edit_overtakes_a_resync_of_the_same_key() -> None:
+    """A key that waits in the background goes to the front queue when a person changes its object, and is done once."""
+    done: list[Key] = []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    for name in "abc":
+        queue.add(("K", name), background=True)
+    queue.add(("K", "c"))
+    queue.add(("K", "c"), background=True)
+    task = asyncio.create_task(queue.run())
+    await settled()
+    task.cancel()
+    assert done == [("K", "c"), ("K", "a"), ("K", "b")]
+
+
+async def test_a_resync_wished_during_a_reconcile_stays_in_the_background() -> None:
+    """Only a change that somebody waits for goes before what others wait for."""
+    gate, done = asyncio.Event(), []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key[1])
+        await gate.wait()
+
+    async with running(reconcile, workers=1) as queue:
+        queue.add(("K", "a"))
+        await settled()
+        queue.add(("K", "a"), background=True)
+        queue.add(("K", "b"), background=True)
+        queue.add(("K", "c"))
+        gate.set()
+        await settled()
+    assert done == ["a", "c", "b", "a"]
+
+
+async def test_a_background_wish_for_later_does_not_hide_a_foreground_one() -> None:
+    """Each kind of wish has a time of its own."""
+    done: list[Key] = []
+
+    async def reconcile(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    queue.add(("K", "other"), background=True)
+    queue.add_after(("K", "a"), 0.0, background=True)
+    queue.add_after(("K", "a"), 0.001)
+    await until(lambda: ("K", "a") in queue._waiting)
+    task = asyncio.create_task(queue.run())
+    await settled()
+    task.cancel()
+    assert done == [("K", "a"), ("K", "other")]

@@ -3,7 +3,8 @@
 from typing import Any
 
 from overspill_api.demand import GatewayDemand, RouteDemand
-from overspill_operator.core.traffic import Coverage, GatewayView, costs, demand_of, served_by
+from overspill_operator.core.demand_lines import read_line
+from overspill_operator.core.traffic import Coverage, GatewayView, costs, demand_of, doubts_of, served_by
 
 NOW = 1_000_000.0
 ROUTE = "chat/tiny"
@@ -47,11 +48,12 @@ def test_a_gateway_without_arrivals_is_quiet_since_it_was_heard() -> None:
 def test_a_gateways_clock_may_be_wrong() -> None:
     """Arrivals are taken relative to the time its own line says."""
     ahead = GatewayView(NOW, NOW)
-    line = GatewayDemand(
+    said = GatewayDemand(
         gateway="g",
         now_unix_seconds=NOW + 3600,
         routes=(RouteDemand(route=ROUTE, last_arrival_unix_seconds=NOW + 3590),),
     )
+    line = read_line(said.model_dump_json().encode(), NOW)
     assert ahead.take(line, NOW) == [ROUTE]
     assert demand_of(ROUTE, [ahead], 0, NOW).last_arrival_unix == NOW - 10
 
@@ -59,7 +61,7 @@ def test_a_gateways_clock_may_be_wrong() -> None:
 def test_another_process_at_the_same_address_starts_anew() -> None:
     """Its counters are its own, and what the former one knew is gone."""
     one = view(held=5)
-    one.take(GatewayDemand(gateway="g2", now_unix_seconds=NOW, routes=()), NOW)
+    one.take(read_line(b'{"gateway": "g2", "now_unix_seconds": 1}', NOW), NOW)
     assert (one.identity, one.first_seen_unix, one.routes) == ("g2", NOW, {})
 
 
@@ -81,3 +83,39 @@ def test_costs_are_by_gateway_process() -> None:
     """Summed over its backends."""
     backends = {"hosted/a": {"cost_nano_usd_total": 2}, "hosted/b": {"cost_nano_usd_total": 3}}
     assert costs(ROUTE, [view(backends=backends), view(identity="g2")]) == {"g1": 5}
+
+
+def test_two_processes_under_one_name_do_not_hide_each_others_costs() -> None:
+    """The higher counter counts, whichever is heard last."""
+    dear, cheap = {"hosted/a": {"cost_nano_usd_total": 9}}, {"hosted/a": {"cost_nano_usd_total": 1}}
+    assert costs(ROUTE, [view(backends=dear), view(backends=cheap)]) == {"g1": 9}
+
+
+def test_no_gateway_cancels_what_another_says() -> None:
+    """A count below zero is none: three in flight elsewhere stay three."""
+    honest, odd = GatewayView(NOW, NOW), GatewayView(NOW, NOW)
+    honest.take(read_line(b'{"gateway":"a","now_unix_seconds":1,"routes":[{"route":"chat/tiny","held":3}]}', NOW), NOW)
+    odd.take(read_line(b'{"gateway":"b","now_unix_seconds":1,"routes":[{"route":"chat/tiny","held":-3}]}', NOW), NOW)
+    demand = demand_of(ROUTE, [honest, odd], 0, NOW)
+    assert (demand.concurrency, demand.coverage) == (3, Coverage.COMPLETE)
+    assert doubts_of(ROUTE, [honest, odd]) == "b: held is below 0"
+
+
+def test_what_cannot_be_read_makes_demand_a_lower_bound() -> None:
+    """Until that gateway says something that can be: the number of replicas only goes up."""
+    odd = GatewayView(NOW, NOW)
+    odd.take(read_line(b'{"gateway":"b","routes":[{"route":"chat/tiny","held":"much"}]}', NOW), NOW)
+    assert demand_of(ROUTE, [odd], 0, NOW).coverage is Coverage.PARTIAL
+    odd.take(read_line(b'{"gateway":"b","routes":[{"route":"chat/tiny","held":0}]}', NOW), NOW)
+    assert demand_of(ROUTE, [odd], 0, NOW).coverage is Coverage.COMPLETE
+    assert doubts_of(ROUTE, [odd]) == ""
+
+
+def test_what_was_said_of_a_former_route_is_not_demand_for_the_next() -> None:
+    """A route that is made again under its name is another one; an older gateway does not tell them apart."""
+    spoke = view(held=4, uid="first", backends={"hosted/a": {"cost_nano_usd_total": 9, "served_total": 1}})
+    assert demand_of(ROUTE, [spoke], 0, NOW, "first").held == 4
+    assert demand_of(ROUTE, [spoke], 0, NOW, "second").held == 0
+    assert costs(ROUTE, [spoke], "second") == {}
+    assert served_by(ROUTE, [spoke], "second") is None
+    assert demand_of(ROUTE, [view(held=4)], 0, NOW, "second").held == 4

@@ -1,0 +1,225 @@
+"""What is believed of a line of a gateway's demand stream: each figure within its bounds, each route by itself.
+
+A gateway is a process that faces the world, and may be of another version. A figure that cannot be is left out and
+said to be, the rest of the line counts. Adding the gateways up is ``core.traffic``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from overspill_api.demand import BackendDemand, BackendProblem, GatewayDemand, RefusedDocument, RouteDemand
+
+REQUESTS_MAX: Final = 1_000_000
+"""Requests at the same time at one gateway process: some thirty times what one can hold open."""
+
+TOTAL_MAX: Final = 10**18
+"""Of a counter that only grows: a billion dollars in nano-dollars, and within 64 bits."""
+
+ROUTES_MAX: Final = 10_000
+"""Routes that one gateway may speak of: ten times what a cluster of a thousand models has."""
+
+BACKENDS_MAX: Final = 32
+"""Backends of one route: the replicas and sixteen hosted APIs, and as many that were renamed meanwhile."""
+
+REFUSED_MAX: Final = 1_000
+IDENTITY_LENGTH_MAX: Final = 300
+KEY_LENGTH_MAX: Final = 320
+TEN_YEARS_SECONDS: Final = 315_360_000.0
+INTEGER_DIGITS_MAX: Final = 30
+"""Longer numbers are not read: reading one of a million digits takes seconds."""
+
+_REQUESTS: Final = ("in_flight_local", "in_flight_spilled", "held", "ready_endpoints")
+_TOTALS: Final = ("arrivals_total", "spilled_total", "time_to_first_token_count")
+_SECONDS: Final = ("spilled_output_seconds_total", "time_to_first_token_seconds_sum")
+_BACKEND_TOTALS: Final = (
+    "served_total",
+    "errors_total",
+    "prompt_tokens_total",
+    "output_tokens_total",
+    "cost_nano_usd_total",
+)
+
+
+class LineError(ValueError):
+    """A line of which nothing can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Figures of one route that are not believed."""
+
+    route: str
+    """``namespace/name``."""
+    message: str
+    """Which, and why."""
+    is_unknown: bool
+    """Whether demand may be more than what was left: the number of replicas then only goes up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is believed of one line."""
+
+    gateway: str
+    """Identity of the gateway process."""
+    routes: tuple[RouteDemand, ...]
+    """What it says of routes, with times by the operator's clock."""
+    refused: tuple[RefusedDocument, ...] | None
+    """Documents that it can't use; None: as before."""
+    doubts: tuple[Doubt, ...]
+    """What is not believed."""
+
+
+def read_line(content: bytes, now_unix: float) -> Line:
+    """The line; raises ``LineError`` where it is none, or does not say who speaks."""
+    try:
+        said = GatewayDemand.model_validate_json(content)
+        routes, doubts = list(said.routes), []
+    except (ValueError, OverflowError, RecursionError):
+        said, routes, doubts = _salvage(content)
+    if not 0 < len(said.gateway) <= IDENTITY_LENGTH_MAX:
+        raise LineError("gateway: must say who speaks, in at most 300 characters")
+    ahead = said.now_unix_seconds - now_unix if isfinite(said.now_unix_seconds) else 0.0
+    believed: list[RouteDemand] = []
+    for route in routes[:ROUTES_MAX]:
+        if not _is_key(route.route):
+            continue
+        bounded, words, is_unknown = _bounded(route, ahead, now_unix)
+        believed.append(bounded)
+        if words:
+            doubts.append(Doubt(route.route, "; ".join(words), is_unknown))
+    refused = said.refused
+    if refused is not None:
+        refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
+    return Line(said.gateway, tuple(believed), refused, tuple(doubts))
+
+
+def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], list[Doubt]]:
+    """A line that is not as it should be, piece by piece."""
+    try:
+        raw = json.loads(content, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise LineError(f"no JSON: {type(error).__name__}") from error
+    if not isinstance(raw, dict):
+        raise LineError("must be a JSON object")
+    entries, documents = raw.pop("routes", ()), raw.pop("refused", None)
+    try:
+        said = GatewayDemand.model_validate({"now_unix_seconds": 0.0, **raw})
+    except ValidationError:
+        try:
+            said = GatewayDemand(gateway=raw.get("gateway", ""), now_unix_seconds=float("nan"))
+        except ValidationError as error:
+            raise LineError("gateway: must be a text") from error
+    if "now_unix_seconds" not in raw:
+        said = said.model_copy(update={"now_unix_seconds": float("nan")})
+    if isinstance(documents, list):
+        readable = [_document(entry) for entry in documents[:REFUSED_MAX]]
+        said = said.model_copy(update={"refused": tuple(document for document in readable if document)})
+    routes: list[RouteDemand] = []
+    doubts: list[Doubt] = []
+    for entry in entries[:ROUTES_MAX] if isinstance(entries, list) else ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("route"), str):
+            continue
+        route, wrong = _salvaged_route(entry)
+        routes.append(route)
+        if wrong:
+            doubts.append(Doubt(route.route, f"{', '.join(wrong)} cannot be read", is_unknown=True))
+    return said, routes, doubts
+
+
+def _salvaged_route(entry: Mapping[str, Any]) -> tuple[RouteDemand, list[str]]:
+    """What can be read of a route, and the fields that cannot."""
+    try:
+        return RouteDemand.model_validate(entry), []
+    except ValidationError as error:
+        places = [problem["loc"] for problem in error.errors(include_url=False, include_input=False)]
+    kept = dict(entry)
+    if isinstance(kept.get("backends"), dict):
+        bad = {place[1] for place in places if place[0] == "backends" and len(place) > 1}
+        kept["backends"] = {name: value for name, value in kept["backends"].items() if name not in bad}
+    wrong = sorted({str(place[0]) for place in places})
+    for name in wrong:
+        if name != "backends" or not isinstance(kept["backends"], dict):
+            kept.pop(name, None)
+    try:
+        return RouteDemand.model_validate(kept), wrong
+    except ValidationError:
+        return RouteDemand.model_construct(route=entry["route"]), wrong
+
+
+def _document(entry: object) -> RefusedDocument | None:
+    try:
+        return RefusedDocument.model_validate(entry)
+    except ValidationError:
+        return None
+
+
+def _bounded(route: RouteDemand, ahead: float, now_unix: float) -> tuple[RouteDemand, list[str], bool]:
+    """The route within bounds, what was out of them, and whether that hides demand.
+
+    A count below zero is none: a counter that was lowered once too often. One that is too high may be anything.
+    """
+    words: list[str] = []
+    changes: dict[str, Any] = {}
+    is_unknown = False
+    for name, most in (*((name, REQUESTS_MAX) for name in _REQUESTS), *((name, TOTAL_MAX) for name in _TOTALS)):
+        value = getattr(route, name)
+        if not 0 <= value <= most:
+            changes[name] = 0
+            words.append(f"{name} is {'below 0' if value < 0 else f'above {most}'}")
+            is_unknown |= value > most
+    for name in _SECONDS:
+        value = getattr(route, name)
+        if not 0 <= value <= TOTAL_MAX:
+            changes[name] = 0.0
+            words.append(f"{name} is no time")
+    arrival = route.last_arrival_unix_seconds
+    if arrival is not None:
+        changes["last_arrival_unix_seconds"] = _past(arrival, ahead, now_unix)
+        if not isfinite(arrival):
+            words.append("last_arrival_unix_seconds is no time")
+    backends = {
+        name: _bounded_backend(figures, ahead, now_unix)
+        for name, figures in list(route.backends.items())[:BACKENDS_MAX]
+        if name == "local" or name.startswith("hosted/")
+    }
+    if backends != route.backends:
+        changes["backends"] = backends
+    return (route.model_copy(update=changes) if changes else route), words, is_unknown
+
+
+def _bounded_backend(figures: BackendDemand, ahead: float, now_unix: float) -> BackendDemand:
+    """Counters out of bounds say nothing; they are for people to read and decide nothing."""
+    changes: dict[str, Any] = {name: 0 for name in _BACKEND_TOTALS if not 0 <= getattr(figures, name) <= TOTAL_MAX}
+    problem = figures.problem
+    if problem is not None:
+        changes["problem"] = BackendProblem(
+            reason=problem.reason,
+            message=problem.message,
+            since_unix_seconds=_past(problem.since_unix_seconds, ahead, now_unix) or now_unix,
+            failures=min(max(problem.failures, 1), TOTAL_MAX),
+        )
+    return figures.model_copy(update=changes) if changes else figures
+
+
+def _past(unix: float, ahead: float, now_unix: float) -> float | None:
+    """A time of the gateway's clock by the operator's: never in the future; None: no time, or too long ago to be."""
+    if not isfinite(unix):
+        return None
+    here = min(unix - ahead, now_unix)
+    return here if here > now_unix - TEN_YEARS_SECONDS else None
+
+
+def _is_key(text: str) -> bool:
+    """Whether it is ``namespace/name``; for whom that says nothing it is left out."""
+    namespace, slash, name = text.partition("/")
+    return bool(namespace and slash and name) and len(text) <= KEY_LENGTH_MAX and text.isprintable()
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= INTEGER_DIGITS_MAX else 10**INTEGER_DIGITS_MAX * (-1 if text[0] == "-" else 1)
