@@ -77,9 +77,10 @@ class Line:
 
 def read_line(content: bytes, now_unix: float) -> Line:
     """The line; raises ``LineError`` where it is none, or does not say who speaks."""
+    doubts: list[Doubt] = []
     try:
         said = GatewayDemand.model_validate_json(content)
-        routes, doubts = list(said.routes), []
+        routes = list(said.routes)
     except (ValueError, OverflowError, RecursionError):
         said, routes, doubts = _salvage(content)
     if not 0 < len(said.gateway) <= IDENTITY_LENGTH_MAX:
