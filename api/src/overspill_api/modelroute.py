@@ -82,6 +82,27 @@ class ModelCache(Strict):
     more than one node it must allow ReadWriteMany."""
 
 
+class RolloutStrategy(StrEnum):
+    """How a changed engine takes the place of the one before."""
+
+    AUTO = "Auto"
+    SURGE = "Surge"
+    REPLACE = "Replace"
+
+
+class Rollout(Strict):
+    """How a changed engine takes the place of the one before, one replica after the other."""
+
+    strategy: RolloutStrategy = RolloutStrategy.AUTO
+    """Surge: the new replica serves before an old one goes; it needs room for one replica more, and waits
+    where there is none. Replace: an old one goes first; meanwhile hosted APIs stand in where the route has
+    them, else requests wait. Auto: as Surge, and as Replace from the moment on when a new replica has found
+    no room for surgeTimeout, or waits for a volume that another node holds."""
+    surge_timeout: Duration = "30s"
+    """With Auto: how long a new replica may find no node before an old one goes first. Make it longer than
+    a node takes to come where nodes are added on demand. Default: 30s."""
+
+
 class SelfHosted(Strict):
     """The engine that Overspill runs for this model: vLLM on your own nodes."""
 
@@ -105,6 +126,9 @@ class SelfHosted(Strict):
     """Environment variables added to the engine's container. Default: none."""
     cache: ModelCache | None = None
     """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space."""
+    rollout: Rollout = Rollout()
+    """How a change takes the place of what runs. Default: without a gap where there is room, else one replica goes
+    before the other comes."""
     pod_template: dict[str, Any] = Field(default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     """The escape hatch: a pod template (metadata, spec) merged over the generated one as a strategic merge
     patch does: maps are merged, containers, volumes and env by name, other lists are replaced.

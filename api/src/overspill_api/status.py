@@ -14,6 +14,7 @@ class ConditionType(StrEnum):
 
     READY = "Ready"
     ENGINE_AVAILABLE = "EngineAvailable"
+    ROLLED_OUT = "RolledOut"
     SCALING_ACTIVE = "ScalingActive"
     METRICS_AVAILABLE = "MetricsAvailable"
     HOSTED_AVAILABLE = "HostedAvailable"
@@ -90,7 +91,7 @@ class ModelRouteStatus(Strict):
         list[Condition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
-    """Ready sums up; EngineAvailable, ScalingActive, MetricsAvailable, HostedAvailable, WithinBudget and
+    """Ready sums up; EngineAvailable, RolledOut, ScalingActive, MetricsAvailable, HostedAvailable, WithinBudget and
     SpecEnforced say why."""
     replicas: int | None = None
     """Replicas that exist."""

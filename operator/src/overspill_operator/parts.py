@@ -95,7 +95,7 @@ class Parts:
             events=events,
             applier=Applier(cluster),
             slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
-            diagnosis=Diagnosis(cluster, lambda key: queue.add((ROUTE, key))),
+            diagnosis=Diagnosis(cluster, self._engine_of, lambda key: queue.add((ROUTE, key))),
             queue=queue,
             profiles=self.profiles.current,
             now_unix=time,
@@ -165,6 +165,10 @@ class Parts:
         for route in self.world.routes:
             self._queue.add((ROUTE, route.key), background=True)
 
+    def _engine_of(self, key: str) -> Json | None:
+        route = self.world.routes.get(key)
+        return self.world.caches.engine(route) if route else None
+
     def _routes_to_scrape(self) -> list[str]:
         return [route.key for route in self.world.routes if self.world.scaler.wants_queue_depth(route)]
 
@@ -194,4 +198,5 @@ def _signature(live: Json | None) -> tuple[object, ...]:
     meta = live["metadata"] if live else {}
     written = (meta.get("uid"), meta.get("generation"), meta.get("labels"), meta.get("annotations"))
     owners = meta.get("ownerReferences")
-    return state.replicas, state.exists, state.ready, state.ready_since_unix, state.refused, written, owners
+    counts = state.replicas, state.updated, state.is_observed
+    return counts, state.exists, state.ready, state.ready_since_unix, state.refused, written, owners

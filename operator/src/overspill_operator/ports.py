@@ -35,6 +35,8 @@ PODS = Resource("/api/v1", "pods")
 CLAIMS = Resource("/api/v1", "persistentvolumeclaims")
 ENDPOINT_SLICES = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
 LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
+POD_EVENTS = Resource("/api/v1", "events")
+"""In the older group: there Events can be selected by the object that they are about in every Kubernetes."""
 EVENTS = Resource("/apis/events.k8s.io/v1", "events")
 MODEL_ROUTES = Resource("/apis/overspill.dev/v1alpha1", "modelroutes")
 CONSUMERS = Resource("/apis/overspill.dev/v1alpha1", "consumers")
@@ -96,7 +98,9 @@ class Cluster(Protocol):
     async def get(self, path: str) -> Json | None:
         """The object, or None where there is none."""
 
-    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False, fresh: bool = False
+    ) -> Listing:
         """The objects of a collection; ``fresh``: not from a cache that may be behind."""
 
     def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:

@@ -37,11 +37,18 @@ class FakeCluster:
         self._called("GET", path)
         return self.objects.get(path)
 
-    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
-        """See ``ports.Cluster``; selects by no label."""
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False, fresh: bool = False
+    ) -> Listing:
+        """See ``ports.Cluster``; selects by no label, and by the uid of what an Event is about."""
         assert not metadata_only or fresh or labels == ""
         self._called("LIST", path)
-        found = [live for key, live in self.objects.items() if key.startswith(f"{path}/")]
+        uid = fields.partition("involvedObject.uid=")[2]
+        found = [
+            live
+            for key, live in self.objects.items()
+            if key.startswith(f"{path}/") and (not uid or live["involvedObject"]["uid"] == uid)
+        ]
         return Listing(tuple(found), str(self.version))
 
     async def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:

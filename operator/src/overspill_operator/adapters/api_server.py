@@ -78,9 +78,13 @@ class ApiServer:
                 return None
             raise
 
-    async def list(self, path: str, *, labels: str = "", metadata_only: bool = False, fresh: bool = False) -> Listing:
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False, fresh: bool = False
+    ) -> Listing:
         """See ``ports.Cluster``."""
         query = {"labelSelector": labels} if labels else {}
+        if fields:
+            query["fieldSelector"] = fields
         if not fresh:
             query["resourceVersion"] = "0"  # the API server answers from its memory
         accept = METADATA_LIST if metadata_only else "application/json"

@@ -1,14 +1,16 @@
-"""Why an engine does not start: looks at the pods of engines that take long, now and then, and not at the others'."""
+"""Why an engine does not start, or its roll-out does not go on: looks at the pods of those that take long, in turn."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
-from overspill_operator.core.engine_state import PodProblem, pod_problem
+from overspill_operator.core.engine_state import engine_state
 from overspill_operator.core.manifests import selector_text
-from overspill_operator.ports import PODS, Cluster, ClusterError
+from overspill_operator.core.pod_problems import PodProblem, event_problem, pod_problem, puzzling
+from overspill_operator.core.rollout import no_room_since, volume_is_held
+from overspill_operator.ports import POD_EVENTS, PODS, Cluster, ClusterError, Json
 
 logger = logging.getLogger(__name__)
 
@@ -17,23 +19,38 @@ FIRST_LOOK_SECONDS = 5.0
 
 LOOK_SECONDS_MAX = 30.0
 TICK_SECONDS = 1.0
-LOOKS_PER_TICK_MAX = 5
+LOOKERS = 5
+"""Looks at a time and, with a pause of a tick after each, looks a second: what all suspects together may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a look has shown."""
+
+    problem: PodProblem | None = None
+    """What keeps a replica from starting; None: nothing but time."""
+    no_room_since_unix: float | None = None
+    """Since when a new replica lacks the room that an old one has; None: it does not."""
 
 
 @dataclass(slots=True)
 class _Suspect:
     next_look: float
-    pause: float = FIRST_LOOK_SECONDS
-    problem: PodProblem | None = None
+    pause: float
+    finding: Finding = field(default_factory=Finding)
+    is_looked_at: bool = False
 
 
 class Diagnosis:
-    """Engines that have fewer ready replicas than decided."""
+    """Engines that have fewer ready replicas than decided, or replicas of an earlier template."""
 
-    def __init__(self, cluster: Cluster, on_problem: Callable[[str], None]) -> None:
-        """``on_problem`` gets the keys of routes of which something new is known."""
+    def __init__(
+        self, cluster: Cluster, engine_of: Callable[[str], Json | None], on_finding: Callable[[str], None]
+    ) -> None:
+        """``engine_of``: a route's Deployment; ``on_finding`` gets the key of a route of which there is news."""
         self._cluster = cluster
-        self._on_problem = on_problem
+        self._engine_of = engine_of
+        self._on_finding = on_finding
         self._suspects: dict[str, _Suspect] = {}
 
     def suspect(self, key: str, *, waiting: bool) -> PodProblem | None:
@@ -43,34 +60,66 @@ class Diagnosis:
             return None
         known = self._suspects.get(key)
         if known is None:
-            self._suspects[key] = _Suspect(monotonic() + FIRST_LOOK_SECONDS)
+            self._suspects[key] = _Suspect(monotonic() + FIRST_LOOK_SECONDS, FIRST_LOOK_SECONDS)
             return None
-        return known.problem
+        return known.finding.problem
+
+    def no_room_since(self, key: str) -> float | None:
+        """Since when a new replica of a route lacks the room that an old one has; None: not that it is known."""
+        known = self._suspects.get(key)
+        return known.finding.no_room_since_unix if known else None
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever; one that hangs holds none of the others up."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(LOOKERS):
+                group.create_task(self._look_on(), name=f"looker {number}")
+
+    async def _look_on(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
-            now = monotonic()
-            due = [key for key, suspect in self._suspects.items() if suspect.next_look <= now]
-            for key in due[:LOOKS_PER_TICK_MAX]:
+            key = self._longest_due(monotonic())
+            if key is not None:
                 await self._look(key)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _longest_due(self, now: float) -> str | None:
+        """The suspect whose look is due for longest, so that none starves the others."""
+        due = [
+            (suspect.next_look, key)
+            for key, suspect in self._suspects.items()
+            if suspect.next_look <= now and not suspect.is_looked_at
+        ]
+        return min(due)[1] if due else None
 
     async def _look(self, key: str) -> None:
-        namespace, _, name = key.partition("/")
+        suspect = self._suspects[key]
+        suspect.is_looked_at = True
         try:
-            listing = await self._cluster.list(PODS.path(namespace), labels=selector_text(name))
+            finding = await self._find(key)
         except ClusterError as error:
             logger.debug("pods not listed: %s", error, extra={"route": key})
-            listing = None
-        suspect = self._suspects.get(key)
-        if suspect is None:
-            return
-        suspect.next_look = monotonic() + suspect.pause
-        suspect.pause = min(suspect.pause * 2, LOOK_SECONDS_MAX)
-        if listing is None:
-            return
-        found = pod_problem(listing.items)
-        if found != suspect.problem:
-            suspect.problem, suspect.pause = found, FIRST_LOOK_SECONDS
-            self._on_problem(key)
+            finding = suspect.finding
+        finally:
+            suspect.is_looked_at = False
+            suspect.next_look = monotonic() + suspect.pause
+            suspect.pause = min(suspect.pause * 2, LOOK_SECONDS_MAX)
+        if finding != suspect.finding:
+            suspect.finding, suspect.pause = finding, FIRST_LOOK_SECONDS
+            if self._suspects.get(key) is suspect:
+                self._on_finding(key)
+
+    async def _find(self, key: str) -> Finding:
+        namespace, _, name = key.partition("/")
+        pods = (await self._cluster.list(PODS.path(namespace), labels=selector_text(name))).items
+        problem = pod_problem(pods)
+        engine = self._engine_of(key)
+        template = (engine or {}).get("spec", {}).get("template") or {}
+        since = no_room_since(template, pods, engine_state(engine).refused)
+        pod = puzzling(pods) if problem is None else None
+        if pod is not None:
+            fields = f"involvedObject.uid={pod['metadata']['uid']}"
+            events = await self._cluster.list(POD_EVENTS.path(namespace), fields=fields)
+            problem = event_problem(pod, events.items)
+            if problem and volume_is_held(problem.message) and len(pods) > 1:
+                since = 0.0
+        return Finding(problem, since)

@@ -13,9 +13,10 @@ from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_name
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.world import World
+from overspill_operator.core.engine_state import replaces
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.in_force import accepted_spec
-from overspill_operator.core.manifests import ANNOTATION_HASH, Manifest, cache_claim_name, compiled_secret
+from overspill_operator.core.manifests import Manifest, applied_hash, cache_claim_name, compiled_secret
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.plan import RoutePlan, RouteWorld, document_of
@@ -34,6 +35,8 @@ class Outcome:
     """The last call that got no answer, for the queue's back-off."""
     retry_seconds: float | None = None
     """When to try again; None: nothing was refused."""
+    engine_hash: str | None = None
+    """What the engine's Deployment shall be made from; None: there shall be none, or it is not known."""
 
 
 class RouteParts:
@@ -45,7 +48,7 @@ class RouteParts:
 
     async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
         """Apply what differs. ``route`` with the spec in force."""
-        caches, outcome = self._world.caches, Outcome()
+        caches, outcome = self._world.caches, Outcome(engine_hash=applied_hash(plan.deployment))
         if plan.service:
             await self._ensure(outcome, caches.services, plan.service)
         if plan.claim:
@@ -86,13 +89,26 @@ class RouteParts:
         if _makes_pods(desired, live) and not world.slots.take(route.key, monotonic()):
             return
         try:
-            changes_pods = live is None or _hash(live) != _hash(desired)
+            changes_pods = applied_hash(live) != applied_hash(desired)
             answer = await world.applier.ensure(caches.deployments, desired, try_first=changes_pods)
         except ClusterError:
             world.slots.release(route.key)
             raise
+        if live is not None and replaces(answer) and not replaces(live):
+            self._tell_replacing(route)
         if answer["spec"].get("replicas") != world.scaler.desired(route):
             world.scaler.write(route)  # decided while the apply was under way
+
+    def _tell_replacing(self, route: RouteObject) -> None:
+        self._world.events.record(
+            "ModelRoute",
+            route.meta,
+            warning=False,
+            reason="ReplacingReplicas",
+            note="From now on an old replica goes before a new one comes: spec.selfHosted.rollout says so, or a new "
+            "one finds no room beside the old ones.",
+            action="RollOut",
+        )
 
     def _has_claim(self, route: RouteObject, plan: RoutePlan) -> bool:
         """Whether the engine's cache is there and its own: else its pods would wait, or write to another one's."""
@@ -142,8 +158,4 @@ def _makes_pods(desired: Manifest, live: Json | None) -> bool:
     """Whether applying sets the controllers to work on pods: a new engine or a new template, and not at zero."""
     if not desired["spec"]["replicas"]:
         return False
-    return live is None or _hash(live) != _hash(desired)
-
-
-def _hash(manifest: Json) -> object:
-    return (manifest["metadata"].get("annotations") or {}).get(ANNOTATION_HASH)
+    return applied_hash(live) != applied_hash(desired)

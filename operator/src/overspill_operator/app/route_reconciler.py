@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
+from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name, engine_name
 from overspill_operator.adapters import telemetry
 from overspill_operator.app.route_parts import Outcome, RouteParts
@@ -15,9 +16,10 @@ from overspill_operator.app.world import World
 from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.in_force import last_good
-from overspill_operator.core.manifests import cache_claim_name
+from overspill_operator.core.manifests import applied_hash, cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
+from overspill_operator.core.rollout import seconds_of_patience
 from overspill_operator.core.route_status import TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
@@ -73,7 +75,7 @@ class RouteReconciler:
             raise
         if outcome.retry_seconds is not None:
             self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
-        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable)
+        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome.engine_hash)
         if outcome.unreached:
             raise outcome.unreached
 
@@ -92,11 +94,19 @@ class RouteReconciler:
             return Outcome()
         profile = in_force.spec.self_hosted.profile if in_force.spec.self_hosted else ""
         self._world.scaler.accept(in_force, seen.profiles.get(profile))
+        self._look_after_roll_out(in_force.spec, seen, route.key)
         may_wake = self._world.scaler.may_wake(in_force)
         if may_wake != seen.may_wake:  # by the bounds that have just come into force
             seen = replace(seen, may_wake=may_wake)
             plan = plan_route(in_force, seen)
         return await self._parts.carry_out(in_force, in_force.spec, seen, plan)
+
+    def _look_after_roll_out(self, spec: ModelRouteSpec, seen: RouteWorld, key: str) -> None:
+        """Come back when a new replica has waited for room as long as it may."""
+        if spec.self_hosted and seen.no_room_since_unix is not None:
+            pause = seconds_of_patience(spec.self_hosted.rollout, seen.no_room_since_unix, seen.now_unix)
+            if pause > 0:
+                self._world.queue.add_after((ROUTE, key), pause + 0.1)
 
     def _last_good(self, route: RouteObject) -> RouteObject | None:
         """The route with the last good spec, where that is known."""
@@ -158,6 +168,8 @@ class RouteReconciler:
             live_engine=world.caches.engine(route),
             live_claim=world.caches.claim(route),
             compiled_names=self._compiled_names(route) if lost else frozenset(),
+            no_room_since_unix=world.diagnosis.no_room_since(route.key),
+            now_unix=world.now_unix(),
         )
 
     def _look_again(self, route: RouteObject, secret_name: str) -> None:
@@ -165,11 +177,19 @@ class RouteReconciler:
         pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
         self._world.queue.add_after((ROUTE, route.key), pause)
 
-    async def _say(self, route: RouteObject, faults: tuple[Fault, ...], usable_hosted: frozenset[str]) -> None:
+    async def _say(
+        self,
+        route: RouteObject,
+        faults: tuple[Fault, ...],
+        usable_hosted: frozenset[str],
+        engine_hash: str | None = None,
+    ) -> None:
         world = self._world
-        engine = engine_state(world.caches.engine(route))
+        live = world.caches.engine(route)
+        engine = replace(engine_state(live), is_current=engine_hash in (None, applied_hash(live)))
         scaling = world.scaler.facts(route)
-        waiting = scaling is not None and engine.exists and scaling.desired > engine.ready
+        lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
+        waiting = engine.exists and lacks
         problem = world.diagnosis.suspect(route.key, waiting=waiting)
         current = world.routes.get(route.key)
         if current is None or current.meta.generation != route.meta.generation:

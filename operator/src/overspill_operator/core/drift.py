@@ -73,11 +73,11 @@ def is_nothing(value: object) -> bool:
 
 def same_quantity(one: object, other: object) -> bool:
     """Whether two texts are the same Kubernetes quantity."""
-    amounts = [_amount(value) for value in (one, other)]
+    amounts = [amount(value) for value in (one, other)]
     return amounts[0] is not None and amounts[0] == amounts[1]
 
 
-def _amount(value: object) -> Decimal | None:
+def amount(value: object) -> Decimal | None:
     """See https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/."""
     match = _QUANTITY.match(str(value)) if isinstance(value, str | int | float) else None
     if match is None or match.group(1).count(".") > 1:

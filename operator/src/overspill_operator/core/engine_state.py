@@ -1,26 +1,12 @@
-"""What can be said of an engine from its Deployment and, where it does not start, from its pods."""
+"""What can be said of an engine from its Deployment. What its pods say is in ``pod_problems``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from overspill_operator.core.conditions import parse_timestamp
 
 Json = Mapping[str, Any]
-
-_FAILING_WAITS = frozenset(
-    {
-        "CrashLoopBackOff",
-        "ImagePullBackOff",
-        "ErrImagePull",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-    }
-)
-"""Reasons for which a container waits that do not mend themselves by waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +19,23 @@ class EngineState:
     """Replicas that exist."""
     ready: int = 0
     """Replicas that are ready."""
+    updated: int = 0
+    """Replicas that have the Deployment's current template, ready or not."""
+    is_observed: bool = True
+    """Whether the counts speak of the Deployment's current template and not of the one before."""
+    is_current: bool = True
+    """Whether the Deployment is the one that the spec in force makes."""
+    replaces: bool = False
+    """Whether a roll-out takes a replica away before its successor comes."""
     ready_since_unix: float | None = None
     """Since when the Deployment has been available; None: it is not, or none is ready."""
     refused: str = ""
     """Why Kubernetes makes no pods (a quota, a policy); empty: it does."""
 
-
-@dataclass(frozen=True, slots=True)
-class PodProblem:
-    """Why a replica does not start."""
-
-    reason: str
-    """Condition reason: PodFailed or Unschedulable."""
-    message: str
-    """In Kubernetes' words, with what to look at."""
+    @property
+    def rolls(self) -> bool:
+        """Whether replicas of an earlier template are still there, or none of the current one is yet."""
+        return not self.is_observed or self.updated < self.replicas or self.updated == 0
 
 
 def engine_state(deployment: Json | None) -> EngineState:
@@ -63,9 +52,18 @@ def engine_state(deployment: Json | None) -> EngineState:
         exists=True,
         replicas=status.get("replicas", 0),
         ready=ready,
+        updated=status.get("updatedReplicas", 0),
+        is_observed=status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0),
+        replaces=replaces(deployment),
         ready_since_unix=parse_timestamp(since) if since else None,
         refused=failure.get("message", "") if failure.get("status") == "True" else "",
     )
+
+
+def replaces(deployment: Json) -> bool:
+    """Whether a roll-out of the Deployment makes no replica beyond those that there are."""
+    rolling = ((deployment.get("spec") or {}).get("strategy") or {}).get("rollingUpdate") or {}
+    return rolling.get("maxSurge") == 0
 
 
 def is_settled(deployment: Json) -> bool:
@@ -76,27 +74,3 @@ def is_settled(deployment: Json) -> bool:
     wanted = spec.get("replicas", 1)
     refused = any(c["type"] == "ReplicaFailure" and c["status"] == "True" for c in status.get("conditions") or ())
     return refused or wanted == 0 or status.get("updatedReplicas", 0) > 0
-
-
-def pod_problem(pods: Sequence[Json]) -> PodProblem | None:
-    """The first thing that keeps a pod from starting; None: nothing but time."""
-    for pod in sorted(pods, key=lambda item: item["metadata"].get("creationTimestamp") or "", reverse=True):
-        name, status = pod["metadata"]["name"], pod.get("status") or {}
-        for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-            problem = _container_problem(name, container)
-            if problem:
-                return problem
-        for condition in status.get("conditions") or ():
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return PodProblem("Unschedulable", f"Pod {name} finds no node: {condition.get('message', '')}")
-    return None
-
-
-def _container_problem(pod: str, container: Json) -> PodProblem | None:
-    waiting = (container.get("state") or {}).get("waiting") or {}
-    if waiting.get("reason") not in _FAILING_WAITS:
-        return None
-    last = (container.get("lastState") or {}).get("terminated") or {}
-    ended = f" It last ended with exit code {last.get('exitCode')} ({last.get('reason')})." if last else ""
-    logs = f" See kubectl logs {pod} -c {container['name']} --previous." if last else ""
-    return PodProblem("PodFailed", f"Pod {pod}: {waiting['reason']}: {waiting.get('message', '')}{ended}{logs}")

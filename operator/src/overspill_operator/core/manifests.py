@@ -4,7 +4,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from overspill_api import names
 from overspill_api.modelroute import ModelRouteSpec, SelfHosted
@@ -17,6 +17,12 @@ ANNOTATION_HASH = f"{names.GROUP}/applied-hash"
 
 ROUTE_NAME_LENGTH_MAX = 63 - len(names.engine_name(""))
 """A Service's name is one DNS label, and the route's is part of it."""
+
+SURGE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+"""Strategy of a roll-out: a new replica serves before an old one goes."""
+
+REPLACE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+"""Strategy of a roll-out: an old replica goes before a new one comes."""
 
 NO_DEADLINE = 2**31 - 1
 """Kubernetes' way to say that a roll-out has no deadline."""
@@ -39,18 +45,24 @@ def cache_claim_name(route_name: str) -> str:
     return f"{route_name}-cache"
 
 
-def deployment(meta: Metadata, self_hosted: SelfHosted, profile: Profile, *, model: str, replicas: int) -> Manifest:
+def deployment(
+    meta: Metadata,
+    self_hosted: SelfHosted,
+    profile: Profile,
+    *,
+    model: str,
+    replicas: int,
+) -> Manifest:
     """The engine. Raises MergeError where the pod template has a wrong form.
 
-    A change rolls: the new replica serves before an old one goes. ``replicas`` is not part of the hash, because it
-    changes all the time.
+    The number of replicas and the strategy are not part of the hash: they say how many there are and how a change
+    comes, and change while the engine is the same.
     """
     labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
     claim = cache_claim_name(meta.name) if self_hosted.cache else None
     manifest = _object("apps/v1", "Deployment", meta, names.engine_name(meta.name), labels)
     manifest["spec"] = {
         "selector": {"matchLabels": selector_labels(meta.name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "revisionHistoryLimit": 2,
         # None: loads take as long as they take, and each change of progress would cost a write of status.
         "progressDeadlineSeconds": NO_DEADLINE,
@@ -58,6 +70,7 @@ def deployment(meta: Metadata, self_hosted: SelfHosted, profile: Profile, *, mod
     }
     manifest = _with_hash(manifest)
     manifest["spec"]["replicas"] = replicas
+    manifest["spec"]["strategy"] = SURGE
     return manifest
 
 
@@ -135,6 +148,11 @@ def _object(api_version: str, kind: str, owner: Metadata, name: str, labels: Map
             ],
         },
     }
+
+
+def applied_hash(live: Mapping[str, Any] | None) -> str | None:
+    """What a live object was made from."""
+    return ((live or {}).get("metadata", {}).get("annotations") or {}).get(ANNOTATION_HASH)
 
 
 def _with_hash(manifest: Manifest) -> Manifest:

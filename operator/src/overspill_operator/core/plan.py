@@ -17,6 +17,7 @@ from overspill_operator.core.engine_pod import reserved_arguments
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_merge import MergeError
+from overspill_operator.core.rollout import strategy
 from overspill_operator.core.windows import unknown_time_zones
 
 _DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
@@ -47,6 +48,10 @@ class RouteWorld:
     """The cache's claim as it is, where it is the route's own."""
     compiled_names: frozenset[str]
     """Model names in the compiled document that the gateways have now."""
+    no_room_since_unix: float | None = None
+    """Since when a new replica lacks the room that an old one has; None: it does not, as far as is known."""
+    now_unix: float = 0.0
+    """The time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
             deployment = manifests.deployment(
                 route.meta, spec.self_hosted, profile, model=route.model, replicas=world.replicas
             )
+            deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
             faults.append(
                 Fault(FaultReason.INVALID_POD_TEMPLATE, f"{error}: write it as in a pod template of a Deployment.")
@@ -109,6 +115,12 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
         remove_engine=spec.self_hosted is None,
         remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
     )
+
+
+def _strategy(self_hosted: SelfHosted, desired: manifests.Manifest, world: RouteWorld) -> dict[str, Any]:
+    is_same = manifests.applied_hash(world.live_engine) == manifests.applied_hash(desired)
+    live = world.live_engine if is_same else None
+    return strategy(self_hosted.rollout, live, world.no_room_since_unix, world.now_unix)
 
 
 def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, faults: tuple[Fault, ...]) -> bytes:

@@ -13,10 +13,12 @@ from overspill_api.status import ConditionStatus, Spend
 from overspill_api.status import ConditionType as Type
 from overspill_operator.core.autoscaler import Rules
 from overspill_operator.core.conditions import Statement, condition_list, false, timestamp, true, unknown
-from overspill_operator.core.engine_state import EngineState, PodProblem
+from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, summary
 from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.pod_problems import PodProblem
+from overspill_operator.core.rolled_out import rolled_out
 from overspill_operator.core.traffic import Coverage
 from overspill_operator.core.unenforced import unenforced_fields
 
@@ -72,7 +74,9 @@ def status_document(
     engine_says = _engine(faults, engine, problem, scaling)
     hosted_says = _hosted(spec, faults, usable_hosted)
     statements = [_ready(faults, engine_says, hosted_says, scaling, usable_hosted)]
-    statements += [statement for statement in (engine_says, hosted_says) if statement]
+    if engine_says and scaling:
+        statements += [engine_says, rolled_out(faults, engine, problem, scaling.desired)]
+    statements += [hosted_says] if hosted_says else []
     if scaling:
         statements += [_scaling(scaling), _metrics(scaling, route.status)]
     if spec:

@@ -50,6 +50,7 @@ NORMAL_LIFE = frozenset(
     {
         "ScaledToZero",
         "Loading",
+        "RollingOut",
         "FixedReplicas",
         "WindowHoldsAtZero",
         "FieldsNotEnforced",
@@ -63,6 +64,19 @@ NORMAL_LIFE = frozenset(
 
 
 def _without_echoes(found: list[tuple[Mapping[str, Any], bool]]) -> list[tuple[Mapping[str, Any], bool]]:
-    """Ready repeats another condition's reason; the other one says it better."""
-    reasons = [condition["reason"] for condition, _ in found if condition["type"] != "Ready"]
-    return [item for item in found if item[0]["type"] != "Ready" or item[0]["reason"] not in reasons]
+    """Ready repeats another condition's reason, and so may RolledOut; the other one says it better.
+
+    Where a fault of both is mended, one event says so.
+    """
+    kept: list[tuple[Mapping[str, Any], bool]] = []
+    for condition, is_warning in found:
+        others = [other for other, _ in found if _RANK.get(other["type"], 0) < _RANK.get(condition["type"], 0)]
+        same_reason = any(other["reason"] == condition["reason"] for other in others)
+        mended = not is_warning and condition["type"] == "RolledOut"
+        if not same_reason and not (mended and len(found) > 1):
+            kept.append((condition, is_warning))
+    return kept
+
+
+_RANK = {"RolledOut": 1, "Ready": 2}
+"""A condition gives way to those of a lower rank."""

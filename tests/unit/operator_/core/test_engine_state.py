@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from overspill_operator.core.engine_state import EngineState, engine_state, is_settled, pod_problem
+from overspill_operator.core.engine_state import EngineState, engine_state, is_settled
+from overspill_operator.core.pod_problems import pod_problem
 
 
 def deployment(**status: Any) -> dict[str, Any]:
@@ -18,10 +19,10 @@ def pod(name: str, created: str = "2026-01-01T00:00:00Z", **status: Any) -> dict
 def test_states() -> None:
     """Missing, new, ready, refused."""
     assert engine_state(None) == EngineState()
-    assert engine_state(deployment()) == EngineState(exists=True)
+    assert engine_state(deployment()) == EngineState(exists=True, is_observed=False)
     available = {"type": "Available", "status": "True", "lastTransitionTime": "1970-01-01T00:01:00Z"}
     ready = engine_state(deployment(replicas=2, readyReplicas=1, conditions=[available]))
-    assert ready == EngineState(exists=True, replicas=2, ready=1, ready_since_unix=60.0)
+    assert ready == EngineState(exists=True, replicas=2, ready=1, is_observed=False, ready_since_unix=60.0)
     # At zero a Deployment is "available" as well; that is no replica.
     assert engine_state(deployment(conditions=[available])).ready_since_unix is None
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
