@@ -7,7 +7,7 @@ A wake never waits for a reconcile: the decision is made where the gateway's lin
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any, Protocol
 
@@ -20,17 +20,20 @@ from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.objects import Routes
-from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Rules, decide
-from overspill_operator.core.conditions import timestamp
+from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
+from overspill_operator.core.conditions import parse_timestamp, timestamp
 from overspill_operator.core.engine_state import engine_state
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.route_status import DECISIONS_MAX, ScalingFacts
-from overspill_operator.core.traffic import Demand, demand_of
+from overspill_operator.core.traffic import Demand, demand_of, doubts_of
 from overspill_operator.core.windows import Bounds, bounds_at
 from overspill_operator.ports import DEPLOYMENTS, Cluster, ClusterError, Json
 
 logger = logging.getLogger(__name__)
+
+DOUBTS_SECONDS = 60.0
+"""How long status speaks of figures that were not believed after they were last heard."""
 
 
 class QueueSource(Protocol):
@@ -51,7 +54,11 @@ class _State:
     decisions: list[dict[str, Any]]
     scaling: Scaling | None = None
     has_engine: bool = False
+    generation: int = 0
     startup_seconds: float = 1800.0
+    idle_seconds: float = 600.0
+    doubts: str = ""
+    doubts_until_unix: float = 0.0
     timer: asyncio.TimerHandle | None = None
     bounds: Bounds | None = None
     bounds_of: Scaling | None = None
@@ -91,6 +98,15 @@ class Scaler:
             state.startup_seconds = duration_seconds(profile.startup_timeout)
         if state.scaling != route.spec.scaling:
             state.scaling = route.spec.scaling
+            state.idle_seconds = duration_seconds(route.spec.scaling.idle_after)
+        if state.generation != route.meta.generation:
+            # What kept the engine from starting may have been mended by this change.
+            state.generation = route.meta.generation
+            state.memory = replace(state.memory, failed_starts=0, next_wake_unix=None)
+        if route.spec.self_hosted is None:
+            # An engine that is added again later begins anew: without the former one's replicas and wishes.
+            state.desired = 0
+            state.memory = Memory(watching_since_unix=time(), wishes_since_unix=time())
         state.has_engine = route.spec.self_hosted is not None
         self.evaluate(route.key)
 
@@ -113,8 +129,8 @@ class Scaler:
 
     def facts(self, route: RouteObject) -> ScalingFacts | None:
         """What status says about scaling; None: the route has no engine."""
-        state = self._state(route)
-        rules = self._rules(state, route, time())
+        state, now = self._state(route), time()
+        rules = self._rules(state, route, now)
         if rules is None:
             return None
         return ScalingFacts(
@@ -124,7 +140,16 @@ class Scaler:
             gateways=self._gateways.expected,
             starting=self._gateways.starting,
             queue_unread=self._queues.unread(route.key),
+            doubts=self._doubts(state, route.key, now),
+            start_failed=state.memory.failed_starts > 0 and state.desired == 0,
         )
+
+    def _doubts(self, state: _State, key: str, now: float) -> str:
+        """What of the gateways' figures is not believed; kept for a while, so that status does not flutter."""
+        doubts = doubts_of(key, self._gateways.views.values())
+        if doubts:
+            state.doubts, state.doubts_until_unix = doubts, now + DOUBTS_SECONDS
+        return state.doubts if now < state.doubts_until_unix else ""
 
     def wants_queue_depth(self, route: RouteObject) -> bool:
         """Whether vLLM's own queues can change the number: some replica serves, and more are allowed."""
@@ -164,6 +189,8 @@ class Scaler:
         engine = engine_state(self._engine(route))
         pool = Pool(state.desired, engine.ready, engine.ready_since_unix)
         demand = self._demand(route, now)
+        if doubts_of(key, self._gateways.views.values()) and now >= state.doubts_until_unix:
+            self._on_decided(key)  # status is to say so
         decision = decide(rules, pool, demand, self._queues.queue(key, now), state.memory, now)
         state.memory = decision.memory
         self._schedule(key, state, decision.check_unix, now)
@@ -242,11 +269,12 @@ class Scaler:
             self.forget(route.key)
             state = None
         if state is None:
+            decisions = [dict(entry) for entry in route.status.get("decisions") or ()]
             state = self._states[route.key] = _State(
                 uid=route.meta.uid,
                 desired=self._first_number(route),
-                memory=Memory(watching_since_unix=time()),
-                decisions=[dict(entry) for entry in route.status.get("decisions") or ()],
+                memory=Memory(watching_since_unix=time(), wishes_since_unix=_given_up_unix(decisions)),
+                decisions=decisions,
             )
         return state
 
@@ -285,9 +313,20 @@ class Scaler:
             bounds=bounds,
             concurrency=scaling.targets.concurrency,
             queue_depth=scaling.targets.queue_depth,
-            idle_after_seconds=duration_seconds(scaling.idle_after),
+            idle_after_seconds=state.idle_seconds,
             startup_timeout_seconds=state.startup_seconds,
         )
+
+
+def _given_up_unix(decisions: list[dict[str, Any]]) -> float | None:
+    """When the engine was last given up, as status has it: a wish from before was heard by the process before."""
+    last = decisions[0] if decisions else {}
+    if last.get("reason") not in (Reason.IDLE.value, Reason.START_TIMEOUT.value):
+        return None
+    try:
+        return parse_timestamp(last["time"])
+    except (KeyError, TypeError, ValueError):
+        return None  # written by hand
 
 
 def _scaled(live: Json, number: int, answer: Json) -> Mapping[str, Any]:

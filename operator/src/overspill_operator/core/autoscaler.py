@@ -8,18 +8,25 @@ The rules, in the order in which they win:
    ``targets.queueDepth`` a replica, by what the excess needs, at most doubling.
 4. Down to the minimum after ``idleAfter`` without a request; otherwise to the highest number that the last minute
    has called for, and not below one.
+   An engine of which no replica was ready within its start-up time goes there too, however much a request that was
+   served elsewhere had wished for it; the next request wakes it again, after a pause.
 5. Nothing goes down while demand is not wholly known, while a replica is loading, or before this process has
    watched for a whole stabilization window.
 
 Replicas that load count as capacity: rule 3 computes totals, not additions, and the queue rule waits for them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil
 
 from overspill_operator.core.traffic import Coverage, Demand
 from overspill_operator.core.windows import Bounds
+
+WAKE_PAUSE_SECONDS = 15.0
+WAKE_PAUSE_SECONDS_MAX = 300.0
+"""An engine that could not start is asked for again by the next request, after a pause that doubles up to this: what
+kept it from starting is mended by people, and who comes then shall not wait for long."""
 
 DOWN_STABILIZATION_SECONDS = 60.0
 """A replica given away too early costs one load, which takes a minute for small models and ten for large ones."""
@@ -37,6 +44,7 @@ class Reason(StrEnum):
     QUEUE_DEPTH = "QueueDepth"
     IDLE = "Idle"
     LOW_DEMAND = "LowDemand"
+    START_TIMEOUT = "StartTimeout"
     UNCHANGED = "Unchanged"
 
 
@@ -88,6 +96,15 @@ class Memory:
     """When the number was last raised."""
     called_for: tuple[tuple[float, int], ...] = ()
     """Times and numbers that demand has called for in the last minute; later numbers are smaller."""
+    wishes_since_unix: float | None = None
+    """A gateway's wish for a replica counts only where a request came after this; None: any counts. A gateway
+    keeps its wish until a replica serves, also after the engine was given up or might not run."""
+    has_started: bool = False
+    """Whether a replica was ready since the number was last raised from zero."""
+    failed_starts: int = 0
+    """Wakes in a row that ended without a ready replica."""
+    next_wake_unix: float | None = None
+    """After wakes that failed: no new one before this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +129,20 @@ def decide(
     """How many replicas there shall be now."""
     if rules.fixed is not None:
         return Decision(rules.fixed, Reason.FIXED, f"spec.scaling.replicas is {rules.fixed}.", None, memory)
-    wanted, reason, message = _called_for(rules, pool, demand, queue)
+    memory = _remember_sight(memory, rules, pool, now_unix)
     idle_unix = _idle_unix(rules, pool, demand, memory, now_unix)
     loading = _is_loading(rules, pool, memory, now_unix)
     # A second replica that finds no node must not keep the first one busy doing nothing.
     is_idle = idle_unix is not None and now_unix >= idle_unix and (pool.ready > 0 or not loading)
+    wish = demand.wants_replica and _is_new(demand, memory) and not (is_idle and pool.desired)
+    wanted, reason, message = _called_for(rules, pool, demand, queue, wish=wish)
+    checks = [rules.bounds.next_change_unix]
+    if _must_pause(pool, memory, now_unix):
+        checks += [memory.next_wake_unix] if wanted else []
+        wanted = 0
     if pool.desired and not is_idle:
         wanted = max(wanted, 1)
     called_for = _remember(memory.called_for, wanted, now_unix)
-    checks = [rules.bounds.next_change_unix]
     target = pool.desired
     if wanted > pool.desired:
         target = wanted
@@ -128,8 +150,8 @@ def decide(
         highest = max(number for _, number in called_for)
         watched = now_unix - memory.watching_since_unix >= DOWN_STABILIZATION_SECONDS
         if is_idle:
-            target, reason = wanted, Reason.IDLE
-            message = f"No request for {rules.idle_after_seconds:g} s."
+            target = wanted
+            reason, message = _idle_reason(rules, memory)
         elif watched and highest < pool.desired:
             target, reason = highest, Reason.LOW_DEMAND
             message = f"{demand.concurrency} requests at most need {highest} of {pool.desired} replicas for a minute."
@@ -141,26 +163,64 @@ def decide(
         reason, message = _bound_reason(rules.bounds, bounded > target)
     if bounded > rules.bounds.minimum and bounded == pool.desired:
         checks += [idle_unix, _loading_ends(rules, memory) if loading else None]
+    memory = replace(memory, called_for=called_for)
     return Decision(
         replicas=bounded,
         reason=reason if bounded != pool.desired else Reason.UNCHANGED,
         message=message,
         check_unix=min((check for check in checks if check is not None and check > now_unix), default=None),
-        memory=Memory(
-            watching_since_unix=memory.watching_since_unix,
-            raised_unix=now_unix if bounded > pool.desired else memory.raised_unix,
-            called_for=called_for,
-        ),
+        memory=_remember_change(memory, pool.desired, bounded, reason, now_unix),
     )
 
 
-def _called_for(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None) -> tuple[int, Reason, str]:
+def _is_new(demand: Demand, memory: Memory) -> bool:
+    """Whether a request has come since wishes began to count."""
+    since = memory.wishes_since_unix
+    return since is None or (demand.last_arrival_unix is not None and demand.last_arrival_unix > since)
+
+
+def _must_pause(pool: Pool, memory: Memory, now_unix: float) -> bool:
+    """Whether an engine that did not start is not to be tried again yet."""
+    return not pool.desired and memory.next_wake_unix is not None and now_unix < memory.next_wake_unix
+
+
+def _idle_reason(rules: Rules, memory: Memory) -> tuple[Reason, str]:
+    quiet = f"request for {rules.idle_after_seconds:g} s."
+    if memory.has_started:
+        return Reason.IDLE, f"No {quiet}"
+    return Reason.START_TIMEOUT, f"No replica was ready within {rules.startup_timeout_seconds:g} s, and no {quiet}"
+
+
+def _remember_sight(memory: Memory, rules: Rules, pool: Pool, now_unix: float) -> Memory:
+    """What is remembered of what is seen, before anything is decided."""
+    if rules.bounds.maximum == 0:
+        memory = replace(memory, wishes_since_unix=now_unix)
+    if pool.ready:
+        memory = replace(memory, has_started=True, failed_starts=0, next_wake_unix=None)
+    return memory
+
+
+def _remember_change(memory: Memory, before: int, after: int, reason: Reason, now_unix: float) -> Memory:
+    """What is remembered of a decision."""
+    if after > before:
+        return replace(memory, raised_unix=now_unix, has_started=memory.has_started and before > 0)
+    if after < before and reason in (Reason.IDLE, Reason.START_TIMEOUT):
+        memory = replace(memory, wishes_since_unix=now_unix)
+    if after < before and reason is Reason.START_TIMEOUT:
+        pause = min(WAKE_PAUSE_SECONDS * 2.0 ** min(memory.failed_starts, 20), WAKE_PAUSE_SECONDS_MAX)
+        memory = replace(memory, failed_starts=memory.failed_starts + 1, next_wake_unix=now_unix + pause)
+    return memory
+
+
+def _called_for(
+    rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, *, wish: bool
+) -> tuple[int, Reason, str]:
     """Replicas that demand and queues call for (rule 3), not bounded."""
     wanted = ceil(demand.concurrency / rules.concurrency)
     figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
     message = f"{figures}; one replica serves {rules.concurrency} at a time."
     reason = Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST
-    if demand.wants_replica and not wanted:
+    if wish and not wanted:
         # The gateway writes this line before it has sent the request on, so that nothing is counted yet.
         wanted, message = 1, "A request came while no replica could serve it."
     settled = pool.ready and pool.ready >= pool.desired
@@ -189,7 +249,7 @@ def _loading_ends(rules: Rules, memory: Memory) -> float | None:
 
 def _idle_unix(rules: Rules, pool: Pool, demand: Demand, memory: Memory, now_unix: float) -> float | None:
     """When the route is or will be idle; None: it is busy, or nobody can know."""
-    if demand.concurrency or demand.wants_replica or demand.coverage is not Coverage.COMPLETE:
+    if demand.concurrency or demand.coverage is not Coverage.COMPLETE:
         return None
     if demand.quiet_since_unix is None:
         return None

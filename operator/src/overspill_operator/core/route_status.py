@@ -42,6 +42,10 @@ class ScalingFacts:
     """Whether this process has only just begun to listen to them."""
     queue_unread: str
     """Why vLLM's queue depth cannot be read although there is traffic; empty: it can, or there is none."""
+    doubts: str = ""
+    """What of the gateways' figures for this route is not believed; empty: all is."""
+    start_failed: bool = False
+    """Whether the engine is at zero because no replica was ready in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,12 @@ def _at_zero(scaling: ScalingFacts) -> Statement:
         message = "spec.scaling.replicas is 0: set it higher, or remove it to let Overspill decide."
     elif bounds.maximum == 0:
         message = f"maxReplicas is 0 by window {', '.join(bounds.windows)}."
+    elif scaling.start_failed:
+        message = (
+            f"No replica was ready within {scaling.rules.startup_timeout_seconds:g} s, so the engine is at zero: see the "
+            "events of this route for what kept it. The next request tries again, as does a change of the spec."
+        )
+        return false(Type.ENGINE_AVAILABLE, "StartTimeout", message)
     else:
         message = "No replica runs; the first request wakes one."
     return false(Type.ENGINE_AVAILABLE, "ScaledToZero", message)
@@ -196,6 +206,10 @@ def _metrics(scaling: ScalingFacts, before: Mapping[str, Any]) -> Statement:  # 
     effect = "Until then the number of replicas only goes up."
     kind = Type.METRICS_AVAILABLE
     if scaling.coverage is Coverage.COMPLETE:
+        if scaling.doubts:
+            message = f"Figures of gateways that cannot be are left out ({scaling.doubts})."
+            unsure = " Where they may hide requests, the number of replicas only goes up."
+            return false(kind, "FiguresNotBelieved", message + unsure)
         if scaling.queue_unread:
             message = f"{scaling.queue_unread} Scaling goes by the gateways' figures alone."
             return false(kind, "EngineMetricsMissing", message)

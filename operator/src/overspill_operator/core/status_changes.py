@@ -58,6 +58,7 @@ NORMAL_LIFE = frozenset(
         "GatewaySilent",
         "GatewaysSilent",
         "EngineMetricsMissing",
+        "FiguresNotBelieved",
     }
 )
 """Reasons for False that are no fault of the object."""

@@ -53,10 +53,16 @@ class Simulation:
     ready_since: float | None = None
     asked: list[float] = field(default_factory=list)
 
-    def step(self, concurrency: int = 0, *, wants: bool = False, waiting: int | None = None) -> Decision:
+    def still_wants(self) -> Decision:
+        """One second without a request, while a gateway still has the wish of a former one."""
+        return self.step(wants=True, arrives=False)
+
+    def step(
+        self, concurrency: int = 0, *, wants: bool = False, waiting: int | None = None, arrives: bool = True
+    ) -> Decision:
         """One second with so many requests at once."""
         self.now += 1
-        if concurrency or wants:
+        if arrives and (concurrency or wants):
             self.last_arrival = self.now
         self.asked = self.asked[: self.desired]
         ready = sum(1 for asked in self.asked if self.now - asked >= self.load_seconds)
@@ -366,3 +372,77 @@ def test_deciding_twice_decides_the_same(pool: Pool, demand: Demand, queue: Queu
     again = decide(wide, replace(pool, desired=first.replicas), demand, queue, first.memory, BEGIN)
     if first.replicas >= pool.desired and not (queue and queue.waiting):
         assert again.replicas == first.replicas
+
+
+NEVER = 1e9
+"""A load that does not end: a pod that finds no node, an image that is not there."""
+
+
+def impatient(**changes: Any) -> Rules:
+    """Rules whose times are short."""
+    return rules(idle_after_seconds=3.0, startup_timeout_seconds=20.0, **changes)
+
+
+def test_a_wish_does_not_keep_an_engine_that_cannot_start() -> None:
+    """The gateway keeps its wish while no replica serves; the request that made it was served elsewhere long ago."""
+    pool = Simulation(impatient(), load_seconds=NEVER)
+    pool.step(wants=True)
+    for _ in range(60):
+        pool.still_wants()
+    assert [(number, reason) for _, number, reason in pool.changes] == [
+        (1, Reason.FIRST_REQUEST),
+        (0, Reason.START_TIMEOUT),
+    ]
+    assert pool.changes[-1][0] <= 25
+
+
+def test_the_next_request_wakes_again_after_a_pause_that_grows() -> None:
+    """Each try gets its whole start-up time; pauses double, and a start that succeeds forgets them."""
+    pool = Simulation(impatient(), load_seconds=NEVER)
+    for _ in range(400):
+        pool.step(wants=True)
+        for _ in range(5):
+            pool.still_wants()
+    given_up = [at for at, number, _ in pool.changes if number == 0]
+    woken = [at for at, number, _ in pool.changes if number == 1]
+    pauses = [wake - end for end, wake in zip(given_up, woken[1:], strict=False)]
+    assert pauses == sorted(pauses)
+    assert 15 <= pauses[0] <= 22
+    assert max(pauses) <= 300 + 6
+    pool.load_seconds = 1.0
+    while not pool.ready:
+        pool.step(wants=True)
+    assert (pool.memory.failed_starts, pool.memory.next_wake_unix) == (0, None)
+
+
+def test_requests_that_wait_keep_an_engine_that_is_late() -> None:
+    """Somebody who is held, or served elsewhere now, wants it however long it takes."""
+    pool = Simulation(impatient(), load_seconds=NEVER)
+    pool.run(200, 1)
+    assert [number for _, number, _ in pool.changes] == [1]
+
+
+def test_a_pause_ends_by_itself() -> None:
+    """Who waits meanwhile need not ask again: the next look is when the pause ends."""
+    pool = Simulation(impatient(), load_seconds=NEVER)
+    pool.step(wants=True)
+    while pool.desired or not pool.changes:
+        pool.still_wants()
+    decision = pool.step(1, wants=True)
+    assert (decision.replicas, decision.check_unix) == (0, pool.memory.next_wake_unix)
+    pool.now = pool.memory.next_wake_unix or 0.0
+    assert pool.step(1, wants=True).replicas == 1
+
+
+def test_a_window_at_zero_that_ends_brings_nothing_back() -> None:
+    """Neither the replicas of before nor a wish from before; a request after it wakes."""
+    pool = Simulation(rules(maximum=4)).with_ready(3)
+    pool.step(1, wants=True)
+    pool.rules = rules(bounds=Bounds(0, 0, ("night",), None))
+    pool.still_wants()
+    assert pool.desired == 0
+    pool.rules = rules(maximum=4)
+    for _ in range(5):
+        pool.still_wants()
+    assert pool.desired == 0
+    assert pool.step(wants=True).replicas == 1

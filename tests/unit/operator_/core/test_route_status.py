@@ -64,6 +64,21 @@ def test_zero_is_ready_where_a_request_wakes() -> None:
     assert says(document(ENGINE, scaling=facts(0, fixed=0)), "Ready") == ("False", "ScaledToZero")
 
 
+def test_an_engine_that_did_not_start_is_not_ready_at_zero() -> None:
+    """The next request tries again, and may find the same: that is no promise of an answer."""
+    status = document(ENGINE, scaling=facts(0, start_failed=True))
+    assert says(status, "EngineAvailable") == says(status, "Ready") == ("False", "StartTimeout")
+    status = document(f"{{{ENGINE}, {HOSTED}}}", scaling=facts(0, start_failed=True), usable_hosted=frozenset({"api"}))
+    assert says(status, "Ready") == ("True", "HostedStandsIn")
+
+
+def test_figures_that_are_not_believed_are_told() -> None:
+    """With the gateway and the field."""
+    status = document(ENGINE, scaling=facts(doubts="g1: held is below 0"))
+    assert says(status, "MetricsAvailable") == ("False", "FiguresNotBelieved")
+    assert any("g1: held is below 0" in condition["message"] for condition in status["conditions"])
+
+
 def test_loading_is_not_ready_unless_a_hosted_api_stands_in() -> None:
     """Ready means that a request will be answered."""
     assert says(document(ENGINE, scaling=facts()), "Ready") == ("False", "Loading")
