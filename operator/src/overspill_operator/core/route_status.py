@@ -172,8 +172,8 @@ def _at_zero(scaling: ScalingFacts) -> Statement:
         message = f"maxReplicas is 0 by window {', '.join(bounds.windows)}."
     elif scaling.start_failed:
         message = (
-            f"No replica was ready within {scaling.rules.startup_timeout_seconds:g} s, so the engine is at zero: see the "
-            "events of this route for what kept it. The next request tries again, as does a change of the spec."
+            f"No replica was ready within {scaling.rules.startup_timeout_seconds:g} s, so the engine is at zero: the "
+            "events of this route say what kept it. The next request tries again."
         )
         return false(Type.ENGINE_AVAILABLE, "StartTimeout", message)
     else:
