@@ -24,12 +24,13 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv cluster-up images ## the whole idea on real parts: Kubernetes, vLLM, Helm; a table of what happened, and build/demo.json
+demo: venv cluster-with-images ## the whole idea on real parts: Kubernetes, vLLM, Helm; a table of what happened, and build/demo.json
 	@$(STEP) "demo" env PYTHONPATH=tests $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
 	@echo "The cluster still runs; \`make cluster-down\` ends it."
 
 .PHONY: test
 test: ## all tests: unit, integration, end to end
+	@$(STEP) "binaries and images" $(CLUSTER) build --with-images
 	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
 	@$(STEP) "exhaustive unit tests" $(MAKE) --no-print-directory test-exhaustive
 	@$(STEP) "unit tests of the compiled gateway" $(MAKE) --no-print-directory test-compiled
@@ -59,7 +60,7 @@ test-engine: venv compiled ## the gateway before real vLLM, without a cluster: v
 	@$(COMPILED) $(VENV)/pytest tests/real_engine --durations=5
 
 .PHONY: test-e2e
-test-e2e: venv cluster-up images ## tests with real pods and real vLLM; the cluster is ended afterwards
+test-e2e: venv cluster-with-images ## tests with real pods and real vLLM; the cluster is ended afterwards
 	@$(E2E_ENVIRONMENT) $(VENV)/pytest tests/e2e --durations=15; code=$$?; $(CLUSTER) down; exit $$code
 
 .PHONY: fuzz
@@ -108,7 +109,7 @@ venv: ## the virtual environment, from the locked requirements
 
 .PHONY: compiled
 compiled: venv ## compile the gateway with mypyc into build/compiled (a C compiler and Python's headers; 50 s)
-	@$(VENV)/python scripts/compile-gateway --if-changed build/compiled
+	@$(VENV)/python scripts/compile-gateway --if-changed --cache "$$($(CLUSTER) compiled-dir)" build/compiled
 
 .PHONY: binaries
 binaries: ## build the test cluster's binaries from Go modules (once, cached)
@@ -117,6 +118,10 @@ binaries: ## build the test cluster's binaries from Go modules (once, cached)
 .PHONY: cluster-up
 cluster-up: ## start a Kubernetes cluster on this machine, without Docker
 	@$(STEP) "cluster" $(CLUSTER) up
+
+.PHONY: cluster-with-images
+cluster-with-images: ## the same with the images in it; what has to be built is built side by side
+	@$(STEP) "cluster with images" $(CLUSTER) up --with-images
 
 .PHONY: cluster-down
 cluster-down: ## end it; nothing stays behind
@@ -135,7 +140,7 @@ kind: ## the same on kind, for people with Docker: create, build, load, helm ins
 	@tests/cluster/kind.sh
 
 .PHONY: bench-cluster
-bench-cluster: venv cluster-up images ## measure Overspill on the running cluster; one JSON line last
+bench-cluster: venv cluster-with-images ## measure Overspill on the running cluster; one JSON line last
 	@PYTHONPATH=tests $(E2E_ENVIRONMENT) $(VENV)/python -m bench.cluster $(PARTS)
 
 .PHONY: bench-gateway

@@ -1,4 +1,4 @@
-"""The base of all images, and of what compiles: minimal Debians with Python, made with debootstrap.
+"""The base of all images, a minimal Debian with Python made with debootstrap, and that with a C compiler.
 
 They serve where no image registry is reached, and come from the mirror that this machine's own apt sources name. With
 Docker, the Dockerfiles' defaults serve instead.
@@ -6,12 +6,14 @@ Docker, the Dockerfiles' defaults serve instead.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +25,10 @@ if TYPE_CHECKING:
 
 BASE = "overspill-base"
 COMPILER = "overspill-compiler"
-PACKAGES = {
-    BASE: ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1"),
-    COMPILER: ("ca-certificates", "python3", "python3-venv", "python3-dev", "gcc", "libc6-dev"),
-}
-"""What each has; libgomp1 and libnuma1 are vLLM's on CPU."""
+PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1")
+"""What the base has; libgomp1 and libnuma1 are vLLM's on CPU."""
+COMPILER_PACKAGES = ("python3-dev", "gcc", "libc6-dev")
+"""What the image that compiles has beside that."""
 SOURCES = Path("/etc/apt")
 REMOVED = (
     "var/cache/apt",
@@ -102,26 +103,50 @@ def machine_mirror() -> Mirror:
     return mirror
 
 
-def ensure(builder: Builder, folder: Path, name: str = BASE) -> str:
-    """One base image's reference; it is made if it is not there."""
+def ensure(builder: Builder, folder: Path) -> str:
+    """The base's reference; it is made if it is not there."""
     mirror = machine_mirror()
-    recipe = hashlib.sha256(repr((mirror, PACKAGES[name], REMOVED)).encode()).hexdigest()[:16]
-    reference = f"localhost/{name}:{recipe}"
-    if reference in builder.references():
-        return reference
-    print(f"{name}: installing Debian {mirror.suite} into a folder (about 40 s) ...", flush=True)
+    reference = _reference(BASE, mirror, PACKAGES, REMOVED)
+    if reference not in builder.references():
+        print(f"{BASE}: installing Debian {mirror.suite} into a folder (about 40 s) ...", flush=True)
+        with _building(builder, folder, BASE, reference) as work:
+            _debootstrap(mirror, PACKAGES, work / "root", folder / f"{BASE}.log")
+            (work / "Dockerfile").write_text('FROM scratch\nCOPY root /\nCMD ["python3"]\n')
+    return reference
+
+
+def ensure_compiler(builder: Builder, folder: Path) -> str:
+    """The reference of the base with a C compiler and Python's headers; it is made if it is not there."""
+    base = ensure(builder, folder)
+    reference = _reference(COMPILER, base, COMPILER_PACKAGES)
+    if reference not in builder.references():
+        print(f"{COMPILER}: adding a C compiler to the base (about 20 s) ...", flush=True)
+        with _building(builder, folder, COMPILER, reference) as work:
+            install = f"apt-get install --quiet --yes --no-install-recommends {' '.join(COMPILER_PACKAGES)}"
+            (work / "Dockerfile").write_text(
+                f"FROM {base}\nENV DEBIAN_FRONTEND=noninteractive\n"
+                f"RUN apt-get update --quiet && {install} && rm -rf /var/lib/apt/lists/* /var/cache/apt/*\n"
+            )
+    return reference
+
+
+def _reference(name: str, *recipe: object) -> str:
+    return f"localhost/{name}:{hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]}"
+
+
+@contextlib.contextmanager
+def _building(builder: Builder, folder: Path, name: str, reference: str) -> Iterator[Path]:
+    """A folder to put a Dockerfile and what it copies into; it is built when the block is left."""
     started = time.monotonic()
-    work = Path(tempfile.mkdtemp(dir=folder, prefix="base-"))
+    work = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name}-"))
     try:
-        _debootstrap(mirror, PACKAGES[name], work / "root", folder / f"{name}.log")
-        (work / "Dockerfile").write_text('FROM scratch\nCOPY root /\nCMD ["python3"]\n')
+        yield work
         with surviving_power_cuts(builder.storage):
-            builder.run("bud", "--quiet", "--layers=false", "-t", reference, str(work))
+            builder.run("bud", "--layers=false", "-t", reference, str(work), log=folder / f"{name}.build.log")
         builder.forget_others(name, keep=reference)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    return reference
 
 
 def _debootstrap(mirror: Mirror, packages: tuple[str, ...], root: Path, log: Path) -> None:

@@ -75,12 +75,16 @@ def _kubernetes(*commands: str) -> tuple[tuple[str, str], ...]:
 KUBERNETES = GoModule(
     "kubernetes",
     "k8s.io/kubernetes",
-    _kubernetes("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
-    "4 min",
+    (
+        *_kubernetes("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"),
+        ("coredns", "./coredns"),
+        ("helm", "helm.sh/helm/v3/cmd/helm"),
+    ),
+    "5 min",
 )
+"""Kubernetes, and what is built of the same libraries: one module, so that each of them is compiled once. Helm and
+CoreDNS are releases for this Kubernetes; newer ones would bring its libraries once more: three minutes more."""
 ETCD = GoModule("etcd", "go.etcd.io/etcd/server/v3", (("etcd", "go.etcd.io/etcd/server/v3"),), "15 s")
-HELM = GoModule("helm", "helm.sh/helm/v3", (("helm", "helm.sh/helm/v3/cmd/helm"),), "50 s")
-COREDNS = GoModule("coredns", "github.com/coredns/coredns", (("coredns", "github.com/coredns/coredns"),), "80 s")
 KWOK = GoModule(
     "kwok",
     "sigs.k8s.io/kwok",
@@ -93,13 +97,15 @@ KWOK = GoModule(
         ("stages/pod-fast", "kustomize/stage/pod/fast"),
     ),
 )
+"""Built once somebody wants nodes that it plays."""
 NODE = GoModule("node", "", (("pause", "./pause"), ("forward", "./forward")))
 
 KIND = GoModule("kind", "sigs.k8s.io/kind", (("read-kind-config", "."),))
 """Only reads kind's configuration, for a test."""
 
-CONTROL_PLANE_MODULES = (KUBERNETES, ETCD, KWOK)
-ALL_MODULES = (KUBERNETES, ETCD, KWOK, COREDNS, HELM, NODE)
+CONTROL_PLANE_MODULES = (KUBERNETES, ETCD)
+CLUSTER_MODULES = (KUBERNETES, ETCD, NODE)
+ALL_MODULES = (*CLUSTER_MODULES, KWOK)
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def build_hash(module: GoModule, toolchain: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def ensure(cache: Path, modules: Iterable[GoModule] = ALL_MODULES) -> Binaries:
+def ensure(cache: Path, modules: Iterable[GoModule] = CLUSTER_MODULES) -> Binaries:
     """Build what is not cached, with progress, and say where everything is."""
     folders: dict[str, Path] = {}
     for module in modules:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from cluster import binaries, health, images, lifecycle, machine, processes
 from cluster.image_store import CommandImage, ImageStore, prepare
-from cluster.places import DEFAULT_NAME, Places, cache_folder
+from cluster.places import DEFAULT_NAME, SOURCES, Places, cache_folder
 from cluster.plan import MARK
 from cluster.supervisor import supervise
 
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="raise the controllers' and the scheduler's request limits to 500/1000 a second, for scale tests",
     )
+    up.add_argument(
+        "--with-images",
+        action="store_true",
+        help="also build the project's images, while the binaries are built, and load them",
+    )
     up.add_argument("--gpu-nodes", type=int, default=0, metavar="N", help="also have N nodes that kwok plays")
     up.add_argument("--gpus-per-node", type=int, default=8, metavar="M", help="nvidia.com/gpu of each (default: 8)")
     up.set_defaults(run=_up)
@@ -80,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[shared], help="what runs; exit status 1 if something is wrong")
     status.set_defaults(run=_status)
     build = commands.add_parser("build", parents=[shared], help="build the binaries that are not cached")
+    build.add_argument("--with-images", action="store_true", help="and the project's images, side by side")
     build.set_defaults(run=_build)
+    compiled = commands.add_parser("compiled-dir", help="print the folder with what the gateway's image compiled")
+    compiled.set_defaults(run=_compiled_dir)
     bin_dir = commands.add_parser("bin-dir", parents=[shared], help="print the folder with kubectl and helm")
     bin_dir.set_defaults(run=_bin_dir)
     kubeconfig = commands.add_parser("kubeconfig", parents=[shared], help="print the kubeconfig's path, running or not")
@@ -118,14 +128,36 @@ def _places(parsed: argparse.Namespace) -> Places:
 
 
 def _up(parsed: argparse.Namespace) -> None:
-    places, started = _places(parsed), time.monotonic()
     machine.prepare_cluster()
+    with _images_meanwhile(parsed) if parsed.with_images else contextlib.nullcontext():
+        _start(parsed)
+    if parsed.with_images:
+        _load_images(_places(parsed), images.images_named([]))
+
+
+@contextlib.contextmanager
+def _images_meanwhile(parsed: argparse.Namespace) -> Iterator[None]:
+    """Build the images beside what the block does: one waits for downloads and disks while the other compiles."""
+    machine.prepare_images()
+    command = [sys.executable, str(SOURCES), "images", "--build-only", "--name", parsed.name]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as builder:
+        try:
+            yield
+        except BaseException:
+            builder.terminate()
+            raise
+    if builder.returncode:
+        raise RuntimeError("the images could not be built; what was wrong is said above")
+
+
+def _start(parsed: argparse.Namespace) -> None:
+    places, started = _places(parsed), time.monotonic()
     built = binaries.ensure(places.cache)
     building = time.monotonic() - started
     wanted = lifecycle.Wanted(parsed.api_port, parsed.gateway_port, parsed.fast_controllers)
     anew = lifecycle.up(places, built, wanted)
     if parsed.gpu_nodes:
-        lifecycle.set_gpu_nodes(places, parsed.gpu_nodes, parsed.gpus_per_node)
+        lifecycle.set_gpu_nodes(places, _with_kwok(places), parsed.gpu_nodes, parsed.gpus_per_node)
     seconds = time.monotonic() - started - building
     did = f"started in {seconds:.1f} s" if anew else f"was running, checked in {seconds:.1f} s"
     access = health.access(places)
@@ -161,8 +193,13 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _build(parsed: argparse.Namespace) -> None:
     machine.prepare_control_plane()
-    binaries.ensure(_places(parsed).cache)
+    with _images_meanwhile(parsed) if parsed.with_images else contextlib.nullcontext():
+        binaries.ensure(_places(parsed).cache, binaries.ALL_MODULES)
     _bin_dir(parsed)
+
+
+def _compiled_dir(_: argparse.Namespace) -> None:
+    print(cache_folder() / images.COMPILED)
 
 
 def _bin_dir(parsed: argparse.Namespace) -> None:
@@ -184,21 +221,31 @@ def _env(parsed: argparse.Namespace) -> None:
 
 
 def _images(parsed: argparse.Namespace) -> None:
-    places, started = _places(parsed), time.monotonic()
+    places = _places(parsed)
     chosen = images.images_named(parsed.images)
     machine.prepare_images()
     if not parsed.build_only and processes.first_process(places.state) is None:
         raise health.NotRunningError(places.name)
-    store = None if parsed.build_only else ImageStore(places.runtime_socket)
+    _load_images(places, chosen, build_only=parsed.build_only)
+
+
+def _load_images(places: Places, chosen: list[images.Image], *, build_only: bool = False) -> None:
+    started = time.monotonic()
+    store = None if build_only else ImageStore(places.runtime_socket)
     references = images.build_and_load(places, chosen, store)
-    did = "built" if parsed.build_only else f"in cluster {places.name}"
+    did = "built" if build_only else f"in cluster {places.name}"
     for name, reference in references.items():
         print(f"{name}: {did} as localhost/{name}:dev, the same as {reference}")
     print(f"images: {time.monotonic() - started:.1f} s; disk: {images.disk_use(places)} in {places.cache}")
 
 
+def _with_kwok(places: Places) -> binaries.Binaries:
+    return binaries.ensure(places.cache, [*binaries.CLUSTER_MODULES, binaries.KWOK])
+
+
 def _gpu_nodes(parsed: argparse.Namespace) -> None:
-    lifecycle.set_gpu_nodes(_places(parsed), parsed.nodes, parsed.gpus)
+    places = _places(parsed)
+    lifecycle.set_gpu_nodes(places, _with_kwok(places), parsed.nodes, parsed.gpus)
     print(f"{parsed.nodes} nodes with {parsed.gpus} GPUs each are Ready; pods need a toleration for kwok.x-k8s.io/node")
 
 

@@ -72,7 +72,8 @@ class ControlPlane:
 
     def __enter__(self) -> Self:
         machine.prepare_control_plane()
-        built = binaries.ensure(cache_folder(), binaries.CONTROL_PLANE_MODULES)
+        with_kwok = [binaries.KWOK] if self.options.kwok_nodes else []
+        built = binaries.ensure(cache_folder(), [*binaries.CONTROL_PLANE_MODULES, *with_kwok])
         self.kubectl = built.command("kubectl")
         for attempt in range(1, ATTEMPTS + 1):
             try:

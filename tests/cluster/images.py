@@ -22,6 +22,9 @@ from cluster.image_store import NAMESPACE, ImageStore
 from cluster.places import CHECKOUT, Places
 
 SANDBOX = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+COMPILED = "compiled"
+"""Folder in the cache with the gateway as its image has it compiled, by what it was made from, for tests to take: the
+image is made of this machine's own distribution."""
 UNNAMED_IMAGES_MAX = 150
 """buildah keeps each step as an unnamed image to build on; beyond this many all of them go."""
 CERTIFICATES = Path("/etc/ssl/certs")
@@ -160,6 +163,20 @@ class Builder:
         """The digest that names an image's content, in containerd as well."""
         return self.run("images", "--no-trunc", "--quiet", reference).strip()
 
+    def take_compiled(self, reference: str, target: Path) -> None:
+        """Copy what an image has compiled into a folder under ``target``, named by what it was made from."""
+        script = (
+            'set -eu; container=$(buildah "$@" from --pull-never "$REFERENCE")\n'
+            'from=$(buildah "$@" mount "$container")/opt/overspill; to=$TARGET/$(cat "$from/made-from")\n'
+            'if [ ! -d "$to" ]; then rm -rf "$to.new"; mkdir -p "$to.new"\n'
+            '  cp -a "$from/overspill_gateway" "$from"/*__mypyc.*.so "$from/made-from" "$to.new"\n'
+            '  mv "$to.new" "$to"; fi\n'
+            'buildah "$@" rm "$container" >/dev/null\n'
+        )
+        stores = ["--root", str(self.storage), "--runroot", str(self.folder / "run"), "--storage-driver", "overlay"]
+        environment = {**os.environ, "REFERENCE": reference, "TARGET": str(target)}
+        subprocess.run([*SANDBOX, "sh", "-c", script, "sh", *stores], env=environment, check=True)
+
     def clear_failed(self) -> None:
         """Remove what failed and killed builds left: gigabytes each for a large image."""
         if self.run("containers", "--quiet").strip():
@@ -209,7 +226,7 @@ def build_and_load(places: Places, images: list[Image], store: ImageStore | None
         for image in images:
             bases = base
             if image.compiles:
-                bases = base | {"COMPILER": base_image.ensure(builder, folder, base_image.COMPILER)}
+                bases = base | {"COMPILER": base_image.ensure_compiler(builder, folder)}
             references[image.name] = _ensure(builder, image, bases, places, store)
         # Downloads that a repeated build would want again, but several times the size of what came of them.
         shutil.rmtree(folder / "temporary", ignore_errors=True)
@@ -226,6 +243,8 @@ def _ensure(builder: Builder, image: Image, bases: Mapping[str, str], places: Pl
             builder.clear_failed()
             with surviving_power_cuts(builder.storage), _timed(f"{image.name}: building"):
                 builder.build(image, reference, bases)
+            if image.compiles:
+                builder.take_compiled(reference, places.cache / COMPILED)
             if reference != f"localhost/{image.name}:{content_hash(image, bases)}":
                 # Its inputs were edited meanwhile: what was built is not what the tag says.
                 builder.run("rmi", reference)

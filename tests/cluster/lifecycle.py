@@ -7,6 +7,7 @@ ends everything; what can outlive that are files and empty cgroups, and both are
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from cluster import certificates, cgroups, controllers, dns, gpu_nodes, machine,
 from cluster.api import Api, has_condition, has_default_service_account, ready, wait_until
 from cluster.binaries import Binaries
 from cluster.files import exclusive, write_whole
-from cluster.health import Options, access, options_of, trouble
+from cluster.health import NotRunningError, Options, access, options_of, trouble
 from cluster.image_store import CommandImage
 from cluster.places import SOURCES, Places
 from cluster.plan import MARK, Component, Plan
@@ -103,12 +104,8 @@ def _adjust(places: Places, binaries: Binaries, existing: Options, options: Opti
     settings = _settings(places, binaries, options)
     changed = {component.name: component for component in _controllers(settings)}
     components = [changed.get(component.name, component) for component in plan.components]
-    plan = Plan(**{**plan.__dict__, "components": components})
-    write_whole(places.plan, plan.to_json())
     write_whole(places.state / "options.json", json.dumps(asdict(options)))
-    first = processes.first_process(places.state)
-    if first is not None:
-        processes.send(first, signal.SIGHUP)
+    _change_plan(places, dataclasses.replace(plan, components=components))
 
 
 def _clear(places: Places) -> int:
@@ -170,7 +167,7 @@ def _start(places: Places, binaries: Binaries, options: Options, wanted: Wanted)
             descriptors=[api_socket.fileno(), gateway_socket.fileno()],
         )
         components = [controllers.etcd(settings), controllers.api_server(settings), *_controllers(settings)]
-        components += [*node.components(places, binaries, settings), controllers.kwok(settings), forward]
+        components += [*node.components(places, binaries, settings), forward]
         store = [sys.executable, str(SOURCES), "prepare-store", str(places.image_store), str(places.state)]
         store += [image.argument for image in images.values()]
         setup = [*network.setup_commands(places.state), store]
@@ -264,10 +261,30 @@ def _log_ends(places: Places) -> str:
     return "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-1000:]}" for log in logs)
 
 
-def set_gpu_nodes(places: Places, nodes: int, gpus_per_node: int) -> None:
+def set_gpu_nodes(places: Places, binaries: Binaries, nodes: int, gpus_per_node: int) -> None:
     """Make it this many of kwok's nodes, tainted, so that only pods that tolerate it land there."""
+    _run_kwok(places, binaries)
     api = Api(access(places).api_url, places.pki)
     gpu_nodes.set_number(api, nodes, gpus_per_node, tainted=True)
     check = gpu_nodes.all_ready(nodes)
     wait_until(lambda: api.holds(check), "kwok's nodes are Ready", START_SECONDS, lambda: _log_ends(places))
     api.close()
+
+
+def _run_kwok(places: Places, binaries: Binaries) -> None:
+    """Add kwok to what a cluster runs, where it is not there yet."""
+    options = options_of(places)
+    if options is None:
+        raise NotRunningError(places.name)
+    plan = Plan.from_json(places.plan.read_text())
+    if not any(component.name == "kwok" for component in plan.components):
+        kwok = controllers.kwok(_settings(places, binaries, options))
+        _change_plan(places, dataclasses.replace(plan, components=[*plan.components, kwok]))
+
+
+def _change_plan(places: Places, plan: Plan) -> None:
+    """Let a running cluster's supervisor start, end and change what the new plan says."""
+    write_whole(places.plan, plan.to_json())
+    first = processes.first_process(places.state)
+    if first is not None:
+        processes.send(first, signal.SIGHUP)
