@@ -124,6 +124,40 @@ def test_replace_takes_an_old_one_first_without_waiting(world: Rig) -> None:
     gone(world, "replaced")
 
 
+def names(pod: Json) -> set[str]:
+    """The names that an engine knows its model by."""
+    args = pod["spec"]["containers"][0]["args"]
+    start = next(index for index, argument in enumerate(args) if argument.startswith("--served-model-name"))
+    given = [argument.removeprefix("--served-model-name=") for argument in args[start : args.index("--port=8000")]]
+    return {name for name in given if not name.startswith("-")}
+
+
+def test_no_request_asks_a_replica_for_a_name_that_it_does_not_know(world: Rig) -> None:
+    """All through a rename: clients' new name at once, the replicas' one always."""
+
+    def check() -> None:
+        running = [pod for pod in pods(world, "named") if _is_ready(pod)]
+        document = world.document("named")
+        assert document is not None
+        asked = document["local"]["served_model"]
+        assert all(asked in names(pod) for pod in running), (asked, [names(pod) for pod in running])
+
+    world.route("named", {"model": "one", "selfHosted": ENGINE, "scaling": ONE})
+    world.wait_condition("named", "RolledOut", "True", "ReplicasCurrent")
+    for model in ("two", "three", "one"):
+        world.route("named", {"model": model, "selfHosted": ENGINE, "scaling": ONE})
+
+        def is_renamed(model: str = model) -> bool:
+            check()
+            return (world.document("named") or {}).get("model") == model and bool(
+                world.condition("named", "RolledOut").get("status") == "True"
+            )
+
+        wait_for(f"the name {model}", is_renamed)
+        assert all(model in names(pod) for pod in pods(world, "named") if _is_ready(pod))
+    gone(world, "named")
+
+
 def test_a_mount_that_fails_is_said(world: Rig) -> None:
     """The kubelet (played here) tells of it in an Event alone."""
     volume = {"name": "ca", "secret": {"secretName": "corp-ca"}}

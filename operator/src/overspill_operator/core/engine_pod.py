@@ -8,7 +8,7 @@ from overspill_api.modelroute import SelfHosted
 from overspill_api.names import ENGINE_CONTAINER, ENGINE_PORT
 from overspill_api.profile import Profile
 from overspill_api.quantities import duration_seconds
-from overspill_operator.core import sources
+from overspill_operator.core import served_model, sources
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.pod_merge import merge
 
@@ -52,10 +52,12 @@ def pod_template(
     model: str,
     claim: str | None,
     labels: Mapping[str, str],
+    served: str | None = None,
 ) -> dict[str, Any]:
     """The template with ``podTemplate`` merged over it; raises MergeError where that has another form.
 
-    ``claim`` is the cache's PersistentVolumeClaim, ``model`` the name that the engine serves under.
+    ``claim`` is the cache's PersistentVolumeClaim, ``model`` the name that the engine serves under, ``served`` the one
+    that gateways ask for (see ``served_model``; default the same).
     """
     source = sources.resolve(self_hosted.source)
     drain = ceil(duration_seconds(profile.drain_timeout))
@@ -64,7 +66,7 @@ def pod_template(
         "image": profile.image,
         "imagePullPolicy": profile.image_pull_policy,
         "command": list(profile.command),
-        "args": _arguments(self_hosted, profile, source, model, drain),
+        "args": _arguments(self_hosted, profile, source, served_model.arguments(model, served or model), drain),
         "env": _environment(self_hosted, profile, caches=claim is not None),
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
         "resources": _resources(self_hosted, profile),
@@ -100,11 +102,11 @@ def pod_template(
 
 
 def _arguments(
-    self_hosted: SelfHosted, profile: Profile, source: sources.Source, model: str, drain_seconds: int
+    self_hosted: SelfHosted, profile: Profile, source: sources.Source, names: list[str], drain_seconds: int
 ) -> list[str]:
     """VLLM takes the last of two equal options, so those that may be overridden come first."""
     given = [*profile.args, *self_hosted.args]
-    options = [f"--served-model-name={model}", f"--port={ENGINE_PORT}"]
+    options = [*names, f"--port={ENGINE_PORT}"]
     replica_gpus = gpus(self_hosted, profile)
     if replica_gpus > 1 or self_hosted.tensor_parallel_size:
         options.append(f"--tensor-parallel-size={self_hosted.tensor_parallel_size or replica_gpus}")

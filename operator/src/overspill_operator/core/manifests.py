@@ -11,6 +11,7 @@ from overspill_api.modelroute import ModelRouteSpec, SelfHosted
 from overspill_api.profile import Profile
 from overspill_operator.core.engine_pod import pod_template
 from overspill_operator.core.objects import Metadata
+from overspill_operator.core.served_model import ANNOTATION_SERVED_MODEL
 
 ANNOTATION_HASH = f"{names.GROUP}/applied-hash"
 """On every object made here: what it was made from, so that a field taken away is noticed as well."""
@@ -52,11 +53,12 @@ def deployment(
     *,
     model: str,
     replicas: int,
+    served: str | None = None,
 ) -> Manifest:
     """The engine. Raises MergeError where the pod template has a wrong form.
 
     The number of replicas and the strategy are not part of the hash: they say how many there are and how a change
-    comes, and change while the engine is the same.
+    comes, and change while the engine is the same. ``served``: the name that gateways ask for; default ``model``.
     """
     labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
     claim = cache_claim_name(meta.name) if self_hosted.cache else None
@@ -66,9 +68,10 @@ def deployment(
         "revisionHistoryLimit": 2,
         # None: loads take as long as they take, and each change of progress would cost a write of status.
         "progressDeadlineSeconds": NO_DEADLINE,
-        "template": pod_template(self_hosted, profile, model=model, claim=claim, labels=labels),
+        "template": pod_template(self_hosted, profile, model=model, served=served or model, claim=claim, labels=labels),
     }
     manifest = _with_hash(manifest)
+    manifest["metadata"]["annotations"][ANNOTATION_SERVED_MODEL] = served or model
     manifest["spec"]["replicas"] = replicas
     manifest["spec"]["strategy"] = SURGE
     return manifest

@@ -18,6 +18,7 @@ from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_merge import MergeError
 from overspill_operator.core.rollout import strategy
+from overspill_operator.core.served_model import served_model
 from overspill_operator.core.windows import unknown_time_zones
 
 _DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
@@ -93,7 +94,12 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
         profile = world.profiles[spec.self_hosted.profile]
         try:
             deployment = manifests.deployment(
-                route.meta, spec.self_hosted, profile, model=route.model, replicas=world.replicas
+                route.meta,
+                spec.self_hosted,
+                profile,
+                model=route.model,
+                replicas=world.replicas,
+                served=_served(route, world),
             )
             deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
@@ -117,6 +123,10 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
     )
 
 
+def _served(route: RouteObject, world: RouteWorld) -> str:
+    return served_model(route.model, world.live_engine, world.replicas)
+
+
 def _strategy(self_hosted: SelfHosted, desired: manifests.Manifest, world: RouteWorld) -> dict[str, Any]:
     is_same = manifests.applied_hash(world.live_engine) == manifests.applied_hash(desired)
     live = world.live_engine if is_same else None
@@ -135,6 +145,7 @@ def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, fau
         api_keys=world.api_keys,
         may_wake=world.may_wake and (world.live_engine is not None or not engine_blocked),
         lost_names=frozenset(world.lost_names),
+        served_model=_served(route, world),
         has_engine=not any(fault.cuts_off for fault in faults),
     )
     return document.model_dump_json(exclude_none=True).encode()
