@@ -1,5 +1,7 @@
 """The operator against a real API server: what hinders one part of a route hinders no other, and is told."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,6 +216,23 @@ def test_an_image_volume_that_the_server_drops_starts_no_engine(world: Rig) -> N
         return
     volumes = world.live(deployment_path("image"))["spec"]["template"]["spec"]["volumes"]
     assert [volume for volume in volumes if volume["name"] == "model" and "image" in volume]
+
+
+def test_a_removal_survives_kubectl_apply(world: Rig) -> None:
+    """Client-side apply drops nulls before they are stored; it keeps the directives of a strategic merge patch."""
+    template = {"spec": {"securityContext": {"$retainKeys": ["runAsNonRoot", "seccompProfile"]}}}
+    manifest: Json = {
+        "apiVersion": "overspill.dev/v1alpha1",
+        "kind": "ModelRoute",
+        "metadata": {"name": "applied", "namespace": "default"},
+        "spec": {"selfHosted": {**ENGINE, "podTemplate": template}},
+    }
+    command = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "apply", "-f", "-"]
+    for _ in range(2):
+        subprocess.run(command, input=json.dumps(manifest), text=True, check=True, capture_output=True)
+        world.wait_condition("applied", "Ready", "True", "ScaledToZero")
+        pod = world.live(deployment_path("applied"))["spec"]["template"]["spec"]
+        assert set(pod["securityContext"]) == {"runAsNonRoot", "seccompProfile"}
 
 
 def test_the_last_good_spec_is_in_force_after_a_restart(world: Rig) -> None:

@@ -131,8 +131,9 @@ class SelfHosted(Strict):
     before the other comes."""
     pod_template: dict[str, Any] = Field(default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     """The escape hatch: a pod template (metadata, spec) merged over the generated one as a strategic merge
-    patch does: maps are merged, containers, volumes and env by name, other lists are replaced.
-    Default: nothing. One that makes an invalid pod sets EngineAvailable to False."""
+    patch does: maps are merged, containers, volumes and env by name, other lists are replaced. To take
+    something away write $patch: delete, $patch: replace or $retainKeys: [fields that stay] into the map,
+    because kubectl apply drops null. Default: nothing. One that makes an invalid pod sets EngineAvailable to False."""
 
 
 class Credentials(Strict):
