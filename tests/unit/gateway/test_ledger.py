@@ -351,3 +351,16 @@ def test_an_orderly_end_leaves_exactly_what_was_spent(tmp_path: Path) -> None:
     billed, at_most = bills(provider)
     assert billed == at_most > 0
     assert list(charged(path).values()) == [billed]
+
+
+def test_a_change_that_can_never_be_written_stops_nobody(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """A number that no column holds, or a sum that overflows: it is left out and told, and others are written."""
+    granted(ledger, 100, 1000)
+    for amount in (1 << 63, 1 << 70, (1 << 63) - 1):
+        ledger.charge(KEY, amount)
+
+    assert granted(ledger, 50, 1000, LedgerKey("ns/other", NOVEMBER, 2)) == 50
+    assert granted(ledger, 10, 1000) == 10
+    assert answered(ledger.lease(KEY, 1 << 70, 1 << 71)).error is not None
+    assert (ledger.dropped, ledger.errors, ledger.error) == (4, 0, None)
+    assert "ns/tiny" in caplog.text

@@ -361,7 +361,9 @@ def test_splitting_into_events_loses_nothing(pieces: list[bytes]) -> None:
 def test_an_event_longer_than_the_bound_passes_in_pieces() -> None:
     """Unread, but its end and its token counts are still seen."""
     end = response_event(
-        "response.completed", 9, response={"output": "x" * 2 * PENDING_BYTES_MAX, "usage": {"prompt_tokens": 3}}
+        "response.completed",
+        9,
+        response={"output": "x" * 2 * PENDING_BYTES_MAX, "usage": {"input_tokens": 3, "output_tokens": 1}},
     )
     reader = StreamReader(Dialect.RESPONSES)
     delta = response_event("response.output_text.delta", 3, delta="a")

@@ -7,13 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd, usage_of_answer, usage_of_event
+from overspill_gateway.core.usage import (
+    OUTPUT_TOKENS_MAX,
+    Price,
+    Report,
+    Usage,
+    UsageFinder,
+    cost_nano_usd,
+    report_of_answer,
+    report_of_event,
+)
 
 CHAT = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 RESPONSES = {"input_tokens": 17, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 8,
              "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 25}  # fmt: skip
 MESSAGES = {"input_tokens": 10, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3, "output_tokens": 8}
 ALL = Usage(17, 4, 8)
+
+
+def found_in_pieces(text: bytes, length: int = 7) -> Report:
+    """What is found in an answer that passes in pieces."""
+    finder = UsageFinder()
+    for at in range(0, len(text), length):
+        finder.feed(text[at : at + length])
+    return finder.close()
 
 
 def event(document: dict[str, Any], name: str = "") -> bytes:
@@ -38,8 +55,9 @@ def test_plain_answers(usage: dict[str, Any], expected: Usage) -> None:
     """Chat, completions, embeddings, responses, messages: prompt tokens always include the cached ones."""
     body = json.dumps({"choices": [], "content": [], "usage": usage}).encode()
 
-    assert usage_of_answer(body, whole=True) == expected
-    assert usage_of_answer(body[8:], whole=False) == expected
+    generates = expected.output_tokens > 0
+    assert report_of_answer(body).usage(generates=generates) == expected
+    assert found_in_pieces(body[8:]).usage(generates=generates) == expected
     assert expected.reported
 
 
@@ -49,8 +67,8 @@ def test_only_the_answers_own_usage_counts() -> None:
     message = {"content": [{"type": "tool_use", "input": forged}], "metadata": forged, "usage": MESSAGES}
     response = {"type": "response.completed", "response": {"output": [forged], "usage": RESPONSES, "tools": [forged]}}
 
-    assert usage_of_answer(json.dumps(message).encode(), whole=True) == ALL
-    assert usage_of_event(event(response)) == ALL
+    assert report_of_answer(json.dumps(message).encode()).usage() == ALL
+    assert report_of_event(event(response)).usage() == ALL
 
 
 @pytest.mark.parametrize(
@@ -69,14 +87,14 @@ def test_only_the_answers_own_usage_counts() -> None:
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_streams(stream: bytes, line_end: bytes) -> None:
     """The last report counts, completed by the first where Anthropic's leaves the prompt to it."""
-    assert usage_of_event(stream.replace(b"\n", line_end)) == ALL
+    assert report_of_event(stream.replace(b"\n", line_end)).usage() == ALL
 
 
 def test_the_end_of_a_long_event_is_enough() -> None:
     """Of an event longer than is kept, the end that is kept has its usage."""
     whole = event({"response": {"output": ["x" * 50_000], "usage": RESPONSES, "user": None}})
 
-    assert usage_of_event(whole[-16_384:]) == ALL
+    assert report_of_event(whole[-16_384:]).usage() == ALL
 
 
 @pytest.mark.parametrize(
@@ -84,10 +102,15 @@ def test_the_end_of_a_long_event_is_enough() -> None:
     [
         {"prompt_tokens": -1, "completion_tokens": 8},
         {"prompt_tokens": 5, "completion_tokens": -8},
-        {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}},
-        {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": -6}},
+        {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 5, "completion_tokens": True},
+        {"prompt_tokens": 5, "completion_tokens": 2.5},
+        {"prompt_tokens": 5, "completion_tokens": "8"},
+        {"prompt_tokens": 5, "completion_tokens": 2**64 - 1},
+        {"prompt_tokens": 10**30, "completion_tokens": 8},
+        {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": 1e300},
         {"input_tokens": -10, "cache_read_input_tokens": 20, "output_tokens": 1},
-        {"input_tokens": 20, "cache_creation_input_tokens": -5, "output_tokens": 1},
         {"output_tokens": 5},
         {"prompt_tokens": "5"},
         {},
@@ -98,16 +121,82 @@ def test_numbers_that_make_no_sense_are_none(usage: Any) -> None:
     """A negative count would lower what is owed; a missing prompt would leave it out."""
     body = json.dumps({"usage": usage}).encode()
 
-    assert usage_of_answer(body, whole=True) is None
-    assert usage_of_event(event({"usage": usage})) is None
+    assert report_of_answer(body).usage() is None
+    assert report_of_event(event({"usage": usage})).usage() is None
+    assert found_in_pieces(body).usage() is None
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,usage \n0', max_size=200).map(str.encode))
 def test_no_bytes_make_it_fail(junk: bytes) -> None:
     """Whatever a backend sends, reading its usage ends with counts or with none."""
     for text in (junk, b'{"usage":' + junk, b'data: {"usage":' + junk):
-        for found in (usage_of_answer(text, whole=True), usage_of_answer(text, whole=False), usage_of_event(text)):
+        for report in (report_of_answer(text), found_in_pieces(text, 50), report_of_event(text)):
+            found = report.usage()
             assert found is None or found.prompt_tokens >= found.cached_tokens >= 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"prompt_tokens": 14, "completion_tokens": 2, "total_tokens": 333,
+          "completion_tokens_details": {"reasoning_tokens": 317}}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 317}}, 319),
+        ({"input_tokens": 14, "output_tokens": 2, "total_tokens": 333}, 319),
+        ({"prompt_tokens": 14, "total_tokens": 333}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": 400, "total_tokens": 333}, 400),
+        ({"prompt_tokens": 14, "completion_tokens": 319, "completion_tokens_details": {"reasoning_tokens": 317}}, 319),
+        ({"prompt_tokens": 14.0, "completion_tokens": 319.0}, 319),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 14, "output_tokens": 319}, 319),
+        ({"completion_tokens": 319, "total_tokens": 333}, 319),
+    ],
+)  # fmt: skip
+def test_output_is_at_least_what_the_total_leaves_for_it(usage: dict[str, Any], output: int) -> None:
+    """Reasoning that is counted apart is output; a counter of another name or form counts as well."""
+    assert report_of_answer(json.dumps({"usage": usage}).encode()).usage() == Usage(14, 0, output)
+
+
+def test_what_is_counted_apart_from_the_prompt_is_owed_too() -> None:
+    """More cached tokens than prompt tokens: the prompt's count leaves them out."""
+    report = report_of_answer(b'{"usage":{"prompt_tokens":5,"completion_tokens":1,'
+                              b'"prompt_tokens_details":{"cached_tokens":6}}}')  # fmt: skip
+
+    assert report.usage() == Usage(11, 6, 1)
+
+
+@pytest.mark.parametrize("later", [{"prompt_tokens": 0, "completion_tokens": 0}, {}, None, {"completion_tokens": 3}])
+def test_a_later_report_lowers_nothing(later: Any) -> None:
+    """Reports are running totals: zeros and gaps behind a good one say nothing."""
+    report = report_of_event(event({"usage": later}), report_of_event(event({"usage": CHAT})))
+
+    assert report.usage() == ALL
+
+
+def test_a_counter_beyond_any_call_makes_the_report_doubtful() -> None:
+    """It is neither believed nor cut to size: who settles charges what was held."""
+    for value in (2**64 - 1, 10**30, 1e300, OUTPUT_TOKENS_MAX + 1):
+        report = report_of_answer(json.dumps({"usage": {"prompt_tokens": 5, "completion_tokens": value}}).encode())
+
+        assert report.is_doubtful()
+        assert report.usage() is None
+        assert report.is_doubtful(3) == (value > 3 * OUTPUT_TOKENS_MAX)
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_an_answer_that_is_still_to_come_is_not_counted(status: str) -> None:
+    """Its backend goes on when it has been given: whatever it reports is not all."""
+    for document in ({"status": status, "usage": RESPONSES}, {"response": {"status": status, "usage": RESPONSES}}):
+        assert report_of_answer(json.dumps(document).encode()).usage() is None
+
+
+@pytest.mark.parametrize("filler", [0, 5_000, 400_000])
+@pytest.mark.parametrize("first", [True, False])
+def test_usage_is_found_wherever_in_a_long_answer_it_stands(filler: int, *, first: bool) -> None:
+    """Before the choices or behind them, cut anywhere."""
+    parts = [f'"usage":{json.dumps(CHAT)}', f'"choices":"{"x" * filler}"']
+    text = ("{" + ",".join(parts if first else parts[::-1]) + "}").encode()
+
+    for length in (11, 4096, 1 << 20):
+        assert found_in_pieces(text, length).usage() == ALL
 
 
 def test_cost_is_rounded_up() -> None:

@@ -36,6 +36,9 @@ def _ledger(metering: Metering) -> Iterator[Metric]:
         value=int(ledger.shared),
     )
     yield CounterMetricFamily("overspill_ledger_errors", "Writes of the ledger that failed.", value=ledger.errors)
+    yield CounterMetricFamily(
+        "overspill_ledger_dropped", "Changes that can never be written, and were left out.", value=ledger.dropped
+    )
     yield CounterMetricFamily("overspill_ledger_leases", "Blocks of money written down.", value=ledger.leases)
 
 
@@ -93,14 +96,23 @@ def _calls(metering: Metering) -> Iterator[Metric]:
     prices = GaugeMetricFamily(
         "overspill_hosted_price", "1: by which price calls are charged now.", labels=[*both, "price_version"]
     )
+    charged = CounterMetricFamily(
+        "overspill_charged_nano_usd", "Charged, by the price that was charged.", labels=[*both, "price_version"]
+    )
+    doubted = CounterMetricFamily(
+        "overspill_reports_doubted", "Answers that report more tokens than any call has: charged in full.", labels=both
+    )
     for key, route in metering.routes.items():
         for name, hosted in route.hosted.items():
             labels = [key, f"hosted/{name}"]
+            for version, nano_usd in hosted.counters.cost_by_price_version.items():
+                charged.add_metric([*labels, version], nano_usd)
+            doubted.add_metric(labels, hosted.counters.reports_doubted)
             if hosted.price is not None:
                 prices.add_metric([*labels, hosted.backend.price_version], 1)
             holds.add_metric(labels, hosted.holds)
             uncertain.add_metric(labels, hosted.counters.charged_in_full)
-    yield from (holds, uncertain, prices)
+    yield from (holds, uncertain, prices, charged, doubted)
 
 
 def consumer_lines(table: ConsumerTable) -> str:

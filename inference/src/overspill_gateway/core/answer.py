@@ -11,6 +11,10 @@ _MESSAGE_CHARS_MAX: Final = 2000
 _NO_ERROR: Final = "backend_answered"
 """Code of an answer that says nothing of an error but its status."""
 _ERROR_STARTS: Final = (b'{"error":', b'{"type":"error"')
+_LABELS: Final = frozenset({"id", "type", "role", "object", "status", "index", "call_id", "finish_reason", "logprobs"})
+"""Fields of an answer that no model writes."""
+_UNCOUNTABLE: Final = frozenset({"audio", "encrypted_content", "image", "images", "signature", "result"})
+"""Fields whose length says little of what they cost."""
 _ABORTED: Final = b'"finish_reason":"abort"'
 
 
@@ -63,9 +67,36 @@ def fault_of_answer(body: bytes) -> str | None:
     return None
 
 
-def text_of_answer(body: bytes) -> str:
-    """All that an answer says, for counting tokens."""
-    return "".join([said.text for said in said_in(body) or ()])
+def text_of_answer(body: bytes) -> str | None:
+    """All that was generated for a plain answer, for counting its tokens; None: it can't be told.
+
+    Tool calls, reasoning and refusals included: whatever stands in a choice but for its labels. What is not of a form
+    that is known, or holds other than text, can't be counted.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    choices = document.get("choices")
+    if isinstance(choices, list):
+        parts = [choice.get("message", choice.get("text")) for choice in choices if isinstance(choice, dict)]
+    else:
+        parts = [document.get("output", document.get("content"))]
+    texts: list[str] = []
+    waiting: list[object] = list(parts)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list):
+            waiting += reversed(value)
+        elif isinstance(value, dict):
+            if value.keys() & _UNCOUNTABLE and any(value.get(name) for name in _UNCOUNTABLE):
+                return None
+            waiting += [part for name, part in reversed(list(value.items())) if name not in _LABELS]
+    return "".join(texts)
 
 
 def error_of_answer(status: int, body: bytes) -> ApiError:

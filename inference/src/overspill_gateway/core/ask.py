@@ -1,7 +1,10 @@
-"""What a request asks of a backend, as far as choosing and admitting need it. Read once, from its body and its key."""
+"""What a request asks of a backend, as far as choosing and admitting need it, from its body and its key."""
 
 from dataclasses import dataclass
 from enum import IntFlag
+
+from overspill_gateway.core.bounds import UNBOUNDED_TOKENS, bounds_of
+from overspill_gateway.core.endpoints import Dialect
 
 
 class Needs(IntFlag):
@@ -41,9 +44,35 @@ class Ask:
     prompt_tokens_max: int = 0
     """Tokens that its prompt can't exceed: for money."""
 
+    output_tokens_more: int = 0
+    """Charged as output beyond its answers, at most."""
+    unpriced: str = ""
+    """What in it may cost something else than tokens: no hosted API under a budget may have it. Empty: nothing."""
+    unbounded: str = ""
+    """What makes its prompt as long as a model takes: only one whose context is known. Empty: nothing."""
+    reasons: bool = False
+    """Whether it asks for reasoning, which may not be shown."""
+    unread: bytes = b""
+    """The body, until it has been looked through for what it can cost; empty: it has been, or need not be."""
+    dialect: Dialect = Dialect.OTHER
+    """Of that body."""
+
+    def bound(self) -> None:
+        """Find out what the whole body can cost: once, where a hosted API under a budget comes into question."""
+        if not self.unread:
+            return
+        bounds = bounds_of(self.unread, self.dialect)
+        self.unread = b""
+        self.prompt_tokens_max = UNBOUNDED_TOKENS if bounds.unbounded else bounds.prompt_tokens
+        self.output_tokens_more = bounds.output_tokens_more
+        self.unpriced = bounds.unpriced
+        self.unbounded = bounds.unbounded
+        self.reasons = bounds.reasons
+
     def with_longer_prompt(self, tokens_max: int) -> "Ask":
         """The same, of a prompt that can't exceed so many tokens."""
         return Ask(
             self.prompt_tokens, self.output_tokens, self.output_tokens_max, self.answers, self.prefix, self.needs,
-            self.local_only, self.priority, self.consumer, tokens_max,
+            self.local_only, self.priority, self.consumer, tokens_max, self.output_tokens_more, self.unpriced,
+            self.unbounded, self.reasons,
         )  # fmt: skip

@@ -29,8 +29,9 @@ from overspill_gateway.core.body_fields import (
 from overspill_gateway.core.endpoints import CHAT, Dialect, Endpoint
 from overspill_gateway.core.errors import ApiError, invalid_body
 from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
+from overspill_gateway.core.one_reading import refuse_two_readings
 from overspill_gateway.core.prompt import COMPLETION_PREFIX_BYTES, attachments, bare_prefix, conversation_prefix
-from overspill_gateway.core.splice import BodyError, field_span
+from overspill_gateway.core.splice import BodyError, field_span, field_spans, fields_of
 
 __all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_model"]
 
@@ -202,7 +203,12 @@ def _other_facts(body: bytes, content_type: bytes) -> BodyFacts:
     if not body.lstrip(b" \t\r\n").startswith(b"{"):
         return BodyFacts("", prompt_bytes=len(body))
     fields = decode_other(body)
-    span = _model_span(body, fields) if fields.model else (0, 0)
+    if fields.model:
+        span = _model_span(body, fields)
+    else:
+        span = 0, 0
+        field_spans(body)
+        refuse_two_readings(fields_of(body))
     return BodyFacts(fields.model or "", bool(fields.stream), *span, prompt_bytes=len(body))
 
 
@@ -237,7 +243,10 @@ def _model_span(body: bytes, fields: Fields) -> tuple[int, int]:
     if not fields.model:
         message = 'The body names no model. Set "model" to one that GET /v1/models lists.'
         raise BodyError(invalid_body(message, param="model", code="missing_model"))
-    return field_span(body, "model") or (0, 0)  # it is there: the decoder has found it
+    raws = fields_of(body)
+    span = field_span(body, "model", raws) or (0, 0)  # it is there: the decoder has found it
+    refuse_two_readings(raws)
+    return span
 
 
 def _asks_for_usage(options: StreamOptions | UnsetType | None) -> bool:

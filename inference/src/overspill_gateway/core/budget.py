@@ -54,8 +54,8 @@ def offer(
         return None
     if context_tokens is not None and longest and prompt > context_tokens * ask.answers:
         prompt = context_tokens * ask.answers  # more is refused there; a batch has the context for each
-    prompt_cost = prompt * (max(price.cached_input, price.input))
     token_cost = price.output * ask.answers
+    prompt_cost = prompt * max(price.cached_input, price.input) + ask.output_tokens_more * token_cost
     cost = -(-(prompt_cost + longest * token_cost) // _MILLION)
     if money is None:
         return Offer(cost, clamp_of(ask, output_tokens_max))

@@ -214,6 +214,24 @@ def budget_exhausted(model: str, period: str, retry_after_seconds: int | None = 
     )
 
 
+def cost_unbounded(model: str, unpriced: str, unbounded: str) -> ApiError:
+    """A request of which nobody can say what it costs at most, at a route whose hosted APIs have a budget."""
+    if unpriced:
+        why = f"{unpriced} may cost more than the tokens that a budget can hold money for. Leave it out"
+    else:
+        why = (
+            f"{unbounded} makes the prompt as long as the model takes, and how long that is is not known. Send the "
+            "content itself, or have an administrator set hosted[].capabilities.contextTokens of its ModelRoute"
+        )
+    return ApiError(
+        400,
+        "invalid_request_error",
+        "cost_unbounded",
+        f"No replica of {model} serves this now, and its hosted APIs are under a budget: {why}, or call a model whose "
+        "ModelRoute has no spec.budget.",
+    )
+
+
 def hosted_limits(model: str, retry_after_seconds: int) -> ApiError:
     """No replica is there and the hosted APIs' own limits are used up."""
     return ApiError(

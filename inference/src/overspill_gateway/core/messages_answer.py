@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from overspill_gateway.core.answer import error_of_answer
 from overspill_gateway.core.errors import messages_error_body
 from overspill_gateway.core.events import EventAligner, event_name_and_data, split_events
-from overspill_gateway.core.usage import Usage, usage_of_answer
+from overspill_gateway.core.usage import Usage, shown_usage
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -146,7 +146,7 @@ class MessagesStream:
         except _UNREADABLE:
             return
         if b'"usage"' in data:
-            self._usage = usage_of_answer(data, whole=True) or self._usage
+            self._usage = shown_usage(data) or self._usage
         self._begin(chunk.id, out)
         for choice in chunk.choices:
             if choice.index == 0:
@@ -234,7 +234,7 @@ def plain_message(body: bytes, model: str, request_id: str) -> bytes:
     )
     message = _message(answer.id or f"msg_{request_id}", model)
     message |= {"content": content, "stop_reason": reason, "stop_sequence": sequence}
-    return msgspec.json.encode({**message, "usage": _usage(usage_of_answer(body, whole=True))})
+    return msgspec.json.encode({**message, "usage": _usage(shown_usage(body))})
 
 
 def plain_error(status: int, body: bytes, request_id: str) -> bytes:

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from overspill_gateway.core.errors import ApiError, invalid_body
+from overspill_gateway.core.one_reading import form_name_is_doubtful
 from overspill_gateway.core.splice import BodyError, Span
 
 PARTS_MAX: Final = 64
@@ -44,6 +45,8 @@ def field_spans_of_form(body: bytes, content_type: bytes, names: frozenset[bytes
         if not body.startswith(b"\r\n", at) or head_end < 0 or end < 0:
             raise _malformed("a part has no head or no end")
         name, is_file = _disposition(body[at + 2 : head_end])
+        if form_name_is_doubtful(name, names):
+            raise BodyError(_doubtful_field(name.decode("utf-8", "replace")))
         if name in names:
             if is_file or name in spans or end - head_end - 4 > _FIELD_BYTES_MAX:
                 raise BodyError(_bad_field(name.decode()))
@@ -64,6 +67,12 @@ def _disposition(head: bytes) -> tuple[bytes, bool]:
 def _bad_field(name: str) -> ApiError:
     message = f'The form field "{name}" must come once, as short text.'
     return invalid_body(message, param=name, code="duplicate_field")
+
+
+def _doubtful_field(name: str) -> ApiError:
+    meant = name.strip().casefold()
+    message = f'The form field "{name}" is taken for "{meant}" by some parsers. Send it once, as "{meant}".'
+    return invalid_body(message, param=name, code="ambiguous_field")
 
 
 def _malformed(why: str) -> BodyError:

@@ -16,9 +16,11 @@ _MISSES_MAX: Final = 16
 class PieceMemory:
     """One stream's last piece of output."""
 
-    __slots__ = ("_after", "_before", "_misses")
+    __slots__ = ("_after", "_before", "_misses", "frame_bytes")
 
     def __init__(self) -> None:
+        self.frame_bytes = 0
+        """Of the last piece whose form was kept, all but its text."""
         self._before = self._after = b""
         self._misses = 0
 
@@ -35,6 +37,7 @@ class PieceMemory:
         end = event.find(b'"', start)
         if _is_simple_text(event, start, end):
             self._before, self._after = event[:start], event[end:]
+            self.frame_bytes = start + len(event) - end
 
     def text_span(self, event: bytes) -> tuple[int, int] | None:
         """Where the text stands in an event that differs from the last piece in nothing else; None: it does.

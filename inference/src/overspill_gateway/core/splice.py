@@ -67,12 +67,19 @@ def field_spans(body: bytes) -> dict[str, Span]:
     return spans
 
 
-def field_span(body: bytes, name: str) -> Span | None:
+def fields_of(body: bytes) -> dict[str, Raw]:
+    """Top-level fields and their values; of a field that comes twice the last one."""
+    return _fields(body)
+
+
+def field_span(body: bytes, name: str, fields: dict[str, Raw] | None = None) -> Span | None:
     """Where the value of one top-level field stands, None: nowhere; raises BodyError where any field comes twice.
 
-    Nearly all bodies have no whitespace between fields, or one space behind each colon and comma.
+    Nearly all bodies have no whitespace between fields, or one space behind each colon and comma. ``fields``: as
+    ``fields_of`` has them, where they are at hand.
     """
-    fields = _fields(body)
+    if fields is None:
+        fields = _fields(body)
     if name not in fields:
         return None
     spaced = body.find(b'": ', 0, len(next(iter(fields))) + 5) > 0

@@ -15,7 +15,7 @@ from overspill_gateway.core.events import BYTE_ORDER_MARK, EventAligner, event_n
 from overspill_gateway.core.piece import PieceMemory
 from overspill_gateway.core.stream_events import Event, Meaning, decode, read_event
 from overspill_gateway.core.stream_fields import decode_chunk, decode_plain
-from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_event
+from overspill_gateway.core.usage import NOTHING_KNOWN, Usage, UsageFinder, report_of_event
 
 HELD_EVENTS_MAX: Final = 64
 HELD_BYTES_MAX: Final = 256 * 1024
@@ -52,9 +52,9 @@ class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
     __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars",
-                 "_last_piece", "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_usage_first",
-                 "_usage_last", "committed", "content_events", "ended", "fault", "fault_status", "finished",
-                 "first_chunk", "keep", "plain", "sequence")  # fmt: skip
+                 "_last_piece", "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_torn_usage",
+                 "committed", "content_bytes", "content_events", "ended", "fault", "fault_status", "finished",
+                 "first_chunk", "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
 
     def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
         self.committed = False
@@ -69,6 +69,12 @@ class StreamReader:
         """Whether the backend has said why generating ended."""
         self.content_events = 0
         """Events with a piece of the answer: for an engine about its tokens."""
+        self.content_bytes = 0
+        """No fewer bytes than the text of those events has."""
+        self.report = NOTHING_KNOWN
+        """Tokens that the backend has reported so far."""
+        self.reported_bytes = 0
+        """``content_bytes`` when it did."""
         self.keep = keep
         """Whether the text is remembered."""
         self.plain = True
@@ -88,10 +94,10 @@ class StreamReader:
         self._flows = False
         self._prefix = form.usual
         self._prefix_length = len(self._prefix)
-        self._usage_first = self._usage_last = b""
         self._texts: list[str] = []
         self._kept_chars = 0
         self._torn_end = False
+        self._torn_usage = UsageFinder()
         self._last_piece = PieceMemory()
 
     # -- what comes --------------------------------------------------------------------------------------------
@@ -121,9 +127,7 @@ class StreamReader:
     @property
     def usage(self) -> Usage | None:
         """Tokens that the backend has reported so far."""
-        if not self._usage_last:
-            return None
-        return usage_of_event(self._usage_first + self._usage_last)
+        return self.report.usage()
 
     @property
     def text(self) -> str:
@@ -131,6 +135,11 @@ class StreamReader:
         if len(self._texts) > 1:
             self._texts = ["".join(self._texts)]
         return self._texts[0] if self._texts else ""
+
+    @property
+    def kept_whole(self) -> bool:
+        """Whether ``text`` is all that was generated, tools and reasoning included."""
+        return self._kept_chars <= KEPT_CHARS_MAX
 
     @property
     def torn(self) -> bool:
@@ -149,6 +158,7 @@ class StreamReader:
             if self.keep and not self._keep_raw(event[span[0] : span[1]]):
                 return False
             self.content_events += 1
+            self.content_bytes += span[1] - span[0]
             return True
         if not event.startswith(self._prefix) or not event.endswith(b"}\n\n"):
             return False
@@ -173,6 +183,9 @@ class StreamReader:
         elif chunk.usage is None:
             self._last_piece.remember(event)
         self.content_events += 1
+        self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
+        if chunk.usage is not None:
+            self.reported_bytes = self.content_bytes
         return True
 
     def _is_kept_piece(self, event: bytes) -> bool:
@@ -192,6 +205,9 @@ class StreamReader:
         else:
             self._last_piece.remember(event)
         self.content_events += 1
+        self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
+        if chunk.usage is not None:
+            self.reported_bytes = self.content_bytes
         return True
 
     def _keep_raw(self, text: bytes) -> bool:
@@ -258,6 +274,9 @@ class StreamReader:
             self.ended = True
         elif read.piece:
             self.content_events += 1
+            self.content_bytes += len(read.text.encode("utf-8", "replace"))
+            if read.usage:
+                self.reported_bytes = self.content_bytes
             self.finished = self.finished or read.finished
         passing.append(event)
 
@@ -289,12 +308,20 @@ class StreamReader:
         """A piece of an event that is longer than the bound: passed on unread, save its name and its end."""
         if begins:
             self._torn_end = any(name in piece[:200] for name in _TERMINAL_EVENTS)
+            if not self._torn_end:  # its text is not read
+                self._kept_chars = KEPT_CHARS_MAX + 1
+                self.plain = False
         passing: list[bytes] = []
         if not self.committed:
             self._commit(passing)
         passing.append(piece)
-        self._note_usage((self._usage_last + piece)[-TAIL_BYTES:])
+        self.content_bytes += len(piece)
+        self._torn_usage.feed(piece)
         if not self._aligner.torn:
+            report = self._torn_usage.close()
+            if not report.empty:
+                self.report = self.report.joined(report)
+                self.reported_bytes = self.content_bytes
             self.content_events += 1
             self.ended = self._torn_end
         return b"".join(passing)
@@ -304,6 +331,7 @@ class StreamReader:
         if b'"usage"' in whole:
             self._note_usage(whole)
         self.content_events += 1
+        self.content_bytes += len(whole)
         self.ended = whole.rstrip().endswith(b"data: [DONE]")
         return whole
 
@@ -318,9 +346,8 @@ class StreamReader:
         self.fault_status = status
 
     def _note_usage(self, events: bytes) -> None:
-        if not self._usage_last and self._dialect is Dialect.MESSAGES:
-            self._usage_first = events  # its prompt tokens come first, its output tokens last
-        self._usage_last = events
+        self.report = report_of_event(events, self.report)
+        self.reported_bytes = self.content_bytes
 
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:

@@ -1,17 +1,31 @@
-"""Token counts that a backend reports, in every dialect, and what they cost. Reading them never buffers a stream."""
+"""Token counts that a backend reports, in every dialect, and what they cost. Reading them never buffers a stream.
+
+Reports are running totals, and none lowers what an earlier one said. A counter that is missing, zero where something
+was read or written, or no count at all is not known: what is known goes on as a ``Report``, and who settles the call
+estimates the rest.
+"""
 
 from dataclasses import dataclass
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecoder
 from typing import Final
 
 import msgspec
 
-from overspill_gateway.core.usage_fields import UsageFields, decode_answer
+from overspill_gateway.core.usage_fields import TokenDetails, UsageFields, decode_answer
 
 _MILLION: Final = 1_000_000
 _MARK: Final = b'"usage"'
+PROMPT_TOKENS_MAX: Final = 1 << 21
+"""Of one answer: no model's context is larger. A larger number is not believed."""
+OUTPUT_TOKENS_MAX: Final = 1 << 18
+"""Of one answer, reasoning included: no model writes more."""
 TAIL_BYTES: Final = 16 * 1024
-"""Usage is looked for in this much of an answer's end: engines and hosted APIs write it behind the choices."""
+"""Of an event that is longer than is kept whole, this much of its end is looked through."""
+_REPORT_BYTES_MAX: Final = 4096
+"""The longest report that is read out of an answer that is not kept."""
+_REPORTS_MAX: Final = 16
+"""Looked at in one part of a document, the last ones first."""
+_UNFINISHED: Final = frozenset({"queued", "in_progress"})
 
 _scan: Final = JSONDecoder()
 
@@ -25,9 +39,59 @@ class Usage:
     cached_tokens: int
     """Prompt tokens that came from the backend's cache."""
     output_tokens: int
-    """Output tokens."""
+    """Output tokens, reasoning included."""
     reported: bool = True
-    """Whether the backend reported them; False: estimated."""
+    """Whether the backend reported them; False: estimated, or a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of an answer's tokens so far."""
+
+    prompt_tokens: int | None = None
+    """Prompt tokens, cached ones included; None: not known. Never 0."""
+    cached_tokens: int = 0
+    """Of them, read from a cache."""
+    output_tokens: int | None = None
+    """Output tokens; None: not known. Never 0."""
+    unfinished: bool = False
+    """Whether the backend goes on with the answer after it was given (``background``): counts say nothing then."""
+    reasoned: bool = False
+    """Whether a part of the output was reasoning."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known."""
+        return self.prompt_tokens is None and self.output_tokens is None
+
+    def is_doubtful(self, answers: int = 1) -> bool:
+        """Whether a counter is larger than that of any call for so many answers: nothing of it is believed then."""
+        prompt, output = self.prompt_tokens or 0, self.output_tokens or 0
+        return prompt > PROMPT_TOKENS_MAX * answers or output > OUTPUT_TOKENS_MAX * answers
+
+    def usage(self, *, generates: bool = True, answers: int = 1) -> Usage | None:
+        """The whole of it; None: a counter is missing or doubtful. ``generates``: whether the answer has output."""
+        if self.prompt_tokens is None or self.unfinished or self.is_doubtful(answers):
+            return None
+        if generates and self.output_tokens is None:
+            return None
+        return Usage(self.prompt_tokens, self.cached_tokens, self.output_tokens or 0)
+
+    def joined(self, later: "Report") -> "Report":
+        """With a later report: each counter is the highest that was said."""
+        mine, other = self.prompt_tokens or 0, later.prompt_tokens or 0
+        if mine == other:
+            cached = max(self.cached_tokens, later.cached_tokens)
+        else:
+            cached = later.cached_tokens if other > mine else self.cached_tokens
+        return Report(
+            _highest(self.prompt_tokens, later.prompt_tokens), cached,
+            _highest(self.output_tokens, later.output_tokens), self.unfinished or later.unfinished,
+            self.reasoned or later.reasoned,
+        )  # fmt: skip
+
+
+NOTHING_KNOWN: Final = Report()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +103,66 @@ class Price:
     output: int
 
 
-def usage_of_answer(tail: bytes, *, whole: bool) -> Usage | None:
-    """Usage of a plain answer: ``tail`` is its end, or all of it where ``whole``."""
-    if whole:
-        return _checked(_in_document(tail))
-    return _last_usage(tail)
+def report_of_answer(body: bytes) -> Report:
+    """What a whole plain answer reports."""
+    return _in_document(body) or NOTHING_KNOWN
 
 
-def usage_of_event(events: bytes) -> Usage | None:
-    """Usage that whole events report together.
+def report_of_event(events: bytes, before: Report = NOTHING_KNOWN) -> Report:
+    """What whole events report, on top of what was known before them.
 
-    The last report counts, since all are running totals. Messages report the prompt in their first event and the
-    output in their last: what the last one leaves out comes from the one before it. Of an event too long to be kept
+    Messages report the prompt in their first event and the output in their last. Of an event too long to be kept
     whole its end does.
     """
-    last: UsageFields | None = None
-    end = len(events)
-    while (mark := events.rfind(_MARK, 0, end)) >= 0:
+    known = before
+    at = 0
+    read = False
+    while (mark := events.find(_MARK, at)) >= 0:
         start = events.rfind(b"\n", 0, mark) + 1
         stop = events.find(b"\n", mark)
-        line = events[start : stop if stop >= 0 else len(events)]
+        at = stop if stop >= 0 else len(events)
+        line = events[start:at]
         found = _in_document(line[5:]) if line.startswith(b"data:") else None
         if found is not None:
-            last = found if last is None else _filled(last, found)
-            if last.prompt_tokens is not None:
-                break
-        end = start
-    return _checked(last) if last is not None else _last_usage(events)
+            known, read = known.joined(found), True
+    return known if read else known.joined(_in_pieces(events))
+
+
+def shown_usage(body: bytes) -> Usage | None:
+    """What an answer or an event reports, for its client to see: a counter that is missing is 0; None: nothing."""
+    report = report_of_answer(body)
+    if report.empty:
+        return None
+    return Usage(report.prompt_tokens or 0, report.cached_tokens, report.output_tokens or 0)
+
+
+class UsageFinder:
+    """Finds reports in an answer that passes in pieces and is kept nowhere, wherever in it they stand."""
+
+    __slots__ = ("_rest", "report")
+
+    def __init__(self) -> None:
+        self.report = NOTHING_KNOWN
+        """What was found so far."""
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece."""
+        text = self._rest + piece
+        at = 0
+        while (mark := text.find(_MARK, at)) >= 0:
+            if len(text) - mark < _REPORT_BYTES_MAX:
+                self._rest = text[mark:]
+                return
+            self.report = self.report.joined(_report_at(text, mark))
+            at = mark + len(_MARK)
+        self._rest = text[1 - len(_MARK) :]
+
+    def close(self) -> Report:
+        """All that was found, once nothing more comes."""
+        self.report = self.report.joined(_in_pieces(self._rest))
+        self._rest = b""
+        return self.report
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int:
@@ -75,65 +172,99 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return -(-micro // _MILLION)
 
 
-def _in_document(text: bytes) -> UsageFields | None:
+def _in_document(text: bytes) -> Report | None:
     try:
         answer = decode_answer(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    holder = answer.response or answer.message
-    return answer.usage or (holder.usage if holder is not None else None)
+        found = _in_pieces(text)  # whatever else is wrong with it, its report may be sound
+        return None if found.empty else found
+    report: Report | None = None
+    for holder in (answer, answer.response, answer.message):
+        if holder is None:
+            continue
+        fields = holder.usage
+        unfinished = isinstance(holder.status, str) and holder.status in _UNFINISHED
+        if fields is not None or unfinished:
+            said = _report_of(fields) if fields is not None else NOTHING_KNOWN
+            if unfinished:
+                said = said.joined(Report(unfinished=True))
+            report = said if report is None else report.joined(said)
+    return report
 
 
-def _last_usage(text: bytes) -> Usage | None:
-    """The last one in the end of a document whose beginning is not at hand."""
+def _in_pieces(text: bytes) -> Report:
+    """All reports in a part of a document: ``"usage"`` with both quotation marks can't stand inside a JSON string."""
+    known = NOTHING_KNOWN
     end = len(text)
-    while (start := text.rfind(_MARK, 0, end)) >= 0:
+    for _ in range(_REPORTS_MAX):
+        start = text.rfind(_MARK, 0, end)
+        if start < 0:
+            break
         end = start
-        rest = text[start + len(_MARK) :].lstrip()
-        if not rest.startswith(b":"):
-            continue
-        try:
-            value, _ = _scan.raw_decode(rest[1:].lstrip().decode("utf-8", "replace"))
-            usage = _checked(msgspec.convert(value, UsageFields | None))
-        except (JSONDecodeError, msgspec.ValidationError, RecursionError):
-            continue
-        if usage is not None:
-            return usage
-    return None
+        known = _report_at(text, start).joined(known)
+    return known
 
 
-def _filled(last: UsageFields, before: UsageFields) -> UsageFields:
-    """The last report, with what it leaves out taken from the one before."""
-    for name in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
-        if getattr(last, name) is None:
-            setattr(last, name, getattr(before, name))
-    return last
+def _report_at(text: bytes, mark: int) -> Report:
+    """The report whose name stands there."""
+    rest = text[mark + len(_MARK) : mark + _REPORT_BYTES_MAX].lstrip()
+    if not rest.startswith(b":"):
+        return NOTHING_KNOWN
+    try:
+        value, _ = _scan.raw_decode(rest[1:].lstrip().decode("utf-8", "replace"))
+        fields = msgspec.convert(value, UsageFields | None)
+    except (ValueError, msgspec.ValidationError, RecursionError):
+        return NOTHING_KNOWN
+    return _report_of(fields) if fields is not None else NOTHING_KNOWN
 
 
-def _prompt_tokens(usage: UsageFields) -> int | None:
-    if usage.prompt_tokens is not None:
-        return usage.prompt_tokens
-    if usage.input_tokens is None:
+def _report_of(fields: UsageFields) -> Report:
+    """Counters that make sense: a name of either dialect, the higher one where both are given."""
+    prompt = _count(fields.prompt_tokens)
+    read, written = _count(fields.cache_read_input_tokens), _count(fields.cache_creation_input_tokens)
+    fresh = _count(fields.input_tokens)
+    if fresh is not None:
+        # Anthropic's input_tokens leave out what was read from a cache or written to one; no other dialect has these.
+        prompt = _highest(prompt, fresh + (read or 0) + (written or 0))
+    output = _highest(_output(fields.completion_tokens, fields.completion_tokens_details),
+                      _output(fields.output_tokens, fields.output_tokens_details))  # fmt: skip
+    total = _count(fields.total_tokens)
+    if total is not None and prompt is not None:
+        output = _highest(output, total - prompt)
+    elif total is not None and output is not None:
+        prompt = max(total - output, 0)
+    details = fields.prompt_tokens_details or fields.input_tokens_details
+    cached = (_count(details.cached_tokens) if details is not None else read) or 0
+    if prompt is not None and cached > prompt:
+        prompt += cached  # counted apart
+    reasoned = _reasoned(fields.completion_tokens_details) or _reasoned(fields.output_tokens_details)
+    return Report(
+        prompt or None, cached if prompt else 0, output if output is not None and output > 0 else None,
+        reasoned=reasoned,
+    )  # fmt: skip
+
+
+def _reasoned(details: TokenDetails | None) -> bool:
+    return details is not None and bool(_count(details.reasoning_tokens))
+
+
+def _output(value: object, details: TokenDetails | None) -> int | None:
+    """Output with its reasoning, which some count apart."""
+    count = _count(value)
+    reasoning = (_count(details.reasoning_tokens) if details is not None else None) or 0
+    return count + reasoning if count is not None and reasoning > count else count
+
+
+def _count(value: object) -> int | None:
+    """A count as JSON has it, 5.0 included; None: it is none."""
+    if isinstance(value, bool):
         return None
-    # Anthropic's input_tokens leave out what was read from a cache or written to one; no other dialect has these.
-    return usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    if isinstance(value, float):
+        return _count(int(value)) if value.is_integer() else None
+    return value if isinstance(value, int) and value >= 0 else None
 
 
-def _has_negative_part(usage: UsageFields) -> bool:
-    parts = (usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens)
-    return any((part or 0) < 0 for part in parts)
-
-
-def _checked(usage: UsageFields | None) -> Usage | None:
-    """Numbers that make sense, or none: a negative count must never lower what is owed."""
-    if usage is None:
-        return None
-    prompt = _prompt_tokens(usage)
-    output = (usage.completion_tokens if usage.prompt_tokens is not None else usage.output_tokens) or 0
-    details = usage.prompt_tokens_details or usage.input_tokens_details
-    cached = (details.cached_tokens if details is not None else usage.cache_read_input_tokens) or 0
-    if prompt is None or prompt < 0 or output < 0 or not 0 <= cached <= prompt:
-        return None
-    if usage.prompt_tokens is None and _has_negative_part(usage):
-        return None
-    return Usage(prompt, cached, output)
+def _highest(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)

@@ -138,6 +138,8 @@ class Api:
         pool = route.pool
         chooses = pool.has_local and len(pool.replicas) != 1  # where there is none now, several may come
         ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
+        if pool.hosted and endpoint.hosted and route.meter.budget.rules is not None:
+            ask.unread, ask.dialect = body, endpoint.dialect
         facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
         if endpoint.generates:
             ask.output_tokens = route.rates.output_tokens_expected(ask)

@@ -7,6 +7,8 @@ from typing import Final
 from overspill_gateway.core.usage import Usage
 
 CONSUMERS_COUNTED: Final = 1_000
+PRICE_VERSIONS_COUNTED: Final = 16
+"""Of one backend: prices change now and then."""
 OTHER_CONSUMERS: Final = "other"
 """No consumer is called that: their names have a slash."""
 
@@ -34,9 +36,9 @@ class BackendCounters:
     """What one backend of a route (``local`` or ``hosted/<name>``) has done in this process's life."""
 
     __slots__ = (
-        "charged_in_full", "cost_nano_usd", "duration", "ejections_gone", "errors", "failures", "first_byte",
-        "outcomes", "output_tokens", "output_tokens_estimated", "prompt_tokens", "prompt_tokens_estimated", "served",
-        "statuses",
+        "charged_in_full", "cost_by_price_version", "cost_nano_usd", "duration", "ejections_gone", "errors", "failures",
+        "first_byte", "outcomes", "output_tokens", "output_tokens_estimated", "prompt_tokens",
+        "prompt_tokens_estimated", "reports_doubted", "served", "statuses",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,6 +52,10 @@ class BackendCounters:
         self.output_tokens_estimated = 0
         self.cost_nano_usd = 0
         """Charged, attempts that came to nothing included."""
+        self.cost_by_price_version: dict[str, int] = {}
+        """The same by the version of the price that it was charged by, the latest ones."""
+        self.reports_doubted = 0
+        """Answers whose counts were larger than any call's could be: charged in full."""
         self.charged_in_full = 0
         """Attempts of which nobody knows what they cost: charged their worst case."""
         self.ejections_gone = 0
@@ -68,6 +74,14 @@ class BackendCounters:
         if not usage.reported:
             self.prompt_tokens_estimated += usage.prompt_tokens
             self.output_tokens_estimated += usage.output_tokens
+
+    def charge(self, nano_usd: int, price_version: str) -> None:
+        """Count what a call cost."""
+        self.cost_nano_usd += nano_usd
+        charged = self.cost_by_price_version
+        if price_version not in charged and len(charged) >= PRICE_VERSIONS_COUNTED:
+            del charged[next(iter(charged))]
+        charged[price_version] = charged.get(price_version, 0) + nano_usd
 
     def ended(self, outcome: str) -> None:
         """Count how an attempt ended."""

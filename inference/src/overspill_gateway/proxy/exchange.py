@@ -229,7 +229,7 @@ class Exchange:
         first_token_seen(self.call, attempt, now, now - self._started)
         attempt.body = b""
         if self.streams and not keeps_text(self.call, attempt):
-            self.call.body = b""
+            self.call.body = self.call.ask.unread = b""
         if attempt.is_hedge:
             self.call.route.tally.hedges_won += 1
         self.deadline_changed()
@@ -453,6 +453,6 @@ class Exchange:
             close_admission(self.call, self._shared)
         self._shared.sweeper.discard(self)
         self.client.answerer = None
-        self.call.body = b""
+        self.call.body = self.call.ask.unread = b""
         self.winner = None  # they know each other: left so, each request would be garbage for the collector
         route.demand_changed()

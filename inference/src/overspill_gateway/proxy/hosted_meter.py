@@ -4,7 +4,7 @@ from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import Hold, Offer, clamp_of, offer
 from overspill_gateway.core.limits import HostedLimiter
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.usage import Price, Report, Usage, cost_nano_usd
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
 
@@ -12,7 +12,7 @@ from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
 class HostedMeter:
     """Limits, price and money of one hosted API of a route."""
 
-    __slots__ = ("_budget", "backend", "counters", "holds", "limiter", "price")
+    __slots__ = ("_budget", "backend", "counters", "hides_output", "holds", "limiter", "price", "shows_output")
 
     def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
         self.backend = backend
@@ -21,11 +21,17 @@ class HostedMeter:
         self.price = price_of(backend)
         self.holds = 0
         """Calls that were not settled yet."""
+        self.shows_output = False
+        """Whether it has reported the tokens of a stream whose text was seen."""
+        self.hides_output = False
+        """Whether it has ever reported more tokens than bytes of text, or reasoning: what is not seen costs as well."""
         self._budget = budget
 
     def update(self, backend: HostedBackend) -> None:
         """Other limits or another price; what is counted and held stays."""
         if backend != self.backend:
+            if (backend.base_url, backend.model) != (self.backend.base_url, self.backend.model):
+                self.shows_output = self.hides_output = False
             self.backend = backend
             self.price = price_of(backend)
             self.limiter.update(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
@@ -34,13 +40,23 @@ class HostedMeter:
         """Whether limits and budget allow this call now."""
         if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
             return False
-        return self._budget.rules is None or self.is_affordable(ask, now)
+        return self._budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask, now))
+
+    def can_bound(self, ask: Ask) -> bool:
+        """Whether it is known what a call can cost at most."""
+        if self._budget.rules is None:
+            return True
+        ask.bound()
+        if not ask.unpriced and not ask.unbounded:
+            return True
+        return not ask.unpriced and self.backend.context_tokens is not None
 
     def is_affordable(self, ask: Ask, now: float) -> bool:
         """Whether the budget allows this call now."""
         spending = self._budget.current()
         if spending is None:
             return self._budget.rules is None
+        ask.bound()
         return self._offer(ask, spending, now) is not None
 
     def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
@@ -55,7 +71,7 @@ class HostedMeter:
         """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
         tokens = ask.prompt_tokens + ask.output_tokens
         limiter, price = self.limiter, self.price
-        if not limiter.may_take(now, tokens):
+        if not limiter.may_take(now, tokens) or not self.can_bound(ask):
             return None
         spending: PeriodSpending | None = None
         found: Offer | None = None
@@ -98,8 +114,15 @@ class HostedMeter:
         self.limiter.ended(now, hold.entry, hold.tokens, tokens)
         if isinstance(hold.account, PeriodSpending):
             hold.account.settle(hold.nano_usd, charged)
-        self.counters.cost_nano_usd += charged
+        self.counters.charge(charged, hold.price_version)
         return charged
+
+    def learn_output(self, report: Report, seen_bytes: int) -> None:
+        """A stream is whole: whether its text was all that it was charged for."""
+        if report.output_tokens is not None:
+            self.shows_output = True
+            if report.reasoned or report.output_tokens > seen_bytes:
+                self.hides_output = True
 
     def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
         """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""

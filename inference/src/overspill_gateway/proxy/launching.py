@@ -49,8 +49,10 @@ def launch(
             if not body:
                 return None
             facts = read_body(body, call.endpoint)
-            longer = prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes)
-            ask = ask.with_longer_prompt(longer)  # what came so far is a part of the prompt now
+            longer = prompt_tokens_max(len(body) - facts.attachment_bytes, facts.attachments, facts.attachment_bytes)
+            ask.bound()
+            # What came so far is a part of the prompt now.
+            ask = ask.with_longer_prompt(max(longer, ask.prompt_tokens_max + len(body) - len(call.body)))
         if isinstance(backend, Hosted):
             hold = shared.metering.hold(backend, ask, now)
             if hold is None:

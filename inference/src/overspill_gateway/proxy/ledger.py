@@ -32,6 +32,7 @@ ROWS_MAX: Final = 100_000
 """Of all routes, those that are gone included."""
 WAL_BYTES_MAX: Final = 1 << 20
 _BATCH_MAX: Final = 256
+_NEVER: Final = "the amount is larger than the ledger can hold"
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS charged (
@@ -133,6 +134,8 @@ class Ledger:
         """Writes that failed."""
         self.leases = 0
         """Leases written."""
+        self.dropped = 0
+        """Changes that could never be written."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._unwritten: list[_Job] = []
         self._leased: dict[int, int] = {}
@@ -202,9 +205,9 @@ class Ledger:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
-                job.outcome = self._apply(connection, job)
+                job.outcome = self._applied(connection, job)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, OverflowError, LedgerFileError) as error:
+        except (sqlite3.Error, OSError, LedgerFileError) as error:
             self._leased = leased
             self._failed(jobs, error)
             return
@@ -215,7 +218,19 @@ class Ledger:
         for job in batch:
             if job.pending is not None:
                 self.leases += 1
-                job.pending.answer(job.outcome, None)
+                job.pending.answer(job.outcome, None if job.outcome is not None else _NEVER)
+
+    def _applied(self, connection: sqlite3.Connection, job: _Job) -> Lease | None:
+        """What came of a change; None: it can never be written, whatever the state of the file: it is left out."""
+        try:
+            return self._apply(connection, job)
+        except (OverflowError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
+            self.dropped += 1
+            logger.error(  # noqa: TRY400 - the message says all
+                "ledger: a change of %d nano-dollars for %s can never be written (%s) and is left out; look at the "
+                "prices of its hosted APIs", job.amount, job.key.route, error, extra={"route": job.key.route},
+            )  # fmt: skip
+            return None
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> Lease:
         key = job.key

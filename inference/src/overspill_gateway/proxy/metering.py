@@ -115,6 +115,10 @@ class RouteMeter:
         """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
         return any(one.is_affordable(ask, now) for one in self._current_hosted())
 
+    def can_bound(self, ask: Ask) -> bool:
+        """Whether it is known of any hosted API what this request can cost there; True where there is no budget."""
+        return any(one.can_bound(ask) for one in self._current_hosted())
+
     def rejects(self, ask: Ask, now: float) -> bool:
         """Whether a request that no replica takes at once is refused: the money is spent, and onExhausted is Reject."""
         rules = self.budget.rules

@@ -54,6 +54,8 @@ def budget_refusal(route: "Route", model: str) -> ApiError:
 def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     """Why no hosted API may take a request now: money that is used up, else limits and rests that pass by."""
     now = monotonic()
+    if not route.meter.can_bound(ask):
+        return errors.cost_unbounded(model, ask.unpriced, ask.unbounded)
     if not route.meter.is_affordable(ask, now):
         return budget_refusal(route, model)
     waits = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]

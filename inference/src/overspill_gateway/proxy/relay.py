@@ -16,7 +16,7 @@ from overspill_gateway.core.forwarding import to_client
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.stream import StreamReader
-from overspill_gateway.core.usage import TAIL_BYTES, Usage, usage_of_answer
+from overspill_gateway.core.usage import Report, Usage, UsageFinder, report_of_answer
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.opening import Opening
@@ -58,10 +58,12 @@ def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> byt
 class Relay:
     """One answer on its way to the client."""
 
-    __slots__ = ("_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_gathered", "_gathered_bytes",
-                 "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_reader", "_rest", "_rewriter",
-                 "_strip_usage", "_tail", "_translated", "_translator", "begun", "committed", "fault", "fault_status",
-                 "status")  # fmt: skip
+    __slots__ = (
+        "_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_gathered", "_gathered_bytes",
+        "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_passing_usage", "_reader", "_rest",
+        "_rewriter", "_strip_usage", "_translated", "_translator", "begun", "committed", "fault", "fault_status",
+        "status",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class Relay:
         self._gathered_bytes = 0
         self._hold_plain = hold_plain or translator is not None
         self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
-        self._tail = b""
+        self._passing_usage = UsageFinder()
         self._rest = b""
         self._closed = False
         if head.event_stream and status < 300:
@@ -148,7 +150,7 @@ class Relay:
 
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
-            self._tail = (self._tail + data)[-TAIL_BYTES:]
+            self._passing_usage.feed(data)
             self._client.send(data)
             return
         self._gathered.append(data)
@@ -161,7 +163,7 @@ class Relay:
             return
         whole = b"".join(self._gathered)
         self._gathered = []
-        self._tail = whole[-TAIL_BYTES:]
+        self._passing_usage.feed(whole)
         self._begin(self._length)
         self.committed = True
         self._client.send(whole)
@@ -305,13 +307,27 @@ class Relay:
         """Events with output that have come: for an engine about its tokens."""
         return self._reader.content_events if self._reader is not None else 0
 
-    def usage(self) -> Usage | None:
-        """Tokens that the backend has reported."""
+    @property
+    def content_bytes(self) -> int:
+        """No fewer bytes than the text of those events has."""
+        return self._reader.content_bytes if self._reader is not None else 0
+
+    @property
+    def unreported_bytes(self) -> int:
+        """Those that came behind the last report."""
+        return self._reader.content_bytes - self._reader.reported_bytes if self._reader is not None else 0
+
+    def report(self) -> Report:
+        """What the backend has reported of tokens so far."""
         if self._reader is not None:
-            return self._reader.usage
+            return self._reader.report
         if self.begun and not self._gathered:
-            return usage_of_answer(self._tail, whole=False)
-        return usage_of_answer(self.body(), whole=True)
+            return self._passing_usage.close()
+        return report_of_answer(self.body())
+
+    def usage(self, answers: int = 1) -> Usage | None:
+        """Tokens that the backend has reported for so many answers; None: not all of them, or not to be believed."""
+        return self.report().usage(generates=self._dialect is not Dialect.EMBEDDINGS, answers=answers)
 
     def body(self) -> bytes:
         """A plain answer, as long as it is gathered."""
@@ -319,11 +335,12 @@ class Relay:
             self._gathered = [b"".join(self._gathered)]
         return self._gathered[0] if self._gathered else b""
 
-    def output_text(self) -> str:
-        """What was generated, for counting its tokens: of a stream where it was kept, of a plain one while gathered."""
-        if self._reader is not None:
-            return self._reader.text
-        return text_of_answer(self.body())
+    def output_text(self) -> str | None:
+        """What was generated, for counting its tokens; None: not all of it is known."""
+        reader = self._reader
+        if reader is not None:
+            return reader.text if reader.keep and reader.kept_whole else None
+        return None if self.begun and not self._gathered else text_of_answer(self.body())
 
     # -- writing -----------------------------------------------------------------------------------------------
 

@@ -1,18 +1,21 @@
 """What follows from an attempt's end for everybody who counts: money, limits, load, service rates, metrics.
 
 Each attempt is settled exactly once. Money is settled by the usage that the backend reported; an answer that is whole
-but says nothing of usage has its tokens counted beside the path of requests; of anything else that was sent to a
-hosted API nobody knows what it cost, so that it is charged in full.
+but says nothing of usage has its tokens counted beside the path of requests; a stream that its client left is
+charged what can have been written by then (``core.early_end``); of anything else that was sent to a hosted API nobody
+knows what it cost, so that it is charged in full.
 """
 
+import logging
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.early_end import bound_of_cut
 from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
-from overspill_gateway.core.plan import History
-from overspill_gateway.core.usage import Usage
+from overspill_gateway.core.plan import History, ServedReason
+from overspill_gateway.core.usage import NOTHING_KNOWN, Report, Usage
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
     from overspill_gateway.proxy.relay import Relay
     from overspill_gateway.proxy.route import Route
+
+logger = logging.getLogger(__name__)
 
 
 class Ending(Enum):
@@ -69,31 +74,92 @@ def settle(
         shared.retries.ended()
     begun = attempt.first_token_at > 0.0
     answered = relay is not None and (ending is Ending.WHOLE or begun)
-    usage = relay.usage() if relay is not None and (ending is Ending.WHOLE or (begun and relay.finished)) else None
+    usage = (
+        relay.usage(call.ask.answers) if relay is not None and _is_counted(call, relay, ending, begun=begun) else None
+    )
     if usage is not None:
         backend.reports_usage = True
     call.is_served = call.is_served or begun
     _count(attempt, ending, kind, since_arrival, answered=answered)
+    _leave(call, attempt, ending, kind, usage, now)
+    if ending is Ending.WHOLE and relay is not None:
+        if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
+            backend.outlier.succeeded(now)
+        if relay.status < 300:
+            if usage is None and call.endpoint.generates and _begin_count(call, shared, attempt, relay):
+                return
+            _learn_output(backend, relay)
+    if usage is None and begun and relay is not None and ending is not Ending.WHOLE and call.endpoint.generates:
+        # It was cut off before it could report: for an engine an event is about a token. Money is another matter.
+        usage = _bound_of_cut(call, attempt, relay) if ending is Ending.ABANDONED else None
+        if usage is None:
+            backend.counters.used(Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
+    charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
+
+
+def _leave(
+    call: Call, attempt: "Attempt", ending: Ending, kind: FailureKind | None, usage: Usage | None, now: float
+) -> None:
+    """The place at the backend is free."""
+    backend, relay = attempt.backend, attempt.relay
     if isinstance(backend, Replica):
-        backend.done(call.ask, first_token_came=begun)
+        backend.done(call.ask, first_token_came=attempt.first_token_at > 0.0)
         if ending is Ending.WHOLE and relay is not None and relay.status < 300:
             _learn(call, attempt, backend, usage, now)
         elif ending is Ending.ABANDONED or kind is FailureKind.TIMEOUT:
             _learn_in_vain(call, attempt, now)
-        call.route.release()
     else:
         _leave_hosted(call.route, attempt, now)
-        call.route.release()  # one that waits for a late replica may go to the hosted API that is free again
-    if ending is Ending.WHOLE and relay is not None:
-        if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
-            backend.outlier.succeeded(now)
-        if relay.status < 300 and usage is None and call.endpoint.generates:
-            _Counted(call, shared, attempt, relay).begin()
-            return
-    if usage is None and begun and relay is not None and ending is not Ending.WHOLE and call.endpoint.generates:
-        # It was cut off before it could report: for an engine an event is about a token. Money is another matter.
-        backend.counters.used(Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
-    charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
+    call.route.release()  # one that waits for a late replica may go to a hosted API that is free again
+
+
+def _is_counted(call: Call, relay: "Relay", ending: Ending, *, begun: bool) -> bool:
+    """Whether what was reported is all that was generated: nothing came behind it, and nothing was to come."""
+    if relay.unreported_bytes > 0:
+        return False
+    return ending is Ending.WHOLE or (begun and relay.finished and (call.ask.answers == 1 or relay.ended))
+
+
+def _begin_count(call: Call, shared: Shared, attempt: "Attempt", relay: "Relay") -> bool:
+    """Count the tokens of a whole answer beside the path of requests; False: they can't be, it is charged in full."""
+    report, text = relay.report(), relay.output_text()
+    if isinstance(attempt.backend, Hosted):
+        if report.is_doubtful(call.ask.answers):
+            _tell_doubts(call, attempt.backend)
+            return False
+        if not text or report.unfinished:
+            return False
+    elif report.is_doubtful(call.ask.answers):
+        report = NOTHING_KNOWN
+    _Counted(call, shared, attempt, relay, report, text or "").begin()
+    return True
+
+
+def _learn_output(backend: Replica | Hosted, relay: "Relay") -> None:
+    if isinstance(backend, Hosted) and relay.streams:
+        backend.meter.learn_output(relay.report(), relay.content_bytes)
+
+
+def _bound_of_cut(call: Call, attempt: "Attempt", relay: "Relay") -> Usage | None:
+    """The most that a hosted stream was worth that its client left; None: nobody knows."""
+    if not isinstance(attempt.backend, Hosted) or attempt.reason is ServedReason.CONTINUED:
+        return None  # the prompt of the latter holds an answer's beginning
+    meter = attempt.backend.meter
+    return bound_of_cut(
+        relay.report(), relay.unreported_bytes, relay.content_bytes, call.ask.prompt_tokens_max,
+        answers=call.ask.answers, shows_all=meter.shows_output and not meter.hides_output and not call.ask.reasons,
+    )  # fmt: skip
+
+
+def _tell_doubts(call: Call, hosted: Hosted) -> None:
+    """Once for each hosted API of a route: a line a request would drown all others."""
+    counters = hosted.counters
+    counters.reports_doubted += 1
+    if counters.reports_doubted == 1:
+        logger.warning(
+            "%s of %s reports more tokens than any call can have: such answers are charged what was held for them. "
+            "Look at overspill_reports_doubted_total, and ask its provider.", hosted.served_by, call.route.key,
+        )  # fmt: skip
 
 
 def charge(
@@ -219,14 +285,18 @@ class _Counted:
     shared: Shared
     attempt: "Attempt"
     relay: "Relay"
+    report: Report
+    text: str
     prompt_tokens: int = 0
-    text: str = ""
 
     def begin(self) -> None:
-        """Count the prompt first."""
+        """Count the prompt first, unless it was reported."""
         self.call.is_settled = True  # in a moment
-        self.text = self.relay.output_text()
-        self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, self._prompt_counted)
+        known = self.report.prompt_tokens
+        if known is None:
+            self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, self._prompt_counted)
+        else:
+            self._prompt_counted(known)
 
     def _prompt_counted(self, count: int | None) -> None:
         self.prompt_tokens = self.call.ask.prompt_tokens if count is None else count
@@ -237,5 +307,6 @@ class _Counted:
 
     def _text_counted(self, count: int | None) -> None:
         output = self.call.route.meter.ratio.tokens_of_bytes(len(self.text.encode())) if count is None else count
-        usage = Usage(self.prompt_tokens, 0, output, reported=False)
+        output = max(output, self.report.output_tokens or 0, self.relay.content_events)
+        usage = Usage(self.prompt_tokens, self.report.cached_tokens, output, reported=False)
         charge(self.call, self.shared, self.attempt, usage, monotonic(), may_have_cost=True, served=True)
