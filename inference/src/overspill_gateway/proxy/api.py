@@ -13,6 +13,7 @@ import msgspec
 
 from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant, KeyRing, credential_of
+from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.asking import ask_of
 from overspill_gateway.core.azure import AZURE_PREFIX, plain_target
 from overspill_gateway.core.body import BodyFacts, json_string, read_body
@@ -135,14 +136,7 @@ class Api:
         if refused is not None:
             self._refuse(connection, head, refused)
             return
-        pool = route.pool
-        chooses = pool.has_local and len(pool.replicas) != 1  # where there is none now, several may come
-        ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
-        if pool.hosted and endpoint.hosted and route.meter.budget.rules is not None:
-            ask.unread, ask.dialect = body, endpoint.dialect
-        facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
-        if endpoint.generates:
-            ask.output_tokens = route.rates.output_tokens_expected(ask)
+        ask = _ask_of(route, facts, body, endpoint, grant)
         request_id = self._request_id(head)
         Exchange(Call(route, connection, endpoint, head, body, facts, grant, ask, request_id), self._shared).start()
 
@@ -229,6 +223,19 @@ def _with_deployment(body: bytes, name: str, content_type: bytes) -> bytes:
         return with_fields(body, {"model": json_string(name)})
     except msgspec.MsgspecError:
         return body
+
+
+def _ask_of(route: "Route", facts: BodyFacts, body: bytes, endpoint: Endpoint, grant: Grant) -> Ask:
+    """What a request asks of the backends of its route."""
+    pool = route.pool
+    chooses = pool.has_local and len(pool.replicas) != 1  # where there is none now, several may come
+    ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
+    if pool.hosted and endpoint.hosted and route.meter.budget.rules is not None:
+        ask.unread, ask.dialect = body, endpoint.dialect
+    facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
+    if endpoint.generates:
+        ask.output_tokens = route.rates.output_tokens_expected(ask)
+    return ask
 
 
 def _allow(path: bytes, endpoint: Endpoint | None) -> str:
