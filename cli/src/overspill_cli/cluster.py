@@ -10,6 +10,7 @@ from overspill_api.names import GROUP, VERSION
 from overspill_cli.errors import CommandError
 
 PLURAL: Final = "consumers"
+ROUTES: Final = "modelroutes"
 PEPPER_KEY: Final = "pepper"
 CONFLICT_ATTEMPTS: Final = 5
 """Somebody else may change the object between reading and writing; a person's command meets that once, if ever."""
@@ -36,6 +37,18 @@ class Cluster(Protocol):
 
     def consumers(self, namespace: str | None) -> list[Object]:
         """Consumers of one namespace, or of all."""
+        ...
+
+    def has_namespace(self, name: str) -> bool | None:
+        """Whether there is such a namespace; None where this account may not know."""
+        ...
+
+    def create_namespace(self, name: str) -> None:
+        """Make a namespace."""
+        ...
+
+    def route_names(self, namespace: str) -> frozenset[str] | None:
+        """Names of the ModelRoutes in a namespace; None where this account may not know."""
         ...
 
     def create(self, consumer: Object) -> None:
@@ -68,14 +81,14 @@ class KubernetesCluster:
                 self.namespace = chosen["context"].get("namespace", "default")
         except config.ConfigException as error:
             raise CommandError(f"no cluster to talk to: {error}; set KUBECONFIG or --context") from error
-        self._secrets = client.CoreV1Api()
+        self._core = client.CoreV1Api()
         self._objects = client.CustomObjectsApi()
 
     def pepper(self, namespace: str, secret: str) -> bytes:
         """Pepper of the release in a namespace."""
         with _readable_errors(f"read Secret {namespace}/{secret}"):
             found = _or_none(
-                lambda: self._secrets.read_namespaced_secret(secret, namespace, _request_timeout=TIMEOUT_SECONDS)
+                lambda: self._core.read_namespaced_secret(secret, namespace, _request_timeout=TIMEOUT_SECONDS)
             )
         if found is None:
             raise CommandError(
@@ -110,6 +123,32 @@ class KubernetesCluster:
                     GROUP, VERSION, namespace, PLURAL, _request_timeout=TIMEOUT_SECONDS
                 )
         return cast("list[Object]", found["items"])
+
+    def has_namespace(self, name: str) -> bool | None:
+        """Whether there is such a namespace; None where this account may not know."""
+        with _readable_errors(f"read namespace {name}"):
+            found = _unless_forbidden(
+                lambda: _or_none(lambda: self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS)) or False
+            )
+        return None if found is None else bool(found)
+
+    def create_namespace(self, name: str) -> None:
+        """Make a namespace."""
+        from kubernetes import client  # noqa: PLC0415
+
+        with _readable_errors(f"create namespace {name}"):
+            namespace = client.V1Namespace(metadata=client.V1ObjectMeta(name=name))
+            self._core.create_namespace(namespace, _request_timeout=TIMEOUT_SECONDS)
+
+    def route_names(self, namespace: str) -> frozenset[str] | None:
+        """Names of the ModelRoutes in a namespace; None where this account may not know."""
+        with _readable_errors(f"list ModelRoutes of namespace {namespace}"):
+            found = _unless_forbidden(
+                lambda: self._objects.list_namespaced_custom_object(
+                    GROUP, VERSION, namespace, ROUTES, _request_timeout=TIMEOUT_SECONDS
+                )
+            )
+        return None if found is None else frozenset(item["metadata"]["name"] for item in found["items"])
 
     def create(self, consumer: Object) -> None:
         """Create a Consumer."""
@@ -157,6 +196,18 @@ def _or_none(call: Callable[[], Any]) -> Any:
         return call()
     except ApiException as error:
         if error.status == 404:
+            return None
+        raise
+
+
+def _unless_forbidden(call: Callable[[], Any]) -> Any:
+    """What a call answers; None where this account may not make it: what it was for is a courtesy."""
+    from kubernetes.client import ApiException  # noqa: PLC0415
+
+    try:
+        return call()
+    except ApiException as error:
+        if error.status == 403:
             return None
         raise
 

@@ -13,6 +13,8 @@ from overspill_cli import consumers
 from overspill_cli.cluster import Cluster
 from overspill_cli.errors import CommandError
 
+ROUTES_NAMED_MAX = 12
+
 
 def create_key(
     cluster: Cluster,
@@ -22,10 +24,12 @@ def create_key(
     routes: Sequence[str],
     release_namespace: str,
     pepper_secret: str,
+    create_namespace: bool = False,
     random: RandomSource | None = None,
 ) -> None:
     """Make a key for a Consumer, which is created if there is none, and print the key."""
     check_names(name, routes)
+    need_namespace(cluster, namespace, create=create_namespace)
     key = new_key(random or secrets.SystemRandom())
     parsed = parse_key(key)
     if parsed is None:
@@ -39,8 +43,40 @@ def create_key(
     print(key)
     did = "Created" if present is None else "Added the key to"
     hint(f"{did} Consumer {name} in namespace {namespace}. The key is shown this once; its id is {parsed.id}.")
+    for text in missing_routes(cluster, namespace, routes):
+        hint(text)
     if present is not None and present.get("spec", {}).get("suspended"):
         hint("The Consumer is suspended: its keys are refused until spec.suspended is false.")
+
+
+def need_namespace(cluster: Cluster, namespace: str, *, create: bool) -> None:
+    """Make a namespace that is not there, or say how it is made. Raises CommandError."""
+    if cluster.has_namespace(namespace) is not False:
+        return
+    if not create:
+        raise CommandError(
+            f"there is no namespace {namespace}: make it with kubectl create namespace {namespace}, or say "
+            "--create-namespace; with --namespace another one is taken"
+        )
+    cluster.create_namespace(namespace)
+    hint(f"Created namespace {namespace}.")
+
+
+def missing_routes(cluster: Cluster, home: str, routes: Sequence[str]) -> list[str]:
+    """A hint for each route that is named and is not there: a slip of the finger, or one that is made later."""
+    hints = []
+    for route in routes:
+        reference = consumers.reference(route)
+        namespace = reference.get("namespace", home)
+        there = cluster.route_names(namespace)
+        if there is None or reference["name"] == "*" or reference["name"] in there:
+            continue
+        names = ", ".join(sorted(there)[:ROUTES_NAMED_MAX]) or "none"
+        hints.append(
+            f"There is no ModelRoute {reference['name']} in namespace {namespace}: the key opens it once there is. "
+            f"ModelRoutes there: {names}."
+        )
+    return hints
 
 
 def list_keys(cluster: Cluster, namespace: str | None) -> None:

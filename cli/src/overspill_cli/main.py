@@ -1,4 +1,4 @@
-"""``overspill``: API keys and the version. Arguments in, exit code out; what the commands do is in ``commands.py``."""
+"""``overspill``: what is typed beside kubectl and helm. Arguments in, exit code out; the work is in other modules."""
 
 import argparse
 import importlib.metadata
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from overspill_cli import commands
+from overspill_cli import checking, commands
 from overspill_cli.cluster import KubernetesCluster
 from overspill_cli.errors import CommandError
 
@@ -19,6 +19,15 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="overspill", description="Overspill beside kubectl and helm.")
     commands_of_top = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands_of_top.add_parser("version", help="print the version")
+    check = commands_of_top.add_parser(
+        "check",
+        help="say everything that is wrong with ModelRoutes and Consumers in files; needs no cluster",
+        description="Say everything that is wrong with the ModelRoutes and Consumers in files, each with its line. "
+        "It needs no cluster, so it does not know profiles, Secrets and the names of other routes there.",
+    )
+    check.add_argument(
+        "files", nargs="+", metavar="FILE", help="YAML or JSON, with other objects in it or not; -: standard input"
+    )
     keys = commands_of_top.add_parser("keys", help="API keys for the gateway")
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -52,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
         help="Secret with the pepper of the keys' hashes, in that namespace (default: %(default)s)",
     )
 
+    create.add_argument(
+        "--create-namespace", action="store_true", help="make the Consumer's namespace where it is not there"
+    )
+
     listing = actions.add_parser("list", parents=[cluster], help="list Consumers and the ids of their keys")
     listing.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
 
@@ -72,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "version":
             print(importlib.metadata.version("overspill"))
+        elif options.command == "check":
+            return checking.check(options.files)
         else:
             run_keys(options)
     except CommandError as error:
@@ -92,6 +107,7 @@ def run_keys(options: argparse.Namespace) -> None:
             routes=options.route,
             release_namespace=options.release_namespace,
             pepper_secret=options.pepper_secret,
+            create_namespace=options.create_namespace,
         )
     elif options.action == "list":
         commands.list_keys(cluster, None if options.all_namespaces else namespace)

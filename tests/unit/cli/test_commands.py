@@ -21,6 +21,21 @@ class MemoryCluster:
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.namespaces = {"chat", "other"}
+        self.routes: dict[str, frozenset[str]] = {}
+        self.may_look = True
+
+    def has_namespace(self, name: str) -> bool | None:
+        """As Kubernetes knows them."""
+        return name in self.namespaces if self.may_look else None
+
+    def create_namespace(self, name: str) -> None:
+        """One more."""
+        self.namespaces.add(name)
+
+    def route_names(self, namespace: str) -> frozenset[str] | None:
+        """None of a namespace that is not listed here."""
+        return self.routes.get(namespace, frozenset()) if self.may_look else None
 
     def pepper(self, namespace: str, secret: str) -> bytes:
         """Only where the release is."""
@@ -155,3 +170,52 @@ def test_the_release_is_found_from_inside_its_own_pod(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OVERSPILL_KEY_PEPPER_SECRET", "ai-key-pepper")
     options = main.parser().parse_args(["keys", "create", "team"])
     assert (options.release_namespace, options.pepper_secret) == ("ai", "ai-key-pepper")
+
+
+def create_in(cluster: MemoryCluster, namespace: str, *routes: str, create_namespace: bool = False) -> None:
+    """Make a key for a Consumer of a namespace."""
+    commands.create_key(
+        cluster,
+        name="team",
+        namespace=namespace,
+        routes=routes,
+        release_namespace="overspill-system",
+        pepper_secret="overspill-key-pepper",
+        create_namespace=create_namespace,
+    )
+
+
+def test_a_namespace_that_is_not_there_is_offered_to_be_made(cluster: MemoryCluster) -> None:
+    """The API server would say only that it is not found; with the option it is made."""
+    with pytest.raises(CommandError, match=r"no namespace new: .*kubectl create namespace new.*--create-namespace"):
+        create_in(cluster, "new")
+    assert not cluster.objects
+
+    create_in(cluster, "new", create_namespace=True)
+    assert "new" in cluster.namespaces
+    assert ("new", "team") in cluster.objects
+
+
+def test_a_route_that_is_not_there_is_said(cluster: MemoryCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key is made all the same: the route may come later."""
+    cluster.routes["chat"] = frozenset({"llama-8b", "small"})
+    create_in(cluster, "chat", "lama-8b", "small", "other/nosuch", "other/*")
+
+    said = capsys.readouterr().err
+    assert "There is no ModelRoute lama-8b in namespace chat" in said
+    assert "ModelRoutes there: llama-8b, small." in said
+    assert "There is no ModelRoute nosuch in namespace other" in said
+    assert "ModelRoutes there: none." in said
+    assert "small in namespace" not in said
+
+
+def test_who_may_not_look_gets_the_key_without_hints(
+    cluster: MemoryCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A right that only a courtesy needs is not asked for."""
+    cluster.may_look = False
+    create_in(cluster, "new", "nosuch")
+
+    printed = capsys.readouterr()
+    assert parse_key(printed.out.strip()) is not None
+    assert "no ModelRoute" not in printed.err

@@ -7,9 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from overspill_api.consumer import ConsumerSpec
+from overspill_api.mistakes import sentences
 from overspill_api.modelroute import ModelRouteSpec
-
-_PYDANTIC_PREFIX = "Value error, "
 
 Json = Mapping[str, Any]
 
@@ -109,7 +108,7 @@ def read_route(raw: Json, previous: RouteObject | None = None) -> RouteObject:
     try:
         return RouteObject(meta, ModelRouteSpec.model_validate(raw.get("spec") or {}), (), status)
     except ValidationError as error:
-        return RouteObject(meta, None, _sentences(error), status)
+        return RouteObject(meta, None, sentences(error, ModelRouteSpec), status)
 
 
 def read_consumer(raw: Json, previous: ConsumerObject | None = None) -> ConsumerObject:
@@ -120,13 +119,4 @@ def read_consumer(raw: Json, previous: ConsumerObject | None = None) -> Consumer
     try:
         return ConsumerObject(meta, ConsumerSpec.model_validate(raw.get("spec") or {}), (), status)
     except ValidationError as error:
-        return ConsumerObject(meta, None, _sentences(error), status)
-
-
-def _sentences(error: ValidationError) -> tuple[str, ...]:
-    """One sentence for each wrong field, with its path as a person would write it."""
-    sentences = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
-        sentences.append(f"spec{path}: {problem['msg'].removeprefix(_PYDANTIC_PREFIX)}")
-    return tuple(sentences)
+        return ConsumerObject(meta, None, sentences(error, ConsumerSpec), status)
