@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.api import ApiError
 from operator_rig import Json, Rig, deployment_path, rig, route_path, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -122,6 +123,37 @@ def test_replace_takes_an_old_one_first_without_waiting(world: Rig) -> None:
         "maxSurge": 0, "maxUnavailable": 1,
     }  # fmt: skip
     gone(world, "replaced")
+
+
+def test_a_drain_takes_no_last_replica_without_a_substitute(world: Rig) -> None:
+    """An only replica stays, unless hosted APIs answer meanwhile; of two one may go."""
+
+    def evict(name: str) -> bool:
+        pod = next(pod for pod in pods(world, name) if _is_ready(pod))["metadata"]["name"]
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "default"}}
+        try:
+            world.api.request("POST", f"{PODS}/{pod}/eviction", eviction)
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            return False
+        return True
+
+    hosted = {"name": "api", "baseURL": "https://api.example.test/v1", "model": "big"}
+    budget = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/drained-engine"
+    world.route("drained", {"selfHosted": ENGINE, "scaling": ONE})
+    world.wait_condition("drained", "RolledOut", "True", "ReplicasCurrent")
+    wait_for("the budget is known", lambda: world.live(budget).get("status", {}).get("currentHealthy") == 1)
+    assert not evict("drained")
+    world.route("drained", {"selfHosted": ENGINE, "scaling": {"minReplicas": 2, "maxReplicas": 2}})
+    wait_for("one may go", lambda: world.live(budget)["status"]["disruptionsAllowed"] == 1)
+    assert evict("drained")
+    world.route("drained", {"selfHosted": ENGINE, "scaling": ONE, "hosted": [hosted]})
+    wait_for("the only one may go", lambda: world.live(budget)["status"]["disruptionsAllowed"] == 1)
+    assert evict("drained")
+    world.route("drained", {"selfHosted": {**ENGINE, "disruptionBudget": "None"}, "scaling": ONE})
+    wait_for("no budget", lambda: world.get(budget) is None)
+    gone(world, "drained")
 
 
 def names(pod: Json) -> set[str]:

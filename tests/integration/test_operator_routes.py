@@ -127,14 +127,33 @@ def test_a_changed_spec_changes_the_engine(world: Rig) -> None:
     assert "--max-model-len=100" not in _engine(world, "change")["args"]
 
 
-def test_a_cache_is_a_claim_and_goes_when_it_is_taken_away(world: Rig) -> None:
-    """``spec.selfHosted.cache`` is a PersistentVolumeClaim of the route's."""
+def test_a_cache_is_a_claim_and_is_kept_when_it_is_taken_away(world: Rig) -> None:
+    """Weights are gigabytes: what is not wanted any more is told of, and goes when its time has come."""
     claim = "/api/v1/namespaces/default/persistentvolumeclaims/cached-cache"
-    world.route("cached", {"selfHosted": {**ENGINE, "cache": {"size": "5Gi"}}})
+    world.route("cached", {"selfHosted": {**ENGINE, "cache": {"size": "5Gi"}}, "hosted": [HOSTED]})
     live = wait_for("the claim", lambda: world.get(claim))
     assert live["spec"]["accessModes"] == ["ReadWriteOnce"]
 
-    world.route("cached", {"selfHosted": ENGINE})
+    for spec in ({"selfHosted": ENGINE}, {"hosted": [HOSTED]}):
+        world.route("cached", {"hosted": [HOSTED], **spec})
+        condition = world.wait_condition("cached", "CacheRetained", "True", "NotWanted")
+        annotations = world.live(claim)["metadata"]["annotations"]
+        assert annotations["overspill.dev/delete-after"] in condition["message"]
+        assert "5Gi" in condition["message"]
+        assert wait_for("an event", lambda: [e for e in world.events("cached") if e["reason"] == "CacheRetained"])
+
+        world.route("cached", {"selfHosted": {**ENGINE, "cache": {"size": "5Gi"}}, "hosted": [HOSTED]})
+        wait_for("it is wanted again", lambda: "CacheUsedAgain" in {e["reason"] for e in world.events("cached")})
+        wait_for(
+            "it is not marked",
+            lambda: "overspill.dev/delete-after" not in world.live(claim)["metadata"]["annotations"],
+        )
+        wait_for("nothing is said", lambda: world.condition("cached", "CacheRetained") == {})
+    assert world.live(claim)["metadata"]["uid"] == live["metadata"]["uid"]
+
+    world.route("cached", {"hosted": [HOSTED]})
+    world.wait_condition("cached", "CacheRetained", "True", "NotWanted")
+    world.patch(claim, {"metadata": {"annotations": {"overspill.dev/delete-after": "now"}}})
     wait_for(
         "the claim is on its way out",
         lambda: "deletionTimestamp" in (world.get(claim) or {"metadata": {"deletionTimestamp": ""}})["metadata"],

@@ -90,6 +90,13 @@ class RolloutStrategy(StrEnum):
     REPLACE = "Replace"
 
 
+class DisruptionBudget(StrEnum):
+    """Whether Overspill makes a PodDisruptionBudget for an engine."""
+
+    MANAGED = "Managed"
+    NONE = "None"
+
+
 class Rollout(Strict):
     """How a changed engine takes the place of the one before, one replica after the other."""
 
@@ -125,10 +132,17 @@ class SelfHosted(Strict):
     env: Annotated[list[EnvironmentVariable], Field(max_length=128), Unique("name")] = []
     """Environment variables added to the engine's container. Default: none."""
     cache: ModelCache | None = None
-    """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space."""
+    """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space.
+    Taken away, the volume is kept for a day, which the condition CacheRetained tells of; with the
+    ModelRoute itself it goes at once."""
     rollout: Rollout = Rollout()
     """How a change takes the place of what runs. Default: without a gap where there is room, else one replica goes
     before the other comes."""
+    disruption_budget: DisruptionBudget = DisruptionBudget.MANAGED
+    """Managed: a PodDisruptionBudget keeps kubectl drain and the like from taking the last replica without a
+    substitute. Where hosted APIs stand in on a cold start one replica may go at a time, the only one too;
+    elsewhere at least half of them stay, so that an only one stays until there is another. None: no budget,
+    for a route whose pods have one of yours. Default: Managed."""
     pod_template: dict[str, Any] = Field(default={}, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     """The escape hatch: a pod template (metadata, spec) merged over the generated one as a strategic merge
     patch does: maps are merged, containers, volumes and env by name, other lists are replaced. To take

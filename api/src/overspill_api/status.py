@@ -15,6 +15,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     ENGINE_AVAILABLE = "EngineAvailable"
     ROLLED_OUT = "RolledOut"
+    CACHE_RETAINED = "CacheRetained"
     SCALING_ACTIVE = "ScalingActive"
     METRICS_AVAILABLE = "MetricsAvailable"
     HOSTED_AVAILABLE = "HostedAvailable"
@@ -91,8 +92,8 @@ class ModelRouteStatus(Strict):
         list[Condition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
-    """Ready sums up; EngineAvailable, RolledOut, ScalingActive, MetricsAvailable, HostedAvailable, WithinBudget and
-    SpecEnforced say why."""
+    """Ready sums up; EngineAvailable, RolledOut, CacheRetained, ScalingActive, MetricsAvailable,
+    HostedAvailable, WithinBudget and SpecEnforced say why."""
     replicas: int | None = None
     """Replicas that exist."""
     ready_replicas: int | None = None

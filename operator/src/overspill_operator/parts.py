@@ -26,6 +26,7 @@ from overspill_operator.core.engine_state import engine_state, is_settled
 from overspill_operator.ports import (
     CLAIMS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     ENDPOINT_SLICES,
     SECRETS,
     SERVICES,
@@ -66,6 +67,7 @@ class Parts:
             deployments=WatchCache(cluster, DEPLOYMENTS, labels=engines, on_change=self._on_engine),
             services=WatchCache(cluster, SERVICES, labels=engines, on_change=self._on_child),
             claims=WatchCache(cluster, CLAIMS, labels=engines, on_change=self._on_child),
+            budgets=WatchCache(cluster, DISRUPTION_BUDGETS, labels=engines, on_change=self._on_child),
             compiled=WatchCache(
                 cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
             ),

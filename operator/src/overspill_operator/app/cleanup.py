@@ -7,7 +7,7 @@ import logging
 
 from overspill_api.names import LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
 from overspill_operator.adapters.leadership import LEASE_NAME
-from overspill_operator.ports import DEPLOYMENTS, LEASES, SECRETS, SERVICES, Cluster
+from overspill_operator.ports import DEPLOYMENTS, DISRUPTION_BUDGETS, LEASES, SECRETS, SERVICES, Cluster
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ async def clean_up(cluster: Cluster, release_namespace: str) -> int:
     for resource, namespace, labels in (
         (DEPLOYMENTS, "", engines),
         (SERVICES, "", engines),
+        (DISRUPTION_BUDGETS, "", engines),
         (SECRETS, release_namespace, LABEL_COMPILED),
     ):
         listing = await cluster.list(resource.path(namespace), labels=labels)

@@ -12,6 +12,7 @@ from time import monotonic
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_name
 from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.cache_keeper import CacheKeeper
 from overspill_operator.app.world import World
 from overspill_operator.core.engine_state import replaces
 from overspill_operator.core.faults import Fault, FaultReason
@@ -45,6 +46,7 @@ class RouteParts:
     def __init__(self, world: World) -> None:
         """In ``world``."""
         self._world = world
+        self._keeper = CacheKeeper(world)
 
     async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
         """Apply what differs. ``route`` with the spec in force."""
@@ -52,9 +54,11 @@ class RouteParts:
         if plan.service:
             await self._ensure(outcome, caches.services, plan.service)
         if plan.claim:
-            await self._ensure(outcome, caches.claims, plan.claim)
+            await self._part(outcome, caches.claims, plan.claim, self._ensure_claim(route, plan.claim))
         if plan.deployment and self._has_claim(route, plan):
             await self._part(outcome, caches.deployments, plan.deployment, self._apply_engine(route, plan.deployment))
+        if plan.disruption_budget:
+            await self._ensure(outcome, caches.budgets, plan.disruption_budget)
         document = plan.document
         if outcome.faults:
             document = document_of(route, spec, seen, (*plan.faults, *outcome.faults))
@@ -64,8 +68,12 @@ class RouteParts:
             await self._remove(outcome, route, caches.deployments, engine_name(route.meta.name))
             await self._remove(outcome, route, caches.services, engine_name(route.meta.name))
             self._world.slots.release(route.key)
+        if plan.disruption_budget is None:
+            await self._remove(outcome, route, caches.budgets, engine_name(route.meta.name))
         if plan.remove_claim:
-            await self._remove(outcome, route, caches.claims, cache_claim_name(route.meta.name))
+            named = {"namespace": route.meta.namespace, "name": cache_claim_name(route.meta.name)}
+            claim = {"kind": "PersistentVolumeClaim", "metadata": named}
+            await self._part(outcome, caches.claims, claim, self._keeper.retire(route))
         return outcome
 
     async def _write_document(self, outcome: Outcome, route: RouteObject, document: bytes) -> None:
@@ -76,6 +84,10 @@ class RouteParts:
 
     async def _ensure(self, outcome: Outcome, cache: WatchCache, desired: Manifest) -> None:
         await self._part(outcome, cache, desired, self._world.applier.ensure(cache, desired))
+
+    async def _ensure_claim(self, route: RouteObject, desired: Manifest) -> None:
+        await self._keeper.welcome(route)
+        await self._world.applier.ensure(self._world.caches.claims, desired)
 
     async def _apply_engine(self, route: RouteObject, desired: Manifest) -> None:
         """The Deployment, in its turn where it makes pods; the number of replicas is the one decided by now."""
@@ -144,6 +156,9 @@ class RouteParts:
     def _fault(self, cache: WatchCache, desired: Manifest, error: ClusterError, *, is_new: bool) -> Fault:
         caches, kind = self._world.caches, desired["kind"]
         is_service = cache is caches.services
+        if cache is caches.budgets:
+            message = f"The API server refuses the PodDisruptionBudget: {error.message}."
+            return Fault(FaultReason.DISRUPTION_BUDGET_REFUSED, message)
         if isinstance(error, NotOwnedError):
             reason = FaultReason.DOCUMENT_REFUSED if cache is caches.compiled else FaultReason.NOT_OWNED
             return Fault(reason, error.message, cuts_off=is_service)

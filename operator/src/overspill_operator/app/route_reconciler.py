@@ -10,6 +10,7 @@ from typing import Any
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name, engine_name
 from overspill_operator.adapters import telemetry
+from overspill_operator.app.cache_keeper import CacheKeeper
 from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.secret_reader import decode
 from overspill_operator.app.world import World
@@ -49,6 +50,7 @@ class RouteReconciler:
         """In ``world``."""
         self._world = world
         self._parts = RouteParts(world)
+        self._keeper = CacheKeeper(world)
         self._written: dict[str, float] = {}
         self._sampled: dict[str, float] = {}
 
@@ -206,6 +208,7 @@ class RouteReconciler:
             decisions=world.scaler.decisions(route),
             url=world.url,
             now_unix=world.now_unix(),
+            retained_cache=self._keeper.note(route),
         )
         if await self._write_status(current, document) and traffic:
             self._sampled[route.key] = monotonic()
@@ -285,6 +288,7 @@ class RouteReconciler:
         for cache, child in (
             (world.caches.deployments, engine_name(name)),
             (world.caches.services, engine_name(name)),
+            (world.caches.budgets, engine_name(name)),
             (world.caches.claims, cache_claim_name(name)),
         ):
             if world.routes.is_orphan(cache.get(namespace, child)):

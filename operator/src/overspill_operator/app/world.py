@@ -32,6 +32,8 @@ class Caches:
     """Their Services."""
     claims: WatchCache
     """Their caches."""
+    budgets: WatchCache
+    """What a drain must leave of them."""
     compiled: WatchCache
     """Compiled documents."""
 
@@ -46,7 +48,7 @@ class Caches:
     @property
     def all(self) -> tuple[WatchCache, ...]:
         """Each of them."""
-        return (self.deployments, self.services, self.claims, self.compiled)
+        return (self.deployments, self.services, self.claims, self.budgets, self.compiled)
 
     async def synced(self) -> None:
         """Wait until each has been listed."""

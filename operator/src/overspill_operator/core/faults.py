@@ -16,13 +16,19 @@ class FaultReason(StrEnum):
     RESERVED_ARGUMENT = "ReservedArgument"
     ENGINE_REFUSED = "EngineRefused"
     NOT_OWNED = "NotOwned"
+    DISRUPTION_BUDGET_REFUSED = "DisruptionBudgetRefused"
     DOCUMENT_REFUSED = "DocumentRefused"
     INTERNAL_ERROR = "InternalError"
     SOURCE_SECRET_MISSING = "SourceSecretMissing"  # noqa: S105 - a condition's reason
     CREDENTIALS_MISSING = "CredentialsMissing"
 
 
-_OUTSIDE = {FaultReason.SOURCE_SECRET_MISSING, FaultReason.CREDENTIALS_MISSING, FaultReason.NOT_OWNED}
+_OUTSIDE = {
+    FaultReason.SOURCE_SECRET_MISSING,
+    FaultReason.CREDENTIALS_MISSING,
+    FaultReason.NOT_OWNED,
+    FaultReason.DISRUPTION_BUDGET_REFUSED,
+}
 _SPEC_FAULTS = frozenset(FaultReason) - _OUTSIDE
 _ENGINE_FAULTS = frozenset(
     {

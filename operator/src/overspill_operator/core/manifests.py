@@ -105,6 +105,25 @@ def cache_claim(
     return _with_hash(manifest)
 
 
+def disruption_budget(meta: Metadata, *, hosted_stands_in: bool) -> Manifest:
+    """What keeps a drain from taking the last replica without a substitute.
+
+    Where hosted APIs answer meanwhile, one replica may go at a time, the only one too: a node can always be emptied.
+    Elsewhere half of them stay, rounded up, so an only one stays until there is another.
+    """
+    manifest = _object(
+        "policy/v1", "PodDisruptionBudget", meta, names.engine_name(meta.name), selector_labels(meta.name)
+    )
+    bound = {"maxUnavailable": 1} if hosted_stands_in else {"minAvailable": "50%"}
+    manifest["spec"] = {
+        "selector": {"matchLabels": selector_labels(meta.name)},
+        # A replica that does not serve keeps no node from being emptied.
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        **bound,
+    }
+    return _with_hash(manifest)
+
+
 def compiled_secret(
     release_namespace: str, name: str, kind: str, meta: Metadata, document: bytes, accepted: bytes | None = None
 ) -> Manifest:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overspill_api.modelroute import ModelRouteSpec, SelfHosted
+from overspill_api.modelroute import ColdStart, DisruptionBudget, ModelRouteSpec, SelfHosted
 from overspill_api.profile import Profile
 from overspill_api.quantities import DNS_LABEL_PATTERN
 from overspill_operator.core import manifests
@@ -67,6 +67,8 @@ class RoutePlan:
     """Its Service."""
     claim: manifests.Manifest | None = None
     """Its cache."""
+    disruption_budget: manifests.Manifest | None = None
+    """What a drain must leave of it; None: there shall be none (any more), where there is an engine."""
     document: bytes | None = None
     """The compiled document, where nothing more is wrong than ``faults``."""
     drop_document: bool = False
@@ -117,6 +119,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
         deployment=None if engine_blocked else deployment,
         service=manifests.service(route.meta) if spec.self_hosted and not engine_blocked else None,
         claim=None if engine_blocked else claim,
+        disruption_budget=_disruption_budget(route, spec, world),
         document=document_of(route, spec, world, tuple(faults)),
         remove_engine=spec.self_hosted is None,
         remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
@@ -125,6 +128,13 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
 
 def _served(route: RouteObject, world: RouteWorld) -> str:
     return served_model(route.model, world.live_engine, world.replicas)
+
+
+def _disruption_budget(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> manifests.Manifest | None:
+    if spec.self_hosted is None or spec.self_hosted.disruption_budget is DisruptionBudget.NONE:
+        return None
+    stands_in = bool(world.api_keys) and spec.overflow.on_cold_start is not ColdStart.HOLD
+    return manifests.disruption_budget(route.meta, hosted_stands_in=stands_in)
 
 
 def _strategy(self_hosted: SelfHosted, desired: manifests.Manifest, world: RouteWorld) -> dict[str, Any]:

@@ -3,17 +3,18 @@
 from overspill_api.status import ConditionType
 from overspill_operator.core.conditions import Statement, false, true
 from overspill_operator.core.engine_state import EngineState
-from overspill_operator.core.faults import Fault, summary
+from overspill_operator.core.faults import Fault, FaultReason, summary
 from overspill_operator.core.pod_problems import PodProblem
 
 _KIND = ConditionType.ROLLED_OUT
+_NO_BUDGET = FaultReason.DISRUPTION_BUDGET_REFUSED
 
 
 def rolled_out(  # noqa: PLR0911 - one return a case
     faults: tuple[Fault, ...], engine: EngineState, problem: PodProblem | None, desired: int
 ) -> Statement:
     """True once every replica has the current spec and one of them is ready, or none runs; else what it waits for."""
-    wrong = tuple(fault for fault in faults if fault.of_engine or fault.blocks)
+    wrong = tuple(fault for fault in faults if fault.of_engine or fault.blocks or fault.reason is _NO_BUDGET)
     if wrong:
         kept = " The replicas that run have the spec before it." if engine.replicas else ""
         return false(_KIND, wrong[0].reason.value, summary(wrong) + kept)

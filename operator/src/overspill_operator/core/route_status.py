@@ -72,6 +72,7 @@ def status_document(
     decisions: Sequence[Mapping[str, Any]],
     url: str,
     now_unix: float,
+    retained_cache: str = "",
 ) -> dict[str, Any]:
     """The whole status, with None for what is to be absent."""
     spec = route.spec
@@ -80,6 +81,8 @@ def status_document(
     statements = [_ready(faults, engine_says, hosted_says, scaling, usable_hosted)]
     if engine_says and scaling:
         statements += [engine_says, rolled_out(faults, engine, problem, scaling.desired)]
+    if retained_cache:
+        statements.append(true(Type.CACHE_RETAINED, "NotWanted", retained_cache))
     statements += [hosted_says] if hosted_says else []
     if scaling:
         statements += [_scaling(scaling), _metrics(scaling, route.status)]

@@ -98,3 +98,20 @@ def test_a_lost_alias_leaves_the_rest_in_force() -> None:
     assert plan.document is not None
     assert json.loads(plan.document)["aliases"] == []
     assert plan.deployment is not None
+
+
+def test_a_drain_may_take_the_only_replica_where_hosted_apis_stand_in() -> None:
+    """Elsewhere half of them stay, rounded up; a person's own budget has no second one beside it."""
+
+    def bounds(spec: str, **changes: object) -> dict[str, object] | None:
+        budget = plan_route(route(spec), world(**changes)).disruption_budget
+        return {k: v for k, v in budget["spec"].items() if k.startswith("m")} if budget else None
+
+    hosted = "hosted: [{name: a, baseURL: 'https://x.test', model: m}]"
+    assert bounds(ENGINE) == {"minAvailable": "50%"}
+    assert bounds(f"{{{ENGINE}, {hosted}}}", api_keys={"a": None}) == {"maxUnavailable": 1}
+    assert bounds(f"{{{ENGINE}, {hosted}}}") == {"minAvailable": "50%"}
+    held = f"{{{ENGINE}, {hosted}, overflow: {{onColdStart: Hold}}}}"
+    assert bounds(held, api_keys={"a": None}) == {"minAvailable": "50%"}
+    assert bounds(hosted, api_keys={"a": None}) is None
+    assert bounds("selfHosted: {source: hf://a/b, profile: cpu, disruptionBudget: None}") is None
