@@ -127,6 +127,10 @@ cluster-with-images: ## the same with the images in it; what has to be built is 
 cluster-down: ## end it; nothing stays behind
 	@$(CLUSTER) down
 
+.PHONY: clean-cache
+clean-cache: ## delete what demo and tests keep outside the checkout: binaries, images, vLLM (up to 17 GB)
+	@$(CLUSTER) clean
+
 .PHONY: images
 images: ## build the images and load them into the cluster
 	@$(STEP) "images" $(CLUSTER) images

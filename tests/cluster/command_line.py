@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
 
     down = commands.add_parser("down", parents=[shared], help="end the cluster; images stay cached")
     down.set_defaults(run=_down)
+    clean = commands.add_parser("clean", help="delete all that is cached: binaries, images, what tests installed")
+    clean.set_defaults(run=_clean, name=DEFAULT_NAME)
     status = commands.add_parser("status", parents=[shared], help="what runs; exit status 1 if something is wrong")
     status.set_defaults(run=_status)
     build = commands.add_parser("build", parents=[shared], help="build the binaries that are not cached")
@@ -174,6 +176,13 @@ def _down(parsed: argparse.Namespace) -> None:
     ended = lifecycle.down(places)
     did = f"ended {ended} processes in {time.monotonic() - started:.1f} s" if ended else "nothing was running"
     print(f"cluster {places.name}: {did}; images stay in {places.image_store}, logs in {places.logs}")
+
+
+def _clean(_: argparse.Namespace) -> None:
+    cache = cache_folder()
+    print(
+        f"{lifecycle.clean(cache) / 1e9:.1f} GB deleted in {cache}; `go clean -cache -modcache` clears Go's own caches"
+    )
 
 
 def _status(parsed: argparse.Namespace) -> int:

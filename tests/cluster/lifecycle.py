@@ -78,6 +78,22 @@ def down(places: Places) -> int:
         return _clear(places)
 
 
+def clean(cache: Path) -> int:
+    """Delete all that clusters, images, builds and tests keep in the cache; returns its size in bytes.
+
+    Raises RuntimeError while a cluster runs: its images would vanish under it.
+    """
+    for state in sorted(path for path in (cache / "clusters").glob("*") if path.is_dir()):
+        if processes.of_cluster(state):
+            raise RuntimeError(f"cluster {state.name} runs: end it first, with `down --name {state.name}`")
+    _refuse_mounts(cache)
+    ran = subprocess.run(["du", "-sxk", str(cache)], capture_output=True, text=True, check=False)
+    shutil.rmtree(cache, ignore_errors=True)
+    if cache.exists():
+        raise RuntimeError(f"not all of {cache} could be deleted: as root it can")
+    return int(ran.stdout.split()[0]) * 1024 if ran.stdout else 0
+
+
 def _ports(options: Options) -> tuple[int, int]:
     return options.api_port, options.gateway_port
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from overspill_cli import checking, commands
+from overspill_cli import commands
 from overspill_cli.cluster import KubernetesCluster
 from overspill_cli.errors import CommandError
 
@@ -86,11 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "version":
             print(importlib.metadata.version("overspill"))
         elif options.command == "check":
+            # Imported late: YAML is no part of the smallest installation.
+            from overspill_cli import checking  # noqa: PLC0415
+
             return checking.check(options.files)
         else:
             run_keys(options)
     except CommandError as error:
         print(f"overspill: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"overspill: {error.name} is not installed: pip install 'overspill[operator]'", file=sys.stderr)
         return 1
     return 0
 

@@ -122,7 +122,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("kube-client-cert", None, Path, "client certificate for the API server")
     add("kube-client-key", None, Path, "its key")
     add("drain-seconds", "60", float, "time for answers to finish after SIGTERM (default: %(default)s)")
-    add("drain-delay-seconds", "3", float, "time for which SIGTERM refuses nobody yet (default: %(default)s)")
+    add(
+        "drain-delay-seconds",
+        "3",
+        float,
+        "time after SIGTERM in which new connections are still served (default: %(default)s)",
+    )
     add("body-mib-max", "64", int, "longest body of a request in MiB (default: %(default)s)")
     add("cors-origins", "", str, "origins whose pages may read answers, comma-separated, or * (default: none)")
     add("tls-cert", None, Path, "certificate chain of the OpenAI API's port, read anew when it changes")

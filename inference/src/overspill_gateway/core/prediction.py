@@ -37,7 +37,7 @@ RARE_GAIN: Final = 0.3
 """Instead of the trend's, for the first observation after a while: when few requests stay, each has to tell more."""
 RARE_SECONDS: Final = 1.0
 BRIGHTER: Final = 0.7
-"""A first token that came in less than this share of what was predicted says that predictions are too dark."""
+"""A first token that came in less than this share of what was predicted says that predictions are too high."""
 LEVELS: Final = 32
 """Two of time per doubling would be finer than the noise: one, for with and without a queue for places each."""
 TAIL_SHARE: Final = 0.05

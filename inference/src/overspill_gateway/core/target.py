@@ -1,8 +1,8 @@
 """Whether a replica keeps the time to first token that a route wants, as far as anybody can tell beforehand.
 
 It says no earlier than it must and yes again only when it is sure (hysteresis), and now and then it lets one request
-try all the same where none of ours is at the replica, so that a prediction that is too dark finds out. Not here: where
-a request goes instead (``core.plan``), and predictions themselves (``core.prediction``).
+try all the same where none of ours is at the replica, so that a prediction that is too high is corrected. Not here:
+where a request goes instead (``core.plan``), and predictions themselves (``core.prediction``).
 """
 
 from dataclasses import dataclass
