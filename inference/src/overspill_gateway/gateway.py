@@ -29,6 +29,7 @@ from overspill_gateway.sources.port import Sink, Source
 from overspill_gateway.wire import server
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
+from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.server import ServerConnection
 from overspill_gateway.wire.stream_reads import stream_reads
 from overspill_gateway.wire.sweep import Sweeper
@@ -55,7 +56,8 @@ class Gateway:
         self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
         metering = Metering(Ledger(settings.ledger))
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
-        self.catalog = Catalog(settings.pepper, self.hub.changed, metering, self.stream_reads)
+        outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
+        self.catalog = Catalog(settings.pepper, self.hub.changed, metering, self.stream_reads, outbound)
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
@@ -100,6 +102,10 @@ class Gateway:
         self._gauges.start()
         where = {"port": self.port, "admin_port": self.admin_port}
         logger.info("listening", extra={**where, "compiled": is_compiled()})
+        proxies = {"http": settings.proxies.http, "https": settings.proxies.https}
+        leading = {scheme: proxy.shown for scheme, proxy in proxies.items() if proxy is not None}
+        if leading:
+            logger.info("hosted APIs are reached through proxies", extra={"proxies": leading})
 
     def look_at_certificate(self) -> bool:
         """Look at the certificate's files now rather than in some seconds; whether there are any."""

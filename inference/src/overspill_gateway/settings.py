@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overspill_gateway.core.cors import CorsError, cors_policy
+from overspill_gateway.core.outbound_proxy import ProxyError, ProxyRules, read_proxy_rules
+from overspill_gateway.wire.outbound import CONNECTION_SECONDS
+
+_NO_PROXIES = ProxyRules()
 
 
 class SettingsError(Exception):
@@ -61,6 +65,10 @@ class Settings:
     """Certificate chain and key of the OpenAI API's port, read anew when they change; None: plain HTTP."""
     stream_interval_seconds: float = 0.0
     """How often streams are read while there are many; 0: each of their chunks as it comes."""
+    proxies: ProxyRules = _NO_PROXIES
+    """Proxies on the way to hosted APIs; replicas are never reached through one."""
+    hosted_connection_seconds: float = CONNECTION_SECONDS
+    """How old a connection to a hosted API may be and still get a request."""
     ledger: Path | None = None
     """File that keeps budgets over a restart; None: they are kept in memory."""
 
@@ -97,6 +105,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         cors_origins=_origins(options.cors_origins),
         tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
         stream_interval_seconds=_stream_interval(options.stream_interval_milliseconds) / 1000,
+        proxies=_proxies(environment),
+        hosted_connection_seconds=_connection_age(options.hosted_connection_seconds),
         ledger=options.ledger,
     )
 
@@ -105,7 +115,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="overspill-gateway",
         description="Serves the OpenAI API from local replicas and hosted APIs.",
-        epilog="Each flag has an environment variable: --drain-seconds is OVERSPILL_DRAIN_SECONDS.",
+        epilog="Each flag has an environment variable: --drain-seconds is OVERSPILL_DRAIN_SECONDS. HTTPS_PROXY, "
+        "HTTP_PROXY and NO_PROXY lead to hosted APIs.",
     )
 
     def add(flag: str, default: str | None, kind: type, text: str, variable: str = "") -> None:
@@ -135,6 +146,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("stream-interval-milliseconds", "2", float,
         "chunks of streams are read this often once there are more than three in the time, which saves CPU; "
         "0: each as it comes (default: %(default)s)")  # fmt: skip
+    add("hosted-connection-seconds", f"{CONNECTION_SECONDS:g}", float,
+        "a connection to a hosted API that is older gets no further request, so that its name's addresses are followed "
+        "(default: %(default)s)")  # fmt: skip
     add("ledger", None, Path, "file that keeps budgets over a restart (default: in memory)")
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
@@ -147,6 +161,19 @@ def _stream_interval(milliseconds: float) -> float:
             "from 1 to 100"
         )
     return milliseconds
+
+
+def _connection_age(seconds: float) -> float:
+    if not 1 <= seconds <= 86400:
+        raise SettingsError(f"--hosted-connection-seconds {seconds:g} is not from 1 to 86400")
+    return seconds
+
+
+def _proxies(environment: Mapping[str, str]) -> ProxyRules:
+    try:
+        return read_proxy_rules(environment)
+    except ProxyError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _origins(text: str) -> tuple[str, ...]:

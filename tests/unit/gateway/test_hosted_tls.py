@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from overspill_gateway.proxy import catalog
 from unit.gateway.backends import Backend, answers, streams
 from unit.gateway.harness import GatewayUnderTest
 
@@ -30,12 +29,10 @@ async def provider(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPat
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    catalog._shared_tls_context.cache_clear()
     made = Backend(answers("secret"))
     await made.listen(context)
     yield made
     made.kill()
-    catalog._shared_tls_context.cache_clear()
 
 
 def hosted_route(gateway: GatewayUnderTest, provider: Backend, host: str) -> None:

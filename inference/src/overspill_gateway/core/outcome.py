@@ -32,6 +32,20 @@ class FailureKind(StrEnum):
     """A structured answer that does not hold to its schema."""
 
 
+class ConnectFault(StrEnum):
+    """Why there is no connection; the value is the reason of a backend's problem."""
+
+    NAME = "NameNotResolved"
+    UNREACHABLE = "Unreachable"
+    """Refused, no way there, or silence."""
+    CERTIFICATE = "CertificateRefused"
+    """Not signed by anybody known, not for this name, or out of date."""
+    TLS = "TLSFailed"
+    """It does not speak TLS, or none that this side does."""
+    PROXY = "ProxyRefused"
+    """The proxy on the way is not there, or does not lead further."""
+
+
 BACKEND_GONE: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.TIMEOUT, FailureKind.PROTOCOL})
 """Failures that say that a replica may be gone or hang: it leaves rotation until its health check answers, which a
 replica that is only slow does within milliseconds."""

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import FailureKind, failure_kind_of_status
+from overspill_gateway.core.outcome import ConnectFault, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.proxy.backend import Hosted, Replica
@@ -36,9 +36,9 @@ class Attempt:
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body", "deadline",
-        "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at",
-        "snapshot", "stage",
+        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body",
+        "connect_fault", "deadline", "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason",
+        "relay", "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Attempt:
         """Whether it runs beside another that is slow to begin."""
         self.head = self.body = b""
         self.relay: Relay | None = None
+        self.connect_fault: ConnectFault | None = None
+        """Why there was no connection."""
         self.deadline = math.inf
         self.launched_at = now
         self.sent_at = 0.0
@@ -111,9 +113,10 @@ class Attempt:
         self._connecting = None
         self._send(connection)
 
-    def connect_failed(self, detail: str) -> None:
+    def connect_failed(self, detail: str, fault: ConnectFault) -> None:
         """There is no connection to the backend."""
         self._connecting = None
+        self.connect_fault = fault
         self._failed(FailureKind.CONNECT, detail)
 
     def _send(self, connection: "UpstreamConnection") -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -11,13 +10,16 @@ from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.body import json_string
 from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.release import ReleaseWindow
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.usage import Price
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.metering import HostedMeter
+from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.pool import Address, Pool
+from overspill_gateway.wire.resolver import literal_address
 from overspill_gateway.wire.stream_reads import StreamReads
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class Replica:
         counters: BackendCounters,
         rates: ServiceRates,
         reads: StreamReads | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
+        """``outbound`` knows what a name leads to; without it the address is literal."""
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
         self.served_by = f"local/{fact.pod}"
@@ -60,12 +64,13 @@ class Replica:
         self.probe_due = math.inf
         self.probe_task: asyncio.Task[None] | None = None
         self.address = Address(fact.address, fact.port or port)
-        host = f"[{fact.address}]" if ":" in fact.address else fact.address
-        self.host_line = f"host: {host}:{self.address.port}\r\n".encode()
+        named = literal_address(fact.address, self.address.port) is None
+        self.host_line = f"host: {host_and_port(fact.address, self.address.port)}\r\n".encode()
         self.pool = Pool(
             self.address,
             idle_seconds=LOCAL_IDLE_SECONDS,
             connect_seconds=min(connect_seconds, LOCAL_CONNECT_SECONDS_MAX),
+            dialer=outbound.direct(fact.address, self.address.port) if outbound is not None and named else None,
             reads=reads,
         )
 
@@ -102,7 +107,7 @@ class Hosted:
         self,
         backend: HostedBackend,
         connect_seconds: float,
-        tls: ssl.SSLContext | None,
+        outbound: Outbound,
         meter: HostedMeter,
         reads: StreamReads | None = None,
     ) -> None:
@@ -121,13 +126,20 @@ class Hosted:
         """Nobody else serves the route: it is asked even while it should rest."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""
+        host, port = url.hostname or "", url.port or (443 if secure else 80)
         authorization = f"authorization: Bearer {backend.api_key}\r\n" if backend.api_key else ""
         self.head_lines = f"host: {url.netloc}\r\naccept-encoding: identity\r\n{authorization}".encode("latin-1")
+        proxy = outbound.proxies.proxy_for(host, port, secure=secure)
+        if proxy is not None and not secure:  # in the open a proxy is told the request itself, not the way
+            self.path_prefix = b"http://" + url.netloc.encode() + self.path_prefix
+            if proxy.authorization:
+                self.head_lines += b"proxy-authorization: %b\r\n" % proxy.authorization
         self.pool = Pool(
-            Address(url.hostname or "", url.port or (443 if secure else 80), secure),
+            Address(host, port, secure),
             idle_seconds=HOSTED_IDLE_SECONDS,
             connect_seconds=connect_seconds,
-            tls=tls if secure else None,
+            dialer=outbound.dialer(host, port, secure=secure),
+            connection_seconds=outbound.connection_seconds,
             reads=reads,
         )
         offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)
@@ -153,10 +165,3 @@ class Hosted:
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
         found = self.meter.offered(ask, None)
         return found.nano_usd if found is not None else 0
-
-
-def tls_context() -> ssl.SSLContext:
-    """Checks certificates against the system's authorities (SSL_CERT_FILE names others)."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -4,17 +4,15 @@ Documents that can't be read never get here, so the last good one of each object
 name the first one keeps it; the operator tells the owner of the other.
 """
 
-import functools
 from collections.abc import Iterable
-from ssl import SSLContext
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_gateway.core.access import Grant, KeyRing
 from overspill_gateway.core.rotation import EndpointFact
-from overspill_gateway.proxy.backend import tls_context
 from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.probes import Prober
 from overspill_gateway.proxy.route import DemandListener, Route
+from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.stream_reads import StreamReads
 
 Service = tuple[str, str]
@@ -25,7 +23,12 @@ class Catalog:
     """What can be called, by whom, and who answers."""
 
     def __init__(
-        self, pepper: bytes, on_demand: DemandListener, metering: Metering, reads: StreamReads | None = None
+        self,
+        pepper: bytes,
+        on_demand: DemandListener,
+        metering: Metering,
+        reads: StreamReads | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
         self.routes: dict[str, Route] = {}
         self.consumers: dict[str, CompiledConsumer] = {}
@@ -34,6 +37,7 @@ class Catalog:
         self._on_demand = on_demand
         self._metering = metering
         self._reads = reads
+        self._outbound = outbound or Outbound()
         self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
         self._by_service: dict[Service, set[str]] = {}
         self._names: dict[str, Route] | None = {}
@@ -53,7 +57,7 @@ class Catalog:
         self._names = None
         meter = self._metering.route(compiled)
         if route is None:
-            route = Route(compiled, self.prober, _shared_tls_context, self._on_demand, meter, self._reads)
+            route = Route(compiled, self.prober, self._outbound, self._on_demand, meter, self._reads)
             self.routes[compiled.key] = route
         else:
             self._leave_service(route)
@@ -144,8 +148,3 @@ class Catalog:
 
 def _service_of(compiled: CompiledRoute) -> Service | None:
     return (compiled.namespace, compiled.local.service) if compiled.local else None
-
-
-@functools.cache
-def _shared_tls_context() -> SSLContext:
-    return tls_context()

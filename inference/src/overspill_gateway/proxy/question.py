@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.outcome import ConnectFault, FailureKind
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Connecting, Pool
@@ -55,7 +55,7 @@ class Question:
         self._connection = connection
         connection.send(self, *self._request)
 
-    def connect_failed(self, detail: str) -> None:  # noqa: ARG002
+    def connect_failed(self, detail: str, fault: ConnectFault) -> None:  # noqa: ARG002
         """There is none."""
         self._connecting = None
         self._fail()

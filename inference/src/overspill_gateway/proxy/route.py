@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from ssl import SSLContext
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
 if TYPE_CHECKING:
     from overspill_gateway.proxy.exchange import Exchange
     from overspill_gateway.proxy.probes import Prober
+    from overspill_gateway.wire.outbound import Outbound
     from overspill_gateway.wire.stream_reads import StreamReads
 
 DemandListener = Callable[["Route", bool], None]
@@ -40,7 +40,7 @@ class Route:
         self,
         compiled: CompiledRoute,
         prober: "Prober",
-        tls: Callable[[], SSLContext],
+        outbound: "Outbound",
         on_demand: DemandListener,
         meter: RouteMeter,
         reads: "StreamReads | None" = None,
@@ -78,7 +78,7 @@ class Route:
         self._release_timer: asyncio.TimerHandle | None = None
         self._releasing = False
         self._prober = prober
-        self._tls = tls
+        self._outbound = outbound
         self._on_demand = on_demand
         self._reads = reads
         self._facts: tuple[EndpointFact, ...] = ()
@@ -95,7 +95,7 @@ class Route:
                 one.counters.ejections_gone += one.outlier.ejections_total
             seconds = compiled.timeouts.connect_seconds
             hosted = [
-                Hosted(backend, seconds, self._tls_for(backend.base_url), self._meter_of(backend), self._reads)
+                Hosted(backend, seconds, self._outbound, self._meter_of(backend), self._reads)
                 for backend in compiled.hosted
             ]
         self.compiled = compiled
@@ -133,7 +133,9 @@ class Route:
             known = self.replicas.get(key)
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
-                known = Replica(fact, local.port, seconds, self.counters("local"), self.rates, self._reads)
+                known = Replica(
+                    fact, local.port, seconds, self.counters("local"), self.rates, self._reads, self._outbound
+                )
                 self.replicas[key] = known
             elif known is not None:
                 self._take_fact(known, fact)
@@ -303,9 +305,6 @@ class Route:
         going = sum(1 for one in self.replicas.values() if one.fact is not None and one.fact.terminating)
         rest = total - going
         return f"{rest} replica(s) do not answer yet" + (f", {going} are going away" if going else "")
-
-    def _tls_for(self, base_url: str) -> SSLContext | None:
-        return self._tls() if base_url.startswith("https://") else None
 
 
 def _backend_demand(counters: BackendCounters) -> BackendDemand:

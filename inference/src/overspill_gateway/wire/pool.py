@@ -1,13 +1,21 @@
 """Connections to one backend: as many idle ones are kept as were used, until they have been idle for a while."""
 
 import asyncio
-import ssl
+import logging
+import math
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol
+from typing import Final, Protocol
 
+from overspill_gateway.core.outcome import ConnectFault
+from overspill_gateway.wire.dialing import Dialer, DialError
 from overspill_gateway.wire.stream_reads import StreamReads
 from overspill_gateway.wire.upstream import UpstreamConnection
+
+logger = logging.getLogger(__name__)
+
+_AGE_SPREAD: Final = 0.1
+_GOLDEN_RATIO: Final = 0.618034
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Waiter(Protocol):
         """Here it is."""
         ...
 
-    def connect_failed(self, detail: str) -> None:
+    def connect_failed(self, detail: str, fault: ConnectFault) -> None:
         """There will be none."""
         ...
 
@@ -57,15 +65,23 @@ class Pool:
         *,
         idle_seconds: float,
         connect_seconds: float,
-        tls: ssl.SSLContext | None = None,
+        dialer: Dialer | None = None,
+        connection_seconds: float = math.inf,
         reads: StreamReads | None = None,
     ) -> None:
+        """``dialer``: makes the connections; None: the address is literal and in the open.
+
+        ``connection_seconds``: a connection that is older gets no further request, so that the next one goes to where
+        the name leads by then.
+        """
         self.address = address
         self.reads = reads
         """Reads the streams that are under way, if not the event loop does."""
         self._idle_seconds = idle_seconds
         self._connect_seconds = connect_seconds
-        self._tls = tls
+        self._dialer = dialer
+        self._connection_seconds = connection_seconds
+        self._turn = 0
         self._loop = asyncio.get_running_loop()
         self._idle: dict[UpstreamConnection, None] = {}  # a set in the order of their last use
         self._connecting: set[Connecting] = set()
@@ -84,17 +100,19 @@ class Pool:
             connection, _ = idle.popitem()
             if connection.closed:
                 continue
-            if self._loop.time() - connection.idle_since < self._idle_seconds:
+            now = self._loop.time()
+            if now - connection.idle_since < self._idle_seconds and now < connection.retires_at:
                 return connection
             connection.close()
         return None
 
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection that can take another request."""
-        if self._closed:
+        now = self._loop.time()
+        if self._closed or now >= connection.retires_at:
             connection.close()
             return
-        connection.idle_since = self._loop.time()
+        connection.idle_since = now
         self._idle[connection] = None
         if self._timer is None:
             self._timer = self._loop.call_later(self._idle_seconds, self._trim)
@@ -120,21 +138,27 @@ class Pool:
         for connection in idle:
             connection.close()
 
+    def _new_connection(self) -> UpstreamConnection:
+        """Its age is bounded a little differently from the last one's: those made together don't end together."""
+        connection = UpstreamConnection(self)
+        self._turn += 1
+        share = 1.0 - _AGE_SPREAD * (self._turn * _GOLDEN_RATIO % 1.0)
+        connection.retires_at = self._loop.time() + self._connection_seconds * share
+        return connection
+
     async def _connect(self, connecting: Connecting) -> None:
-        address = self.address
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self),
-                    address.host,
-                    address.port,
-                    ssl=self._tls,
-                    server_hostname=address.host if self._tls else None,
+            if self._dialer is None:
+                connection = await self._connect_plainly()
+            else:
+                connection = await self._dialer.dial(
+                    self._new_connection, self._connect_seconds, secure=self.address.tls
                 )
-        except TimeoutError:
-            self._failed(connecting, f"no connection within {self._connect_seconds:g} s")
-        except OSError as error:  # TLS errors are among them
-            self._failed(connecting, f"no connection ({error.strerror or error})")
+        except DialError as error:
+            self._failed(connecting, str(error), error.fault)
+        except Exception as error:  # whoever waits has to be told, whatever it was
+            logger.exception("a connection could not be made", extra={"host": self.address.host})
+            self._failed(connecting, f"no connection ({error})", ConnectFault.UNREACHABLE)
         else:
             self._connecting.discard(connecting)
             if connecting.waiter is None:
@@ -142,10 +166,21 @@ class Pool:
             else:
                 connecting.waiter.connected(connection)
 
-    def _failed(self, connecting: Connecting, detail: str) -> None:
+    async def _connect_plainly(self) -> UpstreamConnection:
+        address = self.address
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await self._loop.create_connection(self._new_connection, address.host, address.port)
+        except TimeoutError:
+            raise DialError(ConnectFault.UNREACHABLE, f"no connection within {self._connect_seconds:g} s") from None
+        except OSError as error:
+            raise DialError(ConnectFault.UNREACHABLE, f"no connection ({error.strerror or error})") from None
+        return connection
+
+    def _failed(self, connecting: Connecting, detail: str, fault: ConnectFault) -> None:
         self._connecting.discard(connecting)
         if connecting.waiter is not None:
-            connecting.waiter.connect_failed(detail)
+            connecting.waiter.connect_failed(detail, fault)
 
     def _trim(self) -> None:
         self._timer = None

@@ -5,6 +5,7 @@ make two answers of one, or one of two: framing by anything but one length, chun
 """
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
@@ -95,12 +96,15 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_interim", "_memory",
-        "_parser", "_pool", "_receiver", "_status", "_transport", "flowing", "idle_since", "used",
+        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_interim", "_made",
+        "_memory", "_parser", "_pool", "_receiver", "_spoke_first", "_status", "_transport", "flowing", "idle_since",
+        "retires_at", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool") -> None:
         self.idle_since = 0.0
+        self.retires_at = math.inf
+        """From then on it gets no further request, time of the loop's clock."""
         self.used = False
         """Whether it has carried an answer before: then the backend may have closed it under us."""
         self.flowing = False
@@ -118,10 +122,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._apart = -1  # the socket's number, while not the event loop reads it but StreamReads
         self._memory = AnswerMemory()
         self._status = 0
+        self._made = self._spoke_first = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A transport is there."""
         self._transport = transport  # type: ignore[assignment]
+        self._made = True
+        if self._spoke_first:
+            self._transport.abort()
 
     @property
     def closed(self) -> bool:
@@ -166,7 +174,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Bytes have come."""
         receiver = self._receiver
         if receiver is None:  # an idle connection has nothing to say: it can't be trusted with a request
-            self._transport.abort()
+            if self._made:
+                self._transport.abort()
+            else:  # in a tunnel, before its TLS handshake was over for us
+                self._spoke_first = True
             return
         if self._between_chunks:
             start = content_start(data)
