@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.answer import Said, error_of_answer, fault_of_answer, said_in, text_of_answer
+from overspill_gateway.core.answer import Said, error_of_answer, said_in, text_of_answer
 
 CHAT = {
     "choices": [
@@ -97,7 +97,9 @@ def test_everything_that_was_generated_is_counted(message: dict[str, Any], text:
         (b'{"error":{"message":"too long","code":400}}', "too long", "400"),
         (b'{"error":"too long"}', "too long", "backend_refused"),
         (b"<html>", "The backend answered 400.", "backend_answered"),
-        (b'{"detail":"x"}', "The backend answered 400.", "backend_answered"),
+        (b'{"detail":"x"}', "x", "backend_refused"),
+        (b'{"object":"error","message":"too long","code":400}', "too long", "backend_refused"),
+        (b'{"x":1}', "The backend answered 400.", "backend_answered"),
     ],
 )
 def test_a_refusal_can_be_told_in_other_words(body: bytes, message: str, code: str) -> None:
@@ -105,25 +107,3 @@ def test_a_refusal_can_be_told_in_other_words(body: bytes, message: str, code: s
     error = error_of_answer(400, body)
 
     assert (error.status, error.message, error.code, error.type) == (400, message, code, "invalid_request_error")
-
-
-def test_an_ordinary_answer_has_no_fault() -> None:
-    """Text about errors is text."""
-    assert fault_of_answer(json.dumps(CHAT).encode()) is None
-    assert fault_of_answer(b'{"choices":[{"text":"{\\"error\\":1} finish_reason abort"}]}') is None
-
-
-@pytest.mark.parametrize(
-    ("body", "fault"),
-    [
-        (b"", "its answer is empty"),
-        (b" \n", "its answer is no JSON object"),
-        (b"<html>Bad gateway</html>", "its answer is no JSON object"),
-        (b"[]", "its answer is no JSON object"),
-        (b'{"choices": [{"mess', "its answer lacks its end"),
-        (b' {"choices": []}\n', None),
-    ],
-)
-def test_what_is_no_answer_shows_at_its_ends(body: bytes, fault: str | None) -> None:
-    """A page of HTML or half a document with a good status is a fault; looking costs nothing."""
-    assert fault_of_answer(body) == fault

@@ -11,7 +11,8 @@ from anthropic.types import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.messages_answer import EVENT_BYTES_MAX, MessagesStream, plain_error, plain_message
+from overspill_gateway.core.events import EVENT_BYTES_MAX
+from overspill_gateway.core.messages_answer import MessagesStream, plain_error, plain_message
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 DONE = b"data: [DONE]\n\n"
@@ -263,7 +264,7 @@ def test_heartbeats_go_on() -> None:
 
 
 def test_a_long_event_arrives_whole() -> None:
-    """An event too long for most of the gateway is still one delta; beyond all bounds the answer gets no end."""
+    """An event of megabytes is still one delta; beyond all bounds the answer gets no end."""
     arguments = json.dumps({"text": "x" * 3_000_000})
     whole = chunk(call(0, arguments, id="c", name="f")) + b"".join(TOOLS[-3:])
     pieces = [whole[start : start + 65_536] for start in range(0, len(whole), 65_536)]
@@ -290,6 +291,63 @@ def test_calls_of_servers_that_leave_the_index_out() -> None:
 
     assert [(block.id, block.input) for block in calls] == [("c1", {"a": 1}), ("c2", {})]
     assert events_of(stream)[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+ONE_INDEX = [
+    ("call_a", "get_weather", '{"city":"Oslo"}'), ("call_b", "get_weather", '{"city":"Rome"}'),
+    ("call_c", "get_time", '{"tz":"UTC"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("cut", [False, True])
+def test_parallel_calls_that_share_an_index_are_as_many_calls(index: int | None, *, ids: bool, cut: bool) -> None:
+    """Each has an id and a name of its own, or a name where the arguments before it are whole."""
+    deltas = []
+    for call_id, name, arguments in ONE_INDEX:
+        known = {"name": name} | ({"id": call_id} if ids else {})
+        deltas.append(chunk(call(index, arguments[:5] if cut else arguments, **known)))
+        if cut:
+            deltas.append(chunk(call(index, arguments[5:])))
+
+    message = sdk_message(translate(*deltas, chunk({}, "stop"), DONE))
+
+    calls = [block for block in message.content if block.type == "tool_use"]
+    assert [(block.name, block.input) for block in calls] == [(name, json.loads(text)) for _, name, text in ONE_INDEX]
+    assert len({block.id for block in calls}) == 3
+    assert message.stop_reason == "tool_use"
+
+
+def test_a_call_that_repeats_its_id_or_its_name_is_one() -> None:
+    """As some servers do in each piece; a new id without a name goes on as well."""
+    same = [chunk(call(0, text, id="c1", name="f")) for text in ('{"a"', ": 1", "}")]
+    named = [chunk(call(0, text, name="f")) for text in ('{"a"', ": 1}", "")]
+    other_ids = [chunk(call(0, '{"a"', id="c1", name="f")), chunk(call(0, ": 1}", id="c2"))]
+
+    for pieces in (same, named, other_ids):
+        calls = sdk_message(translate(*pieces, chunk({}, "tool_calls"), DONE)).content
+        assert [(block.type, getattr(block, "input", None)) for block in calls] == [("tool_use", {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[{"type": "text", "text": "Hi"}], [{"type": "text", "text": "H"}, {"text": "i"}], {"type": "text", "text": "Hi"}],
+)
+def test_content_in_parts_is_text(content: object) -> None:
+    """As a list of parts, or as one: streamed and plain."""
+    stream = sdk_message(translate(chunk({"content": content}), chunk({}, "stop"), DONE))
+    body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).encode()
+
+    assert stream.content[0].text == "Hi"
+    assert json.loads(plain_message(body, "claude", "r"))["content"] == [{"type": "text", "text": "Hi"}]
+
+
+def test_arguments_that_are_an_object_are_its_text() -> None:
+    """Some servers write the object where its text belongs."""
+    (use,) = sdk_message(translate(chunk(call(0, {"a": 1}, id="c", name="f")), chunk({}, "stop"), DONE)).content
+
+    assert use.input == {"a": 1}
 
 
 def test_only_the_first_choice_is_told() -> None:

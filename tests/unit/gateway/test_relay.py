@@ -10,11 +10,12 @@ import pytest
 from overspill_gateway.core import errors
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
-from overspill_gateway.core.events import PENDING_BYTES_MAX
+from overspill_gateway.core.events import EVENT_BYTES_MAX
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.proxy.opening import KEEP_ALIVE, Opening
-from overspill_gateway.proxy.relay import GATHERED_BYTES_MAX, HELD_BYTES_MAX, Relay, answer_lines
+from overspill_gateway.proxy.relay import GATHERED_BYTES_MAX, HELD_BYTES_MAX, Relay
+from overspill_gateway.proxy.rewriting import answer_lines
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, PING, ROLE, STREAMS, data_event, said, usage_chunk
 
@@ -137,16 +138,17 @@ def test_a_stream_that_breaks_behind_its_end_is_whole() -> None:
     assert client.ended
 
 
-def test_an_error_behind_a_torn_event_stands_on_its_own_line() -> None:
-    """An event that is longer than the bound may break off in its middle: the error is still an event."""
+def test_of_an_event_that_is_too_long_nothing_passes() -> None:
+    """It is a fault that names the bound, and the error stands where an event ends."""
     client = ClientDouble()
     relay = relay_to(client)
     relay.feed(said("x"))
-    relay.feed(b"data: " + b"y" * (PENDING_BYTES_MAX + 1))
+    relay.feed(b"data: " + b"y" * EVENT_BYTES_MAX)
 
     relay.break_off(BROKEN)
 
-    assert client.body.endswith(b"y\n\n" + errors.error_event(BROKEN))
+    assert relay.fault == "an event of its stream is longer than 16 MiB"
+    assert client.body == said("x") + errors.error_event(BROKEN)
 
 
 class Shouting:
@@ -183,7 +185,7 @@ def test_a_translated_stream_is_judged_before_it_is_translated() -> None:
 
 def test_a_plain_answer_is_translated_as_a_whole() -> None:
     """Errors too; what is no answer at all is a fault. Token counts are read in the backend's words."""
-    usage = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+    usage = b'{"choices":[{"text":"x"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
     for status, body in ((200, usage), (400, b'{"error":{"message":"no"}}')):
         client = ClientDouble()
         relay = relay_to(client, JSON, status, dialect=Dialect.MESSAGES, translator=Shouting())
@@ -219,7 +221,7 @@ def test_a_short_plain_answer_is_written_when_it_is_whole() -> None:
 
 def test_a_long_plain_answer_is_written_as_it_comes_unless_held() -> None:
     """Over the bound the client sees it grow, and a broken one is cut; one to be checked waits for its end."""
-    piece = b"{" + b"x" * GATHERED_BYTES_MAX
+    piece = b'{"choices":[{"text":"' + b"x" * GATHERED_BYTES_MAX + b'"}]'
     flowing, held = ClientDouble(), ClientDouble()
     relay, waiting = relay_to(flowing, JSON), relay_to(held, JSON, hold_plain=True)
     for one in (relay, waiting):
@@ -279,7 +281,7 @@ def test_an_error_inside_a_plain_200_is_a_fault(body: bytes, why: str) -> None:
 
 def test_an_answer_that_has_room_for_an_error_is_none() -> None:
     """null is no error."""
-    for body in (b'{"error":null,"choices":[]}', b'{"id":"r","error":null}'):
+    for body in (b'{"error":null,"choices":[{"text":"x"}]}', b'{"choices":[{"text":"x"}],"error":null}'):
         client = ClientDouble()
         relay = relay_to(client, JSON)
         relay.feed(body)

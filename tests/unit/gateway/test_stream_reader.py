@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.events import PENDING_BYTES_MAX, event_name_and_data, split_events
+from overspill_gateway.core.events import EVENT_BYTES_MAX, event_name_and_data, split_events
 from overspill_gateway.core.stream import HELD_BYTES_MAX, HELD_EVENTS_MAX, KEPT_CHARS_MAX, StreamReader
 from unit.gateway.generated import (
     DONE,
@@ -186,8 +186,8 @@ def test_an_event_that_is_no_json_object_is_a_fault(dialect: Dialect, bad: bytes
 
 
 def test_lenient_json_is_no_fault() -> None:
-    """Half a surrogate pair, NaN or a stray byte breaks no stream: clients read them."""
-    odd = [b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n', b'data: {"choices":[],"x":NaN}\n\n']
+    """NaN or a stray byte breaks no stream: clients read them."""
+    odd = [b'data: {"choices":[],"x":NaN}\n\n']
     odd.append(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n')
     reader = StreamReader(Dialect.CHAT)
 
@@ -358,23 +358,40 @@ def test_splitting_into_events_loses_nothing(pieces: list[bytes]) -> None:
     assert b"".join(split_events(whole)) == whole
 
 
-def test_an_event_longer_than_the_bound_passes_in_pieces() -> None:
-    """Unread, but its end and its token counts are still seen."""
-    end = response_event(
-        "response.completed",
-        9,
-        response={"output": "x" * 2 * PENDING_BYTES_MAX, "usage": {"input_tokens": 3, "output_tokens": 1}},
-    )
-    reader = StreamReader(Dialect.RESPONSES)
-    delta = response_event("response.output_text.delta", 3, delta="a")
-    pieces = [end[start : start + 60_000] for start in range(0, len(end), 60_000)]
+def big_stream(length: int) -> bytes:
+    """A chat with an image of this length in it, as some models send."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * length}}
+    big = chunk({"content": "Here", "images": [image]})
+    return b"".join([ROLE, big, said("!", "stop"), usage_chunk(9, 4), DONE])
 
-    passed = [reader.feed(delta)] + [reader.feed(piece) for piece in pieces]
 
-    assert b"".join(passed) == delta + end
-    assert sum(1 for piece in passed if piece) > 2
-    assert (reader.ended, reader.torn, reader.fault) == (True, False, None)
+@pytest.mark.parametrize("piece_bytes", [1 << 30, 256 << 10, 60_000])
+def test_a_big_event_is_as_a_small_one(*, piece_bytes: int) -> None:
+    """Megabytes of an image, the rest of the stream in the same read or in one of its own: it passes and is whole."""
+    stream = big_stream(1_500_000)
+    reader = StreamReader(Dialect.CHAT)
+
+    passed = fed(reader, *[stream[start : start + piece_bytes] for start in range(0, len(stream), piece_bytes)])
+
+    assert passed == stream
+    assert (reader.ended, reader.finished, reader.fault) == (True, True, None)
     assert reader.usage is not None
+    assert reader.usage.output_tokens == 4
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("piece_bytes", [1 << 30, (1 << 20) + 7])
+def test_the_bound_of_an_event_is_its_length_alone(*, piece_bytes: int, over: int) -> None:
+    """One byte more is a fault, however the stream was cut into reads; what came before it has passed."""
+    stream = big_stream(0)
+    missing = EVENT_BYTES_MAX - len(split_events(stream)[1])
+    stream = big_stream(missing + over)
+    reader = StreamReader(Dialect.CHAT)
+
+    passed = fed(reader, *[stream[start : start + piece_bytes] for start in range(0, len(stream), piece_bytes)])
+
+    assert reader.fault == ("an event of its stream is longer than 16 MiB" if over else None)
+    assert passed == (b"" if over else stream)
 
 
 # -- token counts ------------------------------------------------------------------------------------------------------

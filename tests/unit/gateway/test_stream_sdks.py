@@ -16,7 +16,8 @@ from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.proxy.opening import Opening
-from overspill_gateway.proxy.relay import Relay, answer_lines
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.rewriting import answer_lines
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, STREAMS, data_event, said, usage_chunk
 

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-
+from overspill_gateway.core.content import text_of
+from overspill_gateway.core.error_shapes import error_in, is_error
 from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.json_text import decoded
 
 _MESSAGE_CHARS_MAX: Final = 2000
 _NO_ERROR: Final = "backend_answered"
 """Code of an answer that says nothing of an error but its status."""
-_ERROR_STARTS: Final = (b'{"error":', b'{"type":"error"')
 _LABELS: Final = frozenset({"id", "type", "role", "object", "status", "index", "call_id", "finish_reason", "logprobs"})
 """Fields of an answer that no model writes."""
 _UNCOUNTABLE: Final = frozenset({"audio", "encrypted_content", "image", "images", "signature", "result"})
 """Fields whose length says little of what they cost."""
-_ABORTED: Final = b'"finish_reason":"abort"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,7 @@ class Said:
 
 def said_in(body: bytes) -> list[Said] | None:
     """Every choice of a plain answer of any generating dialect; None: it is none."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    document = decoded(body)
     if not isinstance(document, dict):
         return None
     if isinstance(document.get("choices"), list):
@@ -49,34 +45,13 @@ def said_in(body: bytes) -> list[Said] | None:
     return None
 
 
-def fault_of_answer(body: bytes) -> str | None:
-    """What is wrong with a plain answer whose status is good; None: nothing that shows without reading all of it."""
-    if not body:
-        return "its answer is empty"
-    if not (body.startswith(b"{") and body.endswith(b"}")):
-        text = body.strip()
-        if not text.startswith(b"{"):
-            return "its answer is no JSON object"
-        if not text.endswith(b"}"):
-            return "its answer lacks its end"
-    if body.startswith(_ERROR_STARTS):
-        error = error_of_answer(200, body)
-        return error.message if error.code != _NO_ERROR else None
-    if _ABORTED in body:
-        return "it gave the answer up (finish_reason abort)"
-    return None
-
-
 def text_of_answer(body: bytes) -> str | None:
     """All that was generated for a plain answer, for counting its tokens; None: it can't be told.
 
     Tool calls, reasoning and refusals included: whatever stands in a choice but for its labels. What is not of a form
     that is known, or holds other than text, can't be counted.
     """
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    document = decoded(body)
     if not isinstance(document, dict):
         return None
     choices = document.get("choices")
@@ -101,19 +76,17 @@ def text_of_answer(body: bytes) -> str | None:
 
 def error_of_answer(status: int, body: bytes) -> ApiError:
     """A backend's refusal, to be told in other words."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        document = None
+    document = decoded(body)
     error = document.get("error") if isinstance(document, dict) else None
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
-    message = fields.get("message") or (error if isinstance(error, str) else f"The backend answered {status}.")
+    told = error_in(document).why if isinstance(document, dict) and is_error(document) else ""
+    message = fields.get("message") or told or f"The backend answered {status}."
     kind = fields.get("type") or ("invalid_request_error" if status < 500 else "server_error")
     param = fields.get("param")
     return ApiError(
         status,
         str(kind),
-        str(fields.get("code") or ("backend_refused" if error else _NO_ERROR)),
+        str(fields.get("code") or ("backend_refused" if told else _NO_ERROR)),
         str(message)[:_MESSAGE_CHARS_MAX],
         str(param) if param else None,
     )
@@ -124,10 +97,10 @@ def _of_choice(choice: dict[str, Any]) -> Said:
     reason = reason if isinstance(reason, str) else None
     message = choice.get("message")
     if not isinstance(message, dict):
-        return Said(_text(choice.get("text")), reason)
+        return Said(text_of(choice.get("text")), reason)
     refusal = message.get("refusal")
     tools = bool(message.get("tool_calls") or message.get("function_call"))
-    return Said(_text(message.get("content")), reason, bool(refusal) or reason == "content_filter", tools)
+    return Said(text_of(message.get("content")), reason, bool(refusal) or reason == "content_filter", tools)
 
 
 def _of_response(document: dict[str, Any]) -> Said:
@@ -141,7 +114,7 @@ def _of_response(document: dict[str, Any]) -> Said:
         for part in item.get("content") or () if item.get("type") == "message" else ():
             if isinstance(part, dict):
                 refused = refused or part.get("type") == "refusal"
-                texts.append(_text(part.get("text")))
+                texts.append(text_of(part.get("text")))
     details = document.get("incomplete_details")
     cut = isinstance(details, dict) and details.get("reason") == "max_output_tokens"
     filtered = isinstance(details, dict) and details.get("reason") == "content_filter"
@@ -152,12 +125,8 @@ def _of_message(document: dict[str, Any]) -> Said:
     parts = [part for part in document["content"] if isinstance(part, dict)]
     reason = document.get("stop_reason")
     return Said(
-        "".join([_text(part.get("text")) for part in parts]),
+        "".join([text_of(part.get("text")) for part in parts]),
         "length" if reason == "max_tokens" else "stop",
         reason == "refusal",
         any(part.get("type") == "tool_use" for part in parts),
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

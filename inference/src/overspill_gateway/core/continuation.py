@@ -20,7 +20,7 @@ import msgspec
 
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import event_name_and_data, split_events
-from overspill_gateway.core.stream_events import decode
+from overspill_gateway.core.json_text import decoded
 
 CONTINUATIONS_MAX: Final = 2
 """An answer that broke off this often and does so again ends with an error."""
@@ -133,7 +133,7 @@ class ContinuedStream:
         passing: list[bytes] = []
         for event in split_events(events) if self.fault is None else ():
             _, data = event_name_and_data(event)
-            chunk = decode(data) if data is not None else None
+            chunk = decoded(data) if data is not None else None
             if not isinstance(chunk, dict):
                 passing.append(event)
             elif self._rewrite(chunk):

@@ -7,10 +7,8 @@ follow without damaging what came before, and no client ever sees half an event.
 import re
 from typing import Final
 
-PENDING_BYTES_MAX: Final = 1 << 20
-"""An event longer than this is passed on in pieces: memory matters more than the ending of such a stream."""
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""May stand before the first event."""
+EVENT_BYTES_MAX: Final = 16 << 20
+"""A longer event is a fault of its stream, however it is cut into reads; images in base64 have less."""
 
 _END: Final = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 """Two line ends of any kind; a carriage return and its line feed are never taken for two."""
@@ -22,64 +20,38 @@ _NEVER: Final = -1
 class EventAligner:
     """Passes a stream on up to the end of its last whole event and keeps the rest back."""
 
-    __slots__ = ("_pending", "_tail", "torn")
+    __slots__ = ("_pending", "too_long")
 
     def __init__(self) -> None:
-        self.torn = False
-        """Whether what was passed on ends inside an event, one that is longer than the bound."""
+        self.too_long = False
+        """Whether an event has begun that is longer than the bound: nothing more comes of it."""
         self._pending = bytearray()
-        self._tail = b""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is kept back, and nothing is torn."""
-        return not self._pending and not self.torn
+        """Whether nothing is kept back."""
+        return not self._pending
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now; mostly ``data`` itself, since backends write whole events."""
-        if self.torn:
-            return self._feed_torn(data)
         pending = self._pending
-        if pending:
-            reach = len(pending) - (_END_BYTES_MAX - 1)
-            pending += data
-            end = _end_of_last_event(pending, max(reach, 0))
-            if end < 0:
-                return self._tear() if len(pending) > PENDING_BYTES_MAX else b""
-            whole = bytes(pending[:end])
-            del pending[:end]
-            return whole
-        if data.endswith(b"\n\n"):
+        if not pending and data.endswith(b"\n\n"):
             return data
-        end = max(_end_of_last_event(data, 0), 0)
-        pending += data[end:]
-        if end == 0 and len(pending) > PENDING_BYTES_MAX:
-            return self._tear()
-        return data[:end]
+        reach = max(len(pending) - (_END_BYTES_MAX - 1), 0)
+        pending += data
+        end = max(_end_of_last_event(pending, reach), 0)
+        whole = bytes(pending[:end])
+        del pending[:end]
+        if len(pending) > EVENT_BYTES_MAX:
+            self.too_long = True
+            pending.clear()
+        return whole
 
     def rest(self) -> bytes:
         """What is left at a clean end; a last event without its empty line is still passed on."""
         rest = bytes(self._pending)
         self._pending.clear()
         return rest
-
-    def _tear(self) -> bytes:
-        self.torn = True
-        piece = bytes(self._pending)
-        self._pending.clear()
-        self._tail = piece[1 - _END_BYTES_MAX :]
-        return piece
-
-    def _feed_torn(self, data: bytes) -> bytes:
-        seen = self._tail + data
-        end = _end_of_last_event(seen, 0) - len(self._tail)
-        if end <= 0:
-            self._tail = seen[1 - _END_BYTES_MAX :]
-            return data
-        self.torn = False
-        self._tail = b""
-        self._pending += data[end:]
-        return data[:end]
 
 
 def split_events(whole: bytes) -> list[bytes]:
@@ -103,6 +75,8 @@ def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
     event = event.lstrip(b"\r\n")
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return b"", event[6:-2]
+    if event.startswith(b"{"):  # a bare document, as some servers write an error into a stream
+        return b"", event.strip()
     name = b""
     lines = []
     for line in _LINE_END.split(event):

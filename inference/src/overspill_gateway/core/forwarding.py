@@ -103,6 +103,12 @@ def to_client(headers: list[Header]) -> AnswerHead:
     return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 
+def with_content_type(lines: bytes, content_type: bytes) -> bytes:
+    """Header lines whose body is of another type than they say."""
+    kept = [line for line in lines.split(b"\r\n") if line and line[:13].lower() != b"content-type:"]
+    return b"content-type: %b\r\n%b\r\n" % (content_type, b"\r\n".join(kept))
+
+
 def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:
     """Fields that a Connection field names: they are meant for this hop only."""
     for name, value in headers:

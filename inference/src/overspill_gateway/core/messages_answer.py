@@ -5,14 +5,16 @@ stand in ``message_delta``, whose counts leave cached tokens out of ``input_toke
 left out: a thinking block needs a signature that only its author can give.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from overspill_gateway.core.answer import error_of_answer
+from overspill_gateway.core.content import arguments_of, text_of
 from overspill_gateway.core.errors import messages_error_body
 from overspill_gateway.core.events import EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.tool_calls import CallNumbers
 from overspill_gateway.core.usage import Usage, shown_usage
 
 _STOP_REASONS: Final = {
@@ -24,34 +26,34 @@ _STOP_REASONS: Final = {
 }
 _PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The longest event that is translated; a longer one ends the answer without its proper end."""
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Document = dict[str, object]
 
 
-class _Function(Struct, gc=False):
+class _Function(Struct):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
+    """A text; some servers write the object itself."""
 
 
-class _Call(Struct, gc=False):
-    index: int | None = None
+class _Call(Struct):
+    index: Any = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Said(Struct, gc=False):
+class _Said(Struct):
     """A message, or a piece of one."""
 
-    content: str | None = None
+    content: Any = None
+    """A text, or a list of parts."""
     refusal: str | None = None
     tool_calls: tuple[_Call, ...] | None = None
 
 
-class _Choice(Struct, gc=False):
-    index: int = 0
+class _Choice(Struct):
+    index: int | None = 0
     message: _Said | None = None
     delta: _Said | None = None
     finish_reason: str | None = None
@@ -59,8 +61,8 @@ class _Choice(Struct, gc=False):
     """vLLM's: the stop sequence that was met, or the number of a token."""
 
 
-class _Answer(Struct, gc=False):
-    id: str = ""
+class _Answer(Struct):
+    id: str | None = ""
     choices: tuple[_Choice, ...] = ()
 
 
@@ -70,48 +72,34 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 class MessagesStream:
     """One answer on its way to a client of Anthropic's API. Takes the stream in pieces of any size."""
 
-    __slots__ = ("_aligner", "_begun", "_block", "_calls", "_ended", "_finish_reason", "_index", "_model",
-                 "_refused", "_request_id", "_stop_sequence", "_torn", "_usage")  # fmt: skip
+    __slots__ = ("_aligner", "_begun", "_block", "_blocks", "_calls", "_ended", "_finish_reason", "_index", "_model",
+                 "_refused", "_request_id", "_stop_sequence", "_usage")  # fmt: skip
 
     def __init__(self, model: str, request_id: str) -> None:
         """``model``: the name that the client knows it by."""
         self._model = model
         self._request_id = request_id
         self._aligner = EventAligner()
-        self._torn = bytearray()
         self._begun = self._ended = self._refused = False
         self._index = -1
         """Of the last content block."""
         self._block: str | None = None
         """Type of the block that is open."""
-        self._calls: dict[int, int] = {}
-        """Block of each tool call, by the call's index."""
+        self._calls = CallNumbers()
+        self._blocks: list[int] = []
+        """Block of each tool call."""
         self._finish_reason: str | None = None
         self._stop_sequence: str | None = None
         self._usage: Usage | None = None
 
     def feed(self, events: bytes) -> bytes:
         """The events that follow from these."""
-        aligner = self._aligner
-        whole = aligner.feed(events)
-        if self._torn or aligner.torn:
-            whole = self._mended(whole)
+        whole = self._aligner.feed(events)
         out: list[bytes] = []
         for event in split_events(whole) if whole else ():
             self._translate(event, out)
+        self._ended = self._ended or self._aligner.too_long  # without message_stop: nobody takes it for whole
         return b"".join(out)
-
-    def _mended(self, piece: bytes) -> bytes:
-        """The pieces of an event that the aligner found too long, once all are there."""
-        self._torn += piece
-        if len(self._torn) > EVENT_BYTES_MAX:
-            self._ended = True  # without message_stop, so that nobody takes it for whole
-            self._torn.clear()
-        if self._aligner.torn:
-            return b""
-        whole = bytes(self._torn)
-        self._torn.clear()
-        return whole
 
     def finish(self) -> bytes:
         """What a stream that came to a proper end still lacks; nothing where it has said nothing."""
@@ -149,13 +137,13 @@ class MessagesStream:
             self._usage = shown_usage(data) or self._usage
         self._begin(chunk.id, out)
         for choice in chunk.choices:
-            if choice.index == 0:
+            if not choice.index:
                 self._take(choice, out)
 
     def _take(self, choice: _Choice, out: list[bytes]) -> None:
         delta = choice.delta
         if delta is not None:
-            text = delta.content or delta.refusal
+            text = text_of(delta.content) or delta.refusal
             if text:
                 self._refused = self._refused or bool(delta.refusal)
                 if self._block != "text":
@@ -169,22 +157,18 @@ class MessagesStream:
 
     def _take_call(self, call: _Call, out: list[bytes]) -> None:
         function = call.function or _Function()
-        number = call.index if call.index is not None else self._number_of(call)
-        if number not in self._calls:
+        piece = arguments_of(function.arguments)
+        number, begins = self._calls.take(call.index, call.id or "", function.name or "", piece)
+        if begins:
             known = {"id": call.id or f"toolu_{self._request_id}_{number}", "name": function.name or ""}
             self._start("tool_use", {"type": "tool_use", **known, "input": {}}, out)
-            self._calls[number] = self._index
-        if function.arguments:
-            piece = function.arguments
-            self._delta(self._calls[number], {"type": "input_json_delta", "partial_json": piece}, out)
-
-    def _number_of(self, call: _Call) -> int:
-        """Some servers leave the index out: an id begins a new call, and what has none goes on with the last."""
-        return len(self._calls) if call.id or not self._calls else len(self._calls) - 1
+            self._blocks.append(self._index)
+        if piece:
+            self._delta(self._blocks[number], {"type": "input_json_delta", "partial_json": piece}, out)
 
     # -- events ------------------------------------------------------------------------------------------------
 
-    def _begin(self, answer_id: str, out: list[bytes]) -> None:
+    def _begin(self, answer_id: str | None, out: list[bytes]) -> None:
         if self._begun:
             return
         self._begun = True
@@ -210,7 +194,9 @@ class MessagesStream:
     def _end(self, out: list[bytes]) -> None:
         self._ended = True
         self._stop_block(out)
-        reason = _stop_reason(self._finish_reason, self._stop_sequence, tools=bool(self._calls), refused=self._refused)
+        reason = _stop_reason(
+            self._finish_reason, self._stop_sequence, tools=len(self._calls) > 0, refused=self._refused
+        )
         delta = {"stop_reason": reason, "stop_sequence": self._stop_sequence}
         out += (_event("message_delta", {"delta": delta, "usage": _usage(self._usage)}), _STOP)
 
@@ -224,7 +210,7 @@ def plain_message(body: bytes, model: str, request_id: str) -> bytes:
         return b""
     said = choice.message or _Said()
     content: list[Document] = []
-    text = said.content or said.refusal
+    text = text_of(said.content) or said.refusal
     if text:
         content.append({"type": "text", "text": text})
     content += [_tool_use(call, number, request_id) for number, call in enumerate(said.tool_calls or ())]
@@ -257,7 +243,7 @@ def _tool_use(call: _Call, number: int, request_id: str) -> Document:
         "type": "tool_use",
         "id": call.id or f"toolu_{request_id}_{number}",
         "name": function.name or "",
-        "input": _input(function.arguments or "{}"),
+        "input": _input(arguments_of(function.arguments) or "{}"),
     }
 
 

@@ -8,22 +8,20 @@ error is told.
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.events import BYTE_ORDER_MARK, EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.events import EVENT_BYTES_MAX, EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
 from overspill_gateway.core.piece import PieceMemory
-from overspill_gateway.core.stream_events import Event, Meaning, decode, read_event
+from overspill_gateway.core.split_characters import SplitCharacters
+from overspill_gateway.core.stream_events import Event, Meaning, read_event
 from overspill_gateway.core.stream_fields import decode_chunk, decode_plain
-from overspill_gateway.core.usage import NOTHING_KNOWN, Usage, UsageFinder, report_of_event
+from overspill_gateway.core.usage import NOTHING_KNOWN, Usage, report_of_event
 
 HELD_EVENTS_MAX: Final = 64
 HELD_BYTES_MAX: Final = 256 * 1024
 """A stream that says more than this before its first token is passed on as it is."""
 KEPT_CHARS_MAX: Final = 1 << 20
 """Of the text that is remembered for counting or going on; a longer answer can't go on elsewhere."""
-
-_TERMINAL_EVENTS: Final = (b"response.completed", b"response.incomplete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +43,16 @@ _FORMS: Final = {
     Dialect.MESSAGES: _Form(b"event: content_block_delta\ndata: ", "message_stop"),
 }
 _UNKNOWN: Final = _Form(b"", "")
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_TOO_LONG: Final = f"an event of its stream is longer than {EVENT_BYTES_MAX >> 20} MiB"
 
 
 class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
     __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars",
-                 "_last_piece", "_prefix", "_prefix_length", "_strip_usage", "_texts", "_torn_end", "_torn_usage",
-                 "committed", "content_bytes", "content_events", "ended", "fault", "fault_status", "finished",
-                 "first_chunk", "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
+                 "_last_piece", "_prefix", "_prefix_length", "_split", "_strip_usage", "_texts", "committed",
+                 "content_bytes", "content_events", "ended", "fault", "fault_status", "finished", "first_chunk",
+                 "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
 
     def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
         self.committed = False
@@ -96,8 +94,7 @@ class StreamReader:
         self._prefix_length = len(self._prefix)
         self._texts: list[str] = []
         self._kept_chars = 0
-        self._torn_end = False
-        self._torn_usage = UsageFinder()
+        self._split = SplitCharacters()
         self._last_piece = PieceMemory()
 
     # -- what comes --------------------------------------------------------------------------------------------
@@ -141,11 +138,6 @@ class StreamReader:
         """Whether ``text`` is all that was generated, tools and reasoning included."""
         return self._kept_chars <= KEPT_CHARS_MAX
 
-    @property
-    def torn(self) -> bool:
-        """Whether what has gone on ends inside an event."""
-        return self._aligner.torn
-
     # -- passing -----------------------------------------------------------------------------------------------
 
     def _is_piece(self, event: bytes) -> bool:
@@ -169,12 +161,15 @@ class StreamReader:
     def _is_unkept_piece(self, event: bytes) -> bool:
         try:
             chunk = decode_chunk(event[self._prefix_length :])
-        except _UNREADABLE:
+        except UNREADABLE:
             return False
         choices = chunk.choices
         if chunk.error is not None:
             return False
-        if (len(choices) != 1 or choices[0].finish_reason is not None) if self._has_choices else choices:
+        if self._has_choices:
+            if len(choices) != 1 or choices[0].finish_reason is not None or choices[0].error is not None:
+                return False
+        elif choices:
             return False
         if chunk.usage is not None:  # counts so far, which an engine adds to each event on demand
             self._note_usage(event)
@@ -193,7 +188,7 @@ class StreamReader:
             return False
         try:
             chunk = decode_plain(event[self._prefix_length :])
-        except _UNREADABLE:
+        except UNREADABLE:
             return False
         choices = chunk.choices
         if len(choices) != 1 or choices[0].index:
@@ -228,34 +223,33 @@ class StreamReader:
         if self._is_over():
             return b""
         aligner = self._aligner
-        was_torn = aligner.torn
         whole = aligner.feed(data)
         if not whole:
             passed = b""
-        elif was_torn or aligner.torn:
-            passed = self._pass_torn(whole, begins=not was_torn)
         elif self._ending:
             passed = self._pass(split_events(whole))
         else:
             passed = self._pass_unwatched(whole)
-        self._flows = self.committed and self._ending != "" and aligner.idle and not self._is_over()
+        if aligner.too_long and not self._is_over():
+            self._fail(_TOO_LONG, 502)
+        ready = aligner.idle and not self._split.waits
+        self._flows = self.committed and self._ending != "" and ready and not self._is_over()
         return passed
 
     def _pass(self, events: list[bytes]) -> bytes:
         passing: list[bytes] = []
         for one in events:
-            if self.committed and self._is_piece(one):
+            if len(one) > EVENT_BYTES_MAX:
+                self._fail(_TOO_LONG, 502)
+                break
+            split = self._split
+            if self.committed and not split.waits and self._is_piece(one):
                 passing.append(one)
                 continue
             event = self._cleaned(one)
-            name, data = event_name_and_data(event)
-            read = read_event(self._dialect, name, data)
-            if read.usage:
-                self._note_usage(event)
-            if read.sequence:
-                self.sequence = read.sequence
-            if self.keep and data is not None:
-                self._keep(read, data)
+            if split.concerns(event):
+                event = split.joined(event)
+            read = self._read(event)
             if read.meaning is Meaning.FAULT:
                 self._fail(read.why, read.status)
                 break
@@ -266,6 +260,18 @@ class StreamReader:
             if self._is_over():
                 break
         return b"".join(passing)
+
+    def _read(self, event: bytes) -> Event:
+        """What an event means, remembered as far as it has to be."""
+        name, data = event_name_and_data(event)
+        read = read_event(self._dialect, name, data)
+        if read.usage:
+            self._note_usage(event)
+        if read.sequence:
+            self.sequence = read.sequence
+        if self.keep and data is not None:
+            self._keep(read, data)
+        return read
 
     def _pass_committed(self, event: bytes, read: Event, passing: list[bytes]) -> None:
         if read.meaning is Meaning.USAGE and self._strip_usage:
@@ -304,28 +310,6 @@ class StreamReader:
         passing += self._held
         self._held = []
 
-    def _pass_torn(self, piece: bytes, *, begins: bool) -> bytes:
-        """A piece of an event that is longer than the bound: passed on unread, save its name and its end."""
-        if begins:
-            self._torn_end = any(name in piece[:200] for name in _TERMINAL_EVENTS)
-            if not self._torn_end:  # its text is not read
-                self._kept_chars = KEPT_CHARS_MAX + 1
-                self.plain = False
-        passing: list[bytes] = []
-        if not self.committed:
-            self._commit(passing)
-        passing.append(piece)
-        self.content_bytes += len(piece)
-        self._torn_usage.feed(piece)
-        if not self._aligner.torn:
-            report = self._torn_usage.close()
-            if not report.empty:
-                self.report = self.report.joined(report)
-                self.reported_bytes = self.content_bytes
-            self.content_events += 1
-            self.ended = self._torn_end
-        return b"".join(passing)
-
     def _pass_unwatched(self, whole: bytes) -> bytes:
         self.committed = True
         if b'"usage"' in whole:
@@ -351,7 +335,7 @@ class StreamReader:
 
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:
-            first = decode(data)
+            first = decoded(data)
             self.first_chunk = first if isinstance(first, dict) else {}
         self.plain = self.plain and read.plain
         if not read.text:

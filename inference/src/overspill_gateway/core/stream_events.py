@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-import msgspec
-
+from overspill_gateway.core.content import is_text, text_of
 from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.error_shapes import MESSAGE_CHARS_MAX, Fault, error_in, error_in_choice, is_error
+from overspill_gateway.core.json_text import decoded
 
-_MESSAGE_CHARS_MAX: Final = 500
-
-_GIVEN_UP: Final = frozenset({"error", "abort", "aborted", "cancelled"})
-"""Reasons of an engine that stopped working on an answer: no client takes them for an end."""
 _NOT_OUTPUT: Final = frozenset({"role", "name"})
 """Fields of a delta that say nothing yet."""
 _STARTING_RESPONSE: Final = frozenset(
@@ -33,7 +30,6 @@ _STARTING_RESPONSE: Final = frozenset(
 _STARTING_MESSAGE: Final = frozenset({"message_start", "content_block_start", "ping"})
 _TEXTS: Final = ("text", "thinking", "partial_json")
 """Fields of a content_block_delta that hold what was generated."""
-_OVERLOADED: Final = ("rate_limit", "quota", "overloaded", "too_many")
 
 
 class Meaning(Enum):
@@ -86,45 +82,24 @@ def read_event(dialect: Dialect, name: bytes, data: bytes | None) -> Event:
     if data.strip() == b"[DONE]":
         chat = dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
         return Event(Meaning.END if chat else Meaning.NOTHING)
-    document = decode(data)
+    document = decoded(data)
     if not isinstance(document, dict):
-        shown = data[:60].decode("utf-8", "replace")
-        return Event(Meaning.FAULT, why=f"an event of its stream can't be read: {shown!r}", unreadable=True)
-    if name == b"error" or document.get("error") or document.get("object") == "error":
+        shown = data[:MESSAGE_CHARS_MAX].decode("utf-8", "replace").strip()
+        if name == b"error" and shown:
+            return Event(Meaning.FAULT, why=shown)
+        return Event(Meaning.FAULT, why=f"an event of its stream can't be read: {shown[:60]!r}", unreadable=True)
+    if name == b"error" or is_error(document):
         return fault_of(document)
     return _READERS.get(dialect, _read_chunk)(document, name)
 
 
-def decode(data: bytes) -> Any:
-    """The JSON value of an event's data; None: it has none."""
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:  # more lenient: lone surrogates, NaN, stray bytes are nothing to break a stream for
-        return json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
-
-
 def fault_of(document: dict[str, Any]) -> Event:
     """An error in any backend's shape."""
-    error = document.get("error")
-    if not isinstance(error, dict):
-        error = document if error is None else {"message": error}
-    message = error.get("message") or error.get("detail") or "an error without a message"
-    kind = f"{error.get('type')} {error.get('code')}".lower()
-    return Event(Meaning.FAULT, why=str(message)[:_MESSAGE_CHARS_MAX], status=_status_of(error.get("code"), kind))
+    return _failed(error_in(document))
 
 
-def _status_of(code: object, kind: str) -> int:
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    if isinstance(code, str) and code.isdecimal() and 400 <= int(code[:4]) < 600:
-        return int(code)
-    if any(word in kind for word in _OVERLOADED):
-        return 429
-    return 400 if "invalid_request" in kind else 502
+def _failed(fault: Fault) -> Event:
+    return Event(Meaning.FAULT, why=fault.why, status=fault.status)
 
 
 def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
@@ -141,13 +116,12 @@ def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
 
 
 def _read_choice(choice: dict[str, Any], event: Event) -> None:
-    reason = choice.get("finish_reason")
-    if isinstance(reason, str) and reason in _GIVEN_UP:
-        event.meaning = Meaning.FAULT
-        event.why = f"it gave the answer up (finish_reason {reason})"
-        return
+    fault = error_in_choice(choice)
+    if fault is not None and event.meaning is not Meaning.FAULT:
+        event.meaning, event.why, event.status = Meaning.FAULT, fault.why, fault.status
     if event.meaning is Meaning.FAULT:
         return
+    reason = choice.get("finish_reason")
     if choice.get("index"):
         event.plain = False
     delta = choice.get("delta")
@@ -156,9 +130,11 @@ def _read_choice(choice: dict[str, Any], event: Event) -> None:
         if not value or field in _NOT_OUTPUT:
             continue
         event.meaning = Meaning.OUTPUT
-        if field != "content" or not isinstance(value, str):
+        if field != "content" or not is_text(value):
             event.plain = False
-        event.text += value if isinstance(value, str) else json.dumps(value)
+            event.text += value if isinstance(value, str) else json.dumps(value)
+        else:
+            event.text += text_of(value)
     if choice.get("logprobs") or choice.get("token_ids"):
         event.meaning = Meaning.OUTPUT
         event.plain = False
@@ -174,7 +150,11 @@ def _read_response(document: dict[str, Any], name: bytes) -> Event:
     response = response if isinstance(response, dict) else {}
     number = document.get("sequence_number")
     sequence = number if isinstance(number, int) else 0
-    if kind in {"error", "response.failed", "response.cancelled"} or response.get("error"):
+    if (
+        kind in {"error", "response.failed", "response.cancelled"}
+        or response.get("error")
+        or response.get("status") == "failed"
+    ):
         fault = fault_of(response if response.get("error") else document)
         fault.sequence = sequence
         return fault

@@ -13,6 +13,7 @@ class Choice(msgspec.Struct, gc=False):
     """One of a chunk's answers, as far as judging goes."""
 
     finish_reason: str | None = None
+    error: object = None
 
 
 class Chunk(msgspec.Struct):

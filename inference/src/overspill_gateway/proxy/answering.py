@@ -7,7 +7,8 @@ from overspill_gateway.core.head import Header
 from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.opening import Opening
 from overspill_gateway.proxy.outgoing import plain_answer, translator_of
-from overspill_gateway.proxy.relay import Relay, answer_lines
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.rewriting import answer_lines
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -30,6 +31,7 @@ def relay_of(
         translator=translator_of(attempt.backend, endpoint, facts, call.request_id),
         hold_plain=checked,
         opening=opening,
+        asked_stream=facts.stream,
     )
 
 

@@ -26,7 +26,7 @@ from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.splice import BodyError, with_fields
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.exchange import Exchange
-from overspill_gateway.proxy.relay import answer_lines
+from overspill_gateway.proxy.rewriting import answer_lines
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.catalog import Catalog

@@ -26,7 +26,8 @@ from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
-from overspill_gateway.proxy.relay import Relay, answer_lines
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.rewriting import answer_lines
 from overspill_gateway.proxy.settling import (
     Ending,
     close_admission,

@@ -5,18 +5,23 @@ the client nothing. A stream is written from its first token on, in whole events
 reached the client and another backend can take over. Not here: what follows from a failure.
 """
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core.answer import error_of_answer, fault_of_answer, text_of_answer
+from overspill_gateway.core.answer import error_of_answer, text_of_answer
+from overspill_gateway.core.answer_as_stream import stream_of_answer
+from overspill_gateway.core.answer_fault import fault_of_answer, fault_of_beginning, fault_of_end
 from overspill_gateway.core.continuation import ContinuedStream, Partial
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
+from overspill_gateway.core.error_shapes import Fault
 from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.forwarding import to_client
+from overspill_gateway.core.forwarding import to_client, with_content_type
 from overspill_gateway.core.head import Header
-from overspill_gateway.core.plan import ServedReason
+from overspill_gateway.core.json_text import BYTE_ORDER_MARK, whole_characters
 from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.stream_as_answer import answer_of_stream
 from overspill_gateway.core.usage import Report, Usage, UsageFinder, report_of_answer
+from overspill_gateway.proxy.rewriting import Rewriter, Translator
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.opening import Opening
@@ -28,40 +33,21 @@ HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 """The same for an answer that has to be read as a whole; a longer one is a fault."""
 
 
-class Rewriter(Protocol):
-    """Writes events anew on their way: a translation into another dialect, or the second part of an answer."""
-
-    def feed(self, events: bytes) -> bytes:
-        """Whole events in, whole events out."""
-        ...
-
-    def finish(self) -> bytes:
-        """What is left to be written at the proper end."""
-        ...
-
-
-class Translator(Rewriter, Protocol):
-    """Tells a backend's answer in the client's dialect, plain or streamed."""
-
-    def plain(self, status: int, body: bytes) -> bytes:
-        """A plain answer, or an error; empty: it is neither."""
-        ...
-
-
-def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
-    """Header lines of every answer: who served it, why, and under which id."""
-    return b"x-overspill-served-by: %b\r\nx-overspill-reason: %b\r\nx-request-id: %b\r\n" % (
-        served_by.encode(), reason.encode(), request_id,
-    )  # fmt: skip
+_TAIL_BYTES: Final = 64
+"""Of a long plain answer, to see that it has an end."""
+_EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_STREAM_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""What a stream of events starts with."""
 
 
 class Relay:
     """One answer on its way to the client."""
 
     __slots__ = (
-        "_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_gathered", "_gathered_bytes",
-        "_gathered_bytes_max", "_hold_plain", "_length", "_lines", "_opening", "_passing_usage", "_reader", "_rest",
-        "_rewriter", "_strip_usage", "_translated", "_translator", "begun", "committed", "fault", "fault_status",
+        "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_events", "_extra", "_gathered",
+        "_gathered_bytes", "_gathered_bytes_max", "_hold_plain", "_keep", "_length", "_lines", "_opening",
+        "_passing_usage", "_reader", "_rest", "_rewriter", "_spoken", "_strip_usage", "_tail", "_translated",
+        "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed", "fault", "fault_status",
         "status",
     )  # fmt: skip
 
@@ -78,13 +64,15 @@ class Relay:
         translator: Translator | None = None,
         hold_plain: bool = False,
         opening: "Opening | None" = None,
+        asked_stream: bool | None = None,
     ) -> None:
         """Begin with an answer's head.
 
         ``extra``: header lines of ours. ``dialect``: the client's; with a ``translator`` the backend speaks the one
         of chat completions, and a plain answer is translated as a whole. ``keep``: remember the text.
         ``hold_plain``: a plain answer is never written before ``finish``, whatever its length. ``opening``: where
-        heartbeats may have begun the answer already.
+        heartbeats may have begun the answer already. ``asked_stream``: what the request asked for, a stream or a
+        plain answer, which the client gets whatever the backend makes of it; None: whichever comes.
         """
         head = to_client(headers)
         self.status = status
@@ -112,17 +100,32 @@ class Relay:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._hold_plain = hold_plain or translator is not None
-        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
         self._passing_usage = UsageFinder()
+        self._tail = b""
         self._rest = b""
         self._closed = False
-        if head.event_stream and status < 300:
-            spoken = Dialect.CHAT if translator is not None else dialect
-            self._reader = StreamReader(spoken, strip_usage=self._strip_usage, keep=keep)
+        self._keep = keep
+        self._spoken = Dialect.CHAT if translator is not None else dialect
+        self._wants_usage = not strip_usage or translator is not None
+        self._events = b""
+        good = status < 300 and dialect is not Dialect.OTHER and dialect is not Dialect.EMBEDDINGS
+        self._asked_stream = good and asked_stream is True
+        self._undecided = self._asked_stream and not head.event_stream
+        """Whether a stream was asked for and the head promises none: what comes first will show what it is."""
+        self._unasked_stream = good and asked_stream is False and head.event_stream
+        """Whether a stream comes that has to be made a plain answer."""
+        if self._unasked_stream or self._undecided:
+            self._hold_plain = True
+        elif head.event_stream and status < 300:
+            self._read_stream()
         elif opening is not None and opening.begun:
             self._hold_plain = True
             if status < 300:
                 self.fault = "it answered with no stream"
+        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
+
+    def _read_stream(self) -> None:
+        self._reader = StreamReader(self._spoken, strip_usage=self._strip_usage, keep=self._keep)
 
     # -- the backend's answer ----------------------------------------------------------------------------------
 
@@ -133,8 +136,13 @@ class Relay:
         """
         reader = self._reader
         if reader is None:
-            self._feed_plain(data)
-            return
+            if self._undecided:
+                reader = self._decided(data)
+            if reader is None:
+                self._feed_plain(data)
+                return
+            data = self.body() + data
+            self._gathered, self._gathered_bytes, chunk = [], 0, b""
         events = reader.feed(data)
         if events:
             if self._rewriter is not None:
@@ -148,9 +156,21 @@ class Relay:
         elif self._continued is not None and self._continued.fault is not None:
             self.fault = self._continued.fault
 
+    def _decided(self, data: bytes) -> StreamReader | None:
+        """The reader of a stream, where one has begun although the head did not say so."""
+        start = (self.body() + data).removeprefix(BYTE_ORDER_MARK).lstrip()[:8]
+        if not start:
+            return None
+        self._undecided = False
+        if start.startswith(_STREAM_STARTS):
+            self._lines = with_content_type(self._lines, _EVENT_STREAM)
+            self._read_stream()
+        return self._reader
+
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
             self._passing_usage.feed(data)
+            self._tail = (self._tail + data)[-_TAIL_BYTES:]
             self._client.send(data)
             return
         self._gathered.append(data)
@@ -162,8 +182,12 @@ class Relay:
             self.fault = f"its answer is longer than {HELD_BYTES_MAX >> 20} MiB"
             return
         whole = b"".join(self._gathered)
+        if self._is_judged and (fault := fault_of_beginning(whole)) is not None:
+            self._fail(fault)
+            return
         self._gathered = []
         self._passing_usage.feed(whole)
+        self._tail = whole[-_TAIL_BYTES:]
         self._begin(self._length)
         self.committed = True
         self._client.send(whole)
@@ -180,22 +204,56 @@ class Relay:
                 self.fault, self.fault_status = reader.fault, reader.fault_status
         elif self.fault is None and not self.begun:
             self._close_plain()
+        elif self.fault is None and self._is_judged and (fault := fault_of_end(self._tail)) is not None:
+            self._fail(fault)
         return self.fault
 
     def _close_plain(self) -> None:
-        body, translator = self.body(), self._translator
-        if self.status < 300 and self._dialect is not Dialect.OTHER:
-            self.fault = fault_of_answer(body)
-        if translator is not None and self.fault is None:
-            self._translated = translator.plain(self.status, body)
+        translator = self._translator
+        if self._is_judged:
+            fault = self._judge_plain()
+            if fault is not None:
+                self._fail(fault)
+                return
+        if self._asked_stream:
+            self._events = stream_of_answer(self.body(), self._spoken, include_usage=self._wants_usage)
+            if not self._events:
+                self.fault = "it answered with no stream"
+        elif translator is not None:
+            self._translated = translator.plain(self.status, self.body())
             if not self._translated:
                 self.fault = "its answer is no chat completion"
+
+    def _judge_plain(self) -> Fault | None:
+        """What is wrong with a whole answer, which is put into the form that everybody reads."""
+        body = self.body()
+        if self._unasked_stream:
+            answer = answer_of_stream(body, self._spoken)
+            if isinstance(answer, Fault):
+                return answer
+            body = answer
+            self._lines = with_content_type(self._lines, b"application/json")
+        fault = fault_of_answer(body, self._spoken)
+        if fault is None:
+            self._gathered = [whole_characters(body.removeprefix(BYTE_ORDER_MARK))]
+        return fault
+
+    @property
+    def _is_judged(self) -> bool:
+        """Whether a plain answer has to be one by its words too."""
+        return self.status < 300 and self._spoken is not Dialect.OTHER
+
+    def _fail(self, fault: Fault) -> None:
+        self.fault, self.fault_status = fault.why, fault.status
 
     def finish(self, body: bytes | None = None) -> bool:
         """Write what is left of the answer, ``body`` in place of a gathered one; False: it has a fault, nothing is."""
         if self.close() is not None:
             return False
         self.committed = True
+        if self._events:
+            self._finish_as_stream()
+            return True
         if self._reader is None:
             self._finish_plain(body)
             return True
@@ -206,6 +264,15 @@ class Relay:
             rest = (rewriter.feed(rest) if rest else b"") + rewriter.finish()
         self._client.send(rest)
         return True
+
+    def _finish_as_stream(self) -> None:
+        """A plain answer to a client that asked for a stream."""
+        events, rewriter = self._events, self._rewriter
+        if rewriter is not None:
+            events = rewriter.feed(events) + rewriter.finish()
+        self._lines = with_content_type(self._lines, _EVENT_STREAM)
+        self._begin(None)
+        self._client.send(events)
 
     def _finish_plain(self, body: bytes | None) -> None:
         if self.begun:
@@ -228,7 +295,7 @@ class Relay:
         Only an answer that was made with ``keep`` can go on, one that is plain text and lacks its end.
         """
         reader, before = self._reader, self._continued
-        if reader is None or not reader.keep or not self.begun or reader.torn or reader.finished or not reader.plain:
+        if reader is None or not reader.keep or not self.begun or reader.finished or not reader.plain:
             return None
         if self._rewriter is not before or self._dialect not in {Dialect.CHAT, Dialect.COMPLETIONS}:
             return None
@@ -275,8 +342,6 @@ class Relay:
                 client.refuse(error, self._extra)
             return
         if reader is not None and not self.ended:
-            if reader.torn:
-                client.send(b"\n\n")
             client.send(self._error_event(error))
         client.end()
 

@@ -1,0 +1,109 @@
+"""Whether a plain answer with a good status is one: an error inside a 200 is a failure, however it is spelled.
+
+Nearly all answers are seen to be good by one typed decoding; only what fails it is read as a whole. Text that merely
+speaks of errors is never looked at. Not here: what an answer says (``answer``).
+"""
+
+from typing import Any, Final
+
+from overspill_gateway.core.answer_fields import GoodChoice, decode_good_choices, decode_good_object
+from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.error_shapes import GIVEN_UP, Fault, error_in, error_in_choice, is_error
+from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
+
+_SPACE: Final = b" \t\r\n"
+_EMPTY: Final = frozenset({b"", b"null", b"[]"})
+_FAILED: Final = frozenset({"failed", "cancelled", "canceled", "error"})
+"""States of a response that was given up."""
+_PAYLOADS: Final = {Dialect.RESPONSES: "output", Dialect.MESSAGES: "content", Dialect.EMBEDDINGS: "data"}
+_HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")
+
+
+def fault_of_answer(body: bytes, dialect: Dialect) -> Fault | None:
+    """What is wrong with a plain answer whose status is good; None: nothing. Of other dialects nothing is known."""
+    if dialect is Dialect.OTHER or _is_good(body, dialect):
+        return None
+    document = decoded(body)
+    if not isinstance(document, dict):
+        return _no_object(body)
+    if is_error(document):
+        return error_in(document)
+    if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
+        return _fault_of_choices(document)
+    return _fault_of_other(document, dialect)
+
+
+def fault_of_beginning(body: bytes) -> Fault | None:
+    """What is wrong with the beginning of an answer that is too long to be kept until it is whole."""
+    return _no_object(body) if _text_of(body)[:16].lower().startswith(_HTML) else None
+
+
+def fault_of_end(tail: bytes) -> Fault | None:
+    """What is wrong with the end of such an answer."""
+    return None if tail.rstrip(_SPACE).endswith(b"}") else Fault("its answer lacks its end")
+
+
+def _is_good(body: bytes, dialect: Dialect) -> bool:
+    """Whether one look shows that an answer is good; False: not known yet."""
+    try:
+        if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
+            answer = decode_good_choices(body)
+            named = answer.object == "error" or answer.type == "error"
+            return bool(answer.choices) and not named and all(map(_is_good_choice, answer.choices))
+        other = decode_good_object(body)
+    except UNREADABLE:
+        return False
+    if other.object == "error" or other.type == "error" or other.status in _FAILED:
+        return False
+    if dialect is Dialect.RESPONSES:
+        return bytes(other.output)[:1] == b"["
+    return bytes(other.content)[:1] == b"[" if dialect is Dialect.MESSAGES else bytes(other.data) not in _EMPTY
+
+
+def _is_good_choice(choice: GoodChoice) -> bool:
+    reason = choice.finish_reason
+    if reason is not None:
+        return reason.lower() not in GIVEN_UP
+    return bytes(choice.message) not in _EMPTY or bytes(choice.text) not in _EMPTY
+
+
+def _fault_of_other(document: dict[str, Any], dialect: Dialect) -> Fault | None:
+    """Of an answer of responses, messages or embeddings; what has any payload is not taken for an error."""
+    status = document.get("status")
+    if dialect is Dialect.RESPONSES and isinstance(status, str):
+        return Fault(f"its answer has the status {status}") if status in _FAILED else None
+    name = _PAYLOADS[dialect]
+    empty = dialect is not Dialect.EMBEDDINGS and isinstance(document.get(name), list)
+    if empty or any(document.get(other) for other in ("choices", *_PAYLOADS.values())):
+        return None
+    return Fault(f"its answer holds no {name}")
+
+
+def _fault_of_choices(document: dict[str, Any]) -> Fault | None:
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return Fault("its answer holds no choices")
+    for choice in choices:
+        if not isinstance(choice, dict):
+            return Fault("one of its choices is no object")
+        fault = error_in_choice(choice)
+        if fault is not None:
+            return fault
+        says = isinstance(choice.get("message"), dict) or isinstance(choice.get("text"), str)
+        if not says and choice.get("finish_reason") is None:
+            return Fault("one of its choices says nothing")
+    return None
+
+
+def _no_object(body: bytes) -> Fault:
+    text = _text_of(body)
+    if not text:
+        return Fault("its answer is empty")
+    if text.startswith(b"{"):
+        return Fault("its answer is broken JSON" if text.endswith(b"}") else "its answer lacks its end")
+    what = " but a page of HTML" if text[:16].lower().startswith(_HTML) else ""
+    return Fault(f"its answer is no JSON object{what}")
+
+
+def _text_of(body: bytes) -> bytes:
+    return body.removeprefix(BYTE_ORDER_MARK).strip(_SPACE)

@@ -1,0 +1,46 @@
+"""Plain answers, as far as seeing that they are good: classes that msgspec decodes to, which ``answer_fault`` reads.
+
+A module with such classes is not compiled, see ``body_fields``. What fails to decode may be good all the same.
+"""
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+NO_RAW: Final = Raw()
+"""Where a field is absent."""
+
+
+class GoodChoice(msgspec.Struct, gc=False):
+    """One of the choices."""
+
+    finish_reason: str | None = None
+    message: Raw = NO_RAW
+    text: Raw = NO_RAW
+    error: None = None
+
+
+class GoodChoices(msgspec.Struct):
+    """An answer of chat or completions."""
+
+    choices: tuple[GoodChoice, ...]
+    error: None = None
+    object: str | None = None
+    type: str | None = None
+
+
+class GoodObject(msgspec.Struct, gc=False):
+    """An answer of responses, messages or embeddings."""
+
+    error: None = None
+    object: str | None = None
+    type: str | None = None
+    status: str | None = None
+    output: Raw = NO_RAW
+    content: Raw = NO_RAW
+    data: Raw = NO_RAW
+
+
+decode_good_choices: Final = msgspec.json.Decoder(GoodChoices).decode
+decode_good_object: Final = msgspec.json.Decoder(GoodObject).decode

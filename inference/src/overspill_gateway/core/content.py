@@ -1,0 +1,39 @@
+"""The text of a message's content: a string, or a list of parts as some servers write it. Not here: other parts."""
+
+import json
+from typing import Any, Final
+
+_TEXT_PARTS: Final = frozenset({"text", "output_text", "input_text"})
+
+
+def text_of(content: Any) -> str:
+    """The text of a string or of a list's text parts, also one part alone; everything else has none."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        return ""
+    return "".join([_text_of_part(part) for part in content])
+
+
+def is_text(content: Any) -> bool:
+    """Whether content is text and nothing else."""
+    if isinstance(content, list):
+        return all(isinstance(part, str) or (isinstance(part, dict) and _is_text_part(part)) for part in content)
+    return isinstance(content, str) or (isinstance(content, dict) and _is_text_part(content))
+
+
+def arguments_of(arguments: Any) -> str:
+    """A tool call's arguments as the text that they should be; some servers write the object itself."""
+    return arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
+
+
+def _text_of_part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return str(part["text"]) if isinstance(part, dict) and _is_text_part(part) else ""
+
+
+def _is_text_part(part: dict[str, Any]) -> bool:
+    return isinstance(part.get("text"), str) and part.get("type", "text") in _TEXT_PARTS

@@ -1,0 +1,32 @@
+"""What an answer goes through on its way to the client, as far as writing it goes. Not here: the rewriters."""
+
+from typing import Protocol
+
+from overspill_gateway.core.plan import ServedReason
+
+
+class Rewriter(Protocol):
+    """Writes events anew on their way: a translation into another dialect, or the second part of an answer."""
+
+    def feed(self, events: bytes) -> bytes:
+        """Whole events in, whole events out."""
+        ...
+
+    def finish(self) -> bytes:
+        """What is left to be written at the proper end."""
+        ...
+
+
+class Translator(Rewriter, Protocol):
+    """Tells a backend's answer in the client's dialect, plain or streamed."""
+
+    def plain(self, status: int, body: bytes) -> bytes:
+        """A plain answer, or an error; empty: it is neither."""
+        ...
+
+
+def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
+    """Header lines of every answer: who served it, why, and under which id."""
+    return b"x-overspill-served-by: %b\r\nx-overspill-reason: %b\r\nx-request-id: %b\r\n" % (
+        served_by.encode(), reason.encode(), request_id,
+    )  # fmt: skip
