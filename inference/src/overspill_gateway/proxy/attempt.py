@@ -37,8 +37,8 @@ class Attempt:
 
     __slots__ = (
         "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body",
-        "connect_fault", "deadline", "first_token_at", "head", "hold", "is_hedge", "is_retry", "launched_at", "reason",
-        "relay", "sent_at", "snapshot", "stage",
+        "connect_fault", "counts_as_retry", "deadline", "first_token_at", "has_place", "head", "headers", "hold",
+        "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +60,13 @@ class Attempt:
         """Whether it counts against the retry budget."""
         self.is_hedge = False
         """Whether it runs beside another that is slow to begin."""
+        self.counts_as_retry = False
+        """Whether it is counted among the further attempts that run."""
+        self.has_place = False
+        """Whether it is counted among the requests at its backend."""
         self.head = self.body = b""
+        self.headers: list[Header] = []
+        """Of the answer."""
         self.relay: Relay | None = None
         self.connect_fault: ConnectFault | None = None
         """Why there was no connection."""
@@ -99,29 +105,35 @@ class Attempt:
     def abandon(self) -> None:
         """Nobody wants it any more: the backend is told to stop by closing its connection."""
         self.stage = Stage.OVER
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.forget()
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+        if self._connecting is not None:
+            self._connecting.forget()
+            self._connecting = None
 
     # -- connection --------------------------------------------------------------------------------------------
 
     def connected(self, connection: "UpstreamConnection") -> None:
         """A connection to the backend is there."""
         self._connecting = None
-        self._send(connection)
+        try:
+            self._send(connection)
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
 
     def connect_failed(self, detail: str, fault: ConnectFault) -> None:
         """There is no connection to the backend."""
         self._connecting = None
         self.connect_fault = fault
-        self._failed(FailureKind.CONNECT, detail)
+        try:
+            self._failed(FailureKind.CONNECT, detail)
+        except Exception as broken:
+            self._exchange.failed_inside(broken)
 
     def _send(self, connection: "UpstreamConnection") -> None:
-        self.stage = Stage.AWAITING
         self._upstream = connection
+        self.stage = Stage.AWAITING
         now = self.sent_at = monotonic()
         if self._exchange.streams:  # a plain answer's first byte is its last: the total holds for it
             self.deadline = now + self._exchange.timeouts.first_token_seconds
@@ -132,33 +144,42 @@ class Attempt:
 
     def answer_head(self, status: int, headers: list[Header]) -> None:
         """The backend's status: an answer for the client, or a failure."""
-        kind = failure_kind_of_status(status)
-        if kind is not None and self._exchange.status_refused(self, kind, status, headers):
-            return
-        self.relay = self._exchange.relay_for(self, status, headers)
+        self.headers = headers
+        try:
+            kind = failure_kind_of_status(status)
+            if kind is None or not self._exchange.status_refused(self, kind, status, headers):
+                self.relay = self._exchange.relay_for(self, status, headers)
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """A piece of the answer."""
         relay = self.relay
         if relay is None:
             return
-        relay.feed(data, chunk)
-        if self.stage is Stage.AWAITING and relay.committed:
-            self._first_token()
-        if relay.fault is not None:
-            self._faulty()
+        try:
+            relay.feed(data, chunk)
+            if self.stage is Stage.AWAITING and relay.committed:
+                self._first_token()
+            if relay.fault is not None:
+                self._faulty()
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
 
     def answer_pause(self) -> None:
         """Write on what has come."""
-        if self.stage is Stage.ANSWERING:
-            self._heard_at = monotonic()
-            if self._exchange.winner is self:
-                self._exchange.client.flush()
-        elif self._is_gathering:
-            self._heard_at = monotonic()
-            if self.deadline == math.inf:
-                self.deadline = self._heard_at + self._exchange.timeouts.idle_seconds
-                self._exchange.deadline_changed()
+        try:
+            if self.stage is Stage.ANSWERING:
+                self._heard_at = monotonic()
+                if self._exchange.winner is self:
+                    self._exchange.client.flush()
+            elif self._is_gathering:
+                self._heard_at = monotonic()
+                if self.deadline == math.inf:
+                    self.deadline = self._heard_at + self._exchange.timeouts.idle_seconds
+                    self._exchange.deadline_changed()
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
 
     @property
     def _is_gathering(self) -> bool:
@@ -175,6 +196,12 @@ class Attempt:
 
     def answer_end(self) -> None:
         """The answer is whole, as far as HTTP goes."""
+        try:
+            self._ended()
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
+
+    def _ended(self) -> None:
         self._upstream = None
         relay = self.relay
         if relay is None or self.stage is Stage.OVER:
@@ -190,11 +217,17 @@ class Attempt:
 
     def answer_lost(self, kind: FailureKind, detail: str) -> None:
         """The backend broke off."""
+        try:
+            self._lost(kind, detail)
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
+
+    def _lost(self, kind: FailureKind, detail: str) -> None:
         upstream, self._upstream = self._upstream, None
         if self.stage is Stage.OVER:
             return
         if self.relay is not None and self.relay.ended:
-            self.answer_end()  # the stream has said that it is whole: its connection's end is no matter
+            self._ended()  # the stream has said that it is whole: its connection's end is no matter
             return
         if self.stage is Stage.ANSWERING and self.relay is not None and self.relay.begun:
             self._broke(kind, detail)
@@ -211,11 +244,14 @@ class Attempt:
 
     def vanished(self, detail: str) -> None:
         """The backend is gone without a word."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        self._fresh_retry = True
-        self.answer_lost(FailureKind.RESET, detail)
+        try:
+            if self._upstream is not None:
+                self._upstream.abandon()
+            self._upstream = None
+            self._fresh_retry = True
+            self._lost(FailureKind.RESET, detail)
+        except Exception as fault:
+            self._exchange.failed_inside(fault)
 
     def expire(self, now: float) -> None:
         """Its deadline has passed, unless something came meanwhile."""

@@ -45,6 +45,8 @@ class Call:
     """Where it was counted at its consumer's limits."""
     is_settled: bool = False
     """Whether its consumer's limits know by now how many tokens it took."""
+    uncounted_nano_usd: int = 0
+    """What its attempts were charged and its consumer's counters do not know of yet."""
     is_served: bool = False
     """Whether any of its answers began."""
 

@@ -6,6 +6,7 @@ so, else the client is told. The attempt itself, the writing of the answer and t
 subjects of ``attempt``, ``relay`` and ``settling``.
 """
 
+import functools
 import math
 import time
 from enum import Enum, auto
@@ -23,6 +24,7 @@ from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, 
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.containment import clean_up, log_fault, tried
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
@@ -49,8 +51,8 @@ class Exchange:
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared", "_started",
-        "_total_at", "_wait", "call", "client", "deadline", "streams", "timeouts", "winner",
+        "_attempt", "_check", "_failed_inside", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared",
+        "_started", "_total_at", "_wait", "call", "client", "deadline", "streams", "timeouts", "winner",
     )  # fmt: skip
 
     def __init__(self, call: Call, shared: Shared) -> None:
@@ -75,9 +77,16 @@ class Exchange:
         """An answer that broke off and that another backend goes on with."""
         self._check = check_of(call)
         self._hedge_at = math.inf
+        self._failed_inside = False
 
     def start(self) -> None:
         """Let it in and find a backend."""
+        try:
+            self._start()
+        except Exception as fault:
+            self.failed_inside(fault)
+
+    def _start(self) -> None:
         call, route = self.call, self.call.route
         admission = self._shared.metering.admit(call.grant, route, call.ask, self._started)
         if isinstance(admission, ApiError):
@@ -157,12 +166,15 @@ class Exchange:
 
     def give_up(self, step: Refuse) -> None:
         """Nobody serves it."""
-        if self._going_on is not None:
-            self._end_broken(self._going_on[0])
-            return
-        call = self.call
-        error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
-        self._refuse(error, reason)
+        try:
+            if self._going_on is not None:
+                self._end_broken(self._going_on[0])
+                return
+            call = self.call
+            error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
+            self._refuse(error, reason)
+        except Exception as fault:
+            self.failed_inside(fault)
 
     # -- holding -----------------------------------------------------------------------------------------------
 
@@ -179,6 +191,13 @@ class Exchange:
 
     def release(self) -> bool:
         """Somebody may take it, or the rules have changed: try again. Whether it waits no more."""
+        try:
+            return self._release()
+        except Exception as fault:
+            self.failed_inside(fault)
+            return True
+
+    def _release(self) -> bool:
         now = monotonic()
         route = self.call.route
         self._history.failed_replicas.clear()
@@ -264,9 +283,12 @@ class Exchange:
             self._end_broken(relay)
 
     def _partial_counted(self, partial: Partial) -> None:
-        if self._going_on is not None and self._phase is not Phase.DONE:
-            self._going_on = self._going_on[0], partial
-            self._go_on(monotonic())
+        try:
+            if self._going_on is not None and self._phase is not Phase.DONE:
+                self._going_on = self._going_on[0], partial
+                self._go_on(monotonic())
+        except Exception as fault:
+            self.failed_inside(fault)
 
     def _go_on(self, now: float) -> None:
         """Let somebody else go on with the answer, if there is anybody now: a client in the middle of it can't wait."""
@@ -321,11 +343,11 @@ class Exchange:
     def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
         """The attempt is over: what it used is settled, its place is free."""
         attempt.abandon()
+        settle(self.call, self._shared, attempt, ending, kind, monotonic() - self._started)
         if attempt is self._attempt:
             self._attempt, self._rival = self._rival, None
         elif attempt is self._rival:
             self._rival = None
-        settle(self.call, self._shared, attempt, ending, kind, monotonic() - self._started)
 
     # -- hedging -----------------------------------------------------------------------------------------------
 
@@ -345,17 +367,26 @@ class Exchange:
 
     def client_gone(self) -> None:
         """Nobody wants the answer: backends are told to stop; a wake that the request caused stays."""
-        self._finish(Ending.ABANDONED)
+        try:
+            self._finish(Ending.ABANDONED)
+        except Exception as fault:
+            self.failed_inside(fault)
 
     def client_slow(self) -> None:
         """The client takes less than it is given."""
-        if self.winner is not None:
-            self.winner.pause()
+        try:
+            if self.winner is not None:
+                self.winner.pause()
+        except Exception as fault:
+            self.failed_inside(fault)
 
     def client_ready(self) -> None:
         """The client takes more again."""
-        if self.winner is not None:
-            self.winner.resume()
+        try:
+            if self.winner is not None:
+                self.winner.resume()
+        except Exception as fault:
+            self.failed_inside(fault)
 
     # -- time and ending ---------------------------------------------------------------------------------------
 
@@ -374,6 +405,12 @@ class Exchange:
 
     def expire(self, now: float) -> None:
         """A deadline has passed."""
+        try:
+            self._expire(now)
+        except Exception as fault:
+            self.failed_inside(fault)
+
+    def _expire(self, now: float) -> None:
         if self._phase is Phase.DONE:
             self.deadline = math.inf
             return
@@ -422,6 +459,12 @@ class Exchange:
 
     def shut_down(self) -> None:
         """The gateway can't wait any longer: end this as well as it can be ended."""
+        try:
+            self._shut_down()
+        except Exception as fault:
+            self.failed_inside(fault)
+
+    def _shut_down(self) -> None:
         relay = self.winner.relay if self.winner is not None else self._going_on[0] if self._going_on else None
         if relay is not None and relay.begun:
             self._finish(Ending.BROKEN)
@@ -457,3 +500,15 @@ class Exchange:
         self.call.body = self.call.ask.unread = b""
         self.winner = None  # they know each other: left so, each request would be garbage for the collector
         route.demand_changed()
+
+    def failed_inside(self, fault: Exception) -> None:
+        """A fault of ours: it is logged once, the client is told, and nothing stays held."""
+        if not self._failed_inside:
+            self._failed_inside = True
+            log_fault(self.call, fault)
+        self._phase = Phase.DONE
+        attempts = [attempt for attempt in (self._attempt, self._rival) if attempt is not None]
+        self._attempt = self._rival = self.winner = None
+        tried(functools.partial(self.call.route.held.discard, self))
+        tried(functools.partial(self._shared.sweeper.discard, self))
+        clean_up(self.call, self._shared, attempts)

@@ -18,6 +18,7 @@ from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.outgoing import outgoing
+from overspill_gateway.proxy.settling import free
 
 if TYPE_CHECKING:
     from overspill_gateway.core.budget import Hold
@@ -43,6 +44,7 @@ def launch(
     body, facts, ask = call.body, call.facts, call.ask
     hold: Hold | None = None
     max_tokens: int | None = None
+    attempt: Attempt | None = None
     try:
         if partial is not None:
             body = continuation_body(body, partial, local=isinstance(backend, Replica)) or b""
@@ -62,11 +64,17 @@ def launch(
         attempt.head, attempt.body = outgoing(
             backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint, max_tokens=max_tokens
         )
+        _occupy(call, shared, attempt, now)
     except BodyError:  # it can't be told to this hosted API
         if hold is not None and isinstance(backend, Hosted):
             shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
         return None
-    _occupy(call, shared, attempt, now)
+    except Exception:
+        if attempt is not None:
+            free(call, shared, attempt)
+        elif hold is not None and isinstance(backend, Hosted):
+            shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
+        raise
     return attempt
 
 
@@ -96,10 +104,17 @@ def hedge_for(
         cost = backend.worst_case(call.ask)
     if not route.hedges.may_hedge(now, rules, hosted_cost_nano_usd=cost):
         return None
-    rival = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
-    if cost:  # the hold may be lower, where the budget lowers the answer's length; none: it was not begun after all
+    rival: Attempt | None = None
+    try:
+        rival = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
+        # The hold may be lower, where the budget lowers the answer's length; none: it was not begun after all.
         held = rival.hold.nano_usd if rival is not None and rival.hold is not None else 0
-        route.hedges.settled(now, held_nano_usd=cost, actual_nano_usd=held)
+        if cost:
+            route.hedges.settled(now, held_nano_usd=cost, actual_nano_usd=held)
+    except Exception:
+        if rival is not None:
+            free(call, shared, rival)
+        raise
     if rival is not None:
         rival.is_hedge = True
         route.tally.hedges += 1
@@ -122,10 +137,13 @@ def _occupy(call: Call, shared: Shared, attempt: Attempt, now: float) -> None:
     backend.exchanges.add(attempt)
     if attempt.is_retry:
         shared.retries.began()
+        attempt.counts_as_retry = True
     if isinstance(backend, Replica):
         backend.sent(call.ask, now)
+        attempt.has_place = True
         return
     route.in_flight_spilled += 1
+    attempt.has_place = True
     if route.pool.has_local:
         route.spilled += 1
     route.demand_changed()

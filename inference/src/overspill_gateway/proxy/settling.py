@@ -69,9 +69,6 @@ def settle(
     """The attempt is over."""
     now = monotonic()
     backend, relay = attempt.backend, attempt.relay
-    backend.exchanges.discard(attempt)
-    if attempt.is_retry:
-        shared.retries.ended()
     begun = attempt.first_token_at > 0.0
     answered = relay is not None and (ending is Ending.WHOLE or begun)
     usage = (
@@ -81,7 +78,9 @@ def settle(
         backend.reports_usage = True
     call.is_served = call.is_served or begun
     _count(attempt, ending, kind, since_arrival, answered=answered)
-    _leave(call, attempt, ending, kind, usage, now)
+    vacate(call, shared, attempt, now)
+    _learn_from(call, attempt, ending, kind, usage, now)
+    call.route.release()  # one that waits for a late replica may go to a hosted API that is free again, too
     if ending is Ending.WHOLE and relay is not None:
         if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
             backend.outlier.succeeded(now)
@@ -97,20 +96,16 @@ def settle(
     charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
 
 
-def _leave(
+def _learn_from(
     call: Call, attempt: "Attempt", ending: Ending, kind: FailureKind | None, usage: Usage | None, now: float
 ) -> None:
-    """The place at the backend is free."""
+    """How fast a replica was."""
     backend, relay = attempt.backend, attempt.relay
     if isinstance(backend, Replica):
-        backend.done(call.ask, first_token_came=attempt.first_token_at > 0.0)
         if ending is Ending.WHOLE and relay is not None and relay.status < 300:
             _learn(call, attempt, backend, usage, now)
         elif ending is Ending.ABANDONED or kind is FailureKind.TIMEOUT:
             _learn_in_vain(call, attempt, now)
-    else:
-        _leave_hosted(call.route, attempt, now)
-    call.route.release()  # one that waits for a late replica may go to a hosted API that is free again
 
 
 def _is_counted(call: Call, relay: "Relay", ending: Ending, *, begun: bool) -> bool:
@@ -162,6 +157,30 @@ def _tell_doubts(call: Call, hosted: Hosted) -> None:
         )  # fmt: skip
 
 
+def vacate(call: Call, shared: Shared, attempt: "Attempt", now: float) -> None:
+    """The attempt's places are free: at its backend, and among further attempts. Done twice, it is done once."""
+    backend = attempt.backend
+    backend.exchanges.discard(attempt)
+    if attempt.counts_as_retry:
+        shared.retries.ended()
+        attempt.counts_as_retry = False
+    if not attempt.has_place:
+        return
+    if isinstance(backend, Replica):
+        backend.done(call.ask, first_token_came=attempt.first_token_at > 0.0)
+    else:
+        _leave_hosted(call.route, attempt, now)
+    attempt.has_place = False
+
+
+def free(call: Call, shared: Shared, attempt: "Attempt") -> None:
+    """A fault of ours has ended the attempt somewhere: what it still holds is free, money that may be owed charged."""
+    now = monotonic()
+    vacate(call, shared, attempt, now)
+    if attempt.hold is not None and not attempt.hold.settled:
+        charge(call, shared, attempt, None, now, may_have_cost=attempt.was_sent, served=attempt.first_token_at > 0.0)
+
+
 def charge(
     call: Call,
     shared: Shared,
@@ -179,22 +198,28 @@ def charge(
     cost = 0
     if hold is not None and isinstance(backend, Hosted):
         cost = shared.metering.settle_hold(hold, backend, usage, now, may_have_cost=may_have_cost)
+        call.uncounted_nano_usd += cost
         if attempt.is_hedge:
             call.route.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
     if admission is None:
         return
     if usage is not None or not call.endpoint.generates:
+        shared.metering.settle(admission, usage, now, served=served, nano_usd=call.uncounted_nano_usd)
         call.is_settled = True
-        shared.metering.settle(admission, usage, now, served=served, nano_usd=cost)
     else:
-        admission.counters.cost_nano_usd += cost
+        admission.counters.cost_nano_usd += call.uncounted_nano_usd
+    call.uncounted_nano_usd = 0
 
 
 def close_admission(call: Call, shared: Shared) -> None:
     """The request is over, and no answer of it said how many tokens it took."""
-    if call.admission is not None and not call.is_settled:
-        call.is_settled = True
+    if call.admission is None:
+        return
+    if not call.is_settled:
         shared.metering.settle(call.admission, None, monotonic(), served=call.is_served)
+        call.is_settled = True
+    call.admission.counters.cost_nano_usd += call.uncounted_nano_usd
+    call.uncounted_nano_usd = 0
 
 
 def _may_have_cost(attempt: "Attempt", ending: Ending, kind: FailureKind | None) -> bool:
@@ -272,9 +297,9 @@ def _learn_in_vain(call: Call, attempt: "Attempt", now: float) -> None:
 
 
 def _leave_hosted(route: "Route", attempt: "Attempt", now: float) -> None:
-    route.in_flight_spilled -= 1
     if route.pool.has_local and attempt.was_sent:
         route.spilled_seconds += now - attempt.sent_at
+    route.in_flight_spilled -= 1
 
 
 @dataclass(slots=True)
@@ -292,21 +317,43 @@ class _Counted:
     def begin(self) -> None:
         """Count the prompt first, unless it was reported."""
         self.call.is_settled = True  # in a moment
-        known = self.report.prompt_tokens
-        if known is None:
-            self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, self._prompt_counted)
-        else:
-            self._prompt_counted(known)
+        try:
+            known = self.report.prompt_tokens
+            if known is None:
+                count = self._prompt_counted
+                self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, count)
+            else:
+                self._prompt_counted(known)
+        except Exception:
+            self.call.is_settled = False
+            raise
 
     def _prompt_counted(self, count: int | None) -> None:
-        self.prompt_tokens = self.call.ask.prompt_tokens if count is None else count
-        if self.text:
-            self.shared.tokenizer.count_text(self.call.route, self.text, self._text_counted)
-        else:
-            self._text_counted(self.relay.content_events)
+        try:
+            self.prompt_tokens = self.call.ask.prompt_tokens if count is None else count
+            if self.text:
+                self.shared.tokenizer.count_text(self.call.route, self.text, self._text_counted)
+            else:
+                self._settle(self.relay.content_events)
+        except Exception as fault:
+            self._failed(fault)
 
     def _text_counted(self, count: int | None) -> None:
-        output = self.call.route.meter.ratio.tokens_of_bytes(len(self.text.encode())) if count is None else count
+        try:
+            length = len(self.text.encode("utf-8", "replace"))
+            self._settle(self.call.route.meter.ratio.tokens_of_bytes(length) if count is None else count)
+        except Exception as fault:
+            self._failed(fault)
+
+    def _settle(self, output: int) -> None:
         output = max(output, self.report.output_tokens or 0, self.relay.content_events)
         usage = Usage(self.prompt_tokens, self.report.cached_tokens, output, reported=False)
         charge(self.call, self.shared, self.attempt, usage, monotonic(), may_have_cost=True, served=True)
+
+    def _failed(self, fault: Exception) -> None:
+        """A fault of ours: what can't be counted is charged in full."""
+        where = {"route": self.call.route.key}
+        logger.error("the tokens of an answer could not be counted", exc_info=fault, extra=where)
+        self.call.is_settled = False
+        free(self.call, self.shared, self.attempt)
+        close_admission(self.call, self.shared)

@@ -240,6 +240,17 @@ class ServerConnection(asyncio.Protocol):
         else:
             self.refuse(INTERNAL_ERROR, self._listener.handler.refusal_lines(self._answer_head))
 
+    def fail(self, head: Head) -> None:
+        """The answerer of a request broke: end it in the same way, if nobody has ended it yet."""
+        if not self.answering or self._answer_head is not head or self._transport.is_closing():
+            return
+        self.answerer = None
+        try:
+            self._give_up()
+        except Exception:
+            self.cut()
+            raise
+
     def send_head(self, status: int, lines: bytes, length: int | None, *, dated: bool = False) -> None:
         """Begin an answer; ``length`` None: it shows at its end. Nothing is written before ``flush``.
 
