@@ -51,7 +51,8 @@ def test_nothing_goes_to_the_client_before_the_first_token() -> None:
 
     relay.feed(said("x"))
     assert client.body == ROLE + said("x")
-    assert client.heads == [(200, b"content-type: text/event-stream; charset=utf-8\r\n" + EXTRA, None)]
+    type_and_pace = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n"
+    assert client.heads == [(200, type_and_pace + EXTRA, None)]
     assert (relay.begun, relay.committed) == (True, True)
 
 

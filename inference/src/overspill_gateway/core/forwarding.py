@@ -103,10 +103,9 @@ def to_client(headers: list[Header]) -> AnswerHead:
     return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 
-def with_content_type(lines: bytes, content_type: bytes) -> bytes:
-    """Header lines whose body is of another type than they say."""
-    kept = [line for line in lines.split(b"\r\n") if line and line[:13].lower() != b"content-type:"]
-    return b"content-type: %b\r\n%b\r\n" % (content_type, b"\r\n".join(kept))
+def with_content_type(headers: list[Header], content_type: bytes) -> list[Header]:
+    """A backend's head whose body is of another type than it says."""
+    return [*(header for header in headers if header[0] != b"content-type"), (b"content-type", content_type)]
 
 
 def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:

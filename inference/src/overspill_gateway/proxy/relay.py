@@ -45,7 +45,7 @@ class Relay:
 
     __slots__ = (
         "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_events", "_extra", "_gathered",
-        "_gathered_bytes", "_gathered_bytes_max", "_hold_plain", "_keep", "_length", "_lines", "_opening",
+        "_gathered_bytes", "_gathered_bytes_max", "_headers", "_hold_plain", "_keep", "_length", "_lines", "_opening",
         "_passing_usage", "_reader", "_rest", "_rewriter", "_spoken", "_strip_usage", "_tail", "_translated",
         "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed", "fault", "fault_status",
         "status",
@@ -87,6 +87,7 @@ class Relay:
         self._client = client
         self._dialect = dialect
         self._extra = extra
+        self._headers = headers
         self._lines = head.lines + extra
         self._dated = head.dated
         self._length = head.content_length
@@ -108,21 +109,33 @@ class Relay:
         self._spoken = Dialect.CHAT if translator is not None else dialect
         self._wants_usage = not strip_usage or translator is not None
         self._events = b""
-        good = status < 300 and dialect is not Dialect.OTHER and dialect is not Dialect.EMBEDDINGS
+        self._asked_stream = self._undecided = self._unasked_stream = False
+        self._take_form(asked_stream=asked_stream, event_stream=head.event_stream)
+        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
+
+    def _take_form(self, *, asked_stream: bool | None, event_stream: bool) -> None:
+        """Settle how the answer is read, by what was asked for and what its head says.
+
+        ``_undecided``: a stream was asked for and the head promises none, what comes first will show what it is.
+        ``_unasked_stream``: a stream comes that has to be made a plain answer.
+        """
+        good = self.status < 300 and self._dialect is not Dialect.OTHER and self._dialect is not Dialect.EMBEDDINGS
         self._asked_stream = good and asked_stream is True
-        self._undecided = self._asked_stream and not head.event_stream
-        """Whether a stream was asked for and the head promises none: what comes first will show what it is."""
-        self._unasked_stream = good and asked_stream is False and head.event_stream
-        """Whether a stream comes that has to be made a plain answer."""
+        self._undecided = self._asked_stream and not event_stream
+        self._unasked_stream = good and asked_stream is False and event_stream
+        opening = self._opening
         if self._unasked_stream or self._undecided:
             self._hold_plain = True
-        elif head.event_stream and status < 300:
+        elif event_stream and self.status < 300:
             self._read_stream()
         elif opening is not None and opening.begun:
             self._hold_plain = True
-            if status < 300:
+            if self.status < 300:
                 self.fault = "it answered with no stream"
-        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
+
+    def _say_type(self, content_type: bytes) -> None:
+        """The client gets another type of body than the backend's head says."""
+        self._lines = to_client(with_content_type(self._headers, content_type)).lines + self._extra
 
     def _read_stream(self) -> None:
         self._reader = StreamReader(self._spoken, strip_usage=self._strip_usage, keep=self._keep)
@@ -163,7 +176,7 @@ class Relay:
             return None
         self._undecided = False
         if start.startswith(_STREAM_STARTS):
-            self._lines = with_content_type(self._lines, _EVENT_STREAM)
+            self._say_type(_EVENT_STREAM)
             self._read_stream()
         return self._reader
 
@@ -232,7 +245,7 @@ class Relay:
             if isinstance(answer, Fault):
                 return answer
             body = answer
-            self._lines = with_content_type(self._lines, b"application/json")
+            self._say_type(b"application/json")
         fault = fault_of_answer(body, self._spoken)
         if fault is None:
             self._gathered = [whole_characters(body.removeprefix(BYTE_ORDER_MARK))]
@@ -270,7 +283,7 @@ class Relay:
         events, rewriter = self._events, self._rewriter
         if rewriter is not None:
             events = rewriter.feed(events) + rewriter.finish()
-        self._lines = with_content_type(self._lines, _EVENT_STREAM)
+        self._say_type(_EVENT_STREAM)
         self._begin(None)
         self._client.send(events)
 
