@@ -26,7 +26,17 @@ from unit.gateway.harness import Answer, Client, GatewayUnderTest, eventually, r
 
 pytestmark = pytest.mark.interpreted  # it looks at the calls of Python's code
 
-MODULES = ("exchange", "attempt", "relay", "settling", "launching", "answering", "waiting_client", "output_check")
+MODULES = (
+    "exchange",
+    "containment",
+    "attempt",
+    "relay",
+    "settling",
+    "launching",
+    "answering",
+    "waiting_client",
+    "output_check",
+)
 CALLERS = {f"overspill_gateway.proxy.{name}" for name in MODULES}
 PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
 
@@ -50,7 +60,7 @@ class Breaker:
         caller = frame.f_back
         if event != "call" or caller is None or caller.f_globals.get("__name__") not in CALLERS:
             return
-        if frame.f_code.co_name in {"failed_inside", "<listcomp>", "<genexpr>", "<lambda>"}:
+        if frame.f_code.co_name in {"failed_inside", "_clean_up", "<listcomp>", "<genexpr>", "<lambda>"}:
             return
         self.calls += 1
         if self.calls == self.at:

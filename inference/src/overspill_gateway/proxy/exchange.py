@@ -24,7 +24,7 @@ from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, 
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.containment import clean_up, log_fault, tried
+from overspill_gateway.proxy.containment import Contained, clean_up, tried
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
@@ -47,21 +47,19 @@ class Phase(Enum):
     HELD, BACKING_OFF, SERVING, DONE = auto(), auto(), auto(), auto()
 
 
-class Exchange:
+class Exchange(Contained):
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_failed_inside", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared",
-        "_started", "_total_at", "_wait", "call", "client", "deadline", "streams", "timeouts", "winner",
+        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared",
+        "_started", "_total_at", "_wait", "client", "deadline", "streams", "timeouts",
     )  # fmt: skip
 
     def __init__(self, call: Call, shared: Shared) -> None:
-        self.call = call
+        super().__init__(call)
         self.client = call.client
         self.timeouts = call.route.compiled.timeouts
         self.streams = call.facts.stream
-        self.winner: Attempt | None = None
-        """The attempt whose answer the client gets."""
         self.deadline = math.inf
         self._shared = shared
         self._started = monotonic()
@@ -77,14 +75,6 @@ class Exchange:
         """An answer that broke off and that another backend goes on with."""
         self._check = check_of(call)
         self._hedge_at = math.inf
-        self._failed_inside = False
-
-    def start(self) -> None:
-        """Let it in and find a backend."""
-        try:
-            self._start()
-        except Exception as fault:
-            self.failed_inside(fault)
 
     def _start(self) -> None:
         call, route = self.call, self.call.route
@@ -122,7 +112,7 @@ class Exchange:
         elif step.why is Refusal.QUEUE_FULL and not self._history.was_held and route.makes_room(self.call.ask, step):
             self._hold(HoldIt(late=bool(route.pool.replicas)), now)
         elif not self._backs_off(step, now):
-            self.give_up(step)
+            self._give_up(step)
 
     def _use(
         self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
@@ -130,14 +120,14 @@ class Exchange:
         asked_anew = self._check is not None and self._check.invalid > 0
         counts = is_retry(self._history, backend, asked_anew=asked_anew)
         if counts and not self._shared.retries.may_retry(now, len(self._shared.sweeper)):
-            self.give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
+            self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
             return
         self.call.route.retries += asked_anew or bool(self._history.failures)
         partial = self._going_on[1] if self._going_on is not None else None
         attempt = launch(self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial)
         if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
             if partial is not None:
-                self.give_up(Refuse(Refusal.FAILED))
+                self._give_up(Refuse(Refusal.FAILED))
                 return
             self._history.failed_hosted.add(backend.served_by)
             self._take(self._next(now), now)
@@ -164,17 +154,13 @@ class Exchange:
         self.deadline_changed()
         return True
 
-    def give_up(self, step: Refuse) -> None:
-        """Nobody serves it."""
-        try:
-            if self._going_on is not None:
-                self._end_broken(self._going_on[0])
-                return
-            call = self.call
-            error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
-            self._refuse(error, reason)
-        except Exception as fault:
-            self.failed_inside(fault)
+    def _give_up(self, step: Refuse) -> None:
+        if self._going_on is not None:
+            self._end_broken(self._going_on[0])
+            return
+        call = self.call
+        error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
+        self._refuse(error, reason)
 
     # -- holding -----------------------------------------------------------------------------------------------
 
@@ -188,14 +174,6 @@ class Exchange:
         route.hold(self, self.call.ask)
         self.deadline_changed()
         route.lacks_replica(now)
-
-    def release(self) -> bool:
-        """Somebody may take it, or the rules have changed: try again. Whether it waits no more."""
-        try:
-            return self._release()
-        except Exception as fault:
-            self.failed_inside(fault)
-            return True
 
     def _release(self) -> bool:
         now = monotonic()
@@ -278,17 +256,14 @@ class Exchange:
             self._going_on = relay, partial
             self.call.route.tally.continuations += 1
             failed = self._history.failed_replicas
-            self._shared.tokenizer.count_partial(self.call.route, partial, self._partial_counted, avoid=failed)
+            self._shared.tokenizer.count_partial(self.call.route, partial, self.partial_counted, avoid=failed)
         else:
             self._end_broken(relay)
 
-    def _partial_counted(self, partial: Partial) -> None:
-        try:
-            if self._going_on is not None and self._phase is not Phase.DONE:
-                self._going_on = self._going_on[0], partial
-                self._go_on(monotonic())
-        except Exception as fault:
-            self.failed_inside(fault)
+    def _take_partial(self, partial: Partial) -> None:
+        if self._going_on is not None and self._phase is not Phase.DONE:
+            self._going_on = self._going_on[0], partial
+            self._go_on(monotonic())
 
     def _go_on(self, now: float) -> None:
         """Let somebody else go on with the answer, if there is anybody now: a client in the middle of it can't wait."""
@@ -365,28 +340,8 @@ class Exchange:
 
     # -- the client --------------------------------------------------------------------------------------------
 
-    def client_gone(self) -> None:
-        """Nobody wants the answer: backends are told to stop; a wake that the request caused stays."""
-        try:
-            self._finish(Ending.ABANDONED)
-        except Exception as fault:
-            self.failed_inside(fault)
-
-    def client_slow(self) -> None:
-        """The client takes less than it is given."""
-        try:
-            if self.winner is not None:
-                self.winner.pause()
-        except Exception as fault:
-            self.failed_inside(fault)
-
-    def client_ready(self) -> None:
-        """The client takes more again."""
-        try:
-            if self.winner is not None:
-                self.winner.resume()
-        except Exception as fault:
-            self.failed_inside(fault)
+    def _client_gone(self) -> None:
+        self._finish(Ending.ABANDONED)
 
     # -- time and ending ---------------------------------------------------------------------------------------
 
@@ -402,13 +357,6 @@ class Exchange:
         if self._attempt is not None and self._attempt.deadline < due:
             due = self._attempt.deadline
         self.deadline = due if self._rival is None else min(due, self._rival.deadline)
-
-    def expire(self, now: float) -> None:
-        """A deadline has passed."""
-        try:
-            self._expire(now)
-        except Exception as fault:
-            self.failed_inside(fault)
 
     def _expire(self, now: float) -> None:
         if self._phase is Phase.DONE:
@@ -457,13 +405,6 @@ class Exchange:
             self._leave(attempt, Ending.FAILED, FailureKind.TIMEOUT)
         self._refuse(errors.total_timeout(self.call.facts.model, self.timeouts.total_seconds))
 
-    def shut_down(self) -> None:
-        """The gateway can't wait any longer: end this as well as it can be ended."""
-        try:
-            self._shut_down()
-        except Exception as fault:
-            self.failed_inside(fault)
-
     def _shut_down(self) -> None:
         relay = self.winner.relay if self.winner is not None else self._going_on[0] if self._going_on else None
         if relay is not None and relay.begun:
@@ -501,11 +442,7 @@ class Exchange:
         self.winner = None  # they know each other: left so, each request would be garbage for the collector
         route.demand_changed()
 
-    def failed_inside(self, fault: Exception) -> None:
-        """A fault of ours: it is logged once, the client is told, and nothing stays held."""
-        if not self._failed_inside:
-            self._failed_inside = True
-            log_fault(self.call, fault)
+    def _clean_up(self) -> None:
         self._phase = Phase.DONE
         attempts = [attempt for attempt in (self._attempt, self._rival) if attempt is not None]
         self._attempt = self._rival = self.winner = None
