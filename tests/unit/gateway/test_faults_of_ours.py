@@ -27,16 +27,9 @@ from unit.gateway.harness import Answer, Client, GatewayUnderTest, eventually, r
 pytestmark = pytest.mark.interpreted  # it looks at the calls of Python's code
 
 MODULES = (
-    "exchange",
-    "containment",
-    "attempt",
-    "relay",
-    "settling",
-    "launching",
-    "answering",
-    "waiting_client",
-    "output_check",
-)
+    "exchange", "containment", "attempt", "relay", "settling", "launching", "answering",
+    "waiting_client", "output_check",
+)  # fmt: skip
 CALLERS = {f"overspill_gateway.proxy.{name}" for name in MODULES}
 PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
 
