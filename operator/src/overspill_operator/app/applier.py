@@ -5,7 +5,7 @@ from time import monotonic
 
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.watch_cache import WatchCache
-from overspill_operator.core.drift import has_drifted, project
+from overspill_operator.core.drift import has_drifted, projected
 from overspill_operator.core.dropped_fields import dropped_fields, explanation
 from overspill_operator.core.manifests import ANNOTATION_HASH, Manifest
 from overspill_operator.core.ownership import is_ours, refusal
@@ -66,7 +66,7 @@ class Applier:
             self._remember(path, rest, error)
             raise
         self._refused.pop(path, None)
-        self._accepted[path] = (rest, project(rest, answer))
+        self._accepted[path] = (rest, projected(rest, answer))
         self._clean[path] = (desired, answer["metadata"]["resourceVersion"])
         paths = dropped_fields(rest, answer)
         self._dropped.pop(path, None)

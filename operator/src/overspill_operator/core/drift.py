@@ -57,11 +57,21 @@ def _project_list(desired: list[Any], live: object, field: str) -> object:
 def has_drifted(desired: Mapping[str, Any], live: Mapping[str, Any], accepted: object | None) -> bool:
     """Whether ``live`` must be applied again.
 
-    ``accepted`` is the projection of what the API server answered to the last apply: a webhook may have changed a
+    ``accepted`` is ``projected`` of what the API server answered to the last apply: a webhook may have changed a
     value, which is no drift.
     """
-    found = project(desired, live)
-    return found != desired and (accepted is None or found != accepted)
+    found = projected(desired, live)
+    return found != _content(desired) and (accepted is None or found != accepted)
+
+
+def projected(desired: Mapping[str, Any], live: Mapping[str, Any]) -> object:
+    """The part of a whole live object that its manifest speaks of."""
+    return project(_content(desired), live)
+
+
+def _content(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest without its kind, which the items of a list do not have."""
+    return {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind")}
 
 
 def is_nothing(value: object) -> bool:

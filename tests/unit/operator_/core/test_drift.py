@@ -35,6 +35,11 @@ def test_what_others_add_is_theirs() -> None:
     assert not has_drifted(DESIRED, LIVE, None)
 
 
+def test_an_item_of_a_list_has_no_kind() -> None:
+    """The API server leaves it out there; what is compared is what the object says."""
+    assert not has_drifted({"apiVersion": "v1", "kind": "Service", **DESIRED}, LIVE, None)
+
+
 def test_what_is_ours_and_differs_is_drift() -> None:
     """Another value, a missing field, another argument, a missing container."""
     assert has_drifted(DESIRED, changed(replicas=2), None)
