@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.api import ApiError
-from operator_rig import Json, Rig, deployment_path, rig, route_path, service_path, wait_for
+from operator_rig import RELEASE, Json, Rig, deployment_path, rig, route_path, service_path, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -161,6 +161,38 @@ def test_objects_of_others_are_left_alone(world: Rig) -> None:
         world.delete(route_path(name))
         wait_for("the document is gone", lambda name=name: world.document(name) is None)  # type: ignore[misc]
     assert {name: world.live(path) for name, path in paths.items()} == before
+
+
+def test_secrets_of_others_are_left_alone(world: Rig) -> None:
+    """In the release's namespace as well: a Secret of a person's that is named as a document would be."""
+    for kind, name in (("route", "squat"), ("consumer", "squatter")):
+        world.secret(f"{kind}.default.{name}", {"precious": "x"}, RELEASE)
+    world.route("squat", {"hosted": [HOSTED]})
+    condition = world.wait_condition("squat", "Ready", "False", "DocumentRefused")
+    assert "route.default.squat" in condition["message"]
+    path = "/apis/overspill.dev/v1alpha1/namespaces/default/consumers/squatter"
+    manifest: Json = {"apiVersion": "overspill.dev/v1alpha1", "kind": "Consumer", "metadata": {"name": "squatter"}}
+    world.apply(path, {**manifest, "spec": {"keys": [{"id": "abcdefghijkl", "hash": "0" * 64}]}})
+
+    def reason() -> str:
+        conditions = (world.get(path) or {}).get("status", {}).get("conditions") or [{}]
+        return str(conditions[0].get("reason"))
+
+    wait_for("it is said", lambda: reason() == "DocumentRefused")
+    for kind, name in (("route", "squat"), ("consumer", "squatter")):
+        secret = f"/api/v1/namespaces/{RELEASE}/secrets/{kind}.default.{name}"
+        assert set(world.live(secret)["data"]) == {"precious"}
+        world.delete(secret)
+    world.wait_condition("squat", "Ready", "True", "HostedAvailable")
+    wait_for("the document", lambda: reason() == "Compiled")
+
+
+def test_a_pod_template_of_a_wrong_form_leaves_the_hosted_api_served(world: Rig) -> None:
+    """It is found before the API server sees it, and concerns the engine alone as well."""
+    template = {"spec": {"containers": "engine"}}
+    world.route("formless", {"selfHosted": {**ENGINE, "podTemplate": template}, "hosted": [HOSTED]})
+    world.wait_condition("formless", "EngineAvailable", "False", "InvalidPodTemplate")
+    wait_for("the document", lambda: world.document("formless"))
 
 
 def test_what_is_handed_over_is_taken(world: Rig) -> None:

@@ -35,14 +35,23 @@ class ConsumerReconciler:
             document = compile_consumer(consumer.meta, consumer.spec)
             content = document.model_dump_json(exclude_none=True).encode()
             secret = compiled_secret(world.release_namespace, secret_name, "consumer", consumer.meta, content)
-            await world.applier.ensure(world.caches.compiled, secret)
-        await self._say(consumer)
+            try:
+                await world.applier.ensure(world.caches.compiled, secret)
+            except ClusterError as error:
+                if not error.is_answer:
+                    raise
+                pause = world.applier.seconds_until_retry(world.caches.compiled, world.release_namespace, secret_name)
+                world.queue.add_after((CONSUMER, key), pause)
+                message = (
+                    f"The API server refuses the compiled document, so the gateways do not have it: {error.message}."
+                )
+                await self._say(consumer, false(ConditionType.READY, "DocumentRefused", message))
+                return
+        await self._say(consumer, _ready(consumer))
 
-    async def _say(self, consumer: ConsumerObject) -> None:
+    async def _say(self, consumer: ConsumerObject, statement: Statement) -> None:
         world, meta, before = self._world, consumer.meta, consumer.status
-        conditions = condition_list(
-            [_ready(consumer)], before.get("conditions") or (), meta.generation, world.now_unix()
-        )
+        conditions = condition_list([statement], before.get("conditions") or (), meta.generation, world.now_unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
         if same(before, document):
             return

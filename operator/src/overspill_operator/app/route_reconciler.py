@@ -1,22 +1,19 @@
 """The reconcile of one ModelRoute: observe, plan (``core.plan``), carry out, say so in status."""
 
-import json
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name, engine_name
+from overspill_api.names import compiled_route_secret_name, engine_name
 from overspill_operator.adapters import telemetry
 from overspill_operator.app.cache_keeper import CacheKeeper
+from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
-from overspill_operator.app.secret_reader import decode
 from overspill_operator.app.world import World
 from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.faults import Fault, FaultReason
-from overspill_operator.core.in_force import last_good
 from overspill_operator.core.manifests import applied_hash, cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
@@ -25,16 +22,13 @@ from overspill_operator.core.route_status import TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import MODEL_ROUTES, ClusterError, Json
+from overspill_operator.ports import MODEL_ROUTES, ClusterError
 
 ROUTE = "ModelRoute"
 """Kind of the keys in the queue."""
 
 STATUS_PAUSE_SECONDS = 2.0
 """Between two writes of one status that nobody waits for."""
-
-SECRET_RETRY_SECONDS = 5.0
-"""When a Secret that the API server would not give is asked for again."""
 
 SECRETS_SECONDS = 60.0
 """How often the Secrets of a spec that is in force instead of a broken one are looked at."""
@@ -49,6 +43,7 @@ class RouteReconciler:
     def __init__(self, world: World) -> None:
         """In ``world``."""
         self._world = world
+        self._observer = RouteObserver(world)
         self._parts = RouteParts(world)
         self._keeper = CacheKeeper(world)
         self._written: dict[str, float] = {}
@@ -62,7 +57,7 @@ class RouteReconciler:
             return
         outcome = Outcome()
         try:
-            seen = await self._observe(route)
+            seen = await self._observer.observe(route)
             plan = plan_route(route, seen)
             faults, usable = plan.faults, frozenset(seen.api_keys)
             if plan.drop_document:
@@ -85,10 +80,10 @@ class RouteReconciler:
         """Bring the spec into force, or keep the last good one in force where there is a fault in this one."""
         in_force: RouteObject | None = route
         if plan.is_blocked:
-            in_force = self._last_good(route)
+            in_force = self._observer.last_good(route)
             if in_force is None:
                 return Outcome()
-            seen = await self._observe(in_force)
+            seen = await self._observer.observe(in_force)
             plan = plan_route(in_force, seen)
             # The sweep knows the Secrets that the spec names, not those that the one in force does.
             self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
@@ -110,11 +105,6 @@ class RouteReconciler:
             if pause > 0:
                 self._world.queue.add_after((ROUTE, key), pause + 0.1)
 
-    def _last_good(self, route: RouteObject) -> RouteObject | None:
-        """The route with the last good spec, where that is known."""
-        live = self._live_document(route)
-        return last_good(route, b64decode((live.get("data") or {}).get(ACCEPTED_KEY) or "") if live else None)
-
     def note_traffic(self, key: str) -> None:
         """A gateway has spoken of the route: its figures are due within a while, if there are any."""
         route = self._world.routes.get(key)
@@ -122,62 +112,6 @@ class RouteReconciler:
             return
         due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
         self._world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
-
-    async def _observe(self, route: RouteObject) -> RouteWorld:
-        world, meta, spec = self._world, route.meta, route.spec
-        api_keys: dict[str, str | None] = {}
-        missing: dict[str, str] = {}
-        source_missing = False
-        if spec:
-            for index, entry in enumerate(spec.hosted):
-                credentials = entry.credentials
-                if credentials is None:
-                    api_keys[entry.name] = None
-                    continue
-                try:
-                    data = await self._world.secrets.read(meta.namespace, credentials.secret_name, credentials.key)
-                except ClusterError as error:
-                    if not error.is_answer:
-                        raise
-                    # One API is left out until its Secret can be read; the others serve.
-                    world.queue.add_after((ROUTE, route.key), SECRET_RETRY_SECONDS)
-                    what = f"Secret {credentials.secret_name!r} cannot be read: {error.message}"
-                    missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {what}."
-                    continue
-                api_key = decode(data, credentials.key) if data is not None else None
-                if api_key is None:
-                    what = f"there is no Secret {credentials.secret_name!r} in this namespace; create it"
-                    if data is not None:
-                        what = f"Secret {credentials.secret_name!r} has no key {credentials.key!r} with text; add it"
-                    self._look_again(route, credentials.secret_name)
-                    missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {what}."
-                else:
-                    api_keys[entry.name] = api_key
-            if spec.self_hosted and spec.self_hosted.source_secret_name:
-                name = spec.self_hosted.source_secret_name
-                source_missing = await self._world.secrets.read(meta.namespace, name) is None
-                if source_missing:
-                    self._look_again(route, name)
-        lost = world.routes.lost_names(route)
-        return RouteWorld(
-            profiles=world.profiles(),
-            replicas=world.scaler.desired(route),
-            may_wake=world.scaler.may_wake(route),
-            lost_names=lost,
-            api_keys=api_keys,
-            missing_credentials=missing,
-            source_secret_missing=source_missing,
-            live_engine=world.caches.engine(route),
-            live_claim=world.caches.claim(route),
-            compiled_names=self._compiled_names(route) if lost else frozenset(),
-            no_room_since_unix=world.diagnosis.no_room_since(route.key),
-            now_unix=world.now_unix(),
-        )
-
-    def _look_again(self, route: RouteObject, secret_name: str) -> None:
-        """Reconcile again once a Secret that is missing may have come."""
-        pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
-        self._world.queue.add_after((ROUTE, route.key), pause)
 
     async def _say(
         self,
@@ -263,19 +197,6 @@ class RouteReconciler:
             spend=add_reports(spend, costs(route.key, views, uid), gone),
         )
 
-    def _live_document(self, route: RouteObject) -> Json | None:
-        """The Secret with the document that the gateways have."""
-        name = compiled_route_secret_name(route.meta.namespace, route.meta.name)
-        return self._world.caches.compiled.get(self._world.release_namespace, name)
-
-    def _compiled_names(self, route: RouteObject) -> frozenset[str]:
-        """Model names in the document that the gateways have."""
-        live = self._live_document(route)
-        if live is None:
-            return frozenset()
-        document = json.loads(b64decode((live.get("data") or {}).get(COMPILED_KEY) or "e30="))
-        return frozenset([document.get("model", ""), *document.get("aliases", ())])
-
     async def _remove(self, key: str) -> None:
         """The route is gone, and so shall be what was made of it.
 
@@ -284,6 +205,7 @@ class RouteReconciler:
         """
         world = self._world
         namespace, _, name = key.partition("/")
+        failed: ClusterError | None = None
         await self._drop_document(key)
         for cache, child in (
             (world.caches.deployments, engine_name(name)),
@@ -291,15 +213,20 @@ class RouteReconciler:
             (world.caches.budgets, engine_name(name)),
             (world.caches.claims, cache_claim_name(name)),
         ):
-            if world.routes.is_orphan(cache.get(namespace, child)):
-                await world.applier.remove(cache, namespace, child)
+            try:
+                if world.routes.is_orphan(cache.get(namespace, child)):
+                    await world.applier.remove(cache, namespace, child)
+            except ClusterError as error:
+                failed = error  # the others go all the same
             world.applier.forget(cache, namespace, child)
         world.scaler.forget(key)
         world.slots.release(key)
         world.diagnosis.suspect(key, waiting=False)
-        world.queue.forget((ROUTE, key))
         self._written.pop(key, None)
         self._sampled.pop(key, None)
+        if failed:
+            raise failed
+        world.queue.forget((ROUTE, key))
 
     async def _drop_document(self, key: str) -> None:
         namespace, _, name = key.partition("/")

@@ -37,7 +37,9 @@ def refusal(kind: str, desired: Json, live: Json) -> str:
     """Why an object is left alone, and what would mend it."""
     meta, owners = desired["metadata"], _owners(live)
     what = f"{kind} {meta['name']!r} in namespace {meta['namespace']!r}"
-    route = (meta.get("ownerReferences") or [{"name": meta["name"]}])[0]["name"]
+    if not meta.get("ownerReferences"):
+        return f"{what} was not made by Overspill and is left alone: delete it or give it another name."
+    route = meta["ownerReferences"][0]["name"]
     same = next((owner for owner in owners if owner.get("kind") == "ModelRoute" and owner.get("name") == route), None)
     if same:
         return (

@@ -106,7 +106,11 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
             deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
             faults.append(
-                Fault(FaultReason.INVALID_POD_TEMPLATE, f"{error}: write it as in a pod template of a Deployment.")
+                Fault(
+                    FaultReason.INVALID_POD_TEMPLATE,
+                    f"{error}: write it as in a pod template of a Deployment.",
+                    keeps_last_good=False,
+                )
             )
         if spec.self_hosted.cache:
             claim = manifests.cache_claim(route.meta, spec, spec.self_hosted, world.live_claim)

@@ -50,5 +50,9 @@ def test_what_is_said_names_the_object_and_what_mends_it() -> None:
     theirs = refusal("Service", WANTED, live())
     assert "Service 'tiny-engine' in namespace 'chat'" in theirs
     assert f"kubectl annotate -n chat service tiny-engine {ANNOTATION_ADOPT}=tiny" in theirs
+    secret = compiled_secret("release", "route.chat.tiny", "route", ROUTE.meta, b"{}")
+    assert "Secret 'route.chat.tiny' in namespace 'release' was not made by Overspill" in refusal(
+        "Secret", secret, live()
+    )
     assert "Kubernetes collects it" in refusal("Service", WANTED, live(ownerReferences=[owner(uid="old")]))
     assert "belongs to Release 'x'" in refusal("Service", WANTED, live(ownerReferences=[owner("Release", "x", "u")]))

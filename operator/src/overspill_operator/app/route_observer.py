@@ -1,0 +1,114 @@
+"""What the plan of a route depends on, as it is now: Secrets that it names, its objects, its replicas."""
+
+import json
+from base64 import b64decode
+
+from overspill_api.modelroute import HostedAPI, ModelRouteSpec
+from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name
+from overspill_operator.app.secret_reader import decode
+from overspill_operator.app.world import World
+from overspill_operator.core import in_force
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.plan import RouteWorld
+from overspill_operator.ports import ClusterError, Json
+
+SECRET_RETRY_SECONDS = 5.0
+"""When a Secret that the API server would not give is asked for again."""
+
+
+class RouteObserver:
+    """Looks at the world of one route."""
+
+    def __init__(self, world: World) -> None:
+        """In ``world``."""
+        self._world = world
+
+    async def observe(self, route: RouteObject) -> RouteWorld:
+        """Everything outside the route that its plan depends on."""
+        world = self._world
+        api_keys: dict[str, str | None] = {}
+        missing: dict[str, str] = {}
+        for index, entry in enumerate(route.spec.hosted if route.spec else ()):
+            usable, value = await self._api_key(route, entry)
+            if usable:
+                api_keys[entry.name] = value
+            else:
+                missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {value}."
+        lost = world.routes.lost_names(route)
+        return RouteWorld(
+            profiles=world.profiles(),
+            replicas=world.scaler.desired(route),
+            may_wake=world.scaler.may_wake(route),
+            lost_names=lost,
+            api_keys=api_keys,
+            missing_credentials=missing,
+            source_secret_missing=await self._source_secret_missing(route, route.spec),
+            live_engine=world.caches.engine(route),
+            live_claim=world.caches.claim(route),
+            compiled_names=self._compiled_names(route) if lost else frozenset(),
+            no_room_since_unix=world.diagnosis.no_room_since(route.key),
+            now_unix=world.now_unix(),
+        )
+
+    def last_good(self, route: RouteObject) -> RouteObject | None:
+        """The route with the spec that is in force, where that is known."""
+        return in_force.last_good(route, self._live(route, ACCEPTED_KEY))
+
+    async def _api_key(self, route: RouteObject, entry: HostedAPI) -> tuple[bool, str | None]:
+        """Whether an entry is usable, and its key (None: it needs none), or what it lacks."""
+        credentials = entry.credentials
+        if credentials is None:
+            return True, None
+        name = credentials.secret_name
+        try:
+            data = await self._world.secrets.read(route.meta.namespace, name, credentials.key)
+        except ClusterError as error:
+            # One API is left out until its Secret can be read; the others serve.
+            return False, f"Secret {name!r} cannot be read: {self._try_again(route, error)}"
+        api_key = decode(data, credentials.key) if data is not None else None
+        if api_key is not None:
+            return True, api_key
+        self._look_again(route, name)
+        if data is None:
+            return False, f"there is no Secret {name!r} in this namespace; create it"
+        return False, f"Secret {name!r} has no key {credentials.key!r} with text; add it"
+
+    async def _source_secret_missing(self, route: RouteObject, spec: ModelRouteSpec | None) -> bool:
+        name = spec.self_hosted.source_secret_name if spec and spec.self_hosted else None
+        if name is None:
+            return False
+        try:
+            is_missing = await self._world.secrets.read(route.meta.namespace, name) is None
+        except ClusterError as error:
+            self._try_again(route, error)
+            return True
+        if is_missing:
+            self._look_again(route, name)
+        return is_missing
+
+    def _try_again(self, route: RouteObject, error: ClusterError) -> str:
+        """Come back for a Secret that was not given; why it was not. Raises where there was no answer at all."""
+        if not error.is_answer:
+            raise error
+        self._world.queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
+        return error.message
+
+    def _look_again(self, route: RouteObject, secret_name: str) -> None:
+        """Reconcile again once a Secret that is missing may have come."""
+        pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
+        self._world.queue.add_after(("ModelRoute", route.key), pause)
+
+    def _compiled_names(self, route: RouteObject) -> frozenset[str]:
+        """Model names in the document that the gateways have."""
+        try:
+            document = json.loads(self._live(route, COMPILED_KEY) or b"{}")
+            return frozenset([document.get("model", ""), *document.get("aliases", ())])
+        except (ValueError, AttributeError):
+            return frozenset()  # written by somebody else, and soon put right
+
+    def _live(self, route: RouteObject, key: str) -> bytes | None:
+        """What lies under a key in the Secret that the gateways have; None: nothing does."""
+        name = compiled_route_secret_name(route.meta.namespace, route.meta.name)
+        live: Json | None = self._world.caches.compiled.get(self._world.release_namespace, name)
+        text = (live.get("data") or {}).get(key) if live else None
+        return b64decode(text) if text else None
