@@ -43,7 +43,7 @@ done
 
 context="kind-$name"
 run helm upgrade --install overspill charts/overspill --kube-context "$context" \
-  --namespace overspill-system --create-namespace --values tests/e2e/values.yaml --wait --timeout 180s
+  --namespace overspill-system --create-namespace --values charts/overspill/values-local.yaml --wait --timeout 180s
 # The sample's hosted API is a stand-in, so that it answers without an account anywhere.
 namespace='{apiVersion: v1, kind: Namespace, metadata: {name: demo}}'
 printf '+ kubectl apply: %s\n' "$namespace"

@@ -27,7 +27,7 @@ def install(cluster: Cluster) -> float:
         RELEASE_NAMESPACE,
         "--create-namespace",
         "--values",
-        str(HERE / "values.yaml"),
+        str(CHART / "values-local.yaml"),
     )
     for deployment in ("overspill-operator", "overspill-gateway"):
         cluster.kubectl("-n", RELEASE_NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=120s")

@@ -33,7 +33,7 @@ def test_kind_reads_it_and_leads_the_gateways_port_to_the_host(reader: str) -> N
 
 def test_the_chart_serves_on_that_port() -> None:
     """The values of demo and tests put the gateway on the NodePort that both clusters lead to."""
-    values = yaml.safe_load((CHECKOUT / "tests/e2e/values.yaml").read_text())
+    values = yaml.safe_load((CHECKOUT / "charts/overspill/values-local.yaml").read_text())
     assert values["gateway"]["service"] == {"type": "NodePort", "nodePort": lifecycle.GATEWAY_NODE_PORT}
 
 

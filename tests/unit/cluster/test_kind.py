@@ -55,7 +55,7 @@ def test_the_images_of_the_chart_values_are_built_loaded_and_then_installed(play
     built = {call.split(" -t ")[1].split()[0] for call in made if call.startswith("docker build")}
     loaded = {call.split()[3] for call in made if call.startswith("kind load")}
     assert built == loaded == {f"localhost/{image.name}:dev" for image in IMAGES}
-    values = yaml.safe_load((CHECKOUT / "tests/e2e/values.yaml").read_text())
+    values = yaml.safe_load((CHECKOUT / "charts/overspill/values-local.yaml").read_text())
     wanted = {f"{image['repository']}:{image['tag']}" for image in values["images"].values()}
     wanted |= {profile["image"] for profile in values["profiles"].values()}
     assert wanted <= built
