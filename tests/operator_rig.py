@@ -134,13 +134,13 @@ def _line(routes: list[Json]) -> bytes:
 class Operator:
     """One operator process."""
 
-    def __init__(self, rig: "Rig", pod: str) -> None:
+    def __init__(self, rig: "Rig", pod: str, kubeconfig: Path | None = None) -> None:
         self.pod = pod
         self.port = _free_port()
         self.log = rig.folder / f"{pod}.log"
         environment = {
             "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(rig.plane.kubeconfig),
+            "KUBECONFIG": str(kubeconfig or rig.plane.kubeconfig),
             "POD_NAME": pod,
             "POD_NAMESPACE": RELEASE,
             "OVERSPILL_PROFILES": str(rig.profiles),
@@ -296,9 +296,9 @@ class Rig:
         return [event for event in found.get("items", ()) if event["regarding"].get("name") == name]
 
     @contextmanager
-    def operator(self, pod: str = "operator-1") -> Iterator[Operator]:
-        """An operator that leads."""
-        operator = Operator(self, pod)
+    def operator(self, pod: str = "operator-1", kubeconfig: Path | None = None) -> Iterator[Operator]:
+        """An operator that leads, by default with an administrator's rights."""
+        operator = Operator(self, pod, kubeconfig)
         try:
             wait_for(f"{pod} leads", lambda: operator.leads)
             wait_for("it listens to the gateway", lambda: self.gateway.heard)

@@ -9,6 +9,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from overspill_api.credentials import ApiKey
+from overspill_api.quantities import DnsLabel
+from overspill_api.urls import BackendUrl
+
 DOCUMENT_VERSION: Final = 1
 """Raised only for a change that an older gateway would misread; such a document it refuses and keeps its last."""
 
@@ -16,7 +20,7 @@ DOCUMENT_VERSION: Final = 1
 class Compiled(BaseModel):
     """Base of the compiled types: immutable, unknown fields ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class LocalPool(Compiled):
@@ -34,15 +38,15 @@ class LocalPool(Compiled):
 
 
 class HostedBackend(Compiled):
-    """One hosted API, in order of preference."""
+    """One hosted API, in order of preference; what becomes part of a head is checked, so that it adds nothing to it."""
 
-    name: str
+    name: DnsLabel
     """Unique in the route; ``x-overspill-served-by: hosted/<name>``."""
-    base_url: str
+    base_url: BackendUrl
     """Without a trailing slash; ``/chat/completions`` and the rest are appended."""
     model: str
     """Written into the request's ``model``."""
-    api_key: str | None = Field(default=None, repr=False)
+    api_key: ApiKey | None = Field(default=None, repr=False)
     """Sent as ``Authorization: Bearer``; None sends none."""
     input_nano_usd_per_million: int | None = None
     """Nano-dollars per million prompt tokens; None: unknown."""

@@ -11,9 +11,11 @@ from pydantic import Field, StringConstraints
 from overspill_api.quantities import (
     DnsLabel,
     Duration,
-    HttpUrl,
     ModelName,
+    ObjectName,
     PositiveDuration,
+    ProfileName,
+    SecretKey,
     Source,
     StorageSize,
     TimeZoneName,
@@ -23,6 +25,7 @@ from overspill_api.quantities import (
 from overspill_api.rules import Rule, Unique
 from overspill_api.scaling import Objective, Scaling
 from overspill_api.schema import Strict
+from overspill_api.urls import BaseUrl
 
 Tokens = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 
@@ -77,7 +80,7 @@ class ModelCache(Strict):
 
     size: StorageSize
     """Size of the volume, a Kubernetes quantity such as 50Gi. It can grow later, never shrink."""
-    storage_class_name: Annotated[str, StringConstraints(max_length=253)] | None = None
+    storage_class_name: ObjectName | None = None
     """StorageClass of the volume. Default: the cluster's default class. With more than one replica on
     more than one node it must allow ReadWriteMany."""
 
@@ -117,11 +120,11 @@ class SelfHosted(Strict):
     """Where the weights come from: hf://org/model[@revision], s3://bucket/prefix, pvc://claim/path,
     oci://registry/repository:tag (an image volume), or file:///path inside the engine's image.
     Another scheme is refused."""
-    source_secret_name: DnsLabel | None = None
+    source_secret_name: ObjectName | None = None
     """Secret in this namespace whose keys become environment variables of the engine, for private
     weights: HF_TOKEN for hf://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://.
     Default: none. A Secret that is not there sets EngineAvailable to False."""
-    profile: Annotated[str, StringConstraints(max_length=63)]
+    profile: ProfileName
     """Name of a hardware profile from the chart's values: image, resources, node selector,
     tolerations, arguments, price. An unknown one sets Ready to False and changes nothing that runs."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -153,11 +156,11 @@ class SelfHosted(Strict):
 class Credentials(Strict):
     """A key in a Secret of this namespace."""
 
-    secret_name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    secret_name: ObjectName
     """Name of the Secret. One that is not there sets HostedAvailable to False; the route keeps serving
     what it can."""
-    key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "api-key"
-    """Key inside the Secret. Default: api-key."""
+    key: SecretKey = "api-key"
+    """Key inside the Secret; its text is sent as a bearer token, so it must be one line of ASCII. Default: api-key."""
 
 
 class Price(Strict):
@@ -203,7 +206,7 @@ class HostedAPI(Strict):
 
     name: DnsLabel
     """Name of the entry, unique in the list; x-overspill-served-by says hosted/<name>."""
-    base_url: HttpUrl = Field(alias="baseURL")
+    base_url: BaseUrl = Field(alias="baseURL")
     """Base URL of the OpenAI-compatible API, such as https://api.openai.com/v1; /chat/completions and
     the rest are appended. http:// is for services inside the cluster."""
     model: ModelName

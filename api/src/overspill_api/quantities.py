@@ -11,27 +11,41 @@ from pydantic import StringConstraints
 
 from overspill_api.rules import Form
 
-DURATION_PATTERN: Final = r"^(0|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$"
-POSITIVE_DURATION_PATTERN: Final = (
-    r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))*([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)(ms|s|m|h)"
-    r"([0-9]+(\.[0-9]+)?(ms|s|m|h))*$"
+_DIGITS_MAX: Final = {"ms": 10, "s": 7, "m": 5, "h": 4}
+"""Of the whole number before a unit: with these the longest duration is some years, which every timer can count."""
+_FRACTION: Final = r"(\.[0-9]+)?"
+_PART: Final = "(" + "|".join(rf"0*[0-9]{{1,{n}}}{_FRACTION}{unit}" for unit, n in _DIGITS_MAX.items()) + ")"
+_POSITIVE_PART: Final = (
+    "("
+    + "|".join(
+        rf"(0*[1-9][0-9]{{0,{n - 1}}}{_FRACTION}|0*[0-9]{{1,{n}}}\.[0-9]*[1-9][0-9]*){unit}"
+        for unit, n in _DIGITS_MAX.items()
+    )
+    + ")"
 )
+DURATION_PATTERN: Final = rf"^(0|{_PART}+)$"
+POSITIVE_DURATION_PATTERN: Final = rf"^{_PART}*{_POSITIVE_PART}{_PART}*$"
 TIME_OF_DAY_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 USD_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
-STORAGE_PATTERN: Final = r"^[1-9][0-9]*(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"
+STORAGE_PATTERN: Final = r"^[1-9][0-9]{0,8}(\.[0-9]{1,3})?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)$"
 MODEL_NAME_PATTERN: Final = r"^[A-Za-z0-9]([A-Za-z0-9._:/@+-]*[A-Za-z0-9])?$"
 TIME_ZONE_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_+/-]*$"
 DNS_LABEL_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-HTTP_URL_PATTERN: Final = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+OBJECT_NAME_PATTERN: Final = rf"^{_SUBDOMAIN}$"
+_PATH_SEGMENT: Final = r"([!-.0-~]*[!-,\-0-~][!-.0-~]*|\.{3,})"
+"""Of a path: printable ASCII without slash, neither ``.`` nor ``..`` alone."""
 SOURCE_PATTERN: Final = (
-    r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._/-]+)?"
-    r"|s3://[a-z0-9][a-z0-9.-]+/[^\s]+"
-    r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]*)?"
-    r"|oci://[^\s]+"
-    r"|file:///[^\s]+)$"
+    r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._/-]*)?"
+    rf"|s3://[a-z0-9][a-z0-9.-]+/{_PATH_SEGMENT}(/{_PATH_SEGMENT}?)*"
+    rf"|pvc://{_SUBDOMAIN}(/{_PATH_SEGMENT}?)*"
+    r"|oci://[A-Za-z0-9][A-Za-z0-9._:/@+-]*"
+    rf"|file:///{_PATH_SEGMENT}(/{_PATH_SEGMENT}?)*)$"
 )
 
-_DURATION_PROBLEM: Final = "is not a duration; write a number with ms, s, m or h, such as 500ms, 2s or 1h30m"
+_DURATION_PROBLEM: Final = (
+    "is not a duration; write a number with ms, s, m or h, at most 9999h, such as 500ms, 2s or 1h30m"
+)
 _TIME_OF_DAY_PROBLEM: Final = 'is not a time of day; write it quoted, from "00:00" to "23:59"'
 _USD_PROBLEM: Final = (
     'is not an amount of US dollars; write it as a quoted decimal without sign or unit, such as "0.15"'
@@ -41,12 +55,17 @@ Duration = Annotated[str, StringConstraints(max_length=32), Form(DURATION_PATTER
 PositiveDuration = Annotated[
     str,
     StringConstraints(max_length=32),
-    Form(POSITIVE_DURATION_PATTERN, "is not a duration above zero; write a number with ms, s, m or h, such as 2s"),
+    Form(
+        POSITIVE_DURATION_PATTERN,
+        "is not a duration above zero; write a number with ms, s, m or h, at most 9999h, such as 2s",
+    ),
 ]
 TimeOfDay = Annotated[str, StringConstraints(max_length=16), Form(TIME_OF_DAY_PATTERN, _TIME_OF_DAY_PROBLEM)]
 UsdAmount = Annotated[str, StringConstraints(max_length=32), Form(USD_PATTERN, _USD_PROBLEM)]
 StorageSize = Annotated[
-    str, StringConstraints(max_length=20), Form(STORAGE_PATTERN, "is not a size; write a number with a unit: 50Gi")
+    str,
+    StringConstraints(max_length=20),
+    Form(STORAGE_PATTERN, "is not a size; write a number with a unit such as Gi: 50Gi"),
 ]
 DnsLabel = Annotated[
     str,
@@ -88,15 +107,31 @@ TimeZoneName = Annotated[
     StringConstraints(max_length=64),
     Form(TIME_ZONE_PATTERN, "is not the name of a time zone; write it as IANA does: Europe/Berlin or UTC"),
 ]
-HttpUrl = Annotated[
+ObjectName = Annotated[
     str,
-    StringConstraints(max_length=2048),
+    StringConstraints(max_length=253),
     Form(
-        HTTP_URL_PATTERN,
-        "is not the base URL of an API; write https://host/path without query or credentials, "
-        "such as https://api.openai.com/v1",
+        OBJECT_NAME_PATTERN,
+        "is not the name of a Kubernetes object; use lower-case letters, digits, dashes and dots, with a letter or "
+        "digit at both ends of each part",
     ),
 ]
+"""Name of an object that Kubernetes names by a DNS subdomain, such as a Secret or a StorageClass."""
+SecretKey = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    Form(r"^[-._a-zA-Z0-9]+$", "is not a key of a Secret; use letters, digits and - _ ."),
+]
+"""Key inside a Secret."""
+ProfileName = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    Form(
+        r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "is not the name of a profile; use letters, digits and - _ . with a letter or digit at both ends",
+    ),
+]
+"""Name of a hardware profile in the chart's values."""
 Source = Annotated[
     str,
     StringConstraints(max_length=1024),

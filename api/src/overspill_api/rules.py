@@ -33,10 +33,18 @@ class Form:
     """Anchored at both ends; understood alike by Python and by RE2, which runs it in the API server."""
     problem: str
     """Follows the quoted text: ``is not a duration; write ...``."""
+    refuses: bool = False
+    """Whether the texts that match are those that are refused; the pattern is then looked for anywhere in them."""
+
+    def holds(self, text: str) -> bool:
+        """Whether the text has the form."""
+        if self.refuses:
+            return re.search(self.pattern, text) is None
+        return re.fullmatch(self.pattern, text) is not None
 
     def check(self, text: str) -> str:
         """Give the text back, or raise what a person reads."""
-        if re.fullmatch(self.pattern, text) is None:
+        if not self.holds(text):
             raise PydanticCustomError("form", "{message}", {"message": f'"{text}" {self.problem}'})
         return text
 
@@ -48,11 +56,12 @@ class Form:
         """Add the CEL rule, and the pattern for readers of plain JSON schema (the CRD leaves it out)."""
         schema = handler(core)
         rule = {
-            "rule": f"self.matches({cel_text(self.pattern)})",
+            "rule": f"{'!' if self.refuses else ''}self.matches({cel_text(self.pattern)})",
             "messageExpression": f"""'"' + self + {cel_text('" ' + self.problem)}""",
             "message": self.problem,
         }
-        return {**schema, "pattern": self.pattern, CEL_RULES: [*schema.get(CEL_RULES, []), rule]}
+        pattern = {} if self.refuses else {"pattern": self.pattern}
+        return {**schema, **pattern, CEL_RULES: [*schema.get(CEL_RULES, []), rule]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,15 @@ Tests and a later runtime without a cluster bring their own.
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 Json = Mapping[str, Any]
+
+_PATH_SYNTAX = frozenset("/?#%\\")
+
+
+class PathError(ValueError):
+    """A name would change the meaning of a path in the API: it would lead to another object, or to a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +26,27 @@ class Resource:
     plural: str
     """Its name in paths."""
 
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Path of the collection, of one object, or of a subresource of it."""
+    def path(self, namespace: str = "", name: str | None = None, subresource: str | None = None) -> str:
+        """Path of the collection (of all namespaces where none is given), of one object, or of a subresource of it.
+
+        Raises PathError for a name or namespace that would lead elsewhere than below the collection.
+        """
         parts = [self.group_version]
-        if namespace:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
+        if namespace or name is not None:
+            parts += ["namespaces", _path_part("namespace", namespace)]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(_path_part("name", name))
+        if subresource is not None:
+            parts.append(_path_part("subresource", subresource))
         return "/".join(parts)
+
+
+def _path_part(what: str, text: str) -> str:
+    """The text as one part of a path. Names of Kubernetes need no quoting; quoting is for what comes later."""
+    if not text or text in (".", "..") or not text.isprintable() or not _PATH_SYNTAX.isdisjoint(text):
+        raise PathError(f"{text!r} can't be the {what} of an object: write a name of Kubernetes, such as my-secret")
+    return quote(text, safe="")
 
 
 DEPLOYMENTS = Resource("/apis/apps/v1", "deployments")

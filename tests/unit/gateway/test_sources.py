@@ -134,6 +134,28 @@ def test_endpoints_of_a_slice() -> None:
     assert facts_of_slice(msgspec.convert({"metadata": {}, "endpoints": None, "ports": None}, EndpointSlice)) == ()
 
 
+def test_a_slice_of_anybody_adds_nothing_to_a_head() -> None:
+    """Names of pods stand in a header of answers: what is no name is not told there."""
+    ends = [
+        {"addresses": ["10.0.0.7"], "targetRef": {"name": "a\r\nset-cookie: b=c", "uid": "u"}},
+        {"addresses": ["10.0.0.8\r\nx: y"], "targetRef": {"name": "pod", "uid": "v"}},
+    ]
+    slice_ = msgspec.convert({"metadata": {}, "endpoints": ends, "ports": None}, EndpointSlice)
+    assert [(fact.address, fact.pod) for fact in facts_of_slice(slice_)] == [("10.0.0.7", "10.0.0.7")]
+
+
+@pytest.mark.parametrize(
+    "change", [{"api_key": "k\r\nx-evil: 1"}, {"api_key": "k\u2011"}, {"api_key": "\ufeffk"}, {"name": "a\r\nb: c"}]
+)
+def test_a_document_that_would_change_a_head_is_refused(change: dict[str, str]) -> None:
+    """Whatever made it: the gateway checks what becomes part of a head, and tells nothing of a key."""
+    backend = {"name": "api", "base_url": "https://x.test/v1", "model": "m", "api_key": "secret", **change}
+    text = json.dumps({**ROUTE, "hosted": [backend]}).encode()
+    with pytest.raises(DocumentError, match=r"hosted\.0\.(api_key|name)") as caught:
+        read_document("route", text)
+    assert "evil" not in str(caught.value)
+
+
 def test_a_folder_is_followed(tmp_path: Path) -> None:
     """Files that appear, change, break and vanish: routes follow, the last good one stays."""
     memory = Memory()

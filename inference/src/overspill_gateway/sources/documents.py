@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Final
 
 import msgspec
@@ -9,10 +10,14 @@ from pydantic import ValidationError
 
 from overspill_api.compiled import DOCUMENT_VERSION, CompiledConsumer, CompiledRoute
 from overspill_api.names import COMPILED_KEY, ENGINE_PORT, LABEL_COMPILED
+from overspill_api.quantities import OBJECT_NAME_PATTERN
 from overspill_gateway.core.rotation import EndpointFact
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _PORT_NAME: Final = "http"
+_POD_NAME: Final = re.compile(OBJECT_NAME_PATTERN)
+"""It goes into a header of answers; whoever may write EndpointSlices may write any text there."""
+_ADDRESS: Final = re.compile(r"[0-9A-Za-z.:-]+")
 
 
 class DocumentError(Exception):
@@ -115,11 +120,11 @@ def facts_of_slice(slice_: EndpointSlice) -> tuple[EndpointFact, ...]:
     for endpoint in slice_.endpoints or []:
         target = endpoint.targetRef or TargetReference()
         # One address only: Kubernetes promises that all of an endpoint's addresses are the same backend.
-        for address in endpoint.addresses[:1]:
+        for address in filter(_ADDRESS.fullmatch, endpoint.addresses[:1]):
             fact = EndpointFact(
                 address=address,
                 port=port,
-                pod=target.name or address,
+                pod=target.name if _POD_NAME.fullmatch(target.name) else address,
                 uid=target.uid,
                 ready=endpoint.conditions.ready is not False,
                 terminating=bool(endpoint.conditions.terminating),

@@ -5,9 +5,9 @@ from base64 import b64decode
 
 from overspill_api.modelroute import HostedAPI, ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name
-from overspill_operator.app.secret_reader import decode
 from overspill_operator.app.world import World
 from overspill_operator.core import in_force
+from overspill_operator.core.credentials import read_api_key
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
 from overspill_operator.ports import ClusterError, Json
@@ -61,16 +61,18 @@ class RouteObserver:
             return True, None
         name = credentials.secret_name
         try:
-            data = await self._world.secrets.read(route.meta.namespace, name, credentials.key)
+            data = await self._world.secrets.read(route, name, credentials.key)
         except ClusterError as error:
             # One API is left out until its Secret can be read; the others serve.
             return False, f"Secret {name!r} cannot be read: {self._try_again(route, error)}"
-        api_key = decode(data, credentials.key) if data is not None else None
-        if api_key is not None:
-            return True, api_key
+        stored = read_api_key(data or {}, credentials.key)
+        if stored.text is not None:
+            return True, stored.text
         self._look_again(route, name)
         if data is None:
             return False, f"there is no Secret {name!r} in this namespace; create it"
+        if stored.problem:
+            return False, f"key {credentials.key!r} of Secret {name!r} {stored.problem}"
         return False, f"Secret {name!r} has no key {credentials.key!r} with text; add it"
 
     async def _source_secret_missing(self, route: RouteObject, spec: ModelRouteSpec | None) -> bool:
@@ -78,7 +80,7 @@ class RouteObserver:
         if name is None:
             return False
         try:
-            is_missing = await self._world.secrets.read(route.meta.namespace, name) is None
+            is_missing = await self._world.secrets.read(route, name) is None
         except ClusterError as error:
             self._try_again(route, error)
             return True
@@ -95,7 +97,7 @@ class RouteObserver:
 
     def _look_again(self, route: RouteObject, secret_name: str) -> None:
         """Reconcile again once a Secret that is missing may have come."""
-        pause = self._world.secrets.seconds_until_due(route.meta.namespace, secret_name)
+        pause = self._world.secrets.seconds_until_due(route, secret_name)
         self._world.queue.add_after(("ModelRoute", route.key), pause)
 
     def _compiled_names(self, route: RouteObject) -> frozenset[str]:

@@ -1,11 +1,15 @@
-"""Secrets that routes name: read one by one, remembered for a while, asked for again soon where they are missing."""
+"""Secrets that routes name: read one by one, remembered for a while, asked for again soon where they are missing.
 
-from base64 import b64decode
-from binascii import Error as Base64Error
+The operator's right to read Secrets reaches over all namespaces, so that nobody else's may reach it: the namespace is
+always the route's own, and the name one that its spec holds.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from overspill_operator.core.credentials import read_api_key, secret_names
+from overspill_operator.core.objects import RouteObject
 from overspill_operator.ports import SECRETS, Cluster, ClusterError, Json
 
 KEEP_SECONDS = 40.0
@@ -32,12 +36,15 @@ class SecretReader:
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
 
-    async def read(self, namespace: str, name: str, key: str = "") -> Json | None:
-        """The Secret's data (base64 by key), or None where it is not there.
+    async def read(self, route: RouteObject, name: str, key: str = "") -> Json | None:
+        """Data (base64 by key) of a Secret that the route names, in its namespace; None where it is not there.
 
-        One without the text that is looked for under ``key`` counts as missing: it is read anew as soon.
+        One without a usable text under ``key``, where one is looked for, counts as missing: it is read anew as soon.
+        Raises ValueError for a Secret that the route does not name: nothing is asked then.
         """
-        path = f"{namespace}/{name}"
+        if name not in secret_names(route.spec):
+            raise ValueError(f"ModelRoute {route.key} does not name a Secret {name!r}, so it is not read")
+        namespace, path = route.meta.namespace, f"{route.meta.namespace}/{name}"
         entry = self._entries.get(path)
         now = monotonic()
         if entry is not None and now - entry.read_at < entry.keep:
@@ -51,7 +58,7 @@ class SecretReader:
             entry.read_at, entry.keep = now, MISSING_SECONDS
             return entry.data
         data = None if found is None else found.get("data") or {}
-        is_complete = data is not None and (not key or decode(data, key) is not None)
+        is_complete = data is not None and (not key or read_api_key(data, key).text is not None)
         if is_complete:
             keep = KEEP_SECONDS * (0.75 + self._jitter() / 2)
         elif entry is not None and not entry.is_complete:
@@ -61,15 +68,7 @@ class SecretReader:
         self._entries[path] = _Entry(data, is_complete, now, keep)
         return data
 
-    def seconds_until_due(self, namespace: str, name: str) -> float:
+    def seconds_until_due(self, route: RouteObject, name: str) -> float:
         """When reading it anew may say something else."""
-        entry = self._entries.get(f"{namespace}/{name}")
+        entry = self._entries.get(f"{route.meta.namespace}/{name}")
         return max(0.0, entry.read_at + entry.keep - monotonic()) + 0.05 if entry else 0.0
-
-
-def decode(data: Json, key: str) -> str | None:
-    """The text under a key, without blanks around it; None where it is missing, empty or no text."""
-    try:
-        return b64decode(data.get(key) or "", validate=True).decode().strip() or None
-    except (Base64Error, UnicodeDecodeError):
-        return None

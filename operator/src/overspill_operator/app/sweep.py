@@ -8,7 +8,7 @@ from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, 
 from overspill_operator.app.consumer_reconciler import CONSUMER
 from overspill_operator.app.route_reconciler import ROUTE
 from overspill_operator.app.world import World
-from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.credentials import secret_names
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Sweep:
         """
         world = self._world
         for route in world.routes:
-            if not full and not _names_a_secret(route):
+            if not full and not secret_names(route.spec):
                 continue
             world.queue.add((ROUTE, route.key), background=True)
         for consumer in world.consumers:
@@ -112,11 +112,3 @@ class Sweep:
             owner = world.routes.get(key) if kind == ROUTE else world.consumers.get(key)
             if kind and owner is None:
                 world.queue.add((kind, key), background=True)
-
-
-def _names_a_secret(route: RouteObject) -> bool:
-    spec = route.spec
-    if spec is None:
-        return False
-    source = spec.self_hosted.source_secret_name if spec.self_hosted else None
-    return source is not None or any(entry.credentials for entry in spec.hosted)

@@ -5,11 +5,13 @@ from base64 import b64encode
 import pytest
 
 from overspill_operator.app import secret_reader
-from overspill_operator.app.secret_reader import KEEP_SECONDS, MISSING_SECONDS, SecretReader, decode
+from overspill_operator.app.secret_reader import KEEP_SECONDS, MISSING_SECONDS, SecretReader
 from overspill_operator.ports import SECRETS
+from unit.operator_.core.builders import route
 from unit.operator_.fakes import FakeCluster
 
 PATH = SECRETS.path("chat", "s")
+ROUTE = route("hosted: [{name: a, baseURL: 'https://x.test/v1', model: m, credentials: {secretName: s}}]")
 
 
 class Clock:
@@ -41,10 +43,10 @@ async def test_a_secret_is_remembered_for_a_while(clock: Clock) -> None:
     cluster.put(PATH, {"data": {"api-key": text("k")}})
     reader = SecretReader(cluster, lambda: 0.5)
     for _ in range(3):
-        assert decode(await reader.read("chat", "s", "api-key") or {}, "api-key") == "k"
+        assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("k")}
     assert len(cluster.calls) == 1
     clock.now += KEEP_SECONDS + 1
-    await reader.read("chat", "s", "api-key")
+    await reader.read(ROUTE, "s", "api-key")
     assert len(cluster.calls) == 2
 
 
@@ -54,12 +56,12 @@ async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock
     reader = SecretReader(cluster, lambda: 0.5)
     pauses = []
     for _ in range(3):
-        assert await reader.read("chat", "s", "api-key") is None
-        pauses.append(reader.seconds_until_due("chat", "s"))
+        assert await reader.read(ROUTE, "s", "api-key") is None
+        pauses.append(reader.seconds_until_due(ROUTE, "s"))
         clock.now += pauses[-1]
     assert pauses == pytest.approx([MISSING_SECONDS, 2 * MISSING_SECONDS, 4 * MISSING_SECONDS], abs=0.1)
     cluster.put(PATH, {"data": {"api-key": text("k")}})
-    assert await reader.read("chat", "s", "api-key") is not None
+    assert await reader.read(ROUTE, "s", "api-key") is not None
 
 
 async def test_one_without_the_key_counts_as_missing(clock: Clock) -> None:
@@ -67,21 +69,20 @@ async def test_one_without_the_key_counts_as_missing(clock: Clock) -> None:
     cluster = FakeCluster()
     cluster.put(PATH, {"data": {"other": text("k")}})
     reader = SecretReader(cluster, lambda: 0.5)
-    assert await reader.read("chat", "s", "api-key") == {"other": text("k")}
-    assert reader.seconds_until_due("chat", "s") < MISSING_SECONDS + 1
+    assert await reader.read(ROUTE, "s", "api-key") == {"other": text("k")}
+    assert reader.seconds_until_due(ROUTE, "s") < MISSING_SECONDS + 1
     clock.now += MISSING_SECONDS + 0.1
     cluster.put(PATH, {"data": {"api-key": text("k")}})
-    assert await reader.read("chat", "s", "api-key") == {"api-key": text("k")}
+    assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("k")}
 
 
-@pytest.mark.parametrize(("stored", "expected"), [("k\n", "k"), ("", None), (" ", None)])
-def test_blanks_around_a_key_are_no_part_of_it(stored: str, expected: str | None) -> None:
-    """`echo key | kubectl create secret --from-file` leaves a line's end."""
-    assert decode({"k": text(stored)}, "k") == expected
-
-
-def test_what_is_no_text_is_none() -> None:
-    """Bytes of another kind are no key."""
-    assert decode({"k": b64encode(b"\xff\xfe").decode()}, "k") is None
-    assert decode({"k": "???"}, "k") is None
-    assert decode({}, "k") is None
+async def test_only_what_the_route_names_is_read() -> None:
+    """Whatever asks: another Secret of the namespace is not the route's, and one of elsewhere has no name here."""
+    cluster = FakeCluster()
+    cluster.put(SECRETS.path("chat", "other"), {"data": {"api-key": text("k")}})
+    cluster.put(SECRETS.path("team-a", "bank"), {"data": {"api-key": text("k")}})
+    reader = SecretReader(cluster, lambda: 0.5)
+    for name in ("other", "bank", "../../team-a/secrets/bank", ""):
+        with pytest.raises(ValueError, match="does not name a Secret"):
+            await reader.read(ROUTE, name, "api-key")
+    assert cluster.calls == []
