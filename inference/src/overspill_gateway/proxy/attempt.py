@@ -13,6 +13,7 @@ from overspill_gateway.core.outcome import ConnectFault, FailureKind, failure_ki
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.last_words import LastWords
 
 if TYPE_CHECKING:
     from overspill_gateway.core.budget import Hold
@@ -36,9 +37,9 @@ class Attempt:
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_paused", "_upstream", "backend", "body",
-        "connect_fault", "counts_as_retry", "deadline", "first_token_at", "has_place", "head", "headers", "hold",
-        "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot", "stage",
+        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_last_words", "_paused", "_upstream", "backend",
+        "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "has_place", "head", "headers",
+        "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class Attempt:
         self._connecting: Connecting | None = None
         self._fresh_retry = False
         self._heard_at = 0.0
+        self._last_words: LastWords | None = None
         self._paused = False
 
     @property
@@ -106,7 +108,10 @@ class Attempt:
         """Nobody wants it any more: the backend is told to stop by closing its connection."""
         self.stage = Stage.OVER
         if self._upstream is not None:
-            self._upstream.abandon()
+            if self._last_words is not None:
+                self._last_words.listen(self._upstream)
+            else:
+                self._upstream.abandon()
             self._upstream = None
         if self._connecting is not None:
             self._connecting.forget()
@@ -147,8 +152,12 @@ class Attempt:
         self.headers = headers
         try:
             kind = failure_kind_of_status(status)
-            if kind is None or not self._exchange.status_refused(self, kind, status, headers):
-                self.relay = self._exchange.relay_for(self, status, headers)
+            if kind is not None:
+                self._last_words = LastWords(self.backend.problems, status)
+                if self._exchange.status_refused(self, kind, status, headers):
+                    return
+                self._last_words = None  # they go to the client
+            self.relay = self._exchange.relay_for(self, status, headers)
         except Exception as fault:
             self._exchange.failed_inside(fault)
 

@@ -17,6 +17,7 @@ from overspill_gateway.core.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.usage import Price
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.metering import HostedMeter
+from overspill_gateway.proxy.problems import BackendProblems
 from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.resolver import literal_address
@@ -41,6 +42,7 @@ class Replica:
         port: int,
         connect_seconds: float,
         counters: BackendCounters,
+        problems: BackendProblems,
         rates: ServiceRates,
         reads: StreamReads | None = None,
         outbound: Outbound | None = None,
@@ -50,6 +52,8 @@ class Replica:
         self.pod = fact.pod
         self.served_by = f"local/{fact.pod}"
         self.counters = counters
+        self.problems = problems
+        """Of all replicas of the route together."""
         self.health = Health.UNKNOWN
         self.exchanges: set[Attempt] = set()
         """Attempts at it now."""
@@ -109,6 +113,7 @@ class Hosted:
         connect_seconds: float,
         outbound: Outbound,
         meter: HostedMeter,
+        problems: BackendProblems,
         reads: StreamReads | None = None,
     ) -> None:
         url = urlsplit(backend.base_url)
@@ -117,6 +122,7 @@ class Hosted:
         self.meter = meter
         self.served_by = f"hosted/{backend.name}"
         self.counters = meter.counters
+        self.problems = problems
         self.path_prefix = url.path.rstrip("/").encode()
         self.model = json_string(backend.model)
         self.exchanges: set[Attempt] = set()

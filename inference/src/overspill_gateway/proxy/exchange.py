@@ -402,6 +402,8 @@ class Exchange(Contained):
             now = monotonic()
             if now - attempt.launched_at >= self.timeouts.total_seconds / 2:  # not the waiting before it
                 attempt.backend.outlier.failed(now, FailureKind.TIMEOUT, None)
+                detail = f"no whole answer within {self.timeouts.total_seconds:g} s"
+                attempt.backend.problems.failed(FailureKind.TIMEOUT, detail)
             self._leave(attempt, Ending.FAILED, FailureKind.TIMEOUT)
         self._refuse(errors.total_timeout(self.call.facts.model, self.timeouts.total_seconds))
 

@@ -20,6 +20,7 @@ from overspill_gateway.core.waiting import WaitingQueue
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.counting import BackendCounters, RouteCounters
 from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
+from overspill_gateway.proxy.problems import BackendProblems
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.exchange import Exchange
@@ -58,6 +59,8 @@ class Route:
         self.hedges = HedgeLedger()
         self.tally = RouteCounters()
         self.backends: dict[str, BackendCounters] = {}
+        self.problems: dict[str, BackendProblems] = {"local": self._no_problems("local")}
+        """What is wrong with each backend, by ``local`` or ``hosted/<name>``."""
         self.pool: Pool[Replica, Hosted] = Pool(
             has_local=False, may_wake=False, replicas=[], hosted=[], cold_start_hosted=False, held=0, held_max=0,
             attempts_max=1, rates=self.rates,
@@ -95,9 +98,12 @@ class Route:
                 one.counters.ejections_gone += one.outlier.ejections_total
             seconds = compiled.timeouts.connect_seconds
             hosted = [
-                Hosted(backend, seconds, self._outbound, self._meter_of(backend), self._reads)
+                Hosted(
+                    backend, seconds, self._outbound, self._meter_of(backend), self._problems_of(backend), self._reads
+                )
                 for backend in compiled.hosted
             ]
+            self.problems = {"local": self.problems["local"]} | {one.served_by: one.problems for one in hosted}
         self.compiled = compiled
         local = compiled.local
         self.model_json = json_string(local.served_model) if local else b""
@@ -134,8 +140,9 @@ class Route:
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
                 known = Replica(
-                    fact, local.port, seconds, self.counters("local"), self.rates, self._reads, self._outbound
-                )
+                    fact, local.port, seconds, self.counters("local"), self.problems["local"], self.rates, self._reads,
+                    self._outbound,
+                )  # fmt: skip
                 self.replicas[key] = known
             elif known is not None:
                 self._take_fact(known, fact)
@@ -175,6 +182,17 @@ class Route:
     def _release_all(self) -> None:
         for exchange in self.held:
             exchange.release()
+
+    def _no_problems(self, backend: str, *secrets: str) -> BackendProblems:
+        return BackendProblems(self.key, backend, tuple(secret for secret in secrets if secret), self.demand_changed)
+
+    def _problems_of(self, backend: HostedBackend) -> BackendProblems:
+        """Those of before while it is asked in the same way: what failed with another key or elsewhere says nothing."""
+        name = f"hosted/{backend.name}"
+        for hosted in self.pool.hosted:
+            if hosted.served_by == name and _asked_alike(hosted.backend, backend):
+                return hosted.problems
+        return self._no_problems(name, backend.api_key or "")
 
     def _meter_of(self, backend: HostedBackend) -> HostedMeter:
         return self.meter.meter_of(backend, self.counters(f"hosted/{backend.name}"))
@@ -290,7 +308,9 @@ class Route:
             ready_endpoints=len(self.pool.replicas),
             time_to_first_token_seconds_sum=round(self.first_token_seconds_sum, 6),
             time_to_first_token_count=self.first_token_count,
-            backends={name: _backend_demand(counters) for name, counters in self.backends.items()},
+            backends={
+                name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
+            },
         )
 
     def describe_pool(self) -> str:
@@ -307,11 +327,16 @@ class Route:
         return f"{rest} replica(s) do not answer yet" + (f", {going} are going away" if going else "")
 
 
-def _backend_demand(counters: BackendCounters) -> BackendDemand:
+def _asked_alike(before: HostedBackend, after: HostedBackend) -> bool:
+    return (before.base_url, before.api_key, before.model) == (after.base_url, after.api_key, after.model)
+
+
+def _backend_demand(counters: BackendCounters, problems: BackendProblems | None) -> BackendDemand:
     return BackendDemand(
         served_total=counters.served,
         errors_total=counters.errors,
         prompt_tokens_total=counters.prompt_tokens,
         output_tokens_total=counters.output_tokens,
         cost_nano_usd_total=counters.cost_nano_usd,
+        problem=problems.problem if problems is not None else None,
     )

@@ -49,6 +49,8 @@ def first_token_seen(call: Call, attempt: "Attempt", now: float, since_arrival: 
     """Learn from the time to the first token."""
     route, backend = call.route, attempt.backend
     backend.counters.first_byte.observe(since_arrival)
+    if backend.problems.fails and attempt.relay is not None and attempt.relay.status < 300:
+        backend.problems.answered()
     route.first_token_seconds_sum += since_arrival
     route.first_token_count += 1
     if isinstance(backend, Replica):
@@ -84,6 +86,10 @@ def settle(
     if ending is Ending.WHOLE and relay is not None:
         if failure_kind_of_status(relay.status) is None:  # a refusal of a bad request is an answer as good as any
             backend.outlier.succeeded(now)
+            if relay.status >= 400:
+                backend.problems.refused(relay.status, relay.body())
+        else:
+            backend.problems.said(relay.status, relay.body())
         if relay.status < 300:
             if usage is None and call.endpoint.generates and _begin_count(call, shared, attempt, relay):
                 return
@@ -254,6 +260,7 @@ def note_failure(
 ) -> None:
     """Remember that a backend failed this request, so that others are asked first."""
     history.failures.append(failure)
+    attempt.backend.problems.failed(failure.kind, failure.detail, status=status, fault=attempt.connect_fault)
     attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=status)
     if isinstance(attempt.backend, Replica):
         history.failed_replicas.append(attempt.backend)

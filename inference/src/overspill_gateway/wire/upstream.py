@@ -153,6 +153,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = None
         self._abort()
 
+    def hand_over(self, receiver: Receiver) -> None:
+        """Somebody else receives the rest of the answer."""
+        self._receiver = receiver
+        self.resume()
+
     def close(self) -> None:
         """Close an idle connection."""
         self._receiver = None
@@ -232,9 +237,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_done = True
         self._headers = self._memory.headers
         receiver.answer_head(self._memory.status, self._headers)
-        if body and self._receiver is receiver:
-            receiver.answer_body(body)
-        if self._receiver is receiver:
+        rest = self._receiver  # it may have been handed over to somebody else
+        if body and rest is not None:
+            rest.answer_body(body)
+        if rest is not None and self._receiver is rest:
             self._end(keep=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
