@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 EXCHANGE_SWEEP_SECONDS = 0.05
 CONNECTION_SWEEP_SECONDS = 1.0
+TICK_SECONDS = 1.0
+"""Of what budgets do without a request: begin a period, heal, look again at a limit that was reached."""
 
 
 def is_compiled() -> bool:
@@ -55,6 +57,8 @@ class Gateway:
         self.settings = settings
         self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
         metering = Metering(Ledger(settings.ledger))
+        metering.ledger.tell = loop.call_soon_threadsafe
+        self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
         self.catalog = Catalog(settings.pepper, self.hub.changed, metering, self.stream_reads, outbound)
@@ -100,12 +104,17 @@ class Gateway:
         await self._public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
         self._gauges.start()
+        self._tick()
         where = {"port": self.port, "admin_port": self.admin_port}
         logger.info("listening", extra={**where, "compiled": is_compiled()})
         proxies = {"http": settings.proxies.http, "https": settings.proxies.https}
         leading = {scheme: proxy.shown for scheme, proxy in proxies.items() if proxy is not None}
         if leading:
             logger.info("hosted APIs are reached through proxies", extra={"proxies": leading})
+
+    def _tick(self) -> None:
+        self.shared.metering.tick()
+        self._ticks = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def look_at_certificate(self) -> bool:
         """Look at the certificate's files now rather than in some seconds; whether there are any."""
@@ -146,6 +155,8 @@ class Gateway:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._source_task
         self._gauges.stop()
+        if self._ticks is not None:
+            self._ticks.cancel()
         for key in list(self.catalog.routes):
             self.catalog.remove_route(key)
         if self.stream_reads is not None:

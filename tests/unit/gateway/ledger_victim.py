@@ -16,8 +16,10 @@ from typing import Any
 
 from overspill_api.compiled import BudgetRules, CompiledRoute, HostedBackend, OverflowRules
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.budget import Hold
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.hosted_meter import HostedMeter, NoHold
 from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.metering import Metering
 
@@ -66,14 +68,12 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     ledger = Ledger(ledger_path)
     metering = Metering(ledger, unix_clock=lambda: NOW)
     meter = metering.route(ROUTE).meter_of(HOSTED, BackendCounters())
-    spending = meter._budget.current()
-    if spending is not None and spending._pending is not None:
-        spending._pending.wait(30.0)  # a disk may take its time, and a life without calls would prove nothing
     open_calls = []
     for number in range(calls):
         ask = Ask(200, 100, chance.choice([None, 100, 4000]), 1, prompt_tokens_max=chance.randint(100, 30_000))
-        hold = meter.hold(ask, monotonic())
-        if hold is not None:
+        while (hold := meter.hold(ask, monotonic())) is NoHold.WAIT:
+            _wait_for_ledger(meter)
+        if isinstance(hold, Hold):
             os.write(bills, b"sent %d-%d %d\n" % (seed, number, hold.nano_usd))
             open_calls.append((number, hold))
         while open_calls and (len(open_calls) > 20 or chance.random() < 0.4):
@@ -91,6 +91,13 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
         os.write(bills, b"billed %d-%d 0\n" % (seed, which))
         meter.settle(hold, monotonic(), None, may_have_cost=False)
     metering.close()
+
+
+def _wait_for_ledger(meter: HostedMeter) -> None:
+    """A disk may take its time, and a life without calls would prove nothing."""
+    spending = meter._budget.current()
+    if spending is not None and spending._pending is not None:
+        spending._pending.wait(30.0)
 
 
 def main() -> None:

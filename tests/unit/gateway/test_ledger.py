@@ -364,3 +364,13 @@ def test_a_change_that_can_never_be_written_stops_nobody(ledger: Ledger, caplog:
     assert answered(ledger.lease(KEY, 1 << 70, 1 << 71)).error is not None
     assert (ledger.dropped, ledger.errors, ledger.error) == (4, 0, None)
     assert "ns/tiny" in caplog.text
+
+
+def test_a_lease_that_nobody_waits_for_any_more_is_given_back(ledger: Ledger, path: Path) -> None:
+    """Its account ended before it was answered: neither its block stays charged, nor more goes back than it got."""
+    granted(ledger, 100, 1000)
+    pending = ledger.lease(KEY, 5000, 1000)
+    ledger.undo(pending)
+    assert granted(ledger, 0, 1000) == 0
+
+    assert charged(path) == {("ns/tiny", NOVEMBER.start): 100}

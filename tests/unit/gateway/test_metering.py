@@ -24,7 +24,7 @@ from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import CONSUMERS_COUNTED, OTHER_CONSUMERS, BackendCounters
 from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, RouteMeter
+from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, NoHold, RouteMeter
 
 NOON = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -84,11 +84,7 @@ class World:
 
     def ready(self, meter: HostedMeter) -> HostedMeter:
         """The meter, when its first lease is there: a disk may take its time."""
-        spending = meter._budget.current()
-        assert spending is not None
-        while spending._pending is not None and spending.account.leased == 0:
-            assert spending._pending.wait(10.0)
-            meter.may_take(ASK, self.now)
+        answered(meter)
         return meter
 
     def settle(self, admission: Admission | ApiError, usage: Usage | None, *, served: bool = True) -> None:
@@ -110,9 +106,24 @@ def grant(name: str = "ns/me", **limits: int) -> Grant:
     return Grant(name, frozenset(), frozenset(), ConsumerLimitRules(**limits))
 
 
+def answered(meter: HostedMeter) -> None:
+    """Wait for what the ledger has been asked for, as the event loop does by being told."""
+    spending = meter._budget.current()
+    while spending is not None and spending._pending is not None:
+        assert spending._pending.wait(10.0)
+        spending.collect(0.0)
+
+
+def try_hold(meter: HostedMeter, now: float = 0.0, ask: Ask = ASK) -> Hold | None:
+    """A hold, if it is granted; the ledger's answer is waited for, as requests do."""
+    while (found := meter.hold(ask, now)) is NoHold.WAIT:
+        answered(meter)
+    return found if isinstance(found, Hold) else None
+
+
 def held(meter: HostedMeter, now: float = 0.0, ask: Ask = ASK) -> Hold:
     """A hold that has to be granted."""
-    hold = meter.hold(ask, now)
+    hold = try_hold(meter, now, ask)
     assert hold is not None
     return hold
 
@@ -288,7 +299,7 @@ def test_a_provider_s_limits_keep_requests_away(world: World) -> None:
     by_place = world.api(route(None, hosted(concurrency=1)))
     hold = held(by_place)
     assert not by_place.may_take(ASK, 0.0)
-    assert by_place.hold(ASK, 0.0) is None
+    assert by_place.hold(ASK, 0.0) is NoHold.NO
     by_place.settle(hold, 1.0, USAGE, may_have_cost=True)
     assert by_place.may_take(ASK, 1.0)
 
@@ -384,8 +395,8 @@ def test_an_unknown_price_fails_closed_under_a_budget(world: World) -> None:
     """What can't be held can't be bought; without a budget it may."""
     unknown = hosted(output_nano_usd_per_million=None)
     assert not world.api(route(10**9, unknown)).may_take(ASK, 0.0)
-    assert world.api(route(10**9, unknown)).hold(ASK, 0.0) is None
-    assert world.api(route(10**9, unknown)).affordable_output_tokens(ASK, 0.0) == 0
+    assert world.api(route(10**9, unknown)).hold(ASK, 0.0) is NoHold.NO
+    assert world.api(route(10**9, unknown)).affordable_output_tokens(ASK) == 0
 
     free = world.api(route(None, unknown, name="free"))
     assert free.may_take(ASK, 0.0)
@@ -395,7 +406,7 @@ def test_an_unknown_price_fails_closed_under_a_budget(world: World) -> None:
 def test_the_cap_holds_under_thousands_of_requests_at_once(world: World) -> None:
     """All are sent before any is answered, and every one costs its worst case."""
     meter = world.api(route(1000 * CALL + 5))
-    holds = [hold for _ in range(5000) if (hold := meter.hold(ASK, world.now)) is not None]
+    holds = [hold for _ in range(5000) if (hold := try_hold(meter, world.now)) is not None]
     charged = [meter.settle(hold, world.now, None, may_have_cost=True) for hold in holds]
 
     assert len(holds) >= 1000
@@ -410,10 +421,10 @@ def test_near_the_cap_requests_are_clamped_and_then_none_are_sent(world: World) 
     meter = world.api(compiled)
     assert held(meter).output_tokens_max is None
 
-    assert meter.affordable_output_tokens(ASK, 0.0) == 70
+    assert meter.affordable_output_tokens(ASK) == 70
     assert held(meter).output_tokens_max == 70
     assert not meter.may_take(ASK, 0.0)
-    assert not world.route(compiled).is_affordable(ASK, 0.0)
+    assert not world.route(compiled).is_affordable(ASK)
     assert world.route(compiled).hosted_wait_seconds(ASK, 0.0) == 0.0
 
 
@@ -479,7 +490,7 @@ def test_a_route_that_is_deleted_and_made_anew_has_spent_what_it_had(world: Worl
     again = world.api(route(2 * CALL))
 
     held(again)
-    assert again.hold(ASK, 0.0) is None
+    assert try_hold(again) is None
 
 
 def test_a_new_period_has_new_money_and_old_calls_settle_into_their_own(world: World) -> None:
@@ -508,7 +519,7 @@ def test_a_clock_that_is_put_back_finds_the_old_period_spent(world: World) -> No
     assert meter.may_take(ASK, 0.0)
     world.unix -= DAY
 
-    assert meter.hold(ASK, 0.0) is None
+    assert try_hold(meter) is None
 
 
 def test_a_period_of_another_kind_makes_no_money(world: World) -> None:
@@ -518,7 +529,7 @@ def test_a_period_of_another_kind_makes_no_money(world: World) -> None:
     for period, zone in (("Day", "UTC"), ("Week", "UTC"), ("Month", "Asia/Tokyo"), ("Month", "UTC")):
         rules = BudgetRules(limit_nano_usd=CALL, period=period, time_zone=zone)
 
-        assert world.api(route(budget=rules)).hold(ASK, 0.0) is None
+        assert try_hold(world.api(route(budget=rules))) is None
 
 
 def test_an_unknown_time_zone_fails_closed(world: World) -> None:
@@ -526,7 +537,7 @@ def test_an_unknown_time_zone_fails_closed(world: World) -> None:
     compiled = route(budget=BudgetRules(limit_nano_usd=10**9, time_zone="Mars/Olympus"))
 
     assert not world.api(compiled).may_take(ASK, 0.0)
-    assert world.api(compiled).hold(ASK, 0.0) is None
+    assert world.api(compiled).hold(ASK, 0.0) is NoHold.NO
     assert "Mars/Olympus" in (world.route(compiled).budget.error or "")
 
 
@@ -545,16 +556,17 @@ def test_a_backend_that_reports_more_than_was_held_is_charged_and_counted(
     assert spending is not None
     assert spending.account.left == 2 * CALL - 800 * 600
     held(meter)
-    assert meter.affordable_output_tokens(ASK, 0.0) == 0
+    assert meter.affordable_output_tokens(ASK) == 0
 
 
 def test_percentages_are_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """50, 75, and spent: one line each in the log, one count each in the metrics."""
     compiled = route(10 * CALL)
     meter = world.api(compiled)
-    while (hold := meter.hold(ASK, 0.0)) is not None:
+    while (hold := try_hold(meter)) is not None:
         meter.settle(hold, 0.0, None, may_have_cost=True)
-    meter.may_take(ASK, 0.0)
+    for _ in range(3):
+        assert world.route(compiled).count_passed_over(ASK)
 
     assert world.route(compiled).budget.counters.alerts == {50: 1, 75: 1, 100: 1}
     assert [line for line in caplog.messages if "has spent" in line] == [
@@ -622,27 +634,24 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
     world = World(path)
     capped, free = world.api(route(10**9)), world.api(route(name="free"))
 
-    assert capped.hold(ASK, world.now) is None
+    assert try_hold(capped, world.now) is None
     assert not capped.may_take(ASK, world.now)
     assert world.ledger.error is not None
     assert free.may_take(ASK, world.now)
-    assert free.hold(ASK, world.now) is not None
+    assert try_hold(free, world.now) is not None
 
     path.unlink()
     world.ledger._failed_at = float("-inf")
     world.now += 10.0
-    capped.may_take(ASK, world.now)
-    pending = capped._budget.current()
-    assert pending is not None
-    assert pending._pending is not None
-    assert pending._pending.wait(10.0)
+    world.metering.tick()
+    answered(capped)
     assert capped.may_take(ASK, world.now)
-    assert capped.hold(ASK, world.now) is not None
+    held(capped, world.now)
     world.metering.close()
 
 
-def test_a_ledger_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that does not answer costs one short wait, not one for each request; then spills stop until it does."""
+def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hold says WAIT at once; who has waited long enough says so, and spills stop until the ledger answers."""
     gate = Event()
     write = Ledger._write
 
@@ -650,29 +659,82 @@ def test_a_ledger_that_hangs_holds_nobody_up_for_long(monkeypatch: pytest.Monkey
         gate.wait(20.0)
         write(self, batch)
 
+    def waits(*_: object) -> bool:
+        raise AssertionError("the thread of requests waits")
+
     monkeypatch.setattr(Ledger, "_write", slow)
     world = World()
     meter = world.api(route(10**9))
-    waits: list[float] = []
-    real = type(meter._budget._spending._pending).wait  # type: ignore[union-attr]
-
-    def timed(self: Any, seconds: float) -> bool:
-        waits.append(seconds)
-        return real(self, seconds)
-
-    monkeypatch.setattr("overspill_gateway.proxy.ledger.Pending.wait", timed)
-    holds = [meter.hold(ASK, world.now) for _ in range(50)]
-
-    assert holds == [None] * 50
-    assert len(waits) <= 2
-    assert meter._budget.unusable, "it is not the money that is lacking"
-    assert not meter.may_take(ASK, world.now)
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr("overspill_gateway.proxy.ledger.Pending.wait", waits)
+        assert [meter.hold(ASK, world.now) for _ in range(50)] == [NoHold.WAIT] * 50
+        spending = meter._budget.at_hand
+        assert spending is not None
+        spending.waited_in_vain()
+        assert meter.hold(ASK, world.now) is NoHold.NO
+        assert meter._budget.unusable, "it is not the money that is lacking"
+        assert not meter.may_take(ASK, world.now)
+        world.route(route(10**9, name="gone"))
+        world.metering.forget_route("ns/gone")
     gate.set()
-    pending = meter._budget._spending._pending  # type: ignore[union-attr]
-    assert real(pending, 10.0)
+    answered(meter)
     assert meter.may_take(ASK, world.now)
-    assert meter.hold(ASK, world.now) is not None
+    held(meter, world.now)
     world.metering.close()
+
+
+def test_looking_changes_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """However often a held request asks: nothing is counted, told, leased or begun."""
+    compiled = route(budget=BudgetRules(limit_nano_usd=10 * CALL, period="Day", alerts=(100,)))
+    meter = world.ready(world.api(compiled))
+    at = world.route(compiled)
+    for _ in range(10):
+        meter.settle(held(meter), 0.0, None, may_have_cost=True)
+    answered(meter)
+    world.now += 1000.0
+    leases, spending = world.ledger.leases, at.budget.at_hand
+    caplog.clear()
+
+    for _ in range(100):
+        assert not meter.may_take(ASK, world.now)
+        assert not at.is_affordable(ASK)
+    world.unix += DAY
+    assert meter.may_take(ASK, world.now), "a new day has new money"
+
+    assert at.budget.counters.refused == 0
+    assert (world.ledger.leases, at.budget._spending) == (leases, spending)
+    assert not caplog.messages
+
+
+def test_a_request_that_finds_no_money_counts_once(world: World) -> None:
+    """And tells that the budget is spent."""
+    compiled = route(10 * CALL)
+    meter = world.api(compiled)
+    while (hold := try_hold(meter)) is not None:
+        meter.settle(hold, 0.0, None, may_have_cost=True)
+    assert world.route(compiled).count_passed_over(ASK)
+
+    assert world.route(compiled).budget.counters.refused == 1
+    assert world.route(compiled).budget.counters.alerts[100] == 1
+    assert not world.route(route(None, name="free")).count_passed_over(ASK)
+
+
+def test_at_its_limit_an_account_looks_whether_others_have_given_back(tmp_path: Path) -> None:
+    """Two processes with one file: what one gives back the other may spend, without a request that is refused first."""
+    compiled = route(CALL)
+    first, second = World(tmp_path / "ledger.db"), World(tmp_path / "ledger.db")
+    hold = held(first.ready(first.api(compiled)))
+    poor = second.ready(second.api(compiled))
+    assert try_hold(poor) is None
+    first.api(compiled).settle(hold, 0.0, None, may_have_cost=False)
+    assert first.metering.close()
+
+    second.now += 11.0
+    second.metering.tick()
+    answered(poor)
+
+    held(poor)
+    second.metering.close()
 
 
 @settings(deadline=None, max_examples=40)
@@ -691,7 +753,7 @@ def test_any_mix_of_calls_stays_within_the_cap(data: st.DataObject) -> None:
             charged += meter.settle(hold, world.now, usage, may_have_cost=data.draw(st.booleans()))
         else:
             asked = data.draw(st.sampled_from([None, 10, 500, 10_000]))
-            found = meter.hold(Ask(250, 100, asked, 1, prompt_tokens_max=1000), world.now)
+            found = try_hold(meter, world.now, Ask(250, 100, asked, 1, prompt_tokens_max=1000))
             if found is not None:
                 open_ones.append((found, found.output_tokens_max or asked or 0))
         assert charged + sum(hold.nano_usd for hold, _ in open_ones) <= limit

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import CompiledConsumer
 from overspill_api.keys import key_hash
+from overspill_gateway.proxy import exchange
+from overspill_gateway.proxy.ledger import Ledger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
 
@@ -300,9 +303,65 @@ async def test_a_broken_ledger_stops_spills_and_nothing_else(tmp_path: Path) -> 
     assert (value("overspill_ledger_up"), value("overspill_budget_up")) == (0, 0)
 
 
+@pytest.mark.interpreted
+async def test_requests_wait_for_a_slow_ledger_and_the_loop_does_not(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are sent when it has answered; meanwhile everything else goes on, on replicas and without budget."""
+    gate = Event()
+    write = Ledger._write
+
+    def slow(self: Ledger, batch: list[Any]) -> None:
+        gate.wait(20.0)
+        write(self, batch)
+
+    monkeypatch.setattr(Ledger, "_write", slow)
+    async with backend(answers()) as api:
+        hosted_only(gateway, api)
+        waiting = [asyncio.ensure_future(gateway.post(max_tokens=100)) for _ in range(20)]
+        await eventually(lambda: len(gateway.gateway.exchanges) == 20)
+        started = asyncio.get_running_loop().time()
+        gateway.route("free", local=None, hosted=[api.hosted("api", **PRICE)], overflow={"on_cold_start": "Hosted"})
+        free = await gateway.post("free")
+        took = asyncio.get_running_loop().time() - started
+        assert not any(task.done() for task in waiting)
+        gate.set()
+        seen = [(await task).status for task in waiting]
+
+    assert free.status == 200
+    assert took < 0.5
+    assert seen == [200] * 20
+
+
+@pytest.mark.interpreted
+async def test_a_ledger_that_never_answers_is_waited_for_as_long_as_stated(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the request is refused, those behind it at once; a client that leaves meanwhile leaves nothing behind."""
+    gate = Event()
+    monkeypatch.setattr(exchange, "MONEY_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(Ledger, "_write", lambda _self, _batch: gate.wait(20.0))
+    async with backend(answers()) as api:
+        hosted_only(gateway, api)
+        gone = await gateway.client()
+        gateway.send(gone)
+        await eventually(lambda: len(gateway.gateway.exchanges) == 1)
+        gone.reset()
+        await eventually(lambda: not gateway.gateway.exchanges)
+        first = await gateway.post()
+        second = await gateway.post()
+        spending = gateway.gateway.catalog.routes["ns/tiny"].meter.budget.at_hand
+        gate.set()
+
+    assert (first.status, second.status) == (503, 503)
+    assert "budget" in first.error["message"]
+    assert spending is not None
+    assert not spending.waiting
+    assert api.requests == []
+
+
 def _leased(gateway: GatewayUnderTest) -> int:
     spending = gateway.gateway.catalog.routes["ns/tiny"].meter.budget.current()
     if spending is None:
         return 0
-    spending.may_hold(0.0)
     return spending.account.leased

@@ -7,10 +7,11 @@ from overspill_api.compiled import BudgetRules, CompiledRoute, ConsumerLimitRule
 from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.core.access import Grant
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.budget import Hold
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Admission, Metering, RouteMeter
+from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, RouteMeter
 
 NOW = 1_800_000_000.0
 HOSTED = HostedBackend(
@@ -55,14 +56,38 @@ def samples(metering: Metering) -> dict[str, float]:
     return found
 
 
+def granted(meter: HostedMeter) -> Hold:
+    """A hold, once the ledger has answered."""
+    while not isinstance(hold := meter.hold(ASK, 0.0), Hold):
+        spending = meter._budget.current()
+        assert spending is not None
+        assert spending._pending is not None
+        assert spending._pending.wait(10.0)
+    return hold
+
+
+def test_what_was_charged_is_absent_until_the_ledger_has_said_it(metering: Metering) -> None:
+    """0 would say that nothing was spent, and nobody knows yet."""
+    budget = metering.route(ROUTE).budget
+    spending = budget.current()
+    assert spending is not None
+
+    before = samples(metering)
+    assert spending._pending is not None
+    assert spending._pending.wait(10.0)
+    metering.tick()
+
+    assert not [name for name in before if "charged_nano_usd{" in name and "budget" in name]
+    assert samples(metering)["overspill_budget_charged_nano_usd{route=ns/tiny}"] == 0
+
+
 def test_a_budget_is_seen_from_limit_to_holds(metering: Metering) -> None:
     """What is charged, what is held, what was charged without knowing, and how far it is to the cap."""
-    meter = metering.route(ROUTE).meter_of(HOSTED, BackendCounters())
-    first, second = meter.hold(ASK, 0.0), meter.hold(ASK, 0.0)
-    assert first is not None
-    assert second is not None
+    route = metering.route(ROUTE)
+    meter = route.meter_of(HOSTED, BackendCounters())
+    first, second = granted(meter), granted(meter)
     meter.settle(first, 0.0, None, may_have_cost=True)
-    assert meter.hold(Ask(250, 100, 100_000, 1, prompt_tokens_max=1000), 0.0) is None
+    assert route.count_passed_over(Ask(250, 100, 100_000, 1, prompt_tokens_max=1000))
 
     seen = samples(metering)
 

@@ -59,7 +59,9 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
         "overspill_budget_alerts", "Percentages of the limit that were reached.", labels=["route", "percent"]
     )
     refused = CounterMetricFamily(
-        "overspill_budget_refusals", "Hosted APIs passed over for lack of money, or of a price.", labels=route_label
+        "overspill_budget_refusals",
+        "Requests kept from hosted APIs by lack of money, or of a price.",
+        labels=route_label,
     )
     overshoots = CounterMetricFamily(
         "overspill_budget_overshoots", "Calls that cost more than was held for them.", labels=route_label
@@ -71,10 +73,10 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
         budget = route.budget
         if budget.rules is None:
             continue
-        spending = budget.current()
+        spending = budget.at_hand
         limit.add_metric([key], budget.rules.limit_nano_usd)
         kept.add_metric([key], int(spending is not None and metering.ledger.error is None))
-        if spending is not None:
+        if spending is not None and spending.is_known:  # before that nobody knows, and 0 would be a lie
             account = spending.account
             charged.add_metric([key], account.charged)
             held.add_metric([key], account.held)

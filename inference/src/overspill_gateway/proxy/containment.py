@@ -54,6 +54,13 @@ class Contained:
             self.failed_inside(fault)
             return True
 
+    def money_came(self) -> None:
+        """The ledger has answered: choose anew."""
+        try:
+            self._money_came()
+        except Exception as fault:
+            self.failed_inside(fault)
+
     def partial_counted(self, partial: Partial) -> None:
         """The tokens of an answer that broke off are counted: another backend may go on with it."""
         try:
@@ -112,6 +119,9 @@ class Contained:
         raise NotImplementedError
 
     def _release(self) -> bool:
+        raise NotImplementedError
+
+    def _money_came(self) -> None:
         raise NotImplementedError
 
     def _take_partial(self, partial: Partial) -> None:

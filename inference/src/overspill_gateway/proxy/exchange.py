@@ -25,6 +25,7 @@ from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.containment import Contained, clean_up, tried
+from overspill_gateway.proxy.hosted_meter import NoHold
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
@@ -38,21 +39,22 @@ from overspill_gateway.proxy.settling import (
     note_failure,
     settle,
 )
+from overspill_gateway.proxy.spending import MONEY_WAIT_SECONDS
 from overspill_gateway.proxy.waiting_client import Wait, pause_before_retry
 
 
 class Phase(Enum):
     """What an exchange does."""
 
-    HELD, BACKING_OFF, SERVING, DONE = auto(), auto(), auto(), auto()
+    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, DONE = auto(), auto(), auto(), auto(), auto()
 
 
 class Exchange(Contained):
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_phase", "_rival", "_shared",
-        "_started", "_total_at", "_wait", "client", "deadline", "streams", "timeouts",
+        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_is_passed_over", "_money_until", "_phase",
+        "_rival", "_shared", "_started", "_total_at", "_wait", "client", "deadline", "streams", "timeouts",
     )  # fmt: skip
 
     def __init__(self, call: Call, shared: Shared) -> None:
@@ -75,6 +77,10 @@ class Exchange(Contained):
         """An answer that broke off and that another backend goes on with."""
         self._check = check_of(call)
         self._hedge_at = math.inf
+        self._money_until = 0.0
+        """Until when it waits for the ledger, all times together; 0: it has not had to."""
+        self._is_passed_over = False
+        """Whether it was counted as kept from hosted APIs for lack of money."""
 
     def _start(self) -> None:
         call, route = self.call, self.call.route
@@ -100,8 +106,10 @@ class Exchange(Contained):
         if isinstance(step, UseReplica):
             self._use(step.replica, step.reason, now, step.snapshot)
             return
+        if not self._is_passed_over and not isinstance(step, UseHosted):
+            self._is_passed_over = route.meter.count_passed_over(self.call.ask)
         if isinstance(step, HoldIt):
-            if route.meter.rejects(self.call.ask, now):
+            if route.meter.rejects(self.call.ask):
                 self._refuse(budget_refusal(route, self.call.facts.model))
             else:
                 self._hold(step, now)
@@ -122,16 +130,12 @@ class Exchange(Contained):
         if counts and not self._shared.retries.may_retry(now, len(self._shared.sweeper)):
             self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
             return
-        self.call.route.retries += asked_anew or bool(self._history.failures)
         partial = self._going_on[1] if self._going_on is not None else None
         attempt = launch(self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial)
-        if attempt is None:  # it can't be told there, or money or a limit went to somebody else since it was chosen
-            if partial is not None:
-                self._give_up(Refuse(Refusal.FAILED))
-                return
-            self._history.failed_hosted.add(backend.served_by)
-            self._take(self._next(now), now)
+        if isinstance(attempt, NoHold):
+            self._not_launched(attempt, backend, now)
             return
+        self.call.route.retries += asked_anew or bool(self._history.failures)
         self._attempt = attempt
         self._phase = Phase.SERVING
         hedging = self.call.route.compiled.hedging
@@ -139,6 +143,39 @@ class Exchange(Contained):
             self._hedge_at = now + hedging.after_seconds
         self.deadline_changed()
         attempt.start()
+
+    def _not_launched(self, why: NoHold, backend: Replica | Hosted, now: float) -> None:
+        """It can't be told there, money or a limit went to somebody else since it was chosen, or money is to come."""
+        if why is NoHold.WAIT and self._awaits_money(now):
+            return
+        if self._going_on is not None:
+            self._give_up(Refuse(Refusal.FAILED))
+            return
+        self._history.failed_hosted.add(backend.served_by)
+        self._take(self._next(now), now)
+
+    def _awaits_money(self, now: float) -> bool:
+        """Wait for the ledger's answer; False: it has been waited for long enough."""
+        spending = self.call.route.meter.budget.at_hand
+        self._money_until = self._money_until or now + MONEY_WAIT_SECONDS
+        if spending is None or now >= self._money_until:
+            return False
+        self._phase = Phase.AWAITING_MONEY
+        self._wait = self._wait or Wait()
+        self._wait.for_pause(self.call, self._money_until - now, now)
+        spending.waiting.add(self)
+        self.deadline_changed()
+        return True
+
+    def _money_came(self) -> None:
+        if self._phase is not Phase.AWAITING_MONEY:
+            return
+        now = monotonic()
+        self._phase = Phase.SERVING
+        if self._going_on is not None:
+            self._go_on(now)
+        else:
+            self._take(self._next(now), now)
 
     def _backs_off(self, step: Refuse, now: float) -> bool:
         """Whether nobody is left but those that failed in passing, and asking one of them again makes sense."""
@@ -324,6 +361,11 @@ class Exchange(Contained):
         elif attempt is self._rival:
             self._rival = None
 
+    def _await_no_money(self) -> None:
+        spending = self.call.route.meter.budget.at_hand
+        if spending is not None:
+            spending.waiting.discard(self)
+
     # -- hedging -----------------------------------------------------------------------------------------------
 
     def _hedge(self, now: float) -> None:
@@ -385,6 +427,13 @@ class Exchange(Contained):
             self.call.route.held.discard(self)
             self._history.hold_expired = True
             self.call.route.demand_changed()
+        elif self._phase is Phase.AWAITING_MONEY:
+            spending = self.call.route.meter.budget.at_hand
+            if spending is not None:
+                spending.waiting.discard(self)
+                spending.waited_in_vain()
+            self._money_came()
+            return
         else:
             self._history.failed_replicas.clear()
             refused = {one.backend for one in self._history.failures if one.kind not in REPEATABLE}
@@ -436,6 +485,8 @@ class Exchange(Contained):
                 self._leave(attempt, ending)
         if self._history.was_held:
             route.held.discard(self)
+        if self._money_until:
+            self._await_no_money()
         if not self.call.is_settled:
             close_admission(self.call, self._shared)
         self._shared.sweeper.discard(self)

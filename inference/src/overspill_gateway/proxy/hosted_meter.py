@@ -1,12 +1,23 @@
 """Limits, price and money of one hosted API of a route. Not here: choosing it, and reading usage."""
 
+from enum import Enum, auto
+
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import Hold, Offer, clamp_of, offer
 from overspill_gateway.core.limits import HostedLimiter
 from overspill_gateway.core.usage import Price, Report, Usage, cost_nano_usd
 from overspill_gateway.proxy.counting import BackendCounters
-from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget
+from overspill_gateway.proxy.spending import Money, PeriodSpending, RouteBudget
+
+
+class NoHold(Enum):
+    """Why a call may not be sent now."""
+
+    WAIT = auto()
+    """The ledger is asked for the money and will answer: wait for it, shortly."""
+    NO = auto()
+    """A limit, or the money, does not allow it."""
 
 
 class HostedMeter:
@@ -40,7 +51,7 @@ class HostedMeter:
         """Whether limits and budget allow this call now."""
         if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
             return False
-        return self._budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask, now))
+        return self._budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask))
 
     def can_bound(self, ask: Ask) -> bool:
         """Whether it is known what a call can cost at most."""
@@ -51,35 +62,43 @@ class HostedMeter:
             return True
         return not ask.unpriced and self.backend.context_tokens is not None
 
-    def is_affordable(self, ask: Ask, now: float) -> bool:
+    def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this call now."""
-        spending = self._budget.current()
-        if spending is None:
-            return self._budget.rules is None
+        budget = self._budget
+        if budget.rules is None:
+            return True
+        if self.price is None or (budget.at_hand is None and not budget.is_new):
+            return False
         ask.bound()
-        return self._offer(ask, spending, now) is not None
+        spending = budget.at_hand
+        money = spending.money if spending is not None else budget.rules.limit_nano_usd
+        return self.offered(ask, money) is not None
 
-    def affordable_output_tokens(self, ask: Ask, now: float) -> int | None:
-        """The limit that ``hold`` would have written into the request now; None: none. 0: it may not be sent."""
-        spending = self._budget.current()
-        if spending is None:
-            return None if self._budget.rules is None else 0
-        found = self._offer(ask, spending, now)
+    def affordable_output_tokens(self, ask: Ask) -> int | None:
+        """The limit that ``hold`` would write into the request now; None: none. 0: it may not be sent."""
+        spending = self._budget.at_hand
+        if self._budget.rules is None:
+            return None
+        found = self.offered(ask, spending.money) if spending is not None else None
         return found.output_tokens if found is not None else 0
 
-    def hold(self, ask: Ask, now: float) -> Hold | None:
-        """Take a place and hold the money for a call that is sent now; None: it may not be sent after all."""
+    def hold(self, ask: Ask, now: float) -> Hold | NoHold:
+        """Take a place and hold the money for a call that is sent now."""
         tokens = ask.prompt_tokens + ask.output_tokens
         limiter, price = self.limiter, self.price
         if not limiter.may_take(now, tokens) or not self.can_bound(ask):
-            return None
+            return NoHold.NO
         spending: PeriodSpending | None = None
         found: Offer | None = None
         if self._budget.rules is not None:
             spending = self._budget.current()
-            found = self._held_offer(ask, spending, now) if spending is not None else None
-            if found is None:
-                return None
+            if spending is None:
+                return NoHold.NO
+            spending.collect(now)
+            offered = self._held_offer(ask, spending, now)
+            if isinstance(offered, NoHold):
+                return offered
+            found = offered
         else:
             found = self.offered(ask, None)
         version = self.backend.price_version
@@ -124,13 +143,6 @@ class HostedMeter:
             if report.reasoned or report.output_tokens > seen_bytes:
                 self.hides_output = True
 
-    def _offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
-        """What the call may cost within the budget; None: it may not be made. Without a price nothing can be held."""
-        found = self.offered(ask, spending.may_hold(now)) if self.price is not None else None
-        if found is None:
-            spending.refused()
-        return found
-
     def offered(self, ask: Ask, money: int | None) -> Offer | None:
         """What a call may cost with so much money, None: with any; None: nothing useful, or the price is unknown."""
         backend, price = self.backend, self.price
@@ -138,14 +150,19 @@ class HostedMeter:
             return None
         return offer(price, backend.context_tokens, ask, money, backend.output_tokens_max)
 
-    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | None:
-        found = self._offer(ask, spending, now)
-        if found is None or spending.hold(found.nano_usd, now):
+    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | NoHold:
+        found = self.offered(ask, spending.money)
+        if found is None:
+            return NoHold.NO
+        answer = spending.hold(found.nano_usd, now)
+        if answer is Money.HELD:
             return found
-        account = spending.account
+        if answer is Money.WAIT:
+            return NoHold.WAIT
         # The ledger gave less than the limit has room for, since others have the rest: with what there is.
+        account = spending.account
         found = self.offered(ask, min(account.left, account.lease_left))
-        return found if found is not None and spending.hold(found.nano_usd, now) else None
+        return found if found is not None and spending.hold(found.nano_usd, now) is Money.HELD else NoHold.NO
 
 
 def price_of(backend: HostedBackend) -> Price | None:

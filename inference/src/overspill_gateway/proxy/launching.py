@@ -17,6 +17,7 @@ from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.hosted_meter import NoHold
 from overspill_gateway.proxy.outgoing import outgoing
 from overspill_gateway.proxy.settling import free
 
@@ -35,8 +36,8 @@ def launch(
     is_retry: bool,
     snapshot: LoadSnapshot | None = None,
     partial: Partial | None = None,
-) -> Attempt | None:
-    """An attempt that can be started; None: the backend can't take this request after all.
+) -> Attempt | NoHold:
+    """An attempt that can be started, or why the backend can't take this request after all.
 
     ``snapshot``: what is expected of a replica. ``partial``: an answer that the backend is to go on with.
     """
@@ -49,16 +50,17 @@ def launch(
         if partial is not None:
             body = continuation_body(body, partial, local=isinstance(backend, Replica)) or b""
             if not body:
-                return None
+                return NoHold.NO
             facts = read_body(body, call.endpoint)
             longer = prompt_tokens_max(len(body) - facts.attachment_bytes, facts.attachments, facts.attachment_bytes)
             ask.bound()
             # What came so far is a part of the prompt now.
             ask = ask.with_longer_prompt(max(longer, ask.prompt_tokens_max + len(body) - len(call.body)))
         if isinstance(backend, Hosted):
-            hold = shared.metering.hold(backend, ask, now)
-            if hold is None:
-                return None
+            found = shared.metering.hold(backend, ask, now)
+            if isinstance(found, NoHold):
+                return found
+            hold = found
             max_tokens = hold.output_tokens_max
         attempt = Attempt(exchange, backend, reason, now, hold=hold, is_retry=is_retry, snapshot=snapshot)
         attempt.head, attempt.body = outgoing(
@@ -68,7 +70,7 @@ def launch(
     except BodyError:  # it can't be told to this hosted API
         if hold is not None and isinstance(backend, Hosted):
             shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
-        return None
+        return NoHold.NO
     except Exception:
         if attempt is not None:
             free(call, shared, attempt)
@@ -106,7 +108,8 @@ def hedge_for(
         return None
     rival: Attempt | None = None
     try:
-        rival = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
+        launched = launch(exchange, backend, ServedReason.HEDGED, shared, now, is_retry=True)
+        rival = launched if isinstance(launched, Attempt) else None
         # The hold may be lower, where the budget lowers the answer's length; none: it was not begun after all.
         held = rival.hold.nano_usd if rival is not None and rival.hold is not None else 0
         if cost:

@@ -8,9 +8,11 @@ Every process has a ledger for itself: N gateways of one release may together sp
 that are given the same file, on one machine, share it. Without a file it is kept in memory and ends with the process.
 """
 
+import contextlib
 import logging
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -85,9 +87,13 @@ class Lease:
 class Pending:
     """An answer of the ledger that may still be to come."""
 
-    __slots__ = ("_event", "error", "lease")
+    __slots__ = ("_event", "error", "job", "lease", "then")
 
-    def __init__(self) -> None:
+    def __init__(self, then: Callable[[], None] | None = None) -> None:
+        self.job: _Job | None = None
+        """What it is the answer to."""
+        self.then = then
+        """Called by ``Ledger.tell`` when the answer is there."""
         self.lease: Lease | None = None
         self.error: str | None = None
         """Why nothing was written down."""
@@ -119,6 +125,8 @@ class _Job:
     limit: int | None = None
     """Grant no more than fits this; None: charge it all."""
     alerted: int = 0
+    undo: "_Job | None" = None
+    """A lease that nobody wants any more: what it got is given back."""
     pending: Pending | None = None
     outcome: Lease | None = None
 
@@ -132,6 +140,8 @@ class Ledger:
         """Why the file can't be used now; None: it can."""
         self.errors = 0
         """Writes that failed."""
+        self.tell: Callable[[Callable[[], None]], object] | None = None
+        """Lets the event loop's thread call something, such as ``loop.call_soon_threadsafe``; None: nobody is told."""
         self.leases = 0
         """Leases written."""
         self.dropped = 0
@@ -155,11 +165,17 @@ class Ledger:
         """Whether all gateways of a release spend from it: not so, each has the whole limit for itself."""
         return False
 
-    def lease(self, key: LedgerKey, amount: int, limit: int) -> Pending:
-        """Charge a block, as far as the limit of the period has room for it."""
-        pending = Pending()
-        self._jobs.put(_Job(key, amount, limit, pending=pending))
+    def lease(self, key: LedgerKey, amount: int, limit: int, then: Callable[[], None] | None = None) -> Pending:
+        """Charge a block, as far as the limit of the period has room for it; ``then``: what to call afterwards."""
+        pending = Pending(then)
+        pending.job = _Job(key, amount, limit, pending=pending)
+        self._jobs.put(pending.job)
         return pending
+
+    def undo(self, pending: Pending) -> None:
+        """Give back whatever a lease that has not been answered yet is going to get."""
+        if pending.job is not None:
+            self._jobs.put(_Job(pending.job.key, 0, undo=pending.job))
 
     def charge(self, key: LedgerKey, amount: int) -> None:
         """Charge what was spent beyond the lease, whatever the limit."""
@@ -218,7 +234,13 @@ class Ledger:
         for job in batch:
             if job.pending is not None:
                 self.leases += 1
-                job.pending.answer(job.outcome, None if job.outcome is not None else _NEVER)
+                self._answer(job.pending, job.outcome, None if job.outcome is not None else _NEVER)
+
+    def _answer(self, pending: Pending, lease: Lease | None, error: str | None) -> None:
+        pending.answer(lease, error)
+        if self.tell is not None and pending.then is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who waits
+                self.tell(pending.then)
 
     def _applied(self, connection: sqlite3.Connection, job: _Job) -> Lease | None:
         """What came of a change; None: it can never be written, whatever the state of the file: it is left out."""
@@ -241,6 +263,8 @@ class Ledger:
         before, alerted = row if row is not None else self._begin(connection, key)
         mine = self._leased.get(key.holder, 0)
         amount = job.amount
+        if job.undo is not None:
+            amount = -job.undo.outcome.granted if job.undo.outcome is not None else 0
         if job.limit is not None:
             amount = max(min(amount, job.limit - before), 0)
         elif amount < 0:
@@ -290,8 +314,10 @@ class Ledger:
         self.error = text
         self._unwritten = [job for job in jobs if job.pending is None]
         for job in jobs:
+            job.outcome = None
+        for job in jobs:
             if job.pending is not None:
-                job.pending.answer(None, text)
+                self._answer(job.pending, None, text)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None:

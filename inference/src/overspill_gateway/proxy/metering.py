@@ -20,7 +20,7 @@ from overspill_gateway.core.estimate import TokenRatio
 from overspill_gateway.core.limits import NEVER, WINDOW_SECONDS, Entry, RateLimiter
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters, ConsumerCounters, ConsumerTable
-from overspill_gateway.proxy.hosted_meter import HostedMeter, price_of
+from overspill_gateway.proxy.hosted_meter import HostedMeter, NoHold, price_of
 from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.spending import RouteBudget
 
@@ -111,20 +111,29 @@ class RouteMeter:
         known.update(backend)
         return known
 
-    def is_affordable(self, ask: Ask, now: float) -> bool:
+    def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
-        return any(one.is_affordable(ask, now) for one in self._current_hosted())
+        return any(one.is_affordable(ask) for one in self._current_hosted())
+
+    def count_passed_over(self, ask: Ask) -> bool:
+        """Count a request that goes to no hosted API for lack of money; False: that is not why."""
+        if self.budget.rules is None or ask.local_only or not self._names or self.is_affordable(ask):
+            return False
+        spending = self.budget.at_hand
+        if spending is not None:
+            spending.refused()
+        return True
 
     def can_bound(self, ask: Ask) -> bool:
         """Whether it is known of any hosted API what this request can cost there; True where there is no budget."""
         return any(one.can_bound(ask) for one in self._current_hosted())
 
-    def rejects(self, ask: Ask, now: float) -> bool:
+    def rejects(self, ask: Ask) -> bool:
         """Whether a request that no replica takes at once is refused: the money is spent, and onExhausted is Reject."""
         rules = self.budget.rules
         if rules is None or rules.on_exhausted != "Reject" or ask.local_only or not self._names:
             return False
-        return not self.is_affordable(ask, now)
+        return not self.is_affordable(ask)
 
     def hosted_wait_seconds(self, ask: Ask, now: float) -> float:
         """How long until the rates of a hosted API let this request through; inf: they never do."""
@@ -209,6 +218,12 @@ class Metering:
             meter.budget.close()
         return self.ledger.close()
 
+    def tick(self) -> None:
+        """A second has passed: what no request brings about."""
+        for meter in self.routes.values():
+            if meter.budget.rules is not None:
+                meter.budget.tick()
+
     # -- requests ----------------------------------------------------------------------------------------------
 
     def admit(self, grant: Grant, metered: MeteredRoute, ask: Ask, now: float) -> Admission | ApiError:
@@ -266,8 +281,8 @@ class Metering:
             admission.route.correct(now, admission.at_route, counted, actual)
 
     @staticmethod
-    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | None:
-        """Take a place at a hosted API and hold the money for a call; None: it may not be sent after all."""
+    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | NoHold:
+        """Take a place at a hosted API and hold the money for a call, or say why it may not be sent."""
         return hosted.meter.hold(ask, now)
 
     @staticmethod

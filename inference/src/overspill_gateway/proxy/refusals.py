@@ -56,7 +56,7 @@ def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     now = monotonic()
     if not route.meter.can_bound(ask):
         return errors.cost_unbounded(model, ask.unpriced, ask.unbounded)
-    if not route.meter.is_affordable(ask, now):
+    if not route.meter.is_affordable(ask):
         return budget_refusal(route, model)
     waits = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]
     waits.append(route.meter.hosted_wait_seconds(ask, now))

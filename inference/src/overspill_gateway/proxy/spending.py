@@ -1,13 +1,15 @@
 """The budget of a route as requests see it: its account of this period, leased from the ledger as it is needed.
 
-Leases are asked for before they run out, by the ledger's thread. Only where the money at hand does not do for a call
-is it waited for, shortly: a disk that hangs must not keep replicas from serving.
+Leases are asked for before they run out, and written by the ledger's thread. Where the money at hand does not do for
+a call, the request waits for the thread's answer as others wait for a replica: nothing ever waits on the thread of the
+event loop. Looking (``RouteBudget.at_hand``, ``PeriodSpending.money``) changes nothing.
 """
 
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Final
+from enum import Enum, auto
+from typing import Final, Protocol
 
 from overspill_api.compiled import BudgetRules
 from overspill_gateway.core.budget import Account
@@ -16,8 +18,9 @@ from overspill_gateway.proxy.periods import TimeZoneError, period_at
 
 logger = logging.getLogger(__name__)
 
-LEASE_WAIT_SECONDS: Final = 0.05
-"""A block is written in one to ten milliseconds on disks that are well, in fifty on slow ones."""
+MONEY_WAIT_SECONDS: Final = 1.0
+"""A request waits no longer for the ledger: a block is written in one to fifty milliseconds on most disks, and where
+it is not, replicas and other APIs are better."""
 REFRESH_SECONDS: Final = 10.0
 """At its limit an account asks this often whether others have given back."""
 FAILED_PAUSE_SECONDS: Final = 1.0
@@ -33,66 +36,85 @@ class BudgetCounters:
         self.alerts: dict[int, int] = {}
         """How often each percentage was reached."""
         self.refused = 0
-        """How often a hosted API was passed over for lack of money, or of a price."""
+        """Requests for which hosted APIs were passed over for lack of money, or of a price."""
         self.overshoots = 0
         """Calls for which a backend reported more than was held."""
         self.overshoot_nano_usd = 0
         """How much more."""
 
 
+class Money(Enum):
+    """What comes of asking for money."""
+
+    HELD = auto()
+    """It is set aside."""
+    WAIT = auto()
+    """The ledger has been asked for it and will answer."""
+    NO = auto()
+    """There is none, or none that can be counted."""
+
+
+class Waiter(Protocol):
+    """A request that waits for the ledger's answer."""
+
+    def money_came(self) -> None:
+        """The ledger has answered: ask again."""
+
+
 class PeriodSpending:
     """One account and its leases."""
 
-    __slots__ = ("_asked_at", "_ledger", "_pending", "_waited", "account", "counters", "key", "retired")
+    __slots__ = (
+        "_asked_at", "_clock", "_late", "_ledger", "_pending", "account", "counters", "is_known", "key", "retired",
+        "waiting",
+    )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, key: LedgerKey, account: Account, counters: BudgetCounters) -> None:
+    def __init__(
+        self, ledger: Ledger, key: LedgerKey, account: Account, counters: BudgetCounters, clock: Callable[[], float]
+    ) -> None:
         self.account = account
         self.key = key
         self.counters = counters
         self.retired = False
         """Whether its period is over: it lives until the last call that it holds money for has ended."""
+        self.is_known = False
+        """Whether the ledger has said what was charged in this period before."""
+        self.waiting: set[Waiter] = set()
+        """Requests that wait for the ledger."""
         self._ledger = ledger
+        self._clock = clock
         self._pending: Pending | None = None
-        self._waited = False
+        self._late = False
         self._asked_at = float("-inf")
 
     @property
     def is_late(self) -> bool:
         """Whether the ledger has not answered in time: money may be there, and nobody knows."""
-        return self._waited
+        return self._late
 
-    def may_hold(self, now: float) -> int:
+    @property
+    def money(self) -> int:
         """The most that a call may cost now; while the ledger does not answer, no more than is leased."""
         account = self.account
-        if self._pending is not None and self._pending.done:
-            self._collect(now)
-        left = account.left
-        if self._ledger.error is None and not self._waited:
-            if left > 0 or now - self._asked_at < REFRESH_SECONDS:
-                return left
-            self._lease(now, 0)  # others who share the file may have given back
-            return left
-        self.prepare(now)
-        return min(left, account.lease_left)
+        if self._ledger.error is None and not self._late:
+            return account.left
+        return min(account.left, account.lease_left)
 
-    def hold(self, amount: int, now: float) -> bool:
-        """Set an amount aside, if it can be had at once or nearly so."""
+    def hold(self, amount: int, now: float) -> Money:
+        """Set an amount aside, or ask for it."""
         account = self.account
         if account.hold(amount):
             if account.runs_low:
                 self.prepare(now)
-            return True
-        for _ in range(2):  # a lease under way may be too small: one more
-            if amount > account.left or self._waited:
-                break
-            self.prepare(now, amount)
-            if self._pending is None:
-                break
-            self._waited = not self._pending.wait(LEASE_WAIT_SECONDS)
-            self._collect(now)
-            if account.hold(amount):
-                return True
-        return False
+            return Money.HELD
+        if amount > account.left or self._late:
+            return Money.NO
+        self.prepare(now, amount)
+        return Money.NO if self._pending is None else Money.WAIT
+
+    def waited_in_vain(self) -> None:
+        """A request has waited long enough: until the ledger answers, no more is spent than is leased."""
+        self._late = self._pending is not None
 
     def settle(self, held: int, charged: int) -> None:
         """A call is over."""
@@ -113,17 +135,24 @@ class PeriodSpending:
         self._return()
 
     def refused(self) -> None:
-        """A call was not made for lack of money."""
+        """A request was not sent for lack of money."""
         self.counters.refused += 1
         if self.account.alert_exhausted():
             self._alert(100)
 
+    def tick(self, now: float) -> None:
+        """A second has passed: heal, and find out whether others who share the file have given back."""
+        self.collect(now)
+        if self._ledger.error is not None:
+            self.prepare(now)
+        elif self.account.left <= 0 and self._pending is None and now - self._asked_at >= REFRESH_SECONDS:
+            self._lease(now, 0)
+
     def prepare(self, now: float, at_least: int = 0) -> None:
         """See to it that enough is leased before it is needed."""
+        self.collect(now)
         if self._pending is not None:
-            if not self._pending.done:
-                return
-            self._collect(now)
+            return
         if self._ledger.error is not None and now - self._asked_at < FAILED_PAUSE_SECONDS:
             return
         wanted = self.account.block_wanted(at_least)
@@ -131,26 +160,36 @@ class PeriodSpending:
             self._lease(now, wanted)
 
     def retire(self) -> None:
-        """The period is over, or the budget is gone: what is not held goes back."""
+        """The period is over, or the budget is gone: what is not held goes back, a lease under way as well."""
+        self.collect(self._asked_at)
         self.retired = True
-        if self._pending is not None:
-            self._pending.wait(LEASE_WAIT_SECONDS)
-            self._collect(self._asked_at)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._ledger.undo(pending)
         self._return()
 
-    def _lease(self, now: float, amount: int) -> None:
-        self._asked_at = now
-        self._pending = self._ledger.lease(self.key, amount, self.account.limit)
-
-    def _collect(self, now: float) -> None:
+    def collect(self, now: float) -> None:
+        """Take the ledger's answer, if there is one."""
         pending = self._pending
         if pending is None or not pending.done:
             return
-        self._pending, self._waited = None, False
+        self._pending, self._late = None, False
         lease = pending.lease
         if lease is not None:
+            self.is_known = True
             self.account.leased_block(lease.granted, lease.charged_by_others, now)
             self.account.alerted_of(lease.alerted)
+
+    def _lease(self, now: float, amount: int) -> None:
+        self._asked_at = now
+        self._pending = self._ledger.lease(self.key, amount, self.account.limit, self._answered)
+
+    def _answered(self) -> None:
+        """The ledger's thread has answered; called by the event loop."""
+        self.collect(self._clock())
+        waiting, self.waiting = self.waiting, set()
+        for waiter in waiting:
+            waiter.money_came()
 
     def _return(self) -> None:
         surplus = self.account.take_back(everything=self.retired)
@@ -196,8 +235,25 @@ class RouteBudget:
             spending.account.set_limit(rules.limit_nano_usd, self.block_min)
             spending.account.set_alerts(rules.alerts)
 
+    @property
+    def at_hand(self) -> PeriodSpending | None:
+        """The account of this period, if it was begun; None: see ``is_new``."""
+        spending = self._spending
+        return spending if spending is not None and spending.key.period.holds(self._unix_clock()) else None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is a budget whose account of this period was not begun yet: all its money may be there."""
+        return self.rules is not None and self.error is None and self.at_hand is None
+
+    def tick(self) -> None:
+        """A second has passed."""
+        spending = self.current()
+        if spending is not None:
+            spending.tick(self._clock())
+
     def current(self) -> PeriodSpending | None:
-        """The account of this period; None: there is no budget, or it can't be kept (see ``error``)."""
+        """The account of this period, begun if need be; None: there is no budget, or it can't be kept (``error``)."""
         spending = self._spending
         unix_now = self._unix_clock()
         if spending is not None and spending.key.period.start <= unix_now < spending.key.period.end:
@@ -212,7 +268,7 @@ class RouteBudget:
 
     def seconds_to_next_period(self) -> float | None:
         """Until the money begins anew."""
-        spending = self.current()
+        spending = self.at_hand
         return spending.key.period.end - self._unix_clock() if spending is not None else None
 
     def close(self) -> None:
@@ -237,6 +293,6 @@ class RouteBudget:
         account = Account(rules.limit_nano_usd, self.block_min)
         account.set_alerts(rules.alerts)
         key = LedgerKey(self.route, period, next(_holders))
-        spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters)
+        spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters, self._clock)
         spending.prepare(self._clock())
         return spending
