@@ -500,5 +500,6 @@ class Exchange(Contained):
         attempts = [attempt for attempt in (self._attempt, self._rival) if attempt is not None]
         self._attempt = self._rival = self.winner = None
         tried(functools.partial(self.call.route.held.discard, self))
+        tried(self._await_no_money)
         tried(functools.partial(self._shared.sweeper.discard, self))
         clean_up(self.call, self._shared, attempts)
