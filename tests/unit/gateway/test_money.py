@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import CompiledConsumer
 from overspill_api.keys import key_hash
-from overspill_gateway.proxy import exchange
+from overspill_gateway.proxy import money_wait
 from overspill_gateway.proxy.ledger import Ledger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
@@ -339,7 +339,7 @@ async def test_a_ledger_that_never_answers_is_waited_for_as_long_as_stated(
 ) -> None:
     """Then the request is refused, those behind it at once; a client that leaves meanwhile leaves nothing behind."""
     gate = Event()
-    monkeypatch.setattr(exchange, "MONEY_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(money_wait, "MONEY_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(Ledger, "_write", lambda _self, _batch: gate.wait(20.0))
     async with backend(answers()) as api:
         hosted_only(gateway, api)

@@ -14,7 +14,7 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.balance import choose_replica
 from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.outcome import Failure, FailureKind
+from overspill_gateway.core.outcome import REPEATABLE, Failure, FailureKind
 from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
 from overspill_gateway.core.release import ReleaseWindow
 from overspill_gateway.core.target import FirstTokenTarget
@@ -115,6 +115,12 @@ class History(Generic[R]):
     """It waited since replicas were too slow: a hosted API may have it as soon as one can."""
     hold_expired: bool = False
     """It has waited as long as it may."""
+
+    def forgive_what_may_pass(self) -> None:
+        """After a pause those are asked again that failed in passing."""
+        self.failed_replicas.clear()
+        refused = {failure.backend for failure in self.failures if failure.kind not in REPEATABLE}
+        self.failed_hosted.intersection_update(refused)
 
 
 @dataclass(slots=True)

@@ -47,6 +47,8 @@ class Call:
     """Whether its consumer's limits know by now how many tokens it took."""
     uncounted_nano_usd: int = 0
     """What its attempts were charged and its consumer's counters do not know of yet."""
+    is_passed_over: bool = False
+    """Whether it was counted as kept from hosted APIs for lack of money."""
     is_served: bool = False
     """Whether any of its answers began."""
 

@@ -16,10 +16,11 @@ from overspill_gateway.core import errors
 from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import BACKEND_GONE, REPEATABLE, Failure, FailureKind
+from overspill_gateway.core.outcome import BACKEND_GONE, Failure, FailureKind
 from overspill_gateway.core.plan import History, HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.retry_after import retry_after_seconds
+from overspill_gateway.proxy import settling
 from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
@@ -27,20 +28,13 @@ from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.containment import Contained, clean_up, tried
 from overspill_gateway.proxy.hosted_meter import NoHold
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
+from overspill_gateway.proxy.money_wait import MoneyWait, note_passed_over
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.rewriting import answer_lines
-from overspill_gateway.proxy.settling import (
-    Ending,
-    close_admission,
-    count_failure,
-    first_token_seen,
-    note_failure,
-    settle,
-)
-from overspill_gateway.proxy.spending import MONEY_WAIT_SECONDS
-from overspill_gateway.proxy.waiting_client import Wait, pause_before_retry
+from overspill_gateway.proxy.settling import Ending
+from overspill_gateway.proxy.waiting_client import Wait, pause_before_retry, tell_refusal
 
 
 class Phase(Enum):
@@ -53,7 +47,7 @@ class Exchange(Contained):
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_is_passed_over", "_money_until", "_phase",
+        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_money", "_phase",
         "_rival", "_shared", "_started", "_total_at", "_wait", "client", "deadline", "streams", "timeouts",
     )  # fmt: skip
 
@@ -77,10 +71,7 @@ class Exchange(Contained):
         """An answer that broke off and that another backend goes on with."""
         self._check = check_of(call)
         self._hedge_at = math.inf
-        self._money_until = 0.0
-        """Until when it waits for the ledger, all times together; 0: it has not had to."""
-        self._is_passed_over = False
-        """Whether it was counted as kept from hosted APIs for lack of money."""
+        self._money = MoneyWait()
 
     def _start(self) -> None:
         call, route = self.call, self.call.route
@@ -96,7 +87,7 @@ class Exchange(Contained):
         route.arrived()
         self._take(self._next(self._started), self._started)
 
-    # -- choosing ----------------------------------------------------------------------------------------------
+    # -- choosing and holding ----------------------------------------------------------------------------------
 
     def _next(self, now: float) -> "Step[Replica, Hosted]":
         return self.call.route.next_step(self._history, self.call.ask, now)
@@ -106,8 +97,8 @@ class Exchange(Contained):
         if isinstance(step, UseReplica):
             self._use(step.replica, step.reason, now, step.snapshot)
             return
-        if not self._is_passed_over and not isinstance(step, UseHosted):
-            self._is_passed_over = route.meter.count_passed_over(self.call.ask)
+        if not isinstance(step, UseHosted):
+            note_passed_over(self.call)
         if isinstance(step, HoldIt):
             if route.meter.rejects(self.call.ask):
                 self._refuse(budget_refusal(route, self.call.facts.model))
@@ -146,31 +137,25 @@ class Exchange(Contained):
 
     def _not_launched(self, why: NoHold, backend: Replica | Hosted, now: float) -> None:
         """It can't be told there, money or a limit went to somebody else since it was chosen, or money is to come."""
-        if why is NoHold.WAIT and self._awaits_money(now):
-            return
-        if self._going_on is not None:
+        if why is NoHold.WAIT and self._money.begins(self, self.call.route.meter.budget, now):
+            self._pause(Phase.AWAITING_MONEY, self._money.until - now, now)
+        elif self._going_on is not None:
             self._give_up(Refuse(Refusal.FAILED))
-            return
-        self._history.failed_hosted.add(backend.served_by)
-        self._take(self._next(now), now)
-
-    def _awaits_money(self, now: float) -> bool:
-        """Wait for the ledger's answer; False: it has been waited for long enough."""
-        spending = self.call.route.meter.budget.at_hand
-        self._money_until = self._money_until or now + MONEY_WAIT_SECONDS
-        if spending is None or now >= self._money_until:
-            return False
-        self._phase = Phase.AWAITING_MONEY
-        self._wait = self._wait or Wait()
-        self._wait.for_pause(self.call, self._money_until - now, now)
-        spending.waiting.add(self)
-        self.deadline_changed()
-        return True
+        else:
+            self._history.failed_hosted.add(backend.served_by)
+            self._take(self._next(now), now)
 
     def _money_came(self) -> None:
-        if self._phase is not Phase.AWAITING_MONEY:
-            return
-        now = monotonic()
+        if self._phase is Phase.AWAITING_MONEY:
+            self._resume(monotonic())
+
+    def _pause(self, phase: Phase, seconds: float, now: float) -> None:
+        self._phase = phase
+        self._wait = self._wait or Wait()
+        self._wait.for_pause(self.call, seconds, now)
+        self.deadline_changed()
+
+    def _resume(self, now: float) -> None:
         self._phase = Phase.SERVING
         if self._going_on is not None:
             self._go_on(now)
@@ -185,21 +170,14 @@ class Exchange(Contained):
         pause = pause_before_retry(self._history, pool.hosted, pool.attempts_max, self._shared.random(), now)
         if pause is None or now + pause >= self._total_at:
             return False
-        self._phase = Phase.BACKING_OFF
-        self._wait = self._wait or Wait()
-        self._wait.for_pause(self.call, pause, now)
-        self.deadline_changed()
+        self._pause(Phase.BACKING_OFF, pause, now)
         return True
 
     def _give_up(self, step: Refuse) -> None:
         if self._going_on is not None:
             self._end_broken(self._going_on[0])
             return
-        call = self.call
-        error, reason = refusal_of(step, call.route, call.facts.model, self._history, call.ask)
-        self._refuse(error, reason)
-
-    # -- holding -----------------------------------------------------------------------------------------------
+        self._refuse(*refusal_of(step, self.call.route, self.call.facts.model, self._history, self.call.ask))
 
     def _hold(self, step: HoldIt, now: float) -> None:
         route = self.call.route
@@ -238,7 +216,7 @@ class Exchange(Contained):
         now = monotonic()
         pause = retry_after_seconds(headers, time.time())
         failure = Failure(kind, attempt.served_by, f"it answered {status}", pause)
-        note_failure(self._history, attempt, failure, now, status=status)
+        settling.note_failure(self._history, attempt, failure, now, status=status)
         if self._rival is not None or self._going_on is not None:
             self._leave(attempt, Ending.REFUSED, kind)
             self._go_on(now)
@@ -246,7 +224,7 @@ class Exchange(Contained):
         step = self._next(now)
         ours = kind in {FailureKind.REDIRECT, FailureKind.CREDENTIALS}
         if isinstance(step, Refuse) and not ours and not self._backs_off(step, now):
-            count_failure(attempt.backend, kind)
+            settling.count_failure(attempt.backend, kind)
             return False  # nobody else is left: the client gets what this one said
         self._leave(attempt, Ending.REFUSED, kind)
         if self._phase is not Phase.BACKING_OFF:
@@ -261,7 +239,7 @@ class Exchange(Contained):
         if other is not None:
             self._leave(other, Ending.ABANDONED)
         self._attempt, self._rival = attempt, None
-        first_token_seen(self.call, attempt, now, now - self._started)
+        settling.first_token_seen(self.call, attempt, now, now - self._started)
         attempt.body = b""
         if self.streams and not keeps_text(self.call, attempt):
             self.call.body = self.call.ask.unread = b""
@@ -275,10 +253,7 @@ class Exchange(Contained):
         self._lose(attempt, Ending.FAILED, kind, detail, now)
         if self._attempt is not None:
             return  # the other one goes on
-        if self._going_on is not None:
-            self._go_on(now)
-        else:
-            self._take(self._next(now), now)
+        self._resume(now)
 
     def attempt_broke(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
         """It broke off after its first token."""
@@ -347,7 +322,7 @@ class Exchange(Contained):
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
 
     def _lose(self, attempt: Attempt, ending: Ending, kind: FailureKind, detail: str, now: float) -> None:
-        note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
+        settling.note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
         self._leave(attempt, ending, kind)
         if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
             self.call.route.replica_broke(attempt.backend)
@@ -355,16 +330,11 @@ class Exchange(Contained):
     def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
         """The attempt is over: what it used is settled, its place is free."""
         attempt.abandon()
-        settle(self.call, self._shared, attempt, ending, kind, monotonic() - self._started)
+        settling.settle(self.call, self._shared, attempt, ending, kind, monotonic() - self._started)
         if attempt is self._attempt:
             self._attempt, self._rival = self._rival, None
         elif attempt is self._rival:
             self._rival = None
-
-    def _await_no_money(self) -> None:
-        spending = self.call.route.meter.budget.at_hand
-        if spending is not None:
-            spending.waiting.discard(self)
 
     # -- hedging -----------------------------------------------------------------------------------------------
 
@@ -428,18 +398,10 @@ class Exchange(Contained):
             self._history.hold_expired = True
             self.call.route.demand_changed()
         elif self._phase is Phase.AWAITING_MONEY:
-            spending = self.call.route.meter.budget.at_hand
-            if spending is not None:
-                spending.waiting.discard(self)
-                spending.waited_in_vain()
-            self._money_came()
-            return
+            self._money.is_in_vain(self)
         else:
-            self._history.failed_replicas.clear()
-            refused = {one.backend for one in self._history.failures if one.kind not in REPEATABLE}
-            self._history.failed_hosted.intersection_update(refused)
-        self._phase = Phase.SERVING
-        self._take(self._next(now), now)
+            self._history.forgive_what_may_pass()
+        self._resume(now)
 
     def _total_passed(self) -> None:
         attempt, winner = self._attempt, self.winner
@@ -448,11 +410,7 @@ class Exchange(Contained):
             self.attempt_broke(winner, FailureKind.TIMEOUT, "it took too long")
             return
         if attempt is not None:
-            now = monotonic()
-            if now - attempt.launched_at >= self.timeouts.total_seconds / 2:  # not the waiting before it
-                attempt.backend.outlier.failed(now, FailureKind.TIMEOUT, None)
-                detail = f"no whole answer within {self.timeouts.total_seconds:g} s"
-                attempt.backend.problems.failed(FailureKind.TIMEOUT, detail)
+            settling.note_total_passed(attempt, self.timeouts.total_seconds, monotonic())
             self._leave(attempt, Ending.FAILED, FailureKind.TIMEOUT)
         self._refuse(errors.total_timeout(self.call.facts.model, self.timeouts.total_seconds))
 
@@ -470,10 +428,8 @@ class Exchange(Contained):
         lines = answer_lines("none", reason, self.call.request_id)
         if self._going_on is not None:
             self._going_on[0].break_off(error)
-        elif self._wait is not None and self._wait.opening is not None:
-            self._wait.opening.refuse(error, lines)
         else:
-            self.client.refuse(error, lines)
+            tell_refusal(self.client, self._wait, error, lines)
 
     def _finish(self, ending: Ending = Ending.WHOLE) -> None:
         if self._phase is Phase.DONE:
@@ -485,10 +441,9 @@ class Exchange(Contained):
                 self._leave(attempt, ending)
         if self._history.was_held:
             route.held.discard(self)
-        if self._money_until:
-            self._await_no_money()
+        self._money.end(self)
         if not self.call.is_settled:
-            close_admission(self.call, self._shared)
+            settling.close_admission(self.call, self._shared)
         self._shared.sweeper.discard(self)
         self.client.answerer = None
         self.call.body = self.call.ask.unread = b""
@@ -500,6 +455,6 @@ class Exchange(Contained):
         attempts = [attempt for attempt in (self._attempt, self._rival) if attempt is not None]
         self._attempt = self._rival = self.winner = None
         tried(functools.partial(self.call.route.held.discard, self))
-        tried(self._await_no_money)
+        tried(functools.partial(self._money.end, self))
         tried(functools.partial(self._shared.sweeper.discard, self))
         clean_up(self.call, self._shared, attempts)

@@ -268,6 +268,13 @@ def note_failure(
         history.failed_hosted.add(attempt.served_by)
 
 
+def note_total_passed(attempt: "Attempt", total_seconds: float, now: float) -> None:
+    """The request's whole time has passed while the backend worked: its fault, unless most of it was waiting before."""
+    if now - attempt.launched_at >= total_seconds / 2:
+        attempt.backend.outlier.failed(now, FailureKind.TIMEOUT, None)
+        attempt.backend.problems.failed(FailureKind.TIMEOUT, f"no whole answer within {total_seconds:g} s")
+
+
 def count_failure(backend: Replica | Hosted, kind: FailureKind) -> None:
     """Count an attempt that failed, whether or not its answer is passed on for want of a better one."""
     backend.counters.errors += 1

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.outcome import REPEATABLE
 from overspill_gateway.core.plan import History
 from overspill_gateway.core.retry_budget import backoff_seconds
@@ -12,6 +13,7 @@ from overspill_gateway.proxy.opening import Opening
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
+    from overspill_gateway.wire.server import ServerConnection
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Between two comments to a client that waits for a stream, as the standard of server-sent events advises. Proxies cut
@@ -56,6 +58,14 @@ class Wait:
         if call.facts.stream and self.opening is None:
             self.opening = Opening(call.client, call.endpoint.dialect, call.request_id)
             self.heartbeat_at = now + HEARTBEAT_SECONDS
+
+
+def tell_refusal(client: "ServerConnection", wait: Wait | None, error: ApiError, lines: bytes) -> None:
+    """Refuse a request of which nothing was answered, inside the stream where heartbeats have begun it."""
+    if wait is not None and wait.opening is not None:
+        wait.opening.refuse(error, lines)
+    else:
+        client.refuse(error, lines)
 
 
 def pause_before_retry(
