@@ -155,6 +155,9 @@ BAD_ROUTES: tuple[Bad, ...] = (
     Bad("Hold without replicas", api() | {"overflow": {"onColdStart": "Hold"}}, "overflow.onColdStart", "add selfHosted, or write Hosted"),
     Bad("a budget without prices", api() | {"budget": {"limit": "5"}}, "hosted", "every hosted entry needs a price"),
     Bad("a budget with one price of two", {"hosted": [{**HOSTED, "price": PRICE}, {**HOSTED, "name": "b"}], "budget": {"limit": "5"}}, "hosted", "every hosted entry needs a price"),
+    Bad("a budget without a hosted API", {"selfHosted": SELF_HOSTED, "budget": {"limit": "5"}}, "budget", "list one under hosted, or remove the budget"),
+    Bad("less for all than for the first token", hybrid(timeouts={"total": "29.5s", "firstToken": "0m30s"}), "timeouts.total", "raise total or lower firstToken"),
+    Bad("less for all than for the default first token", hybrid(timeouts={"total": "5000ms"}), "timeouts.total", "raise total or lower firstToken"),
     Bad("Cost without prices", hybrid(scaling={"objective": "Cost"}), "scaling.objective", "each with a price, or write Latency"),
     Bad("Cost without a hosted API", {"selfHosted": SELF_HOSTED, "scaling": {"objective": "Cost"}}, "scaling.objective", "list at least one hosted API"),
     Bad("two hosted APIs of one name", {"hosted": [HOSTED, HOSTED]}, "hosted[1]", python_path="hosted"),
@@ -180,6 +183,7 @@ GOOD_ROUTES: dict[str, Spec] = {
         scaling={"idleAfter": "0"},
         overflow={"timeToFirstToken": "10s", "hold": {"timeout": "0s", "maxRequests": 0}},
     ),
+    "as much for all as for the first token": hybrid(timeouts={"total": "1.5m", "firstToken": "90000ms"}),
     "model names as providers write them": hybrid(
         model="meta-llama/Llama-3.1-8B-Instruct:free", aliases=["gpt-4o-mini", "a@b", "x+y"]
     ),

@@ -270,6 +270,7 @@ def modelroute_crd() -> Schema:
         "categories": ["all", "overspill"],
     }
     columns = [
+        column("Model", ".status.model", description="The name that clients send."),
         *READY,
         column("Replicas", ".status.replicas", "integer", description="Replicas that exist."),
         column("Desired", ".status.desiredReplicas", "integer", description="Replicas that scaling wants."),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StringConstraints
 
 from overspill_api.quantities import (
+    DURATION_PATTERN,
     DnsLabel,
     Duration,
     ModelName,
@@ -21,8 +22,9 @@ from overspill_api.quantities import (
     TimeZoneName,
     UsdAmount,
     VariableName,
+    duration_seconds,
 )
-from overspill_api.rules import Rule, Unique
+from overspill_api.rules import Rule, Unique, cel_text
 from overspill_api.scaling import Objective, Scaling
 from overspill_api.schema import Strict
 from overspill_api.urls import BaseUrl
@@ -247,6 +249,18 @@ class Overflow(Strict):
 class Timeouts(Strict):
     """How long the gateway waits for a backend. All of them together never exceed total."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="total",
+            message="total is shorter than firstToken (30s where it is not written), which could then never pass; "
+            "raise total or lower firstToken",
+            cel="!has(self.total) || !has(self.firstToken) "
+            f"|| ![self.total, self.firstToken].all(time, time.matches({cel_text(DURATION_PATTERN)})) "
+            "|| duration(self.total) >= duration(self.firstToken)",
+            holds=lambda timeouts: duration_seconds(timeouts.total) >= duration_seconds(timeouts.first_token),
+        ),
+    )
+
     connect: PositiveDuration = "2s"
     """For a connection to be made. Default: 2s."""
     first_token: PositiveDuration = "30s"  # noqa: S105  a time, not a password
@@ -255,7 +269,7 @@ class Timeouts(Strict):
     idle: PositiveDuration = "20s"
     """Between two pieces of a streamed answer. Default: 20s."""
     total: PositiveDuration = "10m"
-    """For the whole request, the time it is held included. Default: 10m."""
+    """For the whole request, the time it is held included; not shorter than firstToken. Default: 10m."""
 
 
 class Retries(Strict):
@@ -285,7 +299,7 @@ class Budget(Strict):
     period: BudgetPeriod = BudgetPeriod.MONTH
     """Calendar period after which the count starts anew. Default: Month."""
     time_zone: TimeZoneName = "UTC"
-    """IANA time zone in which the period begins. Default: UTC."""
+    """IANA time zone in which the period begins. Default: UTC. An unknown zone sets Ready to False."""
     alerts: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10), Unique()] = [50, 75, 100]
     """Percentages of the limit at which an event is emitted, once each a period. Default: 50, 75, 100."""
     on_exhausted: OnExhausted = OnExhausted.SELF_HOSTED_ONLY
@@ -350,6 +364,13 @@ class ModelRouteSpec(Strict):
             cel="!has(self.budget) || !has(self.hosted) || self.hosted.all(api, has(api.price))",
             holds=lambda spec: spec.budget is None or all(api.price is not None for api in spec.hosted),
             reason="FieldValueRequired",
+        ),
+        Rule(
+            field="budget",
+            message="a budget caps what hosted APIs cost, and this route has none; list one under hosted, or remove "
+            "the budget",
+            cel="!has(self.budget) || (has(self.hosted) && size(self.hosted) > 0)",
+            holds=lambda spec: spec.budget is None or bool(spec.hosted),
         ),
         Rule(
             field="scaling.objective",

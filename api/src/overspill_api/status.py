@@ -94,6 +94,8 @@ class ModelRouteStatus(Strict):
     ] = []
     """Ready sums up; EngineAvailable, RolledOut, CacheRetained, ScalingActive, MetricsAvailable,
     HostedAvailable, WithinBudget and SpecEnforced say why."""
+    model: str | None = None
+    """The name that clients send as "model", written in spec or that of the object."""
     replicas: int | None = None
     """Replicas that exist."""
     ready_replicas: int | None = None

@@ -102,7 +102,7 @@ def test_scale_and_columns() -> None:
     }
     columns = version["additionalPrinterColumns"]
     assert [column["name"] for column in columns if not column.get("priority")] == [
-        "Ready", "Reason", "Replicas", "Desired", "Spend", "Age",
+        "Model", "Ready", "Reason", "Replicas", "Desired", "Spend", "Age",
     ]  # fmt: skip
     assert [column["name"] for column in columns if column.get("priority")] == ["URL", "Served-by"]
 

@@ -19,7 +19,7 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_merge import MergeError
 from overspill_operator.core.rollout import strategy
 from overspill_operator.core.served_model import served_model
-from overspill_operator.core.windows import unknown_time_zones
+from overspill_operator.core.windows import is_time_zone, unknown_time_zones
 
 _DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
 _PROFILES_NAMED_MAX = 12
@@ -167,12 +167,15 @@ def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, fau
 
 def _spec_faults(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
     faults = [_conflict(route, name, keeper) for name, keeper in world.lost_names.items()]
+    zones = [("spec.scaling.windows", zone) for zone in unknown_time_zones(spec.scaling)]
+    if spec.budget and not is_time_zone(spec.budget.time_zone):
+        zones.append(("spec.budget.timeZone", spec.budget.time_zone))
     faults += [
         Fault(
             FaultReason.UNKNOWN_TIME_ZONE,
-            f"spec.scaling.windows: {zone!r} is no time zone; use an IANA name such as Europe/Berlin.",
+            f"{where}: {zone!r} is no time zone; use an IANA name such as Europe/Berlin.",
         )
-        for zone in unknown_time_zones(spec.scaling)
+        for where, zone in zones
     ]
     if spec.self_hosted:
         faults += _engine_spec_faults(route, spec.self_hosted, world.profiles)
@@ -190,7 +193,7 @@ def _engine_spec_faults(route: RouteObject, self_hosted: SelfHosted, profiles: M
                 "Add it to the chart's values or use one of these.",
             )
         )
-    if not _DNS_LABEL.match(route.meta.name) or len(route.meta.name) > manifests.ROUTE_NAME_LENGTH_MAX:
+    if not _DNS_LABEL.fullmatch(route.meta.name) or len(route.meta.name) > manifests.ROUTE_NAME_LENGTH_MAX:
         faults.append(
             Fault(
                 FaultReason.INVALID_NAME,

@@ -97,6 +97,7 @@ def status_document(
     return {
         "observedGeneration": route.meta.generation,
         "conditions": condition_list(statements, before.get("conditions") or (), route.meta.generation, now_unix),
+        "model": route.model,
         "replicas": engine.replicas if has_engine else None,
         "readyReplicas": engine.ready if has_engine else None,
         "desiredReplicas": scaling.desired if scaling else None,

@@ -27,7 +27,12 @@ class Bounds:
 
 def unknown_time_zones(scaling: Scaling) -> tuple[str, ...]:
     """Time zones of windows that this system's time zone database does not hold."""
-    return tuple(dict.fromkeys(w.time_zone for w in scaling.windows if _zone(w.time_zone) is None))
+    return tuple(dict.fromkeys(w.time_zone for w in scaling.windows if not is_time_zone(w.time_zone)))
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether this system's time zone database holds a zone of this name."""
+    return _zone(name) is not None
 
 
 def bounds_at(scaling: Scaling, now_unix: float) -> Bounds:

@@ -115,3 +115,13 @@ def test_a_drain_may_take_the_only_replica_where_hosted_apis_stand_in() -> None:
     assert bounds(held, api_keys={"a": None}) == {"minAvailable": "50%"}
     assert bounds(hosted, api_keys={"a": None}) is None
     assert bounds("selfHosted: {source: hf://a/b, profile: cpu, disruptionBudget: None}") is None
+
+
+def test_an_unknown_time_zone_of_a_budget_is_told() -> None:
+    """As of a window: the gateways could not say when its period begins, and would not use the hosted APIs."""
+    entry = "{name: a, baseURL: 'https://x.test', model: m, price: {input: '1', output: '1'}}"
+    for zone, is_known in (("Mars/Phobos", False), ("America", False), ("Europe/Berlin", True)):
+        spec = f"{{hosted: [{entry}], budget: {{limit: '5', timeZone: {zone}}}}}"
+        plan = plan_route(route(spec), world(api_keys={"a": None}))
+        assert [fault.reason for fault in plan.faults] == ([] if is_known else [FaultReason.UNKNOWN_TIME_ZONE])
+        assert all(f"spec.budget.timeZone: '{zone}' is no time zone" in fault.message for fault in plan.faults)
