@@ -100,6 +100,22 @@ def test_an_update_that_could_never_run_costs_no_replica(world: Rig) -> None:
     gone(world, "greedy")
 
 
+def test_scaling_is_no_roll_out(world: Rig) -> None:
+    """A replica more has the template that the others have: RolledOut stays as it is."""
+    world.route("scaled", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1, "maxReplicas": 2}})
+    said = world.wait_condition("scaled", "RolledOut", "True", "ReplicasCurrent")
+    world.gateway.say("default/scaled", held=64, wants_replica=True, last_arrival_unix_seconds=time.time())
+
+    def both_ready() -> bool:
+        condition = world.condition("scaled", "RolledOut")
+        assert condition["status"] == "True", condition
+        return bool(world.live(route_path("scaled"))["status"].get("readyReplicas") == 2)
+
+    wait_for("two replicas", both_ready)
+    assert world.condition("scaled", "RolledOut")["lastTransitionTime"] == said["lastTransitionTime"]
+    gone(world, "scaled")
+
+
 def test_kubectl_wait_waits_for_a_roll_out(world: Rig) -> None:
     """Also for one that takes a fault to be mended: it is no older condition that it finds."""
     command = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "wait", "--for=condition=RolledOut"]

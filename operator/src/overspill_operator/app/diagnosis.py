@@ -39,6 +39,7 @@ class _Suspect:
     pause: float
     finding: Finding = field(default_factory=Finding)
     is_looked_at: bool = False
+    has_been_looked_at: bool = False
 
 
 class Diagnosis:
@@ -64,6 +65,14 @@ class Diagnosis:
             return None
         return known.finding.problem
 
+    async def look_at_once(self, key: str) -> PodProblem | None:
+        """Look at a suspect that nobody has looked at yet, without waiting for its turn."""
+        suspect = self._suspects.get(key)
+        if suspect is None or suspect.has_been_looked_at or suspect.is_looked_at:
+            return None
+        await self._look(key, suspect, tell=False)
+        return suspect.finding.problem
+
     def no_room_since(self, key: str) -> float | None:
         """Since when a new replica of a route lacks the room that an old one has; None: not that it is known."""
         known = self._suspects.get(key)
@@ -79,7 +88,7 @@ class Diagnosis:
         while True:
             key = self._longest_due(monotonic())
             if key is not None:
-                await self._look(key)
+                await self._look(key, self._suspects[key], tell=True)
             await asyncio.sleep(TICK_SECONDS)
 
     def _longest_due(self, now: float) -> str | None:
@@ -91,8 +100,7 @@ class Diagnosis:
         ]
         return min(due)[1] if due else None
 
-    async def _look(self, key: str) -> None:
-        suspect = self._suspects[key]
+    async def _look(self, key: str, suspect: _Suspect, *, tell: bool) -> None:
         suspect.is_looked_at = True
         try:
             finding = await self._find(key)
@@ -100,12 +108,12 @@ class Diagnosis:
             logger.debug("pods not listed: %s", error, extra={"route": key})
             finding = suspect.finding
         finally:
-            suspect.is_looked_at = False
+            suspect.is_looked_at, suspect.has_been_looked_at = False, True
             suspect.next_look = monotonic() + suspect.pause
             suspect.pause = min(suspect.pause * 2, LOOK_SECONDS_MAX)
         if finding != suspect.finding:
             suspect.finding, suspect.pause = finding, FIRST_LOOK_SECONDS
-            if self._suspects.get(key) is suspect:
+            if tell and self._suspects.get(key) is suspect:
                 self._on_finding(key)
 
     async def _find(self, key: str) -> Finding:

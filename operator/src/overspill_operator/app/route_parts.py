@@ -38,6 +38,8 @@ class Outcome:
     """When to try again; None: nothing was refused."""
     engine_hash: str | None = None
     """What the engine's Deployment shall be made from; None: there shall be none, or it is not known."""
+    template_generation: int | None = None
+    """Generation of the Deployment with which its template last changed; None: it did not since this process began."""
 
 
 class RouteParts:
@@ -47,6 +49,7 @@ class RouteParts:
         """In ``world``."""
         self._world = world
         self._keeper = CacheKeeper(world)
+        self._template_generations: dict[str, int] = {}
 
     async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
         """Apply what differs. ``route`` with the spec in force."""
@@ -74,7 +77,12 @@ class RouteParts:
             named = {"namespace": route.meta.namespace, "name": cache_claim_name(route.meta.name)}
             claim = {"kind": "PersistentVolumeClaim", "metadata": named}
             await self._part(outcome, caches.claims, claim, self._keeper.retire(route))
+        outcome.template_generation = self._template_generations.get(route.key)
         return outcome
+
+    def forget(self, key: str) -> None:
+        """The route is gone."""
+        self._template_generations.pop(key, None)
 
     async def _write_document(self, outcome: Outcome, route: RouteObject, document: bytes) -> None:
         world, meta = self._world, route.meta
@@ -103,6 +111,8 @@ class RouteParts:
         try:
             changes_pods = applied_hash(live) != applied_hash(desired)
             answer = await world.applier.ensure(caches.deployments, desired, try_first=changes_pods)
+            if changes_pods:
+                self._template_generations[route.key] = answer["metadata"].get("generation", 0)
         except ClusterError:
             world.slots.release(route.key)
             raise

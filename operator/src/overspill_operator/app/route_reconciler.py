@@ -22,7 +22,7 @@ from overspill_operator.core.route_status import TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import MODEL_ROUTES, ClusterError
+from overspill_operator.ports import MODEL_ROUTES, ClusterError, Json
 
 ROUTE = "ModelRoute"
 """Kind of the keys in the queue."""
@@ -68,11 +68,11 @@ class RouteReconciler:
         except Exception as error:
             # Whatever is wrong with this process: the person hears of it, and the queue tries again.
             message = f"{type(error).__name__}: {error}; see the operator's log."
-            await self._say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset())
+            await self._say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset(), outcome)
             raise
         if outcome.retry_seconds is not None:
             self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
-        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome.engine_hash)
+        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
         if outcome.unreached:
             raise outcome.unreached
 
@@ -118,15 +118,17 @@ class RouteReconciler:
         route: RouteObject,
         faults: tuple[Fault, ...],
         usable_hosted: frozenset[str],
-        engine_hash: str | None = None,
+        outcome: Outcome,
     ) -> None:
         world = self._world
-        live = world.caches.engine(route)
-        engine = replace(engine_state(live), is_current=engine_hash in (None, applied_hash(live)))
+        engine = _engine(world.caches.engine(route), outcome)
         scaling = world.scaler.facts(route)
         lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
         waiting = engine.exists and lacks
         problem = world.diagnosis.suspect(route.key, waiting=waiting)
+        if waiting and problem is None and _had_problem(route):
+            # This process has only just begun, and what was known is no less true for that.
+            problem = await world.diagnosis.look_at_once(route.key)
         current = world.routes.get(route.key)
         if current is None or current.meta.generation != route.meta.generation:
             return  # there is a newer one, and it is in the queue
@@ -222,6 +224,7 @@ class RouteReconciler:
         world.scaler.forget(key)
         world.slots.release(key)
         world.diagnosis.suspect(key, waiting=False)
+        self._parts.forget(key)
         self._written.pop(key, None)
         self._sampled.pop(key, None)
         if failed:
@@ -232,3 +235,18 @@ class RouteReconciler:
         namespace, _, name = key.partition("/")
         secret = compiled_route_secret_name(namespace, name)
         await self._world.applier.remove(self._world.caches.compiled, self._world.release_namespace, secret)
+
+
+def _engine(live: Json | None, outcome: Outcome) -> EngineState:
+    """The engine, told apart from one that has yet to change. Scaling changes a Deployment and no template."""
+    engine = engine_state(live)
+    since = outcome.template_generation
+    if live is not None and since is not None:
+        observed = (live.get("status") or {}).get("observedGeneration", 0)
+        engine = replace(engine, is_observed=observed >= since)
+    return replace(engine, is_current=outcome.engine_hash in (None, applied_hash(live)))
+
+
+def _had_problem(route: RouteObject) -> bool:
+    """Whether status says that a pod has a problem."""
+    return any(c.get("reason") in ("PodFailed", "Unschedulable") for c in route.status.get("conditions") or ())

@@ -29,7 +29,8 @@ def rolled_out(  # noqa: PLR0911 - one return a case
         return false(_KIND, "PodsRefused", f"{progress} Kubernetes makes no pods: {engine.refused}")
     if problem:
         return false(_KIND, problem.reason, f"{progress} {problem.message}")
-    return false(_KIND, "RollingOut" if engine.rolls else "Loading", progress)
+    rolling = engine.ready or engine.replicas > engine.updated
+    return false(_KIND, "RollingOut" if rolling else "Loading", progress)
 
 
 def _progress(engine: EngineState) -> str:

@@ -101,6 +101,21 @@ async def test_what_is_found_is_told_once() -> None:
     assert subject.suspect("chat/r", waiting=True) is None
 
 
+async def test_after_a_restart_what_was_known_is_looked_up_at_once() -> None:
+    """Once; from then on it has its turn like the others."""
+    cluster = Pods()
+    scheduled = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
+    cluster.pods = [{"metadata": {"name": "p", "uid": "u"}, "status": {"conditions": [scheduled]}}]
+    subject = Diagnosis(cluster, no_engine, lambda _: None)
+    assert await subject.look_at_once("chat/r") is None
+    subject.suspect("chat/r", waiting=True)
+    problem = await subject.look_at_once("chat/r")
+    assert problem is not None
+    assert problem.reason == "Unschedulable"
+    assert await subject.look_at_once("chat/r") is None
+    assert cluster.looked == ["r"]
+
+
 async def test_events_are_asked_for_where_the_pod_is_silent() -> None:
     """Those about that pod alone; a volume that another node holds is a lack of room."""
     cluster = Pods()
