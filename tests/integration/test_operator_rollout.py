@@ -232,6 +232,37 @@ def test_a_mount_that_fails_is_said(world: Rig) -> None:
     gone(world, "mounts")
 
 
+def test_an_update_that_crashes_is_told_while_the_old_one_serves(world: Rig) -> None:
+    """Ready stays True, RolledOut is False in the kubelet's words, an event comes, and a restart changes nothing."""
+    world.route("broken", {"selfHosted": ENGINE, "scaling": ONE})
+    world.wait_condition("broken", "RolledOut", "True", "ReplicasCurrent")
+    template = {"spec": {"schedulerName": "nobody"}}
+    args = ["--max-model-len=99999999"]
+    world.route("broken", {"selfHosted": {**ENGINE, "args": args, "podTemplate": template}, "scaling": ONE})
+    new = wait_for("a new pod", lambda: [p for p in pods(world, "broken") if args[0] in arguments_of(p)])[0]
+    killed = {"exitCode": 137, "reason": "OOMKilled", "startedAt": None, "finishedAt": None}
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
+    status = {"name": "engine", "image": "i", "imageID": "", "ready": False, "restartCount": 7}
+    crash = {**status, "state": state, "lastState": {"terminated": killed}}
+    path = f"{PODS}/{new['metadata']['name']}/status"
+    world.patch(path, {"status": {"phase": "Running", "containerStatuses": [crash]}})
+
+    condition = world.wait_condition("broken", "RolledOut", "False", "PodFailed")
+    for part in ("CrashLoopBackOff: back-off 5m0s", "OOMKilled", "resources.limits.memory", "kubectl logs"):
+        assert part in condition["message"]
+    world.wait_condition("broken", "Ready", "True", "ReplicasReady")
+    wait_for("an event", lambda: [e for e in world.events("broken") if e["reason"] == "PodFailed"])
+    described = describe(world, "broken")
+    assert "OOMKilled" in described
+    gone(world, "broken")
+
+
+def arguments_of(pod: Json) -> list[str]:
+    """The arguments of a pod's engine."""
+    found: list[str] = pod["spec"]["containers"][0]["args"]
+    return found
+
+
 def _is_ready(pod: Json) -> bool:
     conditions = pod["status"].get("conditions", ())
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

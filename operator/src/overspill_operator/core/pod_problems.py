@@ -90,7 +90,8 @@ def event_problem(pod: Json, events: Sequence[Json]) -> PodProblem | None:
     if not warnings:
         return None
     newest = max(warnings, key=_event_time)
-    return PodProblem("PodFailed", f"Pod {pod['metadata']['name']}: {newest['reason']}: {newest.get('message', '')}")
+    said = _sentence(f"Pod {pod['metadata']['name']}: {newest['reason']}: {newest.get('message', '')}")
+    return PodProblem("PodFailed", said)
 
 
 def _of_living(pod: Json) -> PodProblem | None:
@@ -100,7 +101,7 @@ def _of_living(pod: Json) -> PodProblem | None:
     disrupted = conditions.get("DisruptionTarget", {})
     if disrupted.get("status") == "True":
         said = f"{disrupted.get('reason')}: {disrupted.get('message', '')}"
-        return PodProblem("PodFailed", f"Pod {name} is taken from its node: {said}")
+        return PodProblem("PodFailed", _sentence(f"Pod {name} is taken from its node: {said}"))
     if "deletionTimestamp" in pod["metadata"]:
         return None
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
@@ -109,7 +110,8 @@ def _of_living(pod: Json) -> PodProblem | None:
             return problem
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        return PodProblem("Unschedulable", f"Pod {name} finds no node: {scheduled.get('message', '')}")
+        said = _sentence(f"Pod {name} finds no node: {scheduled.get('message', '')}")
+        return PodProblem("Unschedulable", said)
     return None
 
 
@@ -118,7 +120,7 @@ def _of_failed(pod: Json) -> PodProblem:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     ended = [_ended(container, "state") for container in status.get("containerStatuses") or ()]
     said = f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}"
-    return PodProblem("PodFailed", f"Pod {name}: {said}{''.join(ended)}")
+    return PodProblem("PodFailed", _sentence(f"Pod {name}: {said}") + "".join(ended))
 
 
 def _container_problem(pod: str, container: Json) -> PodProblem | None:
@@ -127,8 +129,8 @@ def _container_problem(pod: str, container: Json) -> PodProblem | None:
     last = (container.get("lastState") or {}).get("terminated") or {}
     logs = f" See kubectl logs {pod} -c {container['name']} --previous." if last else ""
     if waiting.get("reason") in _FAILING_WAITS:
-        message = f"Pod {pod}: {waiting['reason']}: {waiting.get('message', '')}{_ended(container, 'lastState')}{logs}"
-        return PodProblem("PodFailed", message)
+        said = _sentence(f"Pod {pod}: {waiting['reason']}: {waiting.get('message', '')}")
+        return PodProblem("PodFailed", f"{said}{_ended(container, 'lastState')}{logs}")
     if terminated.get("exitCode"):
         logs = f" See kubectl logs {pod} -c {container['name']}."
         return PodProblem("PodFailed", f"Pod {pod}: container {container['name']}:{_ended(container, 'state')}{logs}")
@@ -147,6 +149,11 @@ def _ended(container: Json, field: str) -> str:
     if last.get("reason") == "OOMKilled":
         memory = " It used more memory than its limit: raise the profile's resources.limits.memory, or use less."
     return f" It last ended with exit code {last.get('exitCode')} ({last.get('reason')}){more}.{memory}"
+
+
+def _sentence(text: str) -> str:
+    """Kubernetes' words end with a full stop, or not."""
+    return f"{text.rstrip(' .:')}."
 
 
 def _is_history(failed: Json, living: Json) -> bool:

@@ -37,9 +37,8 @@ def _progress(engine: EngineState) -> str:
     if not engine.is_observed:
         return "Kubernetes has yet to take up the change."
     old = engine.replicas - engine.updated
-    what = f"{engine.updated} of {engine.replicas} replicas have the current spec."
+    what = f"Replicas with the current spec: {engine.updated} of {engine.replicas}; "
+    what += f"ready, of either spec: {engine.ready}."
     if engine.replaces and old > 0:
         what += " An old one goes before a new one comes."
-    if old > 0 and engine.ready:
-        what += f" {engine.ready} are ready, those of the spec before it included."
     return what

@@ -63,8 +63,8 @@ def test_an_init_container_that_ended_in_error() -> None:
 def test_a_pod_that_failed(reason: str) -> None:
     """The kubelet's word and its explanation."""
     failed = pod(phase="Failed", reason=reason, message="words")
-    assert said(failed) == f"Pod p: {reason}: words"
-    assert said(failed, pod("next", "2026-01-01T00:01:00Z", phase="Pending")) == f"Pod p: {reason}: words"
+    assert said(failed) == f"Pod p: {reason}: words."
+    assert said(failed, pod("next", "2026-01-01T00:01:00Z", phase="Pending")) == f"Pod p: {reason}: words."
 
 
 def test_a_pod_that_failed_long_ago_is_history() -> None:
@@ -81,7 +81,7 @@ def test_a_pod_that_is_taken_from_its_node() -> None:
     condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "words"}
     leaving = pod(conditions=[condition])
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
-    assert said(leaving) == "Pod p is taken from its node: DeletionByTaintManager: words"
+    assert said(leaving) == "Pod p is taken from its node: DeletionByTaintManager: words."
     leaving["status"] = {"containerStatuses": [container(state={"terminated": {"exitCode": 143}})]}
     assert said(leaving) == ""
 
@@ -120,7 +120,7 @@ def test_a_mount_that_fails_is_known_from_events_alone() -> None:
     normal = {"type": "Normal", "reason": "Scheduled", "lastTimestamp": "2026-01-01T00:09:00Z"}
     problem = event_problem(creating, [older, mount, normal])
     assert problem is not None
-    assert problem.message == 'Pod p: FailedMount: secret "corp-ca" not found'
+    assert problem.message == 'Pod p: FailedMount: secret "corp-ca" not found.'
     probe = {"type": "Warning", "reason": "Unhealthy", "message": "startup probe failed"}
     assert event_problem(pod(phase="Running"), [probe, mount]) is None
     silent = {"type": "Warning", "reason": "NodeNotReady", "message": "Node is not ready"}

@@ -26,7 +26,7 @@ def test_a_roll_out_that_goes_on() -> None:
     """How far it is, while the old one serves."""
     statement = rolled_out((), ROLLS, None, 1)
     assert says(statement) == ("False", "RollingOut")
-    assert "1 of 2 replicas have the current spec." in statement.message
+    assert "Replicas with the current spec: 1 of 2; ready, of either spec: 1." in statement.message
     assert says(rolled_out((), EngineState(exists=True, replicas=1, updated=1), None, 1)) == ("False", "Loading")
 
 
