@@ -3,12 +3,14 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.limits import (
     MERGE_SECONDS,
     NEVER,
+    UNSEEN_REQUESTS_MAX,
     WINDOW_SECONDS,
     Entry,
     HostedLimiter,
@@ -198,3 +200,82 @@ def test_a_place_is_free_again_when_its_request_has_ended() -> None:
 
     assert limiter.may_take(1.0, 5)
     assert math.isclose(limiter.wait_seconds(1.0, 5), 0.0)
+
+
+LONGEST = 4096
+"""Tokens of the longest answer in the tests of bursts."""
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_burst_serves_no_more_than_is_stated(data: st.DataObject) -> None:
+    """Whoever sets a limit to his answers never goes beyond; others by eight longest answers at most, in any minute."""
+    limit = data.draw(st.integers(1_000, 50_000))
+    limiter = RateLimiter(None, limit)
+    served: list[tuple[float, int]] = []
+    underway: list[tuple[Entry | None, int, int]] = []
+    now = 0.0
+    for _ in range(data.draw(st.integers(1, 300))):
+        now += data.draw(st.sampled_from([0.0, 0.0, 0.1, 5.0]))
+        if underway and data.draw(st.integers(0, 3)) == 0:
+            entry, reserved, actual = underway.pop(0)
+            limiter.correct(now, entry, reserved, actual)
+            limiter.observed(actual - 10)
+            served.append((now, actual))
+        asked = data.draw(st.sampled_from([None, None, 16, 500, LONGEST]))
+        ask = Ask(10, min(asked or 256, 256), asked)
+        reserved = limiter.reservation(ask)
+        if limiter.wait_seconds(now, reserved) == 0.0:
+            longest = LONGEST if asked is None else asked
+            underway.append((limiter.add(now, reserved), reserved, 10 + data.draw(st.integers(1, longest))))
+            unlimited = sum(1 for _, counted, actual in underway if actual > counted)
+            assert unlimited <= UNSEEN_REQUESTS_MAX
+        in_this_minute = sum(amount for at, amount in served if at > now - 60)
+        assert in_this_minute <= limit + UNSEEN_REQUESTS_MAX * (LONGEST + 10)
+
+
+def test_a_burst_of_requests_with_a_limit_reserves_it_whole() -> None:
+    """10,000 tokens a minute are 2 answers of 4,096 at a time, not 37 of 266."""
+    limiter = RateLimiter(None, 10_000)
+    ask = Ask(10, 256, LONGEST)
+    admitted = 0
+    for _ in range(200):
+        if limiter.wait_seconds(0.0, limiter.reservation(ask)) == 0.0:
+            limiter.add(0.0, limiter.reservation(ask))
+            admitted += 1
+
+    assert admitted * (10 + LONGEST) <= 10_000
+    assert admitted == 2
+
+
+def test_short_answers_before_do_not_let_a_burst_of_long_ones_through() -> None:
+    """What was learned makes the share larger, never smaller than an eighth."""
+    limiter = RateLimiter(None, 10_000)
+    for _ in range(100):
+        limiter.observed(3)
+    assert limiter.reservation(Ask(10, 5)) == 10 + 10_000 // UNSEEN_REQUESTS_MAX
+    limiter.observed(3000)
+
+    assert limiter.reservation(Ask(10, 5)) > 3000
+
+
+def test_all_answers_of_a_request_are_reserved() -> None:
+    """``n`` times the longest one; nothing where nothing is generated."""
+    limiter = RateLimiter(None, 10_000)
+
+    assert limiter.reservation(Ask(10, 256, 100, 5)) == 510
+    assert limiter.reservation(Ask(10, 0, 0)) == 10
+    assert RateLimiter(5, None).reservation(Ask(10, 256, 100)) == 0
+
+
+def test_a_request_that_may_take_more_than_a_provider_s_minute_has_it_for_itself() -> None:
+    """What it asks for at most is seldom what it takes; a prompt that is longer than the limit never fits."""
+    limiter = HostedLimiter(None, 1000, None)
+    long = Ask(100, 256, 5000)
+    assert limiter.may_take(0.0, limiter.reservation(long))
+    entry = limiter.began(0.0, limiter.reservation(long))
+    assert not limiter.may_take(1.0, limiter.reservation(Ask(10, 5, 10)))
+    limiter.ended(1.0, entry, 1000, 150)
+
+    assert limiter.may_take(1.0, limiter.reservation(Ask(10, 5, 10)))
+    assert limiter.wait_seconds(1.0, limiter.reservation(Ask(2000, 5, 10))) == NEVER

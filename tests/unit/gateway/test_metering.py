@@ -244,7 +244,7 @@ def test_a_request_larger_than_the_limit_is_told_not_to_come_again(world: World)
     refused = world.admit(grant(tokens_per_minute=1000), world.route(route()), Ask(2000, 0))
 
     assert isinstance(refused, ApiError)
-    assert (refused.status, refused.retry_after_seconds, refused.should_retry) == (429, None, False)
+    assert (refused.status, refused.retry_after_seconds, refused.should_retry) == (400, None, False)
     assert "2000 tokens" in refused.message
 
 
@@ -308,7 +308,7 @@ def test_a_provider_s_limits_keep_requests_away(world: World) -> None:
     assert not by_rate.may_take(ASK, 59.0)
     assert by_rate.may_take(ASK, 60.0)
 
-    by_tokens = world.api(route(None, hosted(tokens_per_minute=400), name="tokens"))
+    by_tokens = world.api(route(None, hosted(tokens_per_minute=800), name="tokens"))
     hold = held(by_tokens)
     assert not by_tokens.may_take(ASK, 1.0)
     by_tokens.settle(hold, 1.0, Usage(20, 0, 10), may_have_cost=True)

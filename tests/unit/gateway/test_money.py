@@ -1,6 +1,7 @@
 """Limits and money of a whole gateway: what clients are told, what reaches hosted APIs, what is charged."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -67,6 +68,52 @@ async def test_a_limited_consumer_is_told_when_to_come_again(gateway: GatewayUnd
         assert 55 <= int(second.headers["retry-after"]) <= 60
         assert len(engine.requests) == 1
         assert (await metrics(gateway))("overspill_consumer_limited_requests_total", consumer="ns/me") == 1
+
+
+@pytest.mark.parametrize("asked", [4000, None])
+@pytest.mark.parametrize("where", ["consumer", "route", "hosted"])
+async def test_a_burst_stays_near_the_limit_of_tokens_a_minute(
+    gateway: GatewayUnderTest, where: str, asked: int | None
+) -> None:
+    """200 requests at once that each take 4,000 tokens of 10,000 a minute: the overshoot is the one that is stated."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 3990, "total_tokens": 4000}
+    limits = {"tokens_per_minute": 10_000}
+
+    async def long(received: object, wire: Any) -> None:  # noqa: ARG001
+        await asyncio.sleep(0.05)
+        body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage}).encode()
+        await wire.write(plain_head(200, len(body)) + body)
+
+    async with backend(long) as api:
+        gateway.route(
+            local=None, hosted=[api.hosted("api", **(limits if where == "hosted" else {}))], retry_attempts=0,
+            per_consumer=limits if where == "route" else {}, overflow={"on_cold_start": "Hosted"},
+        )  # fmt: skip
+        allow(gateway, **(limits if where == "consumer" else {}))
+        fields = {} if asked is None else {"max_tokens": asked}
+        seen = await asyncio.gather(*(gateway.post(**fields) for _ in range(200)))
+
+    served = sum(answer.status == 200 for answer in seen)
+    assert {answer.status for answer in seen} == {200, 429}
+    assert 1 <= served <= (2 if asked else 8)
+
+
+async def test_a_request_larger_than_its_limit_is_a_mistake_and_not_too_early(gateway: GatewayUnderTest) -> None:
+    """400 that names both numbers: no waiting would help."""
+    allow(gateway, tokens_per_minute=1000)
+    async with backend(answers()) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+        refused = await gateway.post(max_tokens=5000)
+        allow(gateway)
+        gateway.route("far", local=None, hosted=[engine.hosted("api", tokens_per_minute=100)],
+                      overflow={"on_cold_start": "Hosted"})  # fmt: skip
+        hosted = await gateway.post("far", messages=[{"role": "user", "content": "x" * 4000}])
+
+    assert (refused.status, refused.error["code"]) == (400, "request_exceeds_rate_limit")
+    assert "1000" in refused.error["message"]
+    assert "retry-after" not in refused.headers
+    assert (hosted.status, hosted.error["code"]) == (400, "request_exceeds_rate_limit")
 
 
 async def test_real_usage_corrects_a_consumer_s_tokens(gateway: GatewayUnderTest) -> None:

@@ -189,14 +189,15 @@ def rate_limited(limited: str, limit: int, retry_after_seconds: int) -> ApiError
     )
 
 
-def larger_than_limit(tokens: int, limit: int) -> ApiError:
-    """A request that no waiting lets through: it alone is more than a minute's tokens."""
+def larger_than_limit(tokens: int, limit: int, where: str = "") -> ApiError:
+    """A request that no waiting lets through: it alone is more than a minute's tokens; ``where``: at which model."""
+    at = f" for {where}" if where else ""
     return ApiError(
-        429,
-        "rate_limit_error",
+        400,
+        "invalid_request_error",
         "request_exceeds_rate_limit",
-        f"This request may take {tokens} tokens, and this key's limit is {limit} a minute. Send a shorter prompt or a "
-        "lower max_tokens.",
+        f"This request may take {tokens} tokens, prompt and longest answer together, and this key's limit{at} is "
+        f"{limit} a minute. Send a shorter prompt or a lower max_tokens.",
         should_retry=False,
     )
 
@@ -241,6 +242,17 @@ def hosted_limits(model: str, retry_after_seconds: int) -> ApiError:
         f"No replica of {model} can answer, and the limits of its hosted APIs are used up for now. Try again in "
         f"{retry_after_seconds} s.",
         retry_after_seconds=retry_after_seconds,
+    )
+
+
+def larger_than_hosted_limits(model: str, tokens: int) -> ApiError:
+    """A request whose prompt alone is more than what any hosted API takes in a minute."""
+    return ApiError(
+        400,
+        "invalid_request_error",
+        "request_exceeds_rate_limit",
+        f"No replica of {model} can answer, and this prompt of about {tokens} tokens is more than its hosted APIs take "
+        "in a minute (hosted[].limits.tokensPerMinute of its ModelRoute). Send a shorter prompt.",
     )
 
 

@@ -1,15 +1,24 @@
 """Rates that must not be exceeded: requests and tokens in any minute, and requests at a time.
 
 Counting is exact over every span of a minute, not over minutes of the clock: no limit lets twice its rate through
-around an edge. Not here: whose limits these are, and what a refused client is told.
+around an edge. Tokens are reserved before they are used, since a burst is let in before the first answer has ended: of
+a request that limits its answer, the longest one; of any other what such answers have had lately, and no less than an
+eighth of the limit, so that no more than eight of them are on their way unseen. Not here: whose limits these are, and
+what a refused client is told.
 """
 
 from collections import deque
 from typing import Final
 
+from overspill_gateway.core.ask import Ask
+
 WINDOW_SECONDS: Final = 60.0
 MERGE_SECONDS: Final = 0.25
 """What came this close together is counted as one, as late as its last: at most 241 entries a window."""
+UNSEEN_REQUESTS_MAX: Final = 8
+"""Of those that set no limit to their answers: so many at most are let in before one of them has ended."""
+_PEAK_MEMORY: Final = 1 / 16
+"""What one shorter answer weighs against the longest one lately."""
 NEVER: Final = float("inf")
 """Waiting does not help: what is asked for is more than the whole limit."""
 
@@ -100,9 +109,11 @@ class RateWindow:
 class RateLimiter:
     """Requests and tokens a minute of one consumer, one consumer at one route, or one hosted API; None: no limit."""
 
-    __slots__ = ("requests", "tokens")
+    __slots__ = ("_peak_output", "requests", "tokens")
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+        self._peak_output = 0.0
+        """Tokens of the longest answers lately."""
         self.requests: RateWindow | None = None
         self.tokens: RateWindow | None = None
         self.update(requests_per_minute, tokens_per_minute)
@@ -111,6 +122,24 @@ class RateLimiter:
         """Other limits; what was counted stays."""
         self.requests = _with_limit(self.requests, requests_per_minute)
         self.tokens = _with_limit(self.tokens, tokens_per_minute)
+
+    def reservation(self, ask: Ask) -> int:
+        """Tokens to be counted for a request until it is known how many it took."""
+        window = self.tokens
+        if window is None:
+            return 0
+        if ask.output_tokens_max is not None:
+            return ask.prompt_tokens + ask.output_tokens_max * ask.answers
+        if not ask.output_tokens:
+            return ask.prompt_tokens
+        output = max(ask.output_tokens, int(self._peak_output) + 1, window.limit // UNSEEN_REQUESTS_MAX)
+        least = ask.prompt_tokens + min(ask.output_tokens, output)
+        return max(min(ask.prompt_tokens + output, window.limit), least)
+
+    def observed(self, output_tokens: int) -> None:
+        """An answer had so many tokens."""
+        peak = self._peak_output
+        self._peak_output = max(float(output_tokens), peak + (output_tokens - peak) * _PEAK_MEMORY)
 
     def wait_seconds(self, now: float, tokens: int) -> float:
         """How long until one more request of so many tokens fits; 0: now, NEVER: it is too large."""
@@ -152,6 +181,12 @@ class HostedLimiter:
         """Other limits; what was counted stays."""
         self.rates.update(requests_per_minute, tokens_per_minute)
         self.concurrency = concurrency
+
+    def reservation(self, ask: Ask) -> int:
+        """Tokens to be counted for a request; one that may take more than the limit has it for itself."""
+        tokens = self.rates.reservation(ask)
+        window = self.rates.tokens
+        return tokens if window is None or ask.prompt_tokens > window.limit else min(tokens, window.limit)
 
     def may_take(self, now: float, tokens: int) -> bool:
         """Whether one more request of so many tokens fits now."""

@@ -12,7 +12,7 @@ from overspill_gateway.core.head import Head
 from overspill_gateway.core.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.metering import Admission, Metering
+    from overspill_gateway.proxy.metering import Admission, Left, Metering
     from overspill_gateway.proxy.route import Route
     from overspill_gateway.proxy.tokenizing import Tokenizer
     from overspill_gateway.wire.server import ServerConnection
@@ -47,6 +47,8 @@ class Call:
     """Whether its consumer's limits know by now how many tokens it took."""
     uncounted_nano_usd: int = 0
     """What its attempts were charged and its consumer's counters do not know of yet."""
+    left: "Left | None" = None
+    """What came of an answer that its client left; None: it did not, or nobody knows."""
     is_passed_over: bool = False
     """Whether it was counted as kept from hosted APIs for lack of money."""
     is_served: bool = False

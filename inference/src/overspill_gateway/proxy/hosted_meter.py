@@ -49,7 +49,7 @@ class HostedMeter:
 
     def may_take(self, ask: Ask, now: float) -> bool:
         """Whether limits and budget allow this call now."""
-        if not self.limiter.may_take(now, ask.prompt_tokens + ask.output_tokens):
+        if not self.limiter.may_take(now, self.limiter.reservation(ask)):
             return False
         return self._budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask))
 
@@ -84,8 +84,8 @@ class HostedMeter:
 
     def hold(self, ask: Ask, now: float) -> Hold | NoHold:
         """Take a place and hold the money for a call that is sent now."""
-        tokens = ask.prompt_tokens + ask.output_tokens
         limiter, price = self.limiter, self.price
+        tokens = limiter.reservation(ask)
         if not limiter.may_take(now, tokens) or not self.can_bound(ask):
             return NoHold.NO
         spending: PeriodSpending | None = None
@@ -126,6 +126,7 @@ class HostedMeter:
             charged = tokens = 0
         elif usage is not None:
             tokens = usage.prompt_tokens + usage.output_tokens
+            self.limiter.rates.observed(usage.output_tokens)
             cost = cost_nano_usd(usage, hold.price) if hold.price is not None else 0
             charged = cost if usage.reported or cost < charged else charged  # an estimate is never above the bound
         else:

@@ -34,6 +34,16 @@ _LIMITERS_SWEPT_AT: Final = 1024
 """Of the consumers at one route: above it those that hold nothing any more are forgotten."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a client had of an answer when it went away."""
+
+    output_tokens_min: int
+    """Events that came."""
+    output_tokens_max: int
+    """Bytes that came, and a margin: for replicas, which show all they write."""
+
+
 class Admission:
     """A request that was let in: where it was counted, to be corrected when its tokens are known."""
 
@@ -44,6 +54,8 @@ class Admission:
         "counters",
         "output_tokens",
         "prompt_tokens",
+        "reserved",
+        "reserved_here",
         "route",
         "settled",
     )
@@ -53,6 +65,9 @@ class Admission:
         self.prompt_tokens = prompt_tokens
         """Counted at its arrival."""
         self.output_tokens = output_tokens
+        self.reserved = 0
+        """Tokens that were counted at the consumer's limits, and below at those of the route."""
+        self.reserved_here = 0
         self.settled = False
         self.consumer: RateLimiter | None = None
         self.route: RateLimiter | None = None
@@ -137,8 +152,8 @@ class RouteMeter:
 
     def hosted_wait_seconds(self, ask: Ask, now: float) -> float:
         """How long until the rates of a hosted API let this request through; inf: they never do."""
-        tokens = ask.prompt_tokens + ask.output_tokens
-        return min((one.limiter.wait_seconds(now, tokens) for one in self._current_hosted()), default=NEVER)
+        meters = self._current_hosted()
+        return min((one.limiter.wait_seconds(now, one.limiter.reservation(ask)) for one in meters), default=NEVER)
 
     def _current_hosted(self) -> list[HostedMeter]:
         return [self.hosted[name] for name in self._names if name in self.hosted]
@@ -232,53 +247,56 @@ class Metering:
         consumer = self._consumers.get(grant.consumer)
         if consumer is None or consumer.rules is not grant.limits:
             consumer = self._consumer(grant)
-        tokens = ask.prompt_tokens + ask.output_tokens
         overall = consumer.limiter
         here = route.limiter_of(grant.consumer, now) if route.limited else None
+        tokens = overall.reservation(ask) if overall is not None else 0
+        tokens_here = here.reservation(ask) if here is not None else 0
         wait = overall.wait_seconds(now, tokens) if overall is not None else 0.0
-        wait_here = here.wait_seconds(now, tokens) if here is not None else 0.0
+        wait_here = here.wait_seconds(now, tokens_here) if here is not None else 0.0
         if wait or wait_here:
-            return self._limited(consumer, route, here if wait_here > wait else overall, tokens, now)
+            if wait_here > wait:
+                return self._limited(consumer, route, here, tokens_here, now)
+            return self._limited(consumer, route, overall, tokens, now)
         admission = Admission(consumer.counters, ask.prompt_tokens, ask.output_tokens)
         consumer.counters.requests += 1
         if overall is not None:
             admission.consumer = overall
+            admission.reserved = tokens
             admission.at_consumer = overall.add(now, tokens)
         if here is not None:
             admission.route = here
-            admission.at_route = here.add(now, tokens)
+            admission.reserved_here = tokens_here
+            admission.at_route = here.add(now, tokens_here)
         return admission
 
-    def settle(self, admission: Admission, usage: Usage | None, now: float, *, served: bool, nano_usd: int = 0) -> None:
+    def settle(
+        self, admission: Admission, usage: Usage | None, now: float, *, served: bool, nano_usd: int = 0,
+        left: Left | None = None,
+    ) -> None:  # fmt: skip
         """A request is over; ``nano_usd``: what all its attempts were charged.
 
         Its tokens are those of its usage, reported or estimated. Where it was served and there is none, they stay as
-        they were counted at its arrival; where nobody served it, they are given back. Called again, for a further
-        attempt that was answered, it adds that one's tokens.
+        they were reserved, or what can have come by the time its client left; where nobody served it, they are given
+        back. Called again, for a further attempt that was answered, it adds that one's tokens.
         """
         counters = admission.counters
         counters.cost_nano_usd += nano_usd
-        counted = 0 if admission.settled else admission.prompt_tokens + admission.output_tokens
+        reserved, reserved_here = (0, 0) if admission.settled else (admission.reserved, admission.reserved_here)
         admission.settled = True
-        if not served:
-            actual = 0
-        elif usage is not None and usage.reported:
-            counters.prompt_tokens += usage.prompt_tokens
-            counters.output_tokens += usage.output_tokens
-            actual = usage.prompt_tokens + usage.output_tokens
-        else:
-            prompt, output = (
-                (admission.prompt_tokens, admission.output_tokens)
-                if usage is None
-                else (usage.prompt_tokens, usage.output_tokens)
-            )
-            counters.prompt_tokens_estimated += prompt
-            counters.output_tokens_estimated += output
-            actual = prompt + output
+        actual, actual_here = 0, 0
+        if served and usage is not None:
+            actual = actual_here = usage.prompt_tokens + usage.output_tokens
+            for limiter in (admission.consumer, admission.route):
+                if limiter is not None:
+                    limiter.observed(usage.output_tokens)
+        elif served:
+            actual, actual_here = _left(admission, reserved, left), _left(admission, reserved_here, left)
+        if served:
+            _count_tokens(admission, usage, left)
         if admission.consumer is not None:
-            admission.consumer.correct(now, admission.at_consumer, counted, actual)
+            admission.consumer.correct(now, admission.at_consumer, reserved, actual)
         if admission.route is not None:
-            admission.route.correct(now, admission.at_route, counted, actual)
+            admission.route.correct(now, admission.at_route, reserved_here, actual_here)
 
     @staticmethod
     def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | NoHold:
@@ -318,12 +336,35 @@ class Metering:
         tokens_wait = window.wait_seconds(now, tokens) if window is not None else 0.0
         if tokens_wait > wait and window is not None:
             if tokens_wait == NEVER:
-                return errors.larger_than_limit(tokens, window.limit)
+                return errors.larger_than_limit(
+                    tokens, window.limit, where="" if limiter is consumer.limiter else route.model
+                )
             unit, limit, wait = "tokens", window.limit, tokens_wait
         else:
             unit, limit = "requests", requests.limit if requests is not None else 0
         where = "" if limiter is consumer.limiter else f" at {route.model}"
         return errors.rate_limited(unit + where, limit, math.ceil(min(wait, WINDOW_SECONDS) - 1e-6) or 1)
+
+
+def _left(admission: Admission, reserved: int, left: Left | None) -> int:
+    """What stays counted of a request whose usage nobody knows."""
+    if left is None:
+        return reserved
+    least, most = admission.prompt_tokens + left.output_tokens_min, admission.prompt_tokens + left.output_tokens_max
+    return max(min(reserved, most), least)
+
+
+def _count_tokens(admission: Admission, usage: Usage | None, left: Left | None) -> None:
+    counters = admission.counters
+    if usage is not None and usage.reported:
+        counters.prompt_tokens += usage.prompt_tokens
+        counters.output_tokens += usage.output_tokens
+    elif usage is not None:
+        counters.prompt_tokens_estimated += usage.prompt_tokens
+        counters.output_tokens_estimated += usage.output_tokens
+    else:
+        counters.prompt_tokens_estimated += admission.prompt_tokens
+        counters.output_tokens_estimated += left.output_tokens_min if left is not None else admission.output_tokens
 
 
 def _dear_call(backend: HostedBackend) -> int:

@@ -59,6 +59,9 @@ def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     if not route.meter.is_affordable(ask):
         return budget_refusal(route, model)
     waits = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]
-    waits.append(route.meter.hosted_wait_seconds(ask, now))
+    wait = route.meter.hosted_wait_seconds(ask, now)
+    if wait == math.inf and route.pool.hosted:
+        return errors.larger_than_hosted_limits(model, ask.prompt_tokens)
+    waits.append(wait)
     passing = [math.ceil(wait) for wait in waits if 0.0 < wait < math.inf]
     return errors.hosted_limits(model, min(passing, default=RETRY_AFTER_SECONDS))

@@ -12,12 +12,13 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from overspill_gateway.core.early_end import bound_of_cut
+from overspill_gateway.core.early_end import MARGIN_TOKENS, bound_of_cut
 from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import History, ServedReason
 from overspill_gateway.core.usage import NOTHING_KNOWN, Report, Usage
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.metering import Left
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -99,6 +100,8 @@ def settle(
         usage = _bound_of_cut(call, attempt, relay) if ending is Ending.ABANDONED else None
         if usage is None:
             backend.counters.used(Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
+            if ending is Ending.ABANDONED and isinstance(backend, Replica):
+                call.left = Left(relay.content_events, relay.content_bytes + MARGIN_TOKENS * call.ask.answers)
     charge(call, shared, attempt, usage, now, may_have_cost=_may_have_cost(attempt, ending, kind), served=begun)
 
 
@@ -222,7 +225,7 @@ def close_admission(call: Call, shared: Shared) -> None:
     if call.admission is None:
         return
     if not call.is_settled:
-        shared.metering.settle(call.admission, None, monotonic(), served=call.is_served)
+        shared.metering.settle(call.admission, None, monotonic(), served=call.is_served, left=call.left)
         call.is_settled = True
     call.admission.counters.cost_nano_usd += call.uncounted_nano_usd
     call.uncounted_nano_usd = 0
