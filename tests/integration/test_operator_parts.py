@@ -113,7 +113,7 @@ def test_keys_are_rotated_whatever_is_wrong(world: Rig) -> None:
 
     world.secret("provider", {"api-key": "new"})
     for name in ("rotates", "refused"):
-        wait_for(f"the new key of {name}", lambda name=name: api_keys(world, name) == ["new"], 110)  # type: ignore[misc]
+        wait_for(f"the new key of {name}", lambda name=name: api_keys(world, name) == ["new"], 15)  # type: ignore[misc]
 
 
 def test_objects_of_others_are_left_alone(world: Rig) -> None:
@@ -285,4 +285,4 @@ def test_the_last_good_spec_is_in_force_after_a_restart(world: Rig) -> None:
         world.secret("kept", {"api-key": "two"})
         condition = world.condition("lasting", "ScalingActive")
         assert condition["message"] == "Between 2 and 3 replicas."
-        wait_for("the new key", lambda: api_keys(world, "lasting") == ["two"], 110)
+        wait_for("the new key", lambda: api_keys(world, "lasting") == ["two"], 15)

@@ -93,7 +93,7 @@ class Parts:
             consumers=Consumers(lambda key: queue.add((CONSUMER, key))),
             gateways=self.gateways,
             scaler=scaler,
-            secrets=SecretReader(cluster, random.random),
+            secrets=SecretReader(cluster, random.random, lambda key: queue.add((ROUTE, key))),
             events=events,
             applier=Applier(cluster),
             slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
@@ -114,6 +114,7 @@ class Parts:
         yield "gateways", self.gateways.run()
         yield "engines", self.scraper.run()
         yield "events", world.events.run()
+        yield "secrets", world.secrets.run()
         yield "diagnosis", world.diagnosis.run()
         yield "slots", self._expire_slots()
         yield "profiles", self._follow_profiles()

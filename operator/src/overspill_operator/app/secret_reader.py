@@ -1,9 +1,10 @@
-"""Secrets that routes name: read one by one, remembered for a while, asked for again soon where they are missing.
+"""Secrets that routes name: read one by one, remembered, and read again in turn, so that a renewed key is soon in use.
 
 The operator's right to read Secrets reaches over all namespaces, so that nobody else's may reach it: the namespace is
 always the route's own, and the name one that its spec holds.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -13,7 +14,17 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.ports import SECRETS, Cluster, ClusterError, Json
 
 KEEP_SECONDS = 40.0
-"""Shorter than a sweep's round, so that each round sees changed keys; a watch would need the right to read all."""
+"""Shorter than a sweep's round; a watch would need the right to read all."""
+
+AGAIN_SECONDS = 5.0
+"""Age at which a Secret that some route uses is read again: a renewed key is in use within ten seconds."""
+
+READERS = 2
+READ_PAUSE_SECONDS = 0.1
+"""Between two reads of one reader: all Secrets together cost at most 20 calls a second, and then wait for longer."""
+
+UNUSED_SECONDS = 900.0
+"""A Secret that no reconcile has asked for in this time (a full round takes five minutes) is forgotten."""
 
 MISSING_SECONDS = 2.0
 MISSING_SECONDS_MAX = 30.0
@@ -25,13 +36,22 @@ class _Entry:
     is_complete: bool
     read_at: float
     keep: float
+    asked_at: float
+    routes: set[str]
+    is_being_read: bool = False
 
 
 class SecretReader:
     """A memory of Secrets by ``namespace/name``."""
 
-    def __init__(self, cluster: Cluster, jitter: Callable[[], float]) -> None:
-        """``jitter`` gives numbers from 0 to 1."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        jitter: Callable[[], float],
+        on_change: Callable[[str], None] = lambda _key: None,
+    ) -> None:
+        """``jitter`` gives numbers from 0 to 1; ``on_change`` gets the keys of routes whose Secret is another one."""
+        self._on_change = on_change
         self._cluster = cluster
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
@@ -47,6 +67,9 @@ class SecretReader:
         namespace, path = route.meta.namespace, f"{route.meta.namespace}/{name}"
         entry = self._entries.get(path)
         now = monotonic()
+        if entry is not None:
+            entry.asked_at = now
+            entry.routes.add(route.key)
         if entry is not None and now - entry.read_at < entry.keep:
             return entry.data
         try:
@@ -62,11 +85,52 @@ class SecretReader:
         if is_complete:
             keep = KEEP_SECONDS * (0.75 + self._jitter() / 2)
         elif entry is not None and not entry.is_complete:
-            keep = min(entry.keep * 2, MISSING_SECONDS_MAX)
+            keep = min(max(entry.keep * 2, MISSING_SECONDS), MISSING_SECONDS_MAX)
         else:
             keep = MISSING_SECONDS
-        self._entries[path] = _Entry(data, is_complete, now, keep)
+        routes = entry.routes if entry else {route.key}
+        self._entries[path] = _Entry(data, is_complete, now, keep, now, routes)
         return data
+
+    async def run(self) -> None:
+        """Read what is used again, for ever, the oldest reading first."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(READERS):
+                group.create_task(self._read_on(), name=f"secret reader {number}")
+
+    async def _read_on(self) -> None:
+        while True:
+            path = self._oldest_due(monotonic())
+            if path is not None:
+                await self._read_again(path, self._entries[path])
+            await asyncio.sleep(READ_PAUSE_SECONDS)
+
+    def _oldest_due(self, now: float) -> str | None:
+        """The Secret that was read longest ago, where it is time; what nobody uses any more is forgotten."""
+        for path in [path for path, entry in self._entries.items() if now - entry.asked_at > UNUSED_SECONDS]:
+            del self._entries[path]
+        due = [
+            (entry.read_at, path)
+            for path, entry in self._entries.items()
+            if now - entry.read_at >= AGAIN_SECONDS and not entry.is_being_read
+        ]
+        return min(due)[1] if due else None
+
+    async def _read_again(self, path: str, entry: _Entry) -> None:
+        namespace, _, name = path.partition("/")
+        entry.is_being_read = True
+        try:
+            found = await self._cluster.get(SECRETS.path(namespace, name))
+            data = None if found is None else found.get("data") or {}
+        except ClusterError:
+            data = entry.data  # what was read last stays, as in ``read``
+        finally:
+            entry.is_being_read, entry.read_at = False, monotonic()
+        if data != entry.data and self._entries.get(path) is entry:
+            # Whether it is complete is for those who use it to say: they ask anew.
+            entry.keep = 0.0
+            for key in entry.routes:
+                self._on_change(key)
 
     def seconds_until_due(self, route: RouteObject, name: str) -> float:
         """When reading it anew may say something else."""

@@ -1,14 +1,21 @@
 """Secrets: read once in a while, and soon again where something is missing."""
 
+import asyncio
 from base64 import b64encode
 
 import pytest
 
 from overspill_operator.app import secret_reader
-from overspill_operator.app.secret_reader import KEEP_SECONDS, MISSING_SECONDS, SecretReader
-from overspill_operator.ports import SECRETS
+from overspill_operator.app.secret_reader import (
+    AGAIN_SECONDS,
+    KEEP_SECONDS,
+    MISSING_SECONDS,
+    UNUSED_SECONDS,
+    SecretReader,
+)
+from overspill_operator.ports import SECRETS, ClusterError
 from unit.operator_.core.builders import route
-from unit.operator_.fakes import FakeCluster
+from unit.operator_.fakes import FakeCluster, until
 
 PATH = SECRETS.path("chat", "s")
 ROUTE = route("hosted: [{name: a, baseURL: 'https://x.test/v1', model: m, credentials: {secretName: s}}]")
@@ -48,6 +55,52 @@ async def test_a_secret_is_remembered_for_a_while(clock: Clock) -> None:
     clock.now += KEEP_SECONDS + 1
     await reader.read(ROUTE, "s", "api-key")
     assert len(cluster.calls) == 2
+
+
+async def test_a_renewed_key_is_found_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that use it are told, and read the new one; what is as it was is no news."""
+    monkeypatch.setattr(secret_reader, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
+    cluster = FakeCluster()
+    cluster.put(PATH, {"data": {"api-key": text("old")}})
+    told: list[str] = []
+    reader = SecretReader(cluster, lambda: 0.5, told.append)
+    await reader.read(ROUTE, "s", "api-key")
+    task = asyncio.create_task(reader.run())
+    await until(lambda: len(cluster.calls) > 5)
+    assert told == []
+    cluster.errors.append(ClusterError(500, "InternalError", "etcd"))
+    await until(lambda: not cluster.errors)
+    cluster.put(PATH, {"data": {"api-key": text("new")}})
+    await until(lambda: told)
+    task.cancel()
+    assert set(told) == {ROUTE.key}
+    assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("new")}
+
+
+async def test_none_waits_for_ever_and_what_nobody_uses_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """The one that was read longest ago comes first; after a while without a question a Secret is let go."""
+    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
+    cluster = FakeCluster()
+    names = [f"s{number}" for number in range(20)]
+    hosted = [
+        {"name": name, "baseURL": "https://x.test/v1", "model": "m", "credentials": {"secretName": name}}
+        for name in names[:16]
+    ]
+    many = route({"hosted": hosted})
+    reader = SecretReader(cluster, lambda: 0.5)
+    for name in names[:16]:
+        await reader.read(many, name)
+    cluster.calls.clear()
+    clock.now += AGAIN_SECONDS
+    task = asyncio.create_task(reader.run())
+    await until(lambda: len(cluster.calls) >= 16)
+    assert len({path for _, path in cluster.calls}) == 16
+    clock.now += UNUSED_SECONDS + 1
+    await until(lambda: reader.seconds_until_due(many, "s0") == 0.0)
+    task.cancel()
 
 
 async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock) -> None:
