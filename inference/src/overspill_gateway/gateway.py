@@ -69,7 +69,7 @@ class Gateway:
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
-        limits = Limits(body_bytes_max=settings.body_bytes_max)
+        limits = Limits(body_bytes_max=settings.body_bytes_max, bodies_bytes_max=settings.bodies_bytes_max)
         admin = AdminPort(
             self.hub,
             Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries),

@@ -59,6 +59,8 @@ class Settings:
     """The longest body of a request."""
     log_level: str
     """DEBUG, INFO, WARNING, ERROR."""
+    bodies_bytes_max: int = 256 * 2**20
+    """All long bodies that are received or wait, together."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may read answers, or ``*``; empty: none."""
     tls: tuple[Path, Path] | None = None
@@ -102,6 +104,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         drain_delay_seconds=options.drain_delay_seconds,
         body_bytes_max=options.body_mib_max * 2**20,
         log_level=options.log_level,
+        bodies_bytes_max=_room_for_bodies(options.bodies_mib_max, options.body_mib_max) * 2**20,
         cors_origins=_origins(options.cors_origins),
         tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
         stream_interval_seconds=_stream_interval(options.stream_interval_milliseconds) / 1000,
@@ -140,6 +143,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "time after SIGTERM in which new connections are still served (default: %(default)s)",
     )
     add("body-mib-max", "64", int, "longest body of a request in MiB (default: %(default)s)")
+    add("bodies-mib-max", "256", int,
+        "all long bodies that are received or wait for a backend, together, in MiB; one consumer may have a half "
+        "(default: %(default)s)")  # fmt: skip
     add("cors-origins", "", str, "origins whose pages may read answers, comma-separated, or * (default: none)")
     add("tls-cert", None, Path, "certificate chain of the OpenAI API's port, read anew when it changes")
     add("tls-key", None, Path, "its key")
@@ -161,6 +167,12 @@ def _stream_interval(milliseconds: float) -> float:
             "from 1 to 100"
         )
     return milliseconds
+
+
+def _room_for_bodies(all_mib: int, one_mib: int) -> int:
+    if all_mib < 2 * one_mib:
+        raise SettingsError(f"--bodies-mib-max {all_mib} is less than twice --body-mib-max {one_mib}")
+    return all_mib
 
 
 def _connection_age(seconds: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
+import tracemalloc
 from typing import Self
 
 import pytest
@@ -13,9 +15,11 @@ from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
+from overspill_gateway.wire.reader import RequestReader
 from overspill_gateway.wire.server import Answerer, ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 from unit.gateway.fake_transport import FakeTransport
+from unit.gateway.harness import eventually
 
 LIMITS = Limits(head_bytes_max=2048, header_fields_max=20, target_bytes_max=100, body_bytes_max=1000)
 HOST = b"host: h\r\n"
@@ -233,8 +237,71 @@ async def test_requests_behind_one_being_answered_wait(conversation: Conversatio
 
     conversation.handler.waiting[0].answer(200, b"", b"late")
 
+    await eventually(lambda: len(conversation.handler.served) == 83)
     assert [head.path for head, _ in conversation.handler.served] == [b"/later", b"/b", b"/c"] + [b"/d"] * 80
     assert conversation.transport.reading
+
+
+async def test_pipelined_requests_leave_the_loop_to_others() -> None:
+    """Thousands of them come in one read; they are answered in their order, some milliseconds at a stretch."""
+    conversation = Conversation()
+    turns: list[int] = []
+
+    def count(connection: ServerConnection, head: Head, body: bytes) -> None:  # noqa: ARG001
+        until = time.perf_counter() + 0.001
+        while time.perf_counter() < until:
+            pass
+        served.append(len(turns))
+        connection.answer(200, b"", b"")
+
+    served: list[int] = []
+    conversation.handler.serve = count  # type: ignore[method-assign]
+    conversation.says((b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n") * 100)
+    while len(served) < 100:
+        turns.append(len(served))
+        await asyncio.sleep(0)
+    assert len(conversation.statuses) == 100
+    assert max(served.count(turn) for turn in set(served)) <= 10
+    conversation.says(b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert len(served) == 101
+
+
+async def test_a_head_that_comes_byte_by_byte_is_read_once() -> None:
+    """Twice as many bytes take about twice as long, wherever they are; nothing of it is looked at again and again."""
+
+    def seconds(length: int) -> float:
+        reader = RequestReader(Limits(head_bytes_max=1 << 20), lambda _: None, lambda: None)
+        data = b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"y" * length
+        began = time.perf_counter()
+        for place in range(len(data)):
+            reader.feed(data[place : place + 1])
+        took = time.perf_counter() - began
+        assert not reader.stopped
+        return took
+
+    assert min(seconds(40_000) for _ in range(3)) < 6 * min(seconds(10_000) for _ in range(3))
+
+
+async def test_tiny_pieces_of_a_body_cost_no_more_than_large_ones() -> None:
+    """An object for two bytes takes twenty times as much: a body of 64 MiB in such chunks would take 2 GiB."""
+    body = b"2\r\nxy\r\n" * 200_000 + b"0\r\n\r\n"
+    head = b"POST /a HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n"
+    reader = RequestReader(Limits(), lambda _: None, lambda: None)
+    tracemalloc.start()
+    reader.feed(head + body[: len(body) // 2])
+    now, _ = tracemalloc.get_traced_memory()
+    reader.feed(body[len(body) // 2 :])
+    tracemalloc.stop()
+    assert now < 1_500_000
+    assert reader.ready[0].body == b"xy" * 200_000
+
+
+async def test_the_body_of_a_refused_request_is_not_kept(conversation: Conversation) -> None:
+    """Nobody needs a key to have one refused."""
+    conversation.says(b"POST /refused HTTP/1.1\r\n" + HOST + b"content-length: 900\r\n\r\n" + b"x" * 500)
+    assert conversation.connection._reader._pieces is None
+    conversation.says(b"x" * 400 + b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert conversation.statuses == [401, 200]
 
 
 async def test_a_refused_head_keeps_the_connection_where_the_body_is_short(conversation: Conversation) -> None:

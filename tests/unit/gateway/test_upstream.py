@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from overspill_gateway.core.forwarding import to_client
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.wire.pool import Address, Pool
@@ -202,3 +203,57 @@ async def test_abandoning_ends_the_connection_without_a_word() -> None:
 
     assert exchange.transport.aborted
     assert exchange.receiver.lost is None
+
+
+ENDLESS = {
+    "trailer": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nt: ",
+    "trailers": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+    "extension": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n2;e=",
+    "head": HEAD + b"x: ",
+    "interim answers": b"",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_framing_without_end_is_a_failure(name: str) -> None:
+    """A provider that never comes to the point takes neither memory nor the request's whole time."""
+    exchange = Exchange().gets(ENDLESS[name])
+    piece = {"trailers": b"t: y\r\n" * 1000, "interim answers": b"HTTP/1.1 102 P\r\n\r\n" * 1000}.get(name, b"y" * 8192)
+    for _ in range(100):
+        if exchange.receiver.lost is None:
+            exchange.gets(piece)
+    assert exchange.receiver.lost is FailureKind.PROTOCOL
+    assert exchange.transport.ended
+
+
+async def test_a_long_body_in_small_chunks_is_no_framing_without_end() -> None:
+    """Framing is counted between pieces of a body only."""
+    exchange = Exchange().gets(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+    for _ in range(300):
+        exchange.gets(b"1;" + b"e" * 2000 + b"\r\nx\r\n")
+    exchange.gets(b"0\r\n\r\n")
+    assert (exchange.receiver.body, exchange.receiver.ends) == (b"x" * 300, 1)
+
+
+@pytest.mark.parametrize("byte", [*range(32), 127])
+async def test_no_control_character_of_a_provider_reaches_a_client(byte: int) -> None:
+    """In a header's value it is refused, or it is white space around the value."""
+    exchange = Exchange().gets(HEAD + b"x-a: b" + bytes([byte]) + b"c\r\ncontent-length: 0\r\n\r\n")
+    value = exchange.receiver.headers.get(b"x-a", b"")
+    assert exchange.receiver.lost is FailureKind.PROTOCOL or not set(value) - set(range(32, 127)) - {9}
+    lines = to_client(list(exchange.receiver.headers.items())).lines
+    assert lines.count(b"\r\n") == lines.count(b"\n") == lines.count(b"\r")
+
+
+def test_what_a_provider_says_of_its_host_is_not_said_of_the_gateways() -> None:
+    """Browsers would keep to it for the gateway's name."""
+    fields = [
+        b"strict-transport-security",
+        b"clear-site-data",
+        b"nel",
+        b"report-to",
+        b"set-cookie",
+        b"alt-svc",
+        b"server",
+    ]
+    assert to_client([(name, b"x") for name in fields]).lines == b""

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from overspill_gateway.core.errors import ApiError, malformed
+from overspill_gateway.core.pieces import Pieces
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb"\"(?:[^\"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*\""
@@ -25,11 +26,11 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class ChunkedBody:
     """One chunked body that is being read."""
 
-    __slots__ = ("_buffer", "_bytes", "_bytes_max", "_extension_bytes", "_left", "_state", "_trailer_bytes", "pieces")
+    __slots__ = ("_buffer", "_bytes", "_bytes_max", "_extension_bytes", "_left", "_state", "_trailer_bytes", "content")
 
     def __init__(self, bytes_max: int) -> None:
-        self.pieces: list[bytes] = []
-        """The content that has come."""
+        self.content = Pieces()
+        """What has come."""
         self._bytes_max = bytes_max
         self._bytes = 0
         self._extension_bytes = 0
@@ -78,7 +79,7 @@ class ChunkedBody:
         """Take a chunk's content and its line end, as far as they have come; where the next line begins."""
         taken = min(self._left, len(data) - position)
         if taken:
-            self.pieces.append(data[position : position + taken])
+            self.content.add(data[position : position + taken])
             position += taken
             self._left -= taken
         if self._left:

@@ -36,7 +36,14 @@ _NOT_TO_REPLICAS: Final = _HOP_BY_HOP | {
 _TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"openai-beta"})
 """All that a hosted API learns of the client besides the body."""
 
-_NOT_TO_CLIENTS: Final = _HOP_BY_HOP | {b"content-length", b"set-cookie", b"server", b"alt-svc"}
+_OF_THE_HOST: Final = frozenset(
+    {
+        b"alt-svc", b"clear-site-data", b"expect-ct", b"nel", b"public-key-pins", b"refresh", b"report-to",
+        b"reporting-endpoints", b"server", b"set-cookie", b"strict-transport-security", b"www-authenticate",
+    }
+)  # fmt: skip
+"""What a backend says of its own host: a client would take it for the gateway's."""
+_NOT_TO_CLIENTS: Final = _HOP_BY_HOP | _OF_THE_HOST | {b"content-length"}
 _REQUEST_ID: Final = b"x-request-id"
 _BUFFERING: Final = b"x-accel-buffering"
 UNBUFFERED_LINE: Final = b"x-accel-buffering: no\r\n"

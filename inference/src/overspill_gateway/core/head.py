@@ -95,6 +95,8 @@ class Head:
     """Set by whoever admits the request: a lower bound for its body than the connection's."""
     deployment: str = ""
     """Set by whoever admits the request: the model that its path names, where Azure's clients put it."""
+    owner: str = ""
+    """Set by whoever admits the request: who has sent it, and answers for the memory that its body takes."""
     admitted: object = None
     """Kept by whoever admits the request for when it is served."""
     replica_lines: bytes | None = None
@@ -163,7 +165,7 @@ class HeadMemory:
             return None
         return Head(
             last.method, last.path, last.query, headers, last.authorization, last.request_id, length, last.chunked,
-            last.expects_continue, last.http_1_0, last.keep_alive, None, last.deployment, last.admitted,
+            last.expects_continue, last.http_1_0, last.keep_alive, None, last.deployment, last.owner, last.admitted,
             last.replica_lines, last.hosted_lines,
         )  # fmt: skip
 

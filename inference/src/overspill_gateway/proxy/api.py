@@ -191,6 +191,7 @@ class Api:
         if isinstance(known, _Admitted) and known.keys is keys:
             return known.grant
         grant = keys.check(credential_of(head) or b"")
+        head.owner = grant.consumer if grant is not None else ""
         head.admitted = _Admitted(keys, grant)
         return grant
 

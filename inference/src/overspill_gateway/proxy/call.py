@@ -54,6 +54,11 @@ class Call:
     is_served: bool = False
     """Whether any of its answers began."""
 
+    def drop_body(self) -> None:
+        """Nobody needs it any more."""
+        self.body = self.ask.unread = b""
+        self.client.body_done()
+
 
 @dataclass(slots=True)
 class Shared:

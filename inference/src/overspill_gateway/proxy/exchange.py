@@ -242,7 +242,7 @@ class Exchange(Contained):
         settling.first_token_seen(self.call, attempt, now, now - self._started)
         attempt.body = b""
         if self.streams and not keeps_text(self.call, attempt):
-            self.call.body = self.call.ask.unread = b""
+            self.call.drop_body()
         if attempt.is_hedge:
             self.call.route.tally.hedges_won += 1
         self.deadline_changed()
@@ -446,7 +446,7 @@ class Exchange(Contained):
             settling.close_admission(self.call, self._shared)
         self._shared.sweeper.discard(self)
         self.client.answerer = None
-        self.call.body = self.call.ask.unread = b""
+        self.call.drop_body()
         self.winner = None  # they know each other: left so, each request would be garbage for the collector
         route.demand_changed()
 

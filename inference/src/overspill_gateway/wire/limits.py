@@ -15,6 +15,8 @@ class Limits:
     """Bytes of a request's target."""
     body_bytes_max: int = 64 * 1024 * 1024
     """Bytes of a request's body: images come in it."""
+    bodies_bytes_max: int = 256 * 1024 * 1024
+    """Bytes of all long bodies that are being received, or wait for a backend, together; one sender may have a half."""
     head_seconds: float = 10.0
     """From a request's first byte to the end of its head."""
     body_idle_seconds: float = 30.0

@@ -9,6 +9,7 @@ from typing import Final
 from overspill_gateway.core.cors import CorsPolicy, is_preflight
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head
+from overspill_gateway.wire.body_room import BodyRoom
 from overspill_gateway.wire.date import DateLine
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.newcomers import turn_newcomers_away
@@ -53,11 +54,13 @@ def listen_everywhere(port: int) -> socket.socket:
 class Listener:
     """A port and its connections."""
 
-    __slots__ = ("_server", "connections", "cors", "date", "draining", "handler", "limits", "loop", "port", "sweeper")
+    __slots__ = ("_server", "connections", "cors", "date", "draining", "handler", "limits", "loop", "port", "room",
+                 "sweeper")  # fmt: skip
 
     def __init__(self, handler: Handler, limits: Limits, sweeper: Sweeper, cors: CorsPolicy | None = None) -> None:
         self.handler = handler
         self.limits = limits
+        self.room = BodyRoom(limits.bodies_bytes_max)
         self.sweeper = sweeper
         self.cors = cors
         self.date = DateLine()

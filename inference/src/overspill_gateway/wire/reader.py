@@ -10,11 +10,14 @@ from typing import Final
 from overspill_gateway.core.chunks import ChunkedBody
 from overspill_gateway.core.errors import ApiError, malformed
 from overspill_gateway.core.head import Head, HeadMemory, bad_request_line, head_too_long, read_head, target_too_long
+from overspill_gateway.core.pieces import Pieces
+from overspill_gateway.wire.body_room import STEP_BYTES, BodyRoom
 from overspill_gateway.wire.limits import Limits
 
 _SWALLOWED_BYTES_MAX: Final = 256 * 1024
 """A refused request's body up to this long is read away, so that the connection can be used again."""
 _HEAD_END: Final = b"\r\n\r\n"
+_CR: Final = 13
 _REQUEST_LINE_REST: Final = 48
 """Bytes of a request line besides its target: the longest method, the version, spaces."""
 _FIELD_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
@@ -23,26 +26,35 @@ _FIELD_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >=
 class Incoming:
     """One request that was read, or why it is refused."""
 
-    __slots__ = ("body", "head", "keep_alive", "refusal")
+    __slots__ = ("body", "head", "keep_alive", "refusal", "room_bytes")
 
     def __init__(self, head: Head | None, body: bytes, refusal: ApiError | None, *, keep_alive: bool) -> None:
         self.head = head
         self.body = body
         self.refusal = refusal
         self.keep_alive = keep_alive
+        self.room_bytes = 0
+        """What its body has taken of the room for bodies."""
 
 
 class RequestReader:
     """Reads the requests of one connection."""
 
     __slots__ = (
-        "_admit", "_chunks", "_left", "_limits", "_memory", "_new", "_pieces", "_refusal", "_say_continue",
-        "head", "pending", "ready", "stopped",
+        "_admit", "_chunks", "_left", "_limits", "_memory", "_new", "_pieces", "_ready_max", "_refusal",
+        "_room", "_say_continue", "head", "pending", "ready", "room_bytes", "stopped",
     )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, admit: Callable[[Head], ApiError | None], say_continue: Callable[[], None]
+        self,
+        limits: Limits,
+        admit: Callable[[Head], ApiError | None],
+        say_continue: Callable[[], None],
+        room: BodyRoom | None = None,
+        *,
+        ready_max: int = 1 << 30,
     ) -> None:
+        """``room``: for long bodies, shared with others. ``ready_max``: requests that are read ahead of answers."""
         self.ready: list[Incoming] = []
         """Requests that wait to be answered, in their order."""
         self.stopped = False
@@ -51,6 +63,10 @@ class RequestReader:
         """The head of the request whose body is being read."""
         self.pending = b""
         """The part of a head that has come."""
+        self.room_bytes = 0
+        """What the body that is being read has taken of the room for bodies."""
+        self._room = room
+        self._ready_max = ready_max
         self._limits = limits
         self._admit = admit
         self._say_continue = say_continue
@@ -58,7 +74,7 @@ class RequestReader:
         self._new = True
         self._refusal: ApiError | None = None
         self._chunks: ChunkedBody | None = None
-        self._pieces: list[bytes] | None = None
+        self._pieces: Pieces | None = None
         self._left = 0
 
     @property
@@ -66,15 +82,16 @@ class RequestReader:
         """Whether a request has begun and not ended."""
         return bool(self.pending) or self.head is not None
 
-    def feed(self, data: bytes) -> None:
-        """Read bytes; whole requests then stand in ``ready``."""
-        while data and not self.stopped:
+    def feed(self, data: bytes) -> bytes:
+        """Read bytes; whole requests then stand in ``ready``. What is left is for later: enough of them are ready."""
+        while data and not self.stopped and len(self.ready) < self._ready_max:
             if self.head is None:
                 data = self._feed_head(data)
             elif self._chunks is not None:
                 data = self._feed_chunks(data, self._chunks)
             else:
                 data = self._feed_body(data)
+        return b"" if self.stopped else data
 
     def stop(self, error: ApiError) -> None:
         """The rest of this connection's input has no meaning; what was read before it is still answered."""
@@ -82,6 +99,7 @@ class RequestReader:
             return
         self.stopped = True
         head = self.head
+        self._give_room_back()
         self._next_message()
         self.pending = b""
         self.ready.append(Incoming(head, b"", error, keep_alive=False))
@@ -125,18 +143,24 @@ class RequestReader:
         return b""
 
     def _unfinished_head(self, data: bytes) -> None:
-        """Keep what has come, unless nothing that could still come would make it a good head."""
+        """Keep what has come, unless nothing that could still come would make it a good head.
+
+        Only what is new is looked at: a head that comes byte by byte would else be read as often as it has bytes.
+        """
+        seen = len(self.pending)
+        new_from = seen - 1 if seen and data[seen - 1] == _CR else seen  # its line feed may be new
         self.pending = data
         limits = self._limits
-        line, line_end, _ = data.partition(b"\r\n")
-        controls = len(data.translate(None, _FIELD_BYTES))
-        if controls != 2 * data.count(b"\r\n") + data.endswith(b"\r"):
+        new = data[new_from:]
+        line_end = data.find(b"\r\n", 0, limits.target_bytes_max + _REQUEST_LINE_REST + 2)
+        controls = len(new.translate(None, _FIELD_BYTES))
+        if controls != 2 * new.count(b"\r\n") + new.endswith(b"\r"):
             self.stop(malformed("This is not HTTP/1.1; if it is TLS, use http:// here."))
-        elif len(line) > limits.target_bytes_max + _REQUEST_LINE_REST:
-            self.stop(target_too_long() if line.find(b" ", 0, _REQUEST_LINE_REST) > 0 else _no_request_line())
+        elif line_end < 0 and len(data) > limits.target_bytes_max + _REQUEST_LINE_REST:
+            self.stop(target_too_long() if data.find(b" ", 0, _REQUEST_LINE_REST) > 0 else _no_request_line())
         elif len(data) >= limits.head_bytes_max + len(_HEAD_END):  # of a head within the limit, all would be here
             self.stop(head_too_long())
-        elif line_end and (refused := bad_request_line(line)) is not None:
+        elif line_end >= new_from and (refused := bad_request_line(data[:line_end])) is not None:
             self.stop(refused)
 
     def _begin(self, head: Head, *, body_follows: bool) -> None:
@@ -168,21 +192,47 @@ class RequestReader:
 
     def _feed_body(self, data: bytes) -> bytes:
         left, pieces = self._left, self._pieces
-        if len(data) < left:
-            self._left = left - len(data)
-            if pieces is None:
-                self._pieces = [data]
-            else:
-                pieces.append(data)
-            return b""
         rest = b""
         if len(data) > left:
             data, rest = data[:left], data[left:]
-        if pieces is not None:
-            pieces.append(data)
-            data = b"".join(pieces)
-        self._message_complete(data)
+        self._left = left = left - len(data)
+        if self._refusal is not None:  # nobody wants it
+            data = b""
+        elif pieces is not None or left:
+            if pieces is None:
+                pieces = self._pieces = Pieces()
+            pieces.add(data)
+            if not self._has_room(pieces.length):
+                return b""
+            if not left:
+                data = pieces.joined()
+        if not left:
+            self._message_complete(data)
         return rest
+
+    def _has_room(self, length: int) -> bool:
+        """Take what a body of this length needs of the room that all share; False: the request was refused."""
+        head, room = self.head, self._room
+        while room is not None and length > self.room_bytes + STEP_BYTES:
+            if head is None or not room.take(head.owner):
+                self.stop(_NO_ROOM)
+                return False
+            self.room_bytes += STEP_BYTES
+        return True
+
+    def _give_room_back(self) -> None:
+        if self.room_bytes and self.head is not None and self._room is not None:
+            self._room.give_back(self.head.owner, self.room_bytes)
+        self.room_bytes = 0
+
+    def forget(self) -> None:
+        """The connection is gone: nobody wants what was read."""
+        self.stopped = True
+        self._give_room_back()
+        for incoming in self.ready:
+            if incoming.room_bytes and incoming.head is not None and self._room is not None:
+                self._room.give_back(incoming.head.owner, incoming.room_bytes)
+        self.ready.clear()
 
     def _feed_chunks(self, data: bytes, chunks: ChunkedBody) -> bytes:
         rest = chunks.feed(data)
@@ -190,20 +240,34 @@ class RequestReader:
             head = self.head
             self.stop(_too_large(self._body_bytes_max(head)) if head is not None and chunks.too_long else rest)
             return b""
+        if not self._has_room(chunks.content.length):
+            return b""
         if chunks.whole:
-            pieces = chunks.pieces
-            self._message_complete(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._message_complete(chunks.content.joined())
         return rest
 
     def _message_complete(self, body: bytes) -> None:
         head = self.head
-        self.ready.append(Incoming(head, body, self._refusal, keep_alive=head is None or head.keep_alive))
+        incoming = Incoming(head, body, self._refusal, keep_alive=head is None or head.keep_alive)
+        incoming.room_bytes, self.room_bytes = self.room_bytes, 0
+        self.ready.append(incoming)
         self._next_message()
 
     def _next_message(self) -> None:
         self.head = self._refusal = self._chunks = self._pieces = None
         self._left = 0
         self._new = True
+
+
+_NO_ROOM: Final = ApiError(
+    503,
+    "server_error",
+    "too_many_bodies",
+    "The gateway receives as many long bodies as it has memory for, or this key has sent its half of them. Send the "
+    "request again when others are answered, or a shorter one.",
+    retry_after_seconds=2,
+    close=True,
+)
 
 
 def _no_request_line() -> ApiError:

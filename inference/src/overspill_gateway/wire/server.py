@@ -36,6 +36,10 @@ INTERNAL_ERROR: Final = ApiError(
 _LINGER_SECONDS: Final = 2.0
 _DRAIN_IDLE_SECONDS: Final = 1.0
 """While draining, a connection is closed when it was idle for so long: most clients in use send again sooner."""
+_READY_MAX: Final = 16
+"""Requests that are read ahead: what one read holds of them could keep the event loop busy."""
+_PUMP_SECONDS_MAX: Final = 0.005
+"""For so long one client's pipelined requests are answered at a stretch."""
 _WAITING_INPUT_BYTES_MAX: Final = 64 * 1024
 """Bytes that a client may send ahead while it is being answered."""
 
@@ -77,8 +81,8 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answer_head", "_begun", "_bodiless", "_chunked", "_close_after", "_input", "_listener", "_out", "_pumping",
-        "_reader", "_reading_paused", "_received", "_since", "_stalled", "_transport", "answerer", "answering",
-        "deadline",
+        "_reader", "_reading_paused", "_received", "_room_bytes", "_room_owner", "_since", "_stalled", "_transport",
+        "answerer", "answering", "deadline",
     )  # fmt: skip
 
     def __init__(self, listener: "Listener") -> None:
@@ -88,7 +92,7 @@ class ServerConnection(asyncio.Protocol):
         self._listener = listener
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
         admit = listener.handler.admit if listener.cors is None else listener.admit
-        self._reader = RequestReader(listener.limits, admit, self._say_continue)
+        self._reader = RequestReader(listener.limits, admit, self._say_continue, listener.room, ready_max=_READY_MAX)
         self._input = b""
         self._out: list[bytes] = []
         self._reading_paused = False
@@ -103,6 +107,9 @@ class ServerConnection(asyncio.Protocol):
         self._bodiless = False
         self._close_after = False
         self._answer_head: Head | None = None
+        # what the body of the request being answered has taken of the room for bodies
+        self._room_bytes = 0
+        self._room_owner = ""
 
     # -- transport ---------------------------------------------------------------------------------------------
 
@@ -119,14 +126,20 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The transport is gone."""
-        self._reader.stopped = True
+        self._reader.forget()
         self._listener.connections.discard(self)
         self._listener.sweeper.discard(self)
-        self._reader.ready.clear()
         self._input = b""
         answerer, self.answerer = self.answerer, None
         if answerer is not None:
             answerer.client_gone()
+        self.body_done()
+
+    def body_done(self) -> None:
+        """Nobody needs the body of the request that is being answered any more."""
+        if self._room_bytes:
+            self._listener.room.give_back(self._room_owner, self._room_bytes)
+            self._room_bytes = 0
 
     def pause_writing(self) -> None:
         """The transport has enough to write."""
@@ -148,7 +161,7 @@ class ServerConnection(asyncio.Protocol):
         """Bytes have come."""
         if self._reader.stopped:
             return
-        if self.answering or self._reader.ready:
+        if self.answering or self._reader.ready or self._input:
             self._input += data
             if not self._reading_paused and len(self._input) > _WAITING_INPUT_BYTES_MAX:
                 self._reading_paused = True
@@ -179,7 +192,7 @@ class ServerConnection(asyncio.Protocol):
             self._received = 0
             self.deadline = now + limits.head_seconds
         self._received += len(data)
-        reader.feed(data)
+        self._input = reader.feed(data) + self._input
         if reader.head is not None:
             idle = limits.body_idle_seconds
             slowest = self._since + idle + self._received / limits.body_bytes_per_second_min
@@ -196,8 +209,13 @@ class ServerConnection(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
+        loop = self._listener.loop
+        until = loop.time() + _PUMP_SECONDS_MAX
         try:
             while not self.answering and not self._transport.is_closing():
+                if loop.time() > until:  # others have their turn
+                    loop.call_soon(self._pump)
+                    break
                 if self._reader.ready:
                     self._serve_next(self._reader.ready.pop(0))
                 elif self._input and not self._reader.stopped:
@@ -213,6 +231,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _serve_next(self, incoming: Incoming) -> None:
         head, refusal = incoming.head, incoming.refusal
+        if incoming.room_bytes and head is not None:
+            self._room_bytes, self._room_owner = incoming.room_bytes, head.owner
         self.answering = True
         self._begun = False
         self.deadline = math.inf
@@ -309,6 +329,7 @@ class ServerConnection(asyncio.Protocol):
         self.answering = False
         self.answerer = None
         self._answer_head = None
+        self.body_done()
         if self._close_after:
             self._close()
             return
@@ -364,8 +385,7 @@ class ServerConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close so that what was written arrives: data that nobody reads would reset it away."""
         unread = self._reader.stopped or self._reader.in_message or bool(self._input)
-        self._reader.stopped = True
-        self._reader.ready.clear()
+        self._reader.forget()
         self._input = b""
         now, transport = self._listener.loop.time(), self._transport
         if unread and transport.can_write_eof() and not transport.is_closing():

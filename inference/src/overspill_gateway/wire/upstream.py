@@ -206,8 +206,7 @@ class UpstreamConnection(asyncio.Protocol):
             if start:
                 self._take_whole(receiver, data[start:])
                 return
-        if not self._head_done:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         refused = self._parse(data)
         if refused is not None:
             self._fail(FailureKind.PROTOCOL, refused)
@@ -215,8 +214,9 @@ class UpstreamConnection(asyncio.Protocol):
         if between and self._between:
             self._memory.remember(data, self._status, self._headers)
         if self._receiver is receiver:
-            if not self._head_done and self._head_bytes > _HEAD_BYTES_MAX:
-                self._fail(FailureKind.PROTOCOL, "the head of its answer is too long")
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                where = "framing" if self._head_done else "head"
+                self._fail(FailureKind.PROTOCOL, f"the {where} of its answer is too long")
             else:
                 receiver.answer_pause()
 
@@ -290,6 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
+        self._head_bytes = 0  # from here on: of extensions and trailers
         if self._receiver is not None:
             self._receiver.answer_body(data)
 

@@ -1,0 +1,39 @@
+"""Bytes that come in pieces, gathered so that tiny pieces cost no more memory than large ones."""
+
+from typing import Final
+
+_PIECE_BYTES: Final = 16 * 1024
+"""Shorter ones are joined: an object of its own for two bytes takes twenty times as much."""
+
+
+class Pieces:
+    """What has come so far."""
+
+    __slots__ = ("_small", "_whole", "length")
+
+    def __init__(self) -> None:
+        self.length = 0
+        """Bytes gathered."""
+        self._whole: list[bytes] = []
+        self._small: bytearray | None = None
+
+    def add(self, data: bytes) -> None:
+        """One more piece."""
+        self.length += len(data)
+        small = self._small
+        if small is None:
+            if len(data) >= _PIECE_BYTES:
+                self._whole.append(data)
+                return
+            small = self._small = bytearray()
+        small += data
+        if len(small) >= _PIECE_BYTES:
+            self._whole.append(bytes(small))
+            self._small = None
+
+    def joined(self) -> bytes:
+        """All of it."""
+        whole, small = self._whole, self._small
+        if small:
+            return b"".join([*whole, small])
+        return whole[0] if len(whole) == 1 else b"".join(whole)
