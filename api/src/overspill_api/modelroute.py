@@ -133,9 +133,11 @@ class SelfHosted(Strict):
     """GPUs that one replica spans. Default: the number of GPUs of the profile."""
     args: Annotated[list[Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=128)] = []
     """Arguments added to vLLM's command line after those of the profile, such as --max-model-len=8192.
-    Default: none."""
+    Those that would take the engine from its gateways (--port, --api-key, --headless, --config ...) set Ready
+    to False, in every spelling. Default: none."""
     env: Annotated[list[EnvironmentVariable], Field(max_length=128), Unique("name")] = []
-    """Environment variables added to the engine's container. Default: none."""
+    """Environment variables added to the engine's container. Default: none. VLLM_API_KEY and others that would
+    take the engine from its gateways set Ready to False."""
     cache: ModelCache | None = None
     """Keep downloaded weights on a volume. Default: each replica downloads into its own scratch space.
     Taken away, the volume is kept for a day, which the condition CacheRetained tells of; with the

@@ -24,7 +24,7 @@ from overspill_cli.errors import CommandError
 from overspill_cli.yaml_files import Document
 from overspill_cli.yaml_files import Path as FieldPath
 from overspill_operator.core.engine_pod import reserved_arguments
-from overspill_operator.core.windows import unknown_time_zones
+from overspill_operator.core.windows import unknown_zones
 
 KINDS: Final[dict[str, tuple[type[BaseModel], TypeAdapter[str]]]] = {
     "ModelRoute": (ModelRouteSpec, TypeAdapter(RouteName)),
@@ -122,12 +122,12 @@ def _model_names(content: dict[str, Any], meta: dict[str, Any]) -> tuple[str, ..
 
 def _route_problems(spec: ModelRouteSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What no schema can say: what the operator says in a condition."""
-    for zone in unknown_time_zones(spec.scaling):
-        message = f"spec.scaling.windows: {zone!r} is no time zone; use an IANA name such as Europe/Berlin"
-        yield ("spec", "scaling", "windows"), message
+    for where, zone in unknown_zones(spec):
+        yield tuple(where.split(".")), f"{where}: {zone!r} is no time zone; use an IANA name such as Europe/Berlin"
     if spec.self_hosted:
         for fault in reserved_arguments(spec.self_hosted):
-            yield ("spec", "selfHosted", "args"), fault.message
+            field = "env" if fault.message.startswith("spec.selfHosted.env[") else "args"
+            yield ("spec", "selfHosted", field), fault.message.removesuffix(".")
 
 
 def _name_problems(meta: dict[str, Any], form: TypeAdapter[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from overspill_api.names import ENGINE_CONTAINER, ENGINE_PORT
 from overspill_api.profile import Profile
 from overspill_api.quantities import duration_seconds
 from overspill_operator.core import served_model, sources
+from overspill_operator.core.engine_options import RESERVED_VARIABLES, misused_arguments, misused_template
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.pod_merge import merge
 
@@ -28,20 +29,27 @@ EVERY_ADDRESS = "--host=::"
 """By default vLLM listens on IPv4 alone, and in a cluster of IPv6 nobody would reach it. Its socket for ``::`` takes
 both families; on nodes whose kernel has no IPv6 at all, ``--host=0.0.0.0`` in the profile's args takes its place."""
 
-RESERVED_OPTIONS = ("--port", "--served-model-name", "--uds")
-"""What gateways rely on; an argument that sets one of them is refused."""
+
+class ReservedError(ValueError):
+    """The pod template takes the engine from its gateways; says how, and what mends it."""
 
 
-def reserved_arguments(self_hosted: SelfHosted) -> tuple[Fault, ...]:
-    """Faults for arguments that would take the engine away from the gateways."""
+def reserved_arguments(self_hosted: SelfHosted, profile: Profile | None = None) -> tuple[Fault, ...]:
+    """Faults for arguments and variables that would take the engine away from the gateways.
+
+    Without a profile it is not known whose command takes the arguments: then only options are judged.
+    """
+    is_vllm = profile is not None and tuple(profile.command) == VLLM_COMMAND
+    arguments = [
+        f"args[{misuse.index}] {misuse.what}" for misuse in misused_arguments(self_hosted.args, positional=is_vllm)
+    ]
+    variables = [
+        f"env[{index}] sets {variable.name}, {RESERVED_VARIABLES[variable.name]}: remove it"
+        for index, variable in enumerate(self_hosted.env)
+        if variable.name in RESERVED_VARIABLES
+    ]
     return tuple(
-        Fault(
-            FaultReason.RESERVED_ARGUMENT,
-            f"spec.selfHosted.args[{index}] sets {option}, which Overspill sets itself: remove it.",
-        )
-        for index, argument in enumerate(self_hosted.args)
-        for option in RESERVED_OPTIONS
-        if argument == option or argument.startswith(f"{option}=")
+        Fault(FaultReason.RESERVED_ARGUMENT, f"spec.selfHosted.{problem}.") for problem in [*arguments, *variables]
     )
 
 
@@ -99,6 +107,21 @@ def pod_template(
     }
     template = {"metadata": {"labels": dict(labels)}, "spec": pod}
     return merge(template, self_hosted.pod_template, "spec.selfHosted.podTemplate")
+
+
+def check_template(made: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+    """Raise ReservedError where a pod template over the generated one (``made``) takes the engine from its gateways."""
+    before, after = _engine(made), _engine(merged)
+    problems = list(misused_template(before, after)) if after else []
+    if problems:
+        place = f"spec.selfHosted.podTemplate.spec.containers[name={ENGINE_CONTAINER}]"
+        raise ReservedError(" ".join(f"{place}.{problem}." for problem in problems))
+
+
+def _engine(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    containers = (template.get("spec") or {}).get("containers") or ()
+    named = (entry for entry in containers if isinstance(entry, Mapping) and entry.get("name") == ENGINE_CONTAINER)
+    return next(named, {})
 
 
 def _arguments(

@@ -4,12 +4,13 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from overspill_api import names
 from overspill_api.modelroute import ModelRouteSpec, SelfHosted
 from overspill_api.profile import Profile
-from overspill_operator.core.engine_pod import pod_template
+from overspill_operator.core.engine_pod import check_template, pod_template
 from overspill_operator.core.objects import Metadata
 from overspill_operator.core.served_model import ANNOTATION_SERVED_MODEL
 
@@ -55,20 +56,26 @@ def deployment(
     replicas: int,
     served: str | None = None,
 ) -> Manifest:
-    """The engine. Raises MergeError where the pod template has a wrong form.
+    """The engine.
+
+    Raises MergeError where the pod template has a wrong form, ReservedError where gateways would lose the engine by it.
 
     The number of replicas and the strategy are not part of the hash: they say how many there are and how a change
     comes, and change while the engine is the same. ``served``: the name that gateways ask for; default ``model``.
     """
     labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
     claim = cache_claim_name(meta.name) if self_hosted.cache else None
+    template = partial(pod_template, profile=profile, model=model, served=served or model, claim=claim, labels=labels)
+    merged = template(self_hosted)
+    if self_hosted.pod_template:
+        check_template(template(self_hosted.model_copy(update={"pod_template": {}})), merged)
     manifest = _object("apps/v1", "Deployment", meta, names.engine_name(meta.name), labels)
     manifest["spec"] = {
         "selector": {"matchLabels": selector_labels(meta.name)},
         "revisionHistoryLimit": 2,
         # None: loads take as long as they take, and each change of progress would cost a write of status.
         "progressDeadlineSeconds": NO_DEADLINE,
-        "template": pod_template(self_hosted, profile, model=model, served=served or model, claim=claim, labels=labels),
+        "template": merged,
     }
     manifest = _with_hash(manifest)
     manifest["metadata"]["annotations"][ANNOTATION_SERVED_MODEL] = served or model

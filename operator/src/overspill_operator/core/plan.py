@@ -13,13 +13,13 @@ from overspill_api.profile import Profile
 from overspill_api.quantities import DNS_LABEL_PATTERN
 from overspill_operator.core import manifests
 from overspill_operator.core.compile import compile_route
-from overspill_operator.core.engine_pod import reserved_arguments
+from overspill_operator.core.engine_pod import ReservedError, reserved_arguments
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_merge import MergeError
 from overspill_operator.core.rollout import strategy
 from overspill_operator.core.served_model import served_model
-from overspill_operator.core.windows import is_time_zone, unknown_time_zones
+from overspill_operator.core.windows import unknown_zones
 
 _DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
 _PROFILES_NAMED_MAX = 12
@@ -112,6 +112,8 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
                     keeps_last_good=False,
                 )
             )
+        except ReservedError as error:
+            faults.append(Fault(FaultReason.RESERVED_ARGUMENT, str(error), keeps_last_good=False))
         if spec.self_hosted.cache:
             claim = manifests.cache_claim(route.meta, spec, spec.self_hosted, world.live_claim)
     faults += _outside_faults(spec, world)
@@ -167,15 +169,12 @@ def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, fau
 
 def _spec_faults(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
     faults = [_conflict(route, name, keeper) for name, keeper in world.lost_names.items()]
-    zones = [("spec.scaling.windows", zone) for zone in unknown_time_zones(spec.scaling)]
-    if spec.budget and not is_time_zone(spec.budget.time_zone):
-        zones.append(("spec.budget.timeZone", spec.budget.time_zone))
     faults += [
         Fault(
             FaultReason.UNKNOWN_TIME_ZONE,
             f"{where}: {zone!r} is no time zone; use an IANA name such as Europe/Berlin.",
         )
-        for where, zone in zones
+        for where, zone in unknown_zones(spec)
     ]
     if spec.self_hosted:
         faults += _engine_spec_faults(route, spec.self_hosted, world.profiles)
@@ -183,7 +182,7 @@ def _spec_faults(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) ->
 
 
 def _engine_spec_faults(route: RouteObject, self_hosted: SelfHosted, profiles: Mapping[str, Profile]) -> list[Fault]:
-    faults = list(reserved_arguments(self_hosted))
+    faults = list(reserved_arguments(self_hosted, profiles.get(self_hosted.profile)))
     if self_hosted.profile not in profiles:
         known = ", ".join(sorted(profiles)[:_PROFILES_NAMED_MAX]) or "none"
         faults.append(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.quantities import minutes_of_day
 from overspill_api.scaling import Day, Scaling, ScalingWindow
 
@@ -27,12 +28,15 @@ class Bounds:
 
 def unknown_time_zones(scaling: Scaling) -> tuple[str, ...]:
     """Time zones of windows that this system's time zone database does not hold."""
-    return tuple(dict.fromkeys(w.time_zone for w in scaling.windows if not is_time_zone(w.time_zone)))
+    return tuple(dict.fromkeys(w.time_zone for w in scaling.windows if _zone(w.time_zone) is None))
 
 
-def is_time_zone(name: str) -> bool:
-    """Whether this system's time zone database holds a zone of this name."""
-    return _zone(name) is not None
+def unknown_zones(spec: ModelRouteSpec) -> tuple[tuple[str, str], ...]:
+    """All such time zones of a route, each after the field that names it."""
+    zones = [("spec.scaling.windows", zone) for zone in unknown_time_zones(spec.scaling)]
+    if spec.budget and _zone(spec.budget.time_zone) is None:
+        zones.append(("spec.budget.timeZone", spec.budget.time_zone))
+    return tuple(zones)
 
 
 def bounds_at(scaling: Scaling, now_unix: float) -> Bounds:
