@@ -125,9 +125,16 @@ class Diagnosis:
         since = no_room_since(template, pods, engine_state(engine).refused)
         pod = puzzling(pods) if problem is None else None
         if pod is not None:
-            fields = f"involvedObject.uid={pod['metadata']['uid']}"
-            events = await self._cluster.list(POD_EVENTS.path(namespace), fields=fields)
-            problem = event_problem(pod, events.items)
+            problem = event_problem(pod, await self._events(namespace, pod))
             if problem and volume_is_held(problem.message) and len(pods) > 1:
                 since = 0.0
         return Finding(problem, since)
+
+    async def _events(self, namespace: str, pod: Json) -> tuple[Json, ...]:
+        """Events about a pod; none where they may not be read: what the pods themselves say counts all the same."""
+        try:
+            fields = f"involvedObject.uid={pod['metadata']['uid']}"
+            return (await self._cluster.list(POD_EVENTS.path(namespace), fields=fields)).items
+        except ClusterError as error:
+            logger.debug("events not listed: %s", error, extra={"pod": pod["metadata"]["name"]})
+            return ()
