@@ -71,7 +71,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "a ledger that stays": {"gateway": {"ledger": {"enabled": True, "existingClaim": "ledger"}}},
     "kept pepper": {"keyPepper": {"keep": True}, "crds": {"keep": False}, "fullnameOverride": "ai"},
-    "end to end": yaml.safe_load((CHECKOUT / "tests" / "e2e" / "values.yaml").read_text()),
+    "a local cluster": yaml.safe_load((CHECKOUT / "charts" / "overspill" / "values-local.yaml").read_text()),
 }
 
 BAD_VALUES: dict[str, tuple[dict[str, Any], str]] = {

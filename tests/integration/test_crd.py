@@ -228,8 +228,8 @@ def test_columns(server: Server) -> None:
     narrow = server.kubectl("get", "mr", "columns").stdout.splitlines()
     wide = server.kubectl("get", "mr", "columns", "-o", "wide").stdout.splitlines()
 
-    assert narrow[0].split() == ["NAME", "READY", "REASON", "REPLICAS", "DESIRED", "SPEND", "AGE"]
-    assert narrow[1].split()[:6] == ["columns", "True", "ScaledToZero", "1", "2", "1.50"]
+    assert narrow[0].split() == ["NAME", "MODEL", "READY", "REASON", "REPLICAS", "DESIRED", "SPEND", "AGE"]
+    assert narrow[1].split()[-6:-1] == ["True", "ScaledToZero", "1", "2", "1.50"]
     assert wide[0].split()[-2:] == ["URL", "SERVED-BY"]
     assert "http://gateway/v1   local 93%, hosted 7%" in wide[1]
     assert "modelroute.overspill.dev/columns" in server.kubectl("get", "all").stdout

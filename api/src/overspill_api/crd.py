@@ -276,13 +276,13 @@ def modelroute_crd() -> Schema:
         column("Desired", ".status.desiredReplicas", "integer", description="Replicas that scaling wants."),
         column("Spend", ".status.spend.USD", description="US dollars for hosted APIs."),
         AGE,
-        column("URL", ".status.url", wide=True),
         column(
             "Rolled-out",
             '.status.conditions[?(@.type=="RolledOut")].status',
             wide=True,
             description="Whether what serves is what the spec says.",
         ),
+        column("URL", ".status.url", wide=True),
         column("Served-by", ".status.servedBy", wide=True, description="Share of requests by backend."),
     ]
     scale = {
