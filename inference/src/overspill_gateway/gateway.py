@@ -58,6 +58,7 @@ class Gateway:
         self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
         metering = Metering(Ledger(settings.ledger))
         metering.ledger.tell = loop.call_soon_threadsafe
+        metering.begin()
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)

@@ -5,12 +5,15 @@ import random
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from overspill_gateway.proxy.ledger import PERIODS_KEPT, WAL_BYTES_MAX, Ledger, LedgerKey, Pending
+from overspill_gateway.proxy.ledger import PERIODS_KEPT, Ledger, LedgerKey, Pending
+from overspill_gateway.proxy.ledger_file import WAL_BYTES_MAX
 from overspill_gateway.proxy.periods import Period
 from unit.gateway import ledger_victim
 
@@ -264,7 +267,7 @@ def test_a_folder_that_is_not_there_grants_nothing(tmp_path: Path) -> None:
 def test_a_file_that_can_t_be_written_for_a_while_heals(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases get nothing meanwhile; what was spent beyond one is written as soon as it can be, and once."""
     monkeypatch.setattr("overspill_gateway.proxy.ledger.RETRY_SECONDS", 0.0)
-    monkeypatch.setattr("overspill_gateway.proxy.ledger.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("overspill_gateway.proxy.ledger_file.BUSY_SECONDS", 0.05)
     ledger = Ledger(path)
     granted(ledger, 100, 10_000)
     other = sqlite3.connect(path)
@@ -374,3 +377,81 @@ def test_a_lease_that_nobody_waits_for_any_more_is_given_back(ledger: Ledger, pa
     assert granted(ledger, 0, 1000) == 0
 
     assert charged(path) == {("ns/tiny", NOVEMBER.start): 100}
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "emptied folder", "log deleted"])
+def test_a_file_that_vanishes_is_noticed_and_written_anew(
+    ledger: Ledger, path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite would go on writing to a file without a name: what was spent would be forgotten with the process."""
+    granted(ledger, 700, 1000)
+    if how == "replaced":
+        path.with_name("other.db").touch()
+        path.with_name("other.db").replace(path)
+    elif how == "deleted":
+        path.unlink()
+    else:
+        for file in path.parent.glob("ledger.db-wal" if how == "log deleted" else "*"):
+            file.unlink()
+
+    assert granted(ledger, 500, 1000, LedgerKey("ns/tiny", NOVEMBER, 2)) == 300
+
+    assert charged(path) == {("ns/tiny", NOVEMBER.start): 1000}
+    assert (ledger.losses, ledger.error) == (1, None)
+    assert sum("removed or replaced" in line for line in caplog.messages) == 1
+    ledger.close()
+    second = Ledger(path)
+    assert granted(second, 1, 1000) == 0
+    second.close()
+
+
+def test_a_file_that_vanishes_while_nothing_is_written_is_noticed_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed later must not have been the only one that knew."""
+    monkeypatch.setattr("overspill_gateway.proxy.ledger.LOOK_SECONDS", 0.01)
+    ledger = Ledger(path)
+    granted(ledger, 700, 1000)
+    path.unlink()
+    until = time.monotonic() + WAIT_SECONDS
+    while not (ledger.losses and path.exists() and charged(path)):
+        assert time.monotonic() < until
+        threading.Event().wait(0.01)
+
+    assert charged(path) == {("ns/tiny", NOVEMBER.start): 700}
+    ledger.close()
+
+
+def test_where_no_file_can_be_made_nothing_is_spent(path: Path) -> None:
+    """Its folder is gone as well: told, and nothing is granted until there is one again."""
+    folder = path.parent / "volume"
+    folder.mkdir()
+    ledger = Ledger(folder / "ledger.db")
+    granted(ledger, 700, 1000)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+    refused = answered(ledger.lease(KEY, 100, 1000))
+
+    assert refused.lease is None
+    assert ledger.error is not None
+    folder.mkdir()
+    ledger._failed_at = float("-inf")
+    assert granted(ledger, 500, 1000) == 300
+    ledger.close()
+
+
+def test_what_rates_have_counted_is_kept_for_two_minutes(path: Path) -> None:
+    """What is older says nothing any more."""
+    found: list[dict[str, str]] = []
+    first = Ledger(path)
+    first.remember({"a": "1", "b": "1"}, 1000.0)
+    first.remember({"a": "2"}, 1100.0)
+    first.close()
+    second = Ledger(path)
+    second.tell = lambda then: then()
+    second.recall(1130.0, found.append)
+    second.close()
+
+    assert found == [{"a": "2"}]

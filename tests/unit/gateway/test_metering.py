@@ -67,7 +67,17 @@ class World:
         self.unix = NOON
         self.ledger = Ledger(path)
         self.metering = Metering(self.ledger, unix_clock=lambda: self.unix, clock=lambda: self.now)
+        self.told = Event()
+        if path is not None:
+            self.ledger.tell = self._tell
+            self.metering.begin()
+            assert self.told.wait(10.0)
+            self.ledger.tell = None
         self.counters: dict[str, BackendCounters] = {}
+
+    def _tell(self, then: Any) -> None:
+        then()
+        self.told.set()
 
     def route(self, compiled: CompiledRoute) -> RouteMeter:
         """The meter of a route's newest document."""
@@ -610,6 +620,38 @@ def test_a_restart_has_spent_what_it_had(tmp_path: Path) -> None:
 
     assert spending.account.charged_before == COST
     second.metering.close()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_limits_of_rates_survive_a_restart(tmp_path: Path, *, killed: bool) -> None:
+    """Of consumers, of consumers at a route, of providers: a restart is no new minute, and the minute ends as ever."""
+    compiled = route(None, hosted(requests_per_minute=1), per_consumer=ConsumerLimitRules(tokens_per_minute=700))
+    me, other = grant(requests_per_minute=2), grant("ns/other")
+    first = World(tmp_path / "ledger.db")
+    at = first.route(compiled)
+    first.settle(first.admit(me, at, Ask(100, 100, 100)), Usage(50, 0, 50))
+    first.now, first.unix = first.now + 20.0, first.unix + 20.0
+    first.admit(me, at, Ask(100, 100, 100))
+    first.admit(other, at, Ask(100, 500, 500))
+    held(first.api(compiled), first.now)
+    first.metering.tick()
+    if not killed:
+        assert first.metering.close()
+    second = World(tmp_path / "ledger.db")
+    second.now, second.unix = 5.0, first.unix + 5.0
+    again = second.route(compiled)
+
+    refused = second.admit(me, again, Ask(1, 1, 1))
+    assert isinstance(refused, ApiError)
+    assert 30 <= (refused.retry_after_seconds or 0) <= 36
+    assert isinstance(second.admit(other, again, Ask(100, 100, 100)), ApiError)
+    assert isinstance(second.admit(other, again, Ask(50, 10, 10)), Admission)
+    assert second.api(compiled).hold(ASK, second.now) is NoHold.NO
+    second.now, second.unix = second.now + 60.0, second.unix + 60.0
+    assert isinstance(second.admit(me, again, Ask(1, 1, 1)), Admission)
+    held(second.api(compiled), second.now)
+    second.metering.close()
+    first.metering.close()
 
 
 def test_calls_under_way_at_the_end_stay_charged(tmp_path: Path) -> None:

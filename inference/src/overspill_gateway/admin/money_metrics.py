@@ -39,6 +39,9 @@ def _ledger(metering: Metering) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "overspill_ledger_dropped", "Changes that can never be written, and were left out.", value=ledger.dropped
     )
+    yield CounterMetricFamily(
+        "overspill_ledger_losses", "How often the file vanished while it was used.", value=ledger.losses
+    )
     yield CounterMetricFamily("overspill_ledger_leases", "Blocks of money written down.", value=ledger.leases)
 
 

@@ -23,6 +23,12 @@ NEVER: Final = float("inf")
 """Waiting does not help: what is asked for is more than the whole limit."""
 
 
+PARTS_KEPT: Final = 12
+"""Of a minute, where what was counted is kept over a restart."""
+Counts = tuple[list[tuple[float, int]], list[tuple[float, int]]]
+"""Requests and tokens of the last minute: how many seconds ago, and how many; the oldest first."""
+
+
 class Entry:
     """What was counted at about one time."""
 
@@ -97,6 +103,24 @@ class RateWindow:
         self._forget(now)
         return self.total
 
+    def counts(self, now: float) -> list[tuple[float, int]]:
+        """What was counted in the last minute, in a few parts, each as late as its last."""
+        self._forget(now)
+        parts: dict[int, tuple[float, int]] = {}
+        for entry in self._entries:
+            part = int((now - entry.last) * PARTS_KEPT / WINDOW_SECONDS)
+            _, amount = parts.get(part, (0.0, 0))
+            parts[part] = now - entry.last, amount + entry.amount
+        return [part for part in parts.values() if part[1] > 0]
+
+    def restore(self, now: float, counts: list[tuple[float, int]]) -> None:
+        """Count what was counted before this window began."""
+        for age, amount in reversed(counts):
+            first = self._entries[0].first if self._entries else now
+            if age < WINDOW_SECONDS and amount > 0:
+                self._entries.appendleft(Entry(min(now - age, first), amount))
+                self.total += amount
+
     def _forget(self, now: float) -> None:
         entries = self._entries
         before = now - WINDOW_SECONDS
@@ -109,11 +133,14 @@ class RateWindow:
 class RateLimiter:
     """Requests and tokens a minute of one consumer, one consumer at one route, or one hosted API; None: no limit."""
 
-    __slots__ = ("_peak_output", "requests", "tokens")
+    __slots__ = ("_peak_output", "changed", "name", "requests", "tokens")
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self._peak_output = 0.0
         """Tokens of the longest answers lately."""
+        self.name = ""
+        self.changed: dict[str, RateLimiter] | None = None
+        """Where it enters itself by its name once it has counted something; None: nobody wants to know."""
         self.requests: RateWindow | None = None
         self.tokens: RateWindow | None = None
         self.update(requests_per_minute, tokens_per_minute)
@@ -152,6 +179,8 @@ class RateLimiter:
 
     def add(self, now: float, tokens: int) -> Entry | None:
         """Count a request; what is returned lets its tokens be corrected."""
+        if self.changed is not None:
+            self.changed[self.name] = self
         if self.requests is not None:
             self.requests.add(now, 1)
         return self.tokens.add(now, tokens) if self.tokens is not None else None
@@ -159,7 +188,21 @@ class RateLimiter:
     def correct(self, now: float, entry: Entry | None, counted: int, actual: int) -> None:
         """The request had other tokens than were counted."""
         if entry is not None and self.tokens is not None:
+            if self.changed is not None:
+                self.changed[self.name] = self
             self.tokens.correct(now, entry, counted, actual)
+
+    def counts(self, now: float) -> Counts:
+        """What was counted in the last minute."""
+        requests = self.requests.counts(now) if self.requests is not None else []
+        return requests, self.tokens.counts(now) if self.tokens is not None else []
+
+    def restore(self, now: float, counts: Counts) -> None:
+        """Count what an earlier life has counted."""
+        if self.requests is not None:
+            self.requests.restore(now, counts[0])
+        if self.tokens is not None:
+            self.tokens.restore(now, counts[1])
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing is counted, so that a new limiter would do as well."""

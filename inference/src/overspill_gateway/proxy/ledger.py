@@ -2,62 +2,63 @@
 
 A block of money is written down as charged before any of it is spent, and what was not needed is given back when the
 period or the process ends in order. So a crash at any line leaves at least what was really spent, and at most one
-block for each account more. A write that fails grants nothing: no money is spent, and everything else goes on.
+block for each account more. A write that fails grants nothing: no money is spent, and everything else goes on. A file
+that vanishes is written anew with all that this process knows of. What the limits of rates have counted is kept beside
+it, so that a restart is no way around them.
 
 Every process has a ledger for itself: N gateways of one release may together spend N times the limit. Only processes
 that are given the same file, on one machine, share it. Without a file it is kept in memory and ends with the process.
 """
 
 import contextlib
+import functools
 import logging
 import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
 
+from overspill_gateway.proxy.ledger_file import LedgerFile, LedgerFileError
 from overspill_gateway.proxy.periods import Period
 
 logger = logging.getLogger(__name__)
 
-APPLICATION_ID: Final = 0x4F53504C
-SCHEMA_VERSION: Final = 1
-BUSY_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 5.0
 """A file that failed is not tried again sooner."""
 PERIODS_KEPT: Final = 400
 """Of each route, the latest; a year of days."""
 ROWS_MAX: Final = 100_000
 """Of all routes, those that are gone included."""
-WAL_BYTES_MAX: Final = 1 << 20
+LOOK_SECONDS: Final = 5.0
+"""While nothing is written, this often it is looked whether the file is still there."""
+PLACES_KNOWN_MAX: Final = 10_000
+"""Accounts of which this process remembers what was charged, the latest ones."""
+RATES_KEPT_SECONDS: Final = 120
 _BATCH_MAX: Final = 256
 _NEVER: Final = "the amount is larger than the ledger can hold"
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS charged (
-    route TEXT NOT NULL,
-    starts INTEGER NOT NULL,
-    ends INTEGER NOT NULL,
-    nano_usd INTEGER NOT NULL CHECK (nano_usd >= 0),
-    alerted_nano_usd INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (route, starts, ends)
-) STRICT, WITHOUT ROWID
-"""
 _FORGET_OLD_PERIODS: Final = """
 DELETE FROM charged WHERE route = ? AND ends NOT IN
     (SELECT ends FROM charged WHERE route = ? ORDER BY ends DESC LIMIT ?)
 """
+_WRITE_ANEW: Final = """
+INSERT INTO charged (route, starts, ends, nano_usd, alerted_nano_usd) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET nano_usd = max(nano_usd, excluded.nano_usd),
+        alerted_nano_usd = max(alerted_nano_usd, excluded.alerted_nano_usd)
+"""
+_REMEMBER: Final = "INSERT OR REPLACE INTO rates (name, saved, counted) VALUES (?, ?, ?)"
 _FORGET_OLD_ROWS: Final = """
 DELETE FROM charged WHERE (route, starts, ends) IN
     (SELECT route, starts, ends FROM charged ORDER BY ends DESC LIMIT -1 OFFSET ?)
 """
 
 
-class LedgerFileError(Exception):
-    """The file is not a ledger that this version can use."""
+_Place = tuple[str, int, int]
+"""A route in one period: its key, start and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,15 @@ class _Job:
     outcome: Lease | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What rates have counted: to be kept, or to be found again."""
+
+    counted: dict[str, str]
+    unix_now: int
+    then: Callable[[dict[str, str]], None] | None = None
+
+
 class Ledger:
     """The ledger of one process."""
 
@@ -146,10 +156,16 @@ class Ledger:
         """Leases written."""
         self.dropped = 0
         """Changes that could never be written."""
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self.losses = 0
+        """How often the file vanished while it was used."""
+        self._jobs: SimpleQueue[_Job | _Memory | None] = SimpleQueue()
         self._unwritten: list[_Job] = []
         self._leased: dict[int, int] = {}
-        self._connection: sqlite3.Connection | None = None
+        self._file = LedgerFile(path)
+        self._known: dict[_Place, tuple[int, int]] = {}
+        """What was charged and told, as last written."""
+        self._is_lost = False
+        """Whether the file has vanished and was not written anew yet."""
         self._failed_at = float("-inf")
         self._cause = ""
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -189,6 +205,14 @@ class Ledger:
         """Somebody was told that this much is charged: a restart doesn't tell them again."""
         self._jobs.put(_Job(key, 0, alerted=level))
 
+    def remember(self, counted: dict[str, str], unix_now: float) -> None:
+        """Keep what rates have counted, by name."""
+        self._jobs.put(_Memory(counted, int(unix_now)))
+
+    def recall(self, unix_now: float, then: Callable[[dict[str, str]], None]) -> None:
+        """Ask for what was kept lately; nothing, where it can't be read."""
+        self._jobs.put(_Memory({}, int(unix_now), then))
+
     def close(self, seconds: float = 5.0) -> bool:
         """Write what is left and stop; whether that was done in time."""
         self._jobs.put(None)
@@ -200,41 +224,80 @@ class Ledger:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            batch: list[_Job] = []
-            job = self._jobs.get()
+            batch: list[_Job | _Memory] = []
+            job: _Job | _Memory | None
+            try:
+                job = self._jobs.get(timeout=LOOK_SECONDS)
+            except Empty:
+                self._look()
+                continue
             while job is not None:
                 batch.append(job)
                 if len(batch) >= _BATCH_MAX or self._jobs.empty():
                     break
                 job = self._jobs.get()
             going_on = job is not None
-            self._write(batch)
-        if self._connection is not None:
-            self._close(self._connection)
+            self._write([one for one in batch if isinstance(one, _Job)])
+            for one in batch:
+                if isinstance(one, _Memory):
+                    self._serve_memory(one)
+        self._close()
 
-    def _write(self, batch: list[_Job]) -> None:
+    def _look(self) -> None:
+        """Nothing is to be written: see whether it could be."""
+        if self.error is not None or self._is_lost or self._file.is_gone():
+            self._write([], always=True)
+
+    def _write(self, batch: list[_Job], *, always: bool = False) -> None:
         jobs = [*self._unwritten, *batch]
-        if not jobs:
+        if not jobs and not always:
             return
-        leased = dict(self._leased)
+        leased, known = dict(self._leased), dict(self._known)
         try:
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
+            if self._is_lost:
+                places = [(*place, *amounts) for place, amounts in self._known.items()]
+                connection.executemany(_WRITE_ANEW, places)
             for job in jobs:
                 job.outcome = self._applied(connection, job)
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError, LedgerFileError) as error:
-            self._leased = leased
+            self._leased, self._known = leased, known
             self._failed(jobs, error)
             return
+        self._written(batch)
+
+    def _written(self, batch: list[_Job]) -> None:
         if self.error is not None:
             logger.info("the ledger can be written again", extra={"path": str(self.path)})
-        self.error = None
-        self._unwritten = []
+        self.error, self._is_lost, self._unwritten = None, False, []
+        while len(self._known) > PLACES_KNOWN_MAX:
+            del self._known[next(iter(self._known))]
         for job in batch:
             if job.pending is not None:
                 self.leases += 1
                 self._answer(job.pending, job.outcome, None if job.outcome is not None else _NEVER)
+
+    def _serve_memory(self, memory: "_Memory") -> None:
+        """Rates are kept as well as can be: what is lost of them is a minute's count, so that nothing waits for it."""
+        found: dict[str, str] = {}
+        try:
+            connection = self._open()
+            if memory.counted:
+                rows = [(name, memory.unix_now, counted) for name, counted in memory.counted.items()]
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_REMEMBER, rows)
+                connection.execute("DELETE FROM rates WHERE saved < ?", (memory.unix_now - RATES_KEPT_SECONDS,))
+                connection.execute("COMMIT")
+            elif memory.then is not None:
+                since = (memory.unix_now - RATES_KEPT_SECONDS,)
+                found = dict(connection.execute("SELECT name, counted FROM rates WHERE saved >= ?", since).fetchall())
+        except (sqlite3.Error, OSError, LedgerFileError) as error:
+            self._failed([], error)
+        if memory.then is not None and self.tell is not None:
+            with contextlib.suppress(RuntimeError):
+                self.tell(functools.partial(memory.then, found))
 
     def _answer(self, pending: Pending, lease: Lease | None, error: str | None) -> None:
         pending.answer(lease, error)
@@ -256,7 +319,7 @@ class Ledger:
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> Lease:
         key = job.key
-        place = (key.route, key.period.start, key.period.end)
+        place: _Place = (key.route, key.period.start, key.period.end)
         row = connection.execute(
             "SELECT nano_usd, alerted_nano_usd FROM charged WHERE route = ? AND starts = ? AND ends = ?", place
         ).fetchone()
@@ -275,6 +338,8 @@ class Ledger:
                 " WHERE route = ? AND starts = ? AND ends = ?",
                 (amount, job.alerted, *place),
             )
+        self._known.pop(place, None)
+        self._known[place] = before + amount, max(alerted, job.alerted)
         self._leased[key.holder] = mine + amount
         return Lease(amount, before - mine, alerted)
 
@@ -299,7 +364,7 @@ class Ledger:
     def _failed(self, jobs: list[_Job], error: Exception) -> None:
         """Nothing of the batch was written: leases grant nothing; what was spent or given back is tried again."""
         self.errors += 1
-        if self._connection is not None or str(error) != self._cause:
+        if self._file.connection is not None or str(error) != self._cause:
             self._failed_at = monotonic()
         self._cause = str(error)
         self._abandon()
@@ -320,24 +385,28 @@ class Ledger:
                 self._answer(job.pending, None, text)
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None:
-            return self._connection
+        if self._file.is_gone():
+            self._lost()
+        if self._file.connection is not None:
+            return self._file.connection
         if monotonic() - self._failed_at < RETRY_SECONDS and self.error is not None:
             raise LedgerFileError(self._cause)
-        connection = sqlite3.connect(
-            str(self.path) if self.path is not None else ":memory:", timeout=BUSY_SECONDS, isolation_level=None
-        )
-        try:
-            _prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
+        return self._file.open()
+
+    def _lost(self) -> None:
+        """The file has vanished: what this process knows is written to a new one."""
+        self.losses += 1
+        self._is_lost = True
+        self._close()
+        logger.error(
+            "the budgets' ledger %s was removed or replaced while it was used: it is written anew with what this "
+            "process knows of. What only the file knew (routes that were not used since the gateway started) is lost; "
+            "restore it if you can", self.path, extra={"path": str(self.path)},
+        )  # fmt: skip
 
     def _abandon(self) -> None:
         """Undo what was begun; a file is opened and checked anew, what is in memory stays."""
-        connection = self._connection
+        connection = self._file.connection
         if connection is None:
             return
         try:
@@ -345,33 +414,10 @@ class Ledger:
         except sqlite3.Error as error:
             logger.debug("nothing to roll back", extra={"detail": str(error)})
         if self.path is not None:
-            self._close(connection)
+            self._close()
 
-    def _close(self, connection: sqlite3.Connection) -> None:
-        self._connection = None
+    def _close(self) -> None:
         try:
-            connection.close()
+            self._file.close()
         except sqlite3.Error:
             logger.exception("the ledger could not be closed")
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Check that the file is sound and ours, and make what is missing."""
-    (identity,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if identity != APPLICATION_ID and (tables or identity):
-        raise LedgerFileError("it is the database of another program")
-    if version > SCHEMA_VERSION:
-        raise LedgerFileError(f"it was written by a newer version ({version}; this one knows {SCHEMA_VERSION})")
-    (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if sound != "ok":
-        raise LedgerFileError(f"it is damaged: {sound}")
-    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_SCHEMA)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    connection.execute("COMMIT")

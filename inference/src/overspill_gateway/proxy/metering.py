@@ -22,6 +22,7 @@ from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters, ConsumerCounters, ConsumerTable
 from overspill_gateway.proxy.hosted_meter import HostedMeter, NoHold, price_of
 from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.proxy.limit_memory import LimitMemory
 from overspill_gateway.proxy.spending import RouteBudget
 
 __all__ = ["Admission", "HostedMeter", "MeteredHosted", "MeteredRoute", "Metering", "RouteMeter"]
@@ -87,7 +88,7 @@ class _Consumer:
 class RouteMeter:
     """Limits of consumers at one route, its budget, and its hosted APIs."""
 
-    def __init__(self, compiled: CompiledRoute, budget: RouteBudget) -> None:
+    def __init__(self, compiled: CompiledRoute, budget: RouteBudget, memory: LimitMemory) -> None:
         self.key = compiled.key
         self.model = compiled.model
         self.budget = budget
@@ -99,6 +100,7 @@ class RouteMeter:
         self.limited_requests = 0
         """Refused by limits of their consumers."""
         self._names: list[str] = []
+        self._memory = memory
         self._limiters: dict[str, RateLimiter] = {}
         self._sweep_at = _LIMITERS_SWEPT_AT
         self.update(compiled)
@@ -123,6 +125,7 @@ class RouteMeter:
         known = self.hosted.get(backend.name)
         if known is None:
             known = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
+            self._memory.keep(f"hosted {self.key} {backend.name}", known.limiter.rates)
         known.update(backend)
         return known
 
@@ -167,7 +170,8 @@ class RouteMeter:
             if len(self._limiters) >= self._sweep_at:
                 self._forget_idle(now)
             rules = self.rules
-            found = self._limiters[consumer] = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+            found = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+            self._limiters[consumer] = self._memory.keep(f"route {self.key} {consumer}", found)
         return found
 
     def _forget_idle(self, now: float) -> None:
@@ -204,6 +208,11 @@ class Metering:
         self._unix_clock = unix_clock
         self._clock = clock
         self._consumers: dict[str, _Consumer] = {}
+        self._memory = LimitMemory(ledger, unix_clock, clock)
+
+    def begin(self) -> None:
+        """Find out what an earlier life of the process has counted."""
+        self._memory.begin()
 
     # -- documents ---------------------------------------------------------------------------------------------
 
@@ -212,7 +221,7 @@ class Metering:
         known = self.routes.get(compiled.key)
         if known is None:
             budget = RouteBudget(compiled.key, self.ledger, self._unix_clock, self._clock)
-            known = self.routes[compiled.key] = RouteMeter(compiled, budget)
+            known = self.routes[compiled.key] = RouteMeter(compiled, budget, self._memory)
         else:
             known.update(compiled)
         return known
@@ -229,12 +238,14 @@ class Metering:
 
     def close(self) -> bool:
         """Settle with the ledger; whether it was written in time."""
+        self._memory.save(everything=True)
         for meter in self.routes.values():
             meter.budget.close()
         return self.ledger.close()
 
     def tick(self) -> None:
         """A second has passed: what no request brings about."""
+        self._memory.save()
         for meter in self.routes.values():
             if meter.budget.rules is not None:
                 meter.budget.tick()
@@ -318,7 +329,8 @@ class Metering:
         if rules.requests_per_minute is None and rules.tokens_per_minute is None:
             known.limiter = None
         elif known.limiter is None:
-            known.limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+            limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+            known.limiter = self._memory.keep(f"consumer {grant.consumer}", limiter)
         else:
             known.limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
         return known
