@@ -1,7 +1,6 @@
 """The composition root: puts a gateway together, starts it, and ends it without cutting anybody off."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -62,7 +61,9 @@ class Gateway:
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
-        self.catalog = Catalog(settings.pepper, self.hub.changed, metering, self.stream_reads, outbound)
+        self.catalog = Catalog(
+            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused
+        )
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
@@ -79,6 +80,10 @@ class Gateway:
         self._public = Listener(self.api, limits, sweeper, cors_policy(settings.cors_origins))
         self._admin = Listener(admin, limits, sweeper)
         self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
+        self.failed = asyncio.Event()
+        """The source of routes has ended, which it never does by itself: without it nothing is followed any more."""
+        self.failure = ""
+        """Why."""
         self._source_task: asyncio.Task[None] | None = None
         self._draining = False
 
@@ -104,6 +109,7 @@ class Gateway:
         tls = self._tls.watch() if self._tls is not None else None
         await self._public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
+        self._source_task.add_done_callback(self._source_ended)
         self._gauges.start()
         self._tick()
         where = {"port": self.port, "admin_port": self.admin_port}
@@ -116,6 +122,14 @@ class Gateway:
     def _tick(self) -> None:
         self.shared.metering.tick()
         self._ticks = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _source_ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or self._draining:
+            return
+        error = task.exception()
+        self.failure = f"the source of routes has ended: {error or 'without a reason'}"
+        logger.error(self.failure, exc_info=error)
+        self.failed.set()
 
     def look_at_certificate(self) -> bool:
         """Look at the certificate's files now rather than in some seconds; whether there are any."""
@@ -136,8 +150,27 @@ class Gateway:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop now: what still runs is ended as well as it can be."""
+        """Stop now: what still runs is ended as well as it can be, and the ledger is closed whatever else fails."""
         self._draining = True
+        left = 0
+        try:
+            left = self._end_connections()
+            await self._end_source()
+            self._gauges.stop()
+            if self._ticks is not None:
+                self._ticks.cancel()
+            for key in list(self.catalog.routes):
+                self.catalog.remove_route(key)
+            if self.stream_reads is not None:
+                self.stream_reads.close()
+            await asyncio.sleep(0)
+        finally:
+            if not await asyncio.to_thread(self.shared.metering.close):
+                logger.error("the ledger could not be written to its end: what was leased counts as spent")
+        logger.info("stopped", extra={"unfinished": left})
+
+    def _end_connections(self) -> int:
+        """Close all ports and connections; how many answers were cut off."""
         self._public.stop_listening()
         self._admin.stop_listening()
         self._public.close_connections(at_once=True)
@@ -151,21 +184,12 @@ class Gateway:
         self.hub.close()
         self.catalog.prober.close()
         self._admin.close_connections(at_once=True)
+        return left
+
+    async def _end_source(self) -> None:
         if self._source_task is not None:
             self._source_task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._source_task
-        self._gauges.stop()
-        if self._ticks is not None:
-            self._ticks.cancel()
-        for key in list(self.catalog.routes):
-            self.catalog.remove_route(key)
-        if self.stream_reads is not None:
-            self.stream_reads.close()
-        await asyncio.sleep(0)
-        if not await asyncio.to_thread(self.shared.metering.close):
-            logger.error("the ledger could not be written to its end: what was leased counts as spent")
-        logger.info("stopped", extra={"unfinished": left})
+            await asyncio.wait([self._source_task])
 
     async def _wait_until_idle(self, seconds: float, *, fully: bool) -> None:
         """Wait until nobody is being answered (and, ``fully``, nobody is connected), but no longer than this."""
@@ -183,6 +207,9 @@ class Gateway:
         yield GaugeMetricFamily("overspill_routes", "Routes known.", value=len(self.catalog.routes))
         yield GaugeMetricFamily("overspill_demand_readers", "Readers of the demand stream.", value=self.hub.readers)
         yield CounterMetricFamily("overspill_source_errors", "Documents refused.", value=self.source.errors_total)
+        yield GaugeMetricFamily(
+            "overspill_documents_refused", "Documents that can't be used now.", value=len(self.catalog.refused)
+        )
         refused = CounterMetricFamily("overspill_refused_early", "Refused before a route was known.", labels=["status"])
         for status, count in self.api.requests_refused.items():
             refused.add_metric([str(status)], count)

@@ -37,7 +37,9 @@ def main() -> None:
         sys.exit(f"overspill-gateway: {error}")
     set_up_logs(settings.log_level)
     raise_open_files_limit()
-    uvloop.run(run(settings, make_source))
+    failure = uvloop.run(run(settings, make_source))
+    if failure:
+        sys.exit(f"overspill-gateway: {failure}")
 
 
 def check_certificate(settings: Settings) -> None:
@@ -68,6 +70,8 @@ def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink
             raise SettingsError(f"--folder {folder} is not a folder")
         return lambda sink: FolderSource(folder, sink)
     # httpx takes 0.2 s to import: only where it is used
+    import httpx  # noqa: PLC0415
+
     from overspill_gateway.sources.kubernetes import KubernetesAccess, KubernetesSource  # noqa: PLC0415
 
     if settings.kube_url is not None:
@@ -78,6 +82,10 @@ def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink
         access = KubernetesAccess.in_cluster(in_cluster_host, os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
     else:
         raise SettingsError("this is no pod: name an API server by --kube-url, or a folder with routes by --folder")
+    try:
+        access.check()
+    except (OSError, ValueError, httpx.InvalidURL) as error:
+        raise SettingsError(f"the API server at {access.url} can't be watched: {error}") from None
     return lambda sink: KubernetesSource(access, settings.namespace, sink)
 
 
@@ -100,8 +108,11 @@ def take_harmless_signals(loop: asyncio.AbstractEventLoop, gateway: Gateway) -> 
         loop.add_signal_handler(number, taken, number)
 
 
-async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> None:
-    """Run a gateway until SIGTERM, SIGINT or SIGQUIT; a second one ends it at once."""
+async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> str:
+    """Run a gateway until SIGTERM, SIGINT or SIGQUIT; a second one ends it at once.
+
+    Why it had to end; empty: it was told to.
+    """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -114,7 +125,11 @@ async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> None
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    await stopping.wait()
+    told = asyncio.create_task(stopping.wait())
+    failed = asyncio.create_task(gateway.failed.wait())
+    await asyncio.wait({told, failed}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    failed.cancel()
     stopping.clear()
     drained = asyncio.create_task(gateway.drain())
     again = asyncio.create_task(stopping.wait())
@@ -125,6 +140,7 @@ async def run(settings: Settings, make_source: Callable[[Sink], Source]) -> None
         await gateway.stop()
     else:
         drained.result()
+    return gateway.failure
 
 
 if __name__ == "__main__":

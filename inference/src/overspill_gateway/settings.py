@@ -11,6 +11,7 @@ from overspill_gateway.core.outbound_proxy import ProxyError, ProxyRules, read_p
 from overspill_gateway.wire.outbound import CONNECTION_SECONDS
 
 _NO_PROXIES = ProxyRules()
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class SettingsError(Exception):
@@ -103,8 +104,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         drain_seconds=options.drain_seconds,
         drain_delay_seconds=options.drain_delay_seconds,
         body_bytes_max=options.body_mib_max * 2**20,
-        log_level=options.log_level,
         bodies_bytes_max=_room_for_bodies(options.bodies_mib_max, options.body_mib_max) * 2**20,
+        log_level=_log_level(options.log_level),
         cors_origins=_origins(options.cors_origins),
         tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
         stream_interval_seconds=_stream_interval(options.stream_interval_milliseconds) / 1000,
@@ -173,6 +174,13 @@ def _room_for_bodies(all_mib: int, one_mib: int) -> int:
     if all_mib < 2 * one_mib:
         raise SettingsError(f"--bodies-mib-max {all_mib} is less than twice --body-mib-max {one_mib}")
     return all_mib
+
+
+def _log_level(text: str) -> str:
+    level = text.upper()
+    if level not in LOG_LEVELS:
+        raise SettingsError(f"--log-level {text} is none: write one of {', '.join(LOG_LEVELS)}")
+    return level
 
 
 def _connection_age(seconds: float) -> float:

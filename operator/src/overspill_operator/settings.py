@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -30,11 +32,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Settings from environment variables; see operator/README.md. Raises ValueError for a port that is none."""
+        """Settings from environment variables; see operator/README.md. Raises ValueError for one that is none."""
         namespace = environment.get("POD_NAMESPACE") or "default"
         port = environment.get("OVERSPILL_PORT") or "8081"
         if not port.isdigit():
             raise ValueError(f"OVERSPILL_PORT is {port!r}; it must be a TCP port such as 8081")
+        log_level = (environment.get("OVERSPILL_LOG_LEVEL") or "INFO").upper()
+        if log_level not in LOG_LEVELS:
+            raise ValueError(f"OVERSPILL_LOG_LEVEL is {log_level!r}; write one of {', '.join(LOG_LEVELS)}")
         return cls(
             pod_name=environment.get("POD_NAME") or socket.gethostname(),
             namespace=namespace,
@@ -45,5 +50,5 @@ class Settings:
             gateway_admin_service=environment.get("OVERSPILL_GATEWAY_ADMIN_SERVICE") or "overspill-gateway-admin",
             gateway_addresses=tuple(filter(None, environment.get("OVERSPILL_GATEWAY_ADDRESSES", "").split(","))),
             port=int(port),
-            log_level=(environment.get("OVERSPILL_LOG_LEVEL") or "INFO").upper(),
+            log_level=log_level,
         )

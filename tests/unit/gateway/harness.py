@@ -15,7 +15,7 @@ from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.gateway import Gateway
 from overspill_gateway.proxy.route import Route
 from overspill_gateway.settings import ListenAddress, Settings
-from overspill_gateway.sources.port import Sink
+from overspill_gateway.sources.port import Sink, Source
 
 PEPPER = b"pepper"
 KEY = "osk-abcdefghij12-" + "S" * 40
@@ -231,17 +231,20 @@ def settings(**changes: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(**changes: Any) -> AsyncIterator[GatewayUnderTest]:
-    """A gateway that knows one consumer, who may call everything in namespace ns."""
+async def running_gateway(
+    make_source: Callable[[Sink], Source] | None = None, **changes: Any
+) -> AsyncIterator[GatewayUnderTest]:
+    """A gateway that knows one consumer, who may call everything in namespace ns; with a source of its own, nobody."""
     source = GivenSource()
 
     def given(_: Sink) -> GivenSource:
         return source
 
-    gateway = Gateway(settings(**changes), given)
+    gateway = Gateway(settings(**changes), make_source or given)
     await gateway.start()
     under_test = GatewayUnderTest(gateway, source)
-    under_test.allow("ns/*")
+    if make_source is None:
+        under_test.allow("ns/*")
     try:
         yield under_test
     finally:

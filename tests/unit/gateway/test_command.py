@@ -6,17 +6,23 @@ import json
 import os
 import resource
 import signal
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from overspill_gateway.main import raise_open_files_limit, source_of
+from overspill_gateway.main import raise_open_files_limit, run, source_of
 from overspill_gateway.settings import ListenAddress, SettingsError, read_settings
 from unit.gateway.harness import GivenSource, settings
 
 PEPPER = {"OVERSPILL_KEY_PEPPER": "p"}
+
+
+def ssl_authorities() -> str:
+    """Certificates that can be read: those that this Python trusts."""
+    return Path(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt").read_text()
 
 
 def test_defaults_suit_a_pod() -> None:
@@ -46,6 +52,7 @@ def test_flags_win_over_the_environment() -> None:
         ([], {}, "OVERSPILL_KEY_PEPPER"),
         (["--listen", "8080x"], PEPPER, "--listen"),
         (["--kube-client-cert", "x"], PEPPER, "go together"),
+        (["--log-level", "loud"], PEPPER, "--log-level loud is none: write one of DEBUG"),
     ],
 )
 def test_wrong_settings_say_what_to_set(arguments: list[str], environment: dict[str, str], told: str) -> None:
@@ -130,3 +137,37 @@ def test_other_servers_signals_end_nothing(tmp_path: Path) -> None:
 def test_the_given_source_is_a_source() -> None:
     """The harness's source has what the gateway asks for."""
     assert GivenSource().missing() is None
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, "No such file"),
+        ({"ca": "no certificate"}, "can't be watched"),
+        ({"ca": ssl_authorities(), "token": None}, "No such file"),
+    ],
+)
+def test_a_source_that_cannot_start_ends_the_command(tmp_path: Path, files: dict[str, str | None], told: str) -> None:
+    """One sentence that says what can't be used, and not a gateway that is never ready."""
+    for name, text in files.items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    arguments = ["--kube-url", "https://127.0.0.1:1", "--kube-ca", str(tmp_path / "ca")]
+    arguments += ["--kube-token-file", str(tmp_path / "token")] if "token" in files else []
+
+    with pytest.raises(SettingsError, match=told) as caught:
+        source_of(read_settings(arguments, PEPPER), None)
+    assert "127.0.0.1:1" in str(caught.value)
+
+
+async def test_a_source_that_ends_ends_the_process_with_its_reason() -> None:
+    """Nothing would be followed any more; the ledger is closed all the same."""
+
+    class Ending(GivenSource):
+        """Fails once it runs."""
+
+        async def run(self) -> None:
+            """Fail."""
+            raise RuntimeError("the disk is gone")
+
+    assert "the disk is gone" in await run(settings(), lambda _: Ending())

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
+from overspill_api.demand import RefusedDocument
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.sources import reflector as reflector_module
 from overspill_gateway.sources.documents import (
@@ -61,6 +62,10 @@ class Memory:
     def set_slice(self, service: tuple[str, str], name: str, facts: tuple[EndpointFact, ...]) -> None:
         """Remember."""
         self.told.append(("slice", service, name, [fact.address for fact in facts]))
+
+    def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
+        """Remember."""
+        self.told.append(("refused", *sorted(document.key for document in documents)))
 
     def take(self) -> list[tuple[Any, ...]]:
         """What was told since the last time."""
@@ -179,12 +184,15 @@ def test_a_folder_is_followed(tmp_path: Path) -> None:
     route.write_text("broken")
     endpoints.write_text('{"ns/tiny-engine": [{"adress": "x"}]}')
     source.look()
-    assert memory.take() == []
+    assert memory.take() == [("refused", "ns/tiny")]
     assert source.errors_total == 2
+    source.look()
+    assert memory.take() == []
+    assert source.errors_total == 2, "what is wrong is told once, not at each look"
 
     route.write_text(json.dumps(ROUTE | {"generation": 20}))
     source.look()
-    assert memory.take() == [("route", "ns/tiny", 20)]
+    assert memory.take() == [("route", "ns/tiny", 20), ("refused",)]
 
     for path in tmp_path.iterdir():
         path.unlink()
@@ -320,4 +328,68 @@ async def test_failures_keep_what_is_known(caplog: pytest.LogCaptureFixture) -> 
     server.event("ADDED", "b", "11")
     await watched.told_is("+b@11")
     assert watched.reflector.errors_total == 4
+    await watched.end()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_server_that_ends_each_watch_at_once_is_not_asked_without_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor one that says at once again that it has forgotten: each asking has its pause, ever longer ones."""
+    pauses: list[int] = []
+
+    async def pause(failures: int) -> None:
+        pauses.append(failures)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(reflector_module, "_pause", pause)
+    server = ApiServer()
+    server.lists = [listed("a"), listed("a"), listed("a")]
+    for _ in range(3):
+        server.events.put_nowait(None)
+    watched = Watched(server)
+    await eventually(lambda: pauses == [1, 2, 3])
+    for _ in range(2):
+        server.events.put_nowait(b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}\n')
+    await eventually(lambda: pauses == [1, 2, 3, 1, 2])
+    await watched.end()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_object_that_breaks_the_receiver_keeps_no_other() -> None:
+    """In a list and in a watch; it counts as being there, so that nothing of it is dropped."""
+    server = ApiServer()
+    server.lists = [listed("a", "bad", "c")]
+    watched = Watched(server)
+    put = watched.reflector._put
+
+    def breaking(thing: Secret) -> None:
+        if thing.metadata.name == "bad":
+            raise ZeroDivisionError
+        put(thing)
+
+    watched.reflector._put = breaking
+    await watched.told_is("+a@1", "+c@1")
+    server.event("MODIFIED", "bad", "11")
+    server.event("ADDED", "d", "12")
+    await watched.told_is("+d@12")
+
+    assert watched.reflector.listed
+    assert watched.reflector.errors_total == 2
+    await watched.end()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_object_that_cannot_be_read_any_more_is_not_gone() -> None:
+    """A list in which it has another form does not take its last good version away."""
+    server = ApiServer()
+    server.lists = [listed("a", "b"), listed("b", version="30")]
+    server.lists[1]["items"].append({"metadata": {"name": "a", "namespace": "ns"}, "data": "no map"})
+    watched = Watched(server)
+    await watched.told_is("+a@1", "+b@1")
+    server.events.put_nowait(b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}\n')
+
+    await watched.told_is("+b@1")
+    await eventually(lambda: watched.reflector.state == "watched")
+    assert watched.told == []
     await watched.end()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from overspill_api.demand import GatewayDemand
+from overspill_api.demand import GatewayDemand, RefusedDocument
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route
@@ -21,6 +21,8 @@ class DemandStream:
         self.connection = connection
         self.behind: dict[str, Route] | None = None
         """While the reader takes nothing: the routes that have changed since then; None: it is up to date."""
+        self.missed_refusals = False
+        """Whether it has to be told which documents can't be used, once it takes something again."""
         self._hub = hub
 
     def write(self, line: bytes) -> None:
@@ -39,8 +41,9 @@ class DemandStream:
     def client_ready(self) -> None:
         """It reads again: tell it what has changed meanwhile."""
         behind, self.behind = self.behind, None
-        if behind:
-            self.write(self._hub.line(behind))
+        refused = self._hub.refused_for(self)
+        if behind or refused is not None:
+            self.write(self._hub.line(behind or {}, refused))
 
 
 class DemandHub:
@@ -52,6 +55,7 @@ class DemandHub:
         self._routes: dict[str, Route] = {}
         self._changed: dict[str, Route] = {}
         self._streams: set[DemandStream] = set()
+        self._refused: tuple[RefusedDocument, ...] = ()
         self._timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
 
@@ -80,7 +84,7 @@ class DemandHub:
         connection.answerer = stream
         connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
         self._streams.add(stream)
-        stream.write(self.line(self._routes))
+        stream.write(self.line(self._routes, self._refused))
         if self._heartbeat is None:
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
 
@@ -120,11 +124,26 @@ class DemandHub:
                 else:
                     stream.behind.update(routes)
 
-    def line(self, routes: "dict[str, Route]") -> bytes:
-        """One line of the stream: these routes as they are now."""
+    def refused(self, documents: tuple[RefusedDocument, ...]) -> None:
+        """Other documents than before can't be used: readers are told at once."""
+        self._refused = documents
+        for stream in list(self._streams):
+            if stream.behind is None:
+                stream.write(self.line({}, documents))
+            else:
+                stream.missed_refusals = True
+
+    def refused_for(self, stream: DemandStream) -> tuple[RefusedDocument, ...] | None:
+        """What a reader that takes lines again has not been told; None: nothing."""
+        missed, stream.missed_refusals = stream.missed_refusals, False
+        return self._refused if missed else None
+
+    def line(self, routes: "dict[str, Route]", refused: tuple[RefusedDocument, ...] | None = None) -> bytes:
+        """One line of the stream: these routes as they are now, and all documents that can't be used."""
         demand = GatewayDemand(
             gateway=self.gateway,
             now_unix_seconds=time.time(),
             routes=tuple(route.demand() for route in routes.values()),
+            refused=refused,
         )
         return demand.model_dump_json().encode() + b"\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from overspill_gateway.core.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.release import ReleaseWindow
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
+from overspill_gateway.core.unusable import UnusableError
 from overspill_gateway.core.usage import Price
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.metering import HostedMeter
@@ -26,6 +28,7 @@ from overspill_gateway.wire.stream_reads import StreamReads
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
 
+_CONTROLS: Final = re.compile("[\x00-\x20\x7f]")
 LOCAL_IDLE_SECONDS: Final = 4.0
 """Shorter than vLLM keeps an idle connection (uvicorn: 5 s), so that it is not closed under a request."""
 HOSTED_IDLE_SECONDS: Final = 30.0
@@ -104,27 +107,65 @@ class Replica:
         self.window.done(first_token_came=first_token_came)
 
 
+class HostedTarget:
+    """Where a hosted API is and what is sent there: all of it that a document could have wrong."""
+
+    def __init__(self, backend: HostedBackend, outbound: Outbound) -> None:
+        """Raises UnusableError."""
+        try:
+            url = urlsplit(backend.base_url)
+            host, port = url.hostname, url.port
+        except ValueError as error:
+            raise UnusableError(f"hosted entry {backend.name}: its base URL can't be used: {error}") from None
+        self.secure = url.scheme == "https"
+        if url.scheme not in {"http", "https"} or not host or port == 0:
+            raise UnusableError(f"hosted entry {backend.name}: its base URL has no http, no host or port 0")
+        self.host: str = host
+        self.port: int = port or (443 if self.secure else 80)
+        authorization = f"authorization: Bearer {backend.api_key}\r\n" if backend.api_key else ""
+        try:
+            path, place = url.path.rstrip("/").encode("ascii"), url.netloc.encode("ascii")
+            self.head_lines = f"host: {url.netloc}\r\naccept-encoding: identity\r\n{authorization}".encode("latin-1")
+        except UnicodeEncodeError:
+            what = "its key does not fit into a header; put the key alone into the Secret"
+            if not backend.base_url.isascii():
+                what = "its base URL has characters beyond ASCII; write a host in punycode (xn--...), a path with %XX"
+            raise UnusableError(f"hosted entry {backend.name}: {what}") from None
+        if _CONTROLS.search(f"{backend.base_url}{backend.api_key or ''}"):
+            raise UnusableError(
+                f"hosted entry {backend.name}: its base URL or its key has a space, a line break or a control character"
+            )
+        self.path_prefix = path
+        proxy = outbound.proxies.proxy_for(host, self.port, secure=self.secure)
+        if proxy is not None and not self.secure:  # in the open a proxy is told the request itself, not the way
+            self.path_prefix = b"http://" + place + path
+            if proxy.authorization:
+                self.head_lines += b"proxy-authorization: %b\r\n" % proxy.authorization
+        self.dialer = outbound.dialer(host, self.port, secure=self.secure)
+        self.model = json_string(backend.model)
+
+
 class Hosted:
     """One hosted API of a route."""
 
     def __init__(
         self,
         backend: HostedBackend,
+        target: HostedTarget,
         connect_seconds: float,
-        outbound: Outbound,
+        connection_seconds: float,
         meter: HostedMeter,
         problems: BackendProblems,
         reads: StreamReads | None = None,
     ) -> None:
-        url = urlsplit(backend.base_url)
-        secure = url.scheme == "https"
+        """``connection_seconds``: how old a connection may be and still get a request."""
         self.backend = backend
         self.meter = meter
         self.served_by = f"hosted/{backend.name}"
         self.counters = meter.counters
         self.problems = problems
-        self.path_prefix = url.path.rstrip("/").encode()
-        self.model = json_string(backend.model)
+        self.path_prefix = target.path_prefix
+        self.model = target.model
         self.exchanges: set[Attempt] = set()
         """Attempts at it now."""
         self.outlier = Outlier()
@@ -132,20 +173,13 @@ class Hosted:
         """Nobody else serves the route: it is asked even while it should rest."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""
-        host, port = url.hostname or "", url.port or (443 if secure else 80)
-        authorization = f"authorization: Bearer {backend.api_key}\r\n" if backend.api_key else ""
-        self.head_lines = f"host: {url.netloc}\r\naccept-encoding: identity\r\n{authorization}".encode("latin-1")
-        proxy = outbound.proxies.proxy_for(host, port, secure=secure)
-        if proxy is not None and not secure:  # in the open a proxy is told the request itself, not the way
-            self.path_prefix = b"http://" + url.netloc.encode() + self.path_prefix
-            if proxy.authorization:
-                self.head_lines += b"proxy-authorization: %b\r\n" % proxy.authorization
+        self.head_lines = target.head_lines
         self.pool = Pool(
-            Address(host, port, secure),
+            Address(target.host, target.port, target.secure),
             idle_seconds=HOSTED_IDLE_SECONDS,
             connect_seconds=connect_seconds,
-            dialer=outbound.dialer(host, port, secure=secure),
-            connection_seconds=outbound.connection_seconds,
+            dialer=target.dialer,
+            connection_seconds=connection_seconds,
             reads=reads,
         )
         offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)

@@ -1,20 +1,24 @@
 """All routes, consumers and endpoints that the gateway knows, kept in step with its source.
 
-Documents that can't be read never get here, so the last good one of each object stays. Where two routes claim one
-name the first one keeps it; the operator tells the owner of the other.
+A document is built whole before it changes anything: one that can't be used leaves the last good one as it was. Where
+two routes claim one name the first one keeps it; the operator tells the owner of the other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
+from overspill_api.demand import RefusedDocument
 from overspill_gateway.core.access import Grant, KeyRing
 from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.unusable import UnusableError
 from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.probes import Prober
-from overspill_gateway.proxy.route import DemandListener, Route
+from overspill_gateway.proxy.route import DemandListener, Route, RouteParts
 from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.stream_reads import StreamReads
 
+RefusedListener = Callable[[tuple[RefusedDocument, ...]], None]
+"""Told all documents that can't be used now, whenever there are others."""
 Service = tuple[str, str]
 """Namespace and name of a Service."""
 
@@ -29,7 +33,10 @@ class Catalog:
         metering: Metering,
         reads: StreamReads | None = None,
         outbound: Outbound | None = None,
+        on_refused: RefusedListener | None = None,
     ) -> None:
+        self.refused: tuple[RefusedDocument, ...] = ()
+        """Documents that can't be used now."""
         self.routes: dict[str, Route] = {}
         self.consumers: dict[str, CompiledConsumer] = {}
         self.prober = Prober()
@@ -38,6 +45,7 @@ class Catalog:
         self._metering = metering
         self._reads = reads
         self._outbound = outbound or Outbound()
+        self._on_refused = on_refused
         self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
         self._by_service: dict[Service, set[str]] = {}
         self._names: dict[str, Route] | None = {}
@@ -46,26 +54,28 @@ class Catalog:
     # -- what the source says ----------------------------------------------------------------------------------
 
     def set_route(self, compiled: CompiledRoute) -> None:
-        """A route is new or has changed."""
+        """A route is new or has changed. Raises UnusableError, with all as it was."""
         route = self.routes.get(compiled.key)
         if route is not None and route.compiled == compiled:
             return
+        parts = RouteParts(compiled, self._outbound)
         if route is not None and route.compiled.uid != compiled.uid:
             # Another object under the name: what was counted of the former one, and what it wanted, is not its own.
             self.remove_route(compiled.key)
             route = None
         self._names = None
         meter = self._metering.route(compiled)
+        service = _service_of(compiled)
+        facts = self._facts(service) if service is not None else ()
         if route is None:
-            route = Route(compiled, self.prober, self._outbound, self._on_demand, meter, self._reads)
-            self.routes[compiled.key] = route
+            self.routes[compiled.key] = Route(
+                compiled, parts, facts, self.prober, self._outbound, self._on_demand, meter, self._reads
+            )
         else:
             self._leave_service(route)
-            route.update(compiled)
-        service = _service_of(compiled)
+            route.update(compiled, parts, meter, facts)
         if service is not None:
             self._by_service.setdefault(service, set()).add(compiled.key)
-            route.set_endpoints(self._facts(service))
 
     def remove_route(self, key: str) -> None:
         """A route is gone."""
@@ -77,7 +87,10 @@ class Catalog:
             self._metering.forget_route(key)
 
     def set_consumer(self, compiled: CompiledConsumer) -> None:
-        """A consumer is new or has changed."""
+        """A consumer is new or has changed. Raises UnusableError, with all as it was."""
+        for key in compiled.keys:
+            if not (key.id.isascii() and key.hash.isascii()):
+                raise UnusableError("a key's id or hash has characters that none has")
         self.consumers[f"{compiled.namespace}/{compiled.name}"] = compiled
         self._keys = None
 
@@ -98,6 +111,12 @@ class Catalog:
                 del self._slices[service]
         for key in self._by_service.get(service, ()):
             self.routes[key].set_endpoints(self._facts(service))
+
+    def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
+        """These documents can't be used now; whoever publishes demand is told."""
+        self.refused = documents
+        if self._on_refused is not None:
+            self._on_refused(documents)
 
     # -- what requests ask -------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.release import next_release_at
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.core.waiting import WaitingQueue
-from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.backend import Hosted, HostedTarget, Replica
 from overspill_gateway.proxy.counting import BackendCounters, RouteCounters
 from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
 from overspill_gateway.proxy.problems import BackendProblems
@@ -34,12 +34,23 @@ DemandListener = Callable[["Route", bool], None]
 RECENT_SPILL_SECONDS = 10.0
 
 
+class RouteParts:
+    """What is built of a document before anything is changed by it: all that a document could have wrong."""
+
+    def __init__(self, compiled: CompiledRoute, outbound: "Outbound") -> None:
+        """Raises UnusableError."""
+        self.targets = [HostedTarget(backend, outbound) for backend in compiled.hosted]
+        self.model_json = json_string(compiled.local.served_model) if compiled.local else b""
+
+
 class Route:
     """A route at run time. The document may change under it; what is counted stays."""
 
     def __init__(
         self,
         compiled: CompiledRoute,
+        parts: RouteParts,
+        facts: Iterable[EndpointFact],
         prober: "Prober",
         outbound: "Outbound",
         on_demand: DemandListener,
@@ -85,40 +96,50 @@ class Route:
         self._on_demand = on_demand
         self._reads = reads
         self._facts: tuple[EndpointFact, ...] = ()
-        self.update(compiled)
+        self.update(compiled, parts, meter, facts)
 
     # -- documents and endpoints -------------------------------------------------------------------------------
 
-    def update(self, compiled: CompiledRoute) -> None:
-        """Take a new document; requests that run go on with what they began with."""
+    def update(
+        self, compiled: CompiledRoute, parts: RouteParts, meter: RouteMeter, facts: Iterable[EndpointFact]
+    ) -> None:
+        """Take a new document with the endpoints of its Service; requests that run go on with what they began with."""
         before, hosted = self.compiled, list(self.pool.hosted)
         if not hosted or before.hosted != compiled.hosted or before.timeouts != compiled.timeouts:
-            for one in hosted:
-                one.pool.close()
-                one.counters.ejections_gone += one.outlier.ejections_total
+            for former in hosted:
+                former.pool.close()
+                former.counters.ejections_gone += former.outlier.ejections_total
             seconds = compiled.timeouts.connect_seconds
+            connection_seconds = self._outbound.connection_seconds
             hosted = [
                 Hosted(
-                    backend, seconds, self._outbound, self._meter_of(backend), self._problems_of(backend), self._reads
+                    backend,
+                    target,
+                    seconds,
+                    connection_seconds,
+                    self._meter_of(backend),
+                    self._problems_of(backend),
+                    self._reads,
                 )
-                for backend in compiled.hosted
+                for backend, target in zip(compiled.hosted, parts.targets, strict=True)
             ]
             self.problems = {"local": self.problems["local"]} | {one.served_by: one.problems for one in hosted}
         self.compiled = compiled
+        self.meter = meter
         local = compiled.local
-        self.model_json = json_string(local.served_model) if local else b""
+        self.model_json = parts.model_json
         self.pool.has_local = local is not None
         self.pool.may_wake = local is not None and local.may_wake
         self.pool.hosted = hosted
-        for one in hosted:
-            one.is_only_backend = local is None and len(hosted) == 1
+        for entry in hosted:
+            entry.is_only_backend = local is None and len(hosted) == 1
         self.pool.cold_start_hosted = compiled.overflow.on_cold_start == "Hosted"
         self.pool.held_max = compiled.overflow.hold_requests_max
         self.pool.attempts_max = compiled.retry_attempts + 1
         self.pool.target.seconds = compiled.overflow.time_to_first_token_seconds
         if not self.pool.may_wake:
             self.wants_replica = False
-        self.set_endpoints(self._facts)
+        self.set_endpoints(facts)
         if not self.pool.may_wake:
             self._release_all()
         self.demand_changed()

@@ -13,9 +13,16 @@ from typing import Final
 
 import httpx
 
-from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE
-from overspill_gateway.sources.documents import SERVICE_LABEL, EndpointSlice, Secret, document_of_secret, facts_of_slice
-from overspill_gateway.sources.documents_by_object import DocumentsByObject
+from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
+from overspill_gateway.sources.documents import (
+    SERVICE_LABEL,
+    EndpointSlice,
+    Secret,
+    document_of_secret,
+    facts_of_slice,
+    text_of_secret,
+)
+from overspill_gateway.sources.documents_by_object import DocumentsByObject, subject_of
 from overspill_gateway.sources.port import Sink
 from overspill_gateway.sources.reflector import Reflector
 
@@ -50,13 +57,23 @@ class KubernetesAccess:
         """Authorization, where a token is used."""
         return {"authorization": f"Bearer {self.token_file.read_text().strip()}"} if self.token_file else {}
 
-    def client(self) -> httpx.AsyncClient:
-        """A client that trusts this server only."""
+    def check(self) -> None:
+        """Whether a client can be made; raises OSError (ssl.SSLError is one) or ValueError, which say what is wrong."""
+        self.context()
+        self.headers()
+        httpx.URL(self.url)
+
+    def context(self) -> ssl.SSLContext:
+        """Trusts this server only."""
         context = ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
         if self.client_certificate is not None:
             context.load_cert_chain(*self.client_certificate)
+        return context
+
+    def client(self) -> httpx.AsyncClient:
+        """A client that trusts this server only."""
         timeout = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS, pool=None)
-        return httpx.AsyncClient(base_url=self.url, verify=context, timeout=timeout, trust_env=False)
+        return httpx.AsyncClient(base_url=self.url, verify=self.context(), timeout=timeout, trust_env=False)
 
 
 class KubernetesSource:
@@ -67,7 +84,6 @@ class KubernetesSource:
         self._sink = sink
         self._documents = DocumentsByObject(sink)
         self._slices: dict[str, tuple[str, str]] = {}
-        self._client: httpx.AsyncClient | None = None
         self._secrets = Reflector(
             f"/api/v1/namespaces/{namespace}/secrets", LABEL_COMPILED, Secret, self._put_secret, self._drop_secret
         )
@@ -82,8 +98,8 @@ class KubernetesSource:
 
     def missing(self) -> str | None:
         """What has not been listed yet."""
-        waiting = [one for one in (self._secrets, self._endpoints) if not one.listed]
-        return "; ".join(f"{one.path} has not been listed: {one.state}" for one in waiting) or None
+        waiting = [reflector for reflector in (self._secrets, self._endpoints) if not reflector.listed]
+        return "; ".join(f"{reflector.path} has not been listed: {reflector.state}" for reflector in waiting) or None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -92,7 +108,10 @@ class KubernetesSource:
             tasks.create_task(self._endpoints.run(client, self._access.headers))
 
     def _put_secret(self, secret: Secret) -> None:
-        self._documents.take(f"Secret {secret.metadata.name}", lambda: document_of_secret(secret))
+        labels = secret.metadata.labels
+        key = f"{labels.get(LABEL_SOURCE_NAMESPACE, '')}/{labels.get(LABEL_SOURCE_NAME, '')}".strip("/")
+        subject = subject_of(labels.get(LABEL_COMPILED, ""), text_of_secret(secret), key)
+        self._documents.take(f"Secret {secret.metadata.name}", subject, lambda: document_of_secret(secret))
 
     def _drop_secret(self, name: str) -> None:
         self._documents.drop(f"Secret {name.partition('/')[2]}")

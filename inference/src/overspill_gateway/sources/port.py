@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
+from overspill_api.demand import RefusedDocument
 from overspill_gateway.core.rotation import EndpointFact
 
 
@@ -10,7 +11,7 @@ class Sink(Protocol):
     """Takes what a source learns; ``proxy.catalog.Catalog`` is the one."""
 
     def set_route(self, compiled: CompiledRoute) -> None:
-        """A route is new or has changed."""
+        """A route is new or has changed. Whatever it raises, the route is as it was before."""
         ...
 
     def remove_route(self, key: str) -> None:
@@ -27,6 +28,10 @@ class Sink(Protocol):
 
     def set_slice(self, service: tuple[str, str], name: str, facts: tuple[EndpointFact, ...]) -> None:
         """A slice of a Service's endpoints is new or has changed; no facts: it is gone."""
+        ...
+
+    def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
+        """All documents that can't be used now."""
         ...
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 from typing import Final, Generic, Protocol, TypeVar
 
 import httpx
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 LIST_LIMIT: Final = 500
 WATCH_SECONDS: Final = 300
+SHORT_WATCH_SECONDS: Final = 1.0
+"""A watch that ends sooner, and says nothing, is no watch."""
+SLICE_SECONDS: Final = 0.005
+"""The longest that objects of a list are taken in without a break for others."""
 BACKOFF_SECONDS_MIN: Final = 0.1
 BACKOFF_SECONDS_MAX: Final = 15.0
 
@@ -83,16 +88,25 @@ class Reflector(Generic[T]):
 
     async def run(self, client: httpx.AsyncClient, headers: Callable[[], dict[str, str]]) -> None:
         """List and watch until cancelled."""
-        failures = 0
+        failures = short_watches = expired = 0
         while True:
             try:
                 if not self._version:
                     await self._list(client, headers())
                     failures = 0
+                began, events = monotonic(), 0
                 async for _ in self._watch(client, headers()):
-                    failures = 0
+                    failures, events = 0, events + 1
+                # A server that ends each watch at once would else be asked without a pause.
+                short_watches = 0 if events or monotonic() - began > SHORT_WATCH_SECONDS else short_watches + 1
+                if short_watches:
+                    await _pause(short_watches)
+                else:
+                    expired = 0
             except _Expired:
                 self._version = ""
+                expired += 1
+                await _pause(expired)  # a list is dear to the server, and 410 may come again at once
             except (httpx.HTTPError, OSError, WatchError, msgspec.DecodeError) as error:
                 failures += 1
                 self.errors_total += 1
@@ -115,15 +129,19 @@ class Reflector(Generic[T]):
             response = await client.get(self.path, params=parameters, headers=headers)
             _check(response.status_code, response.content)
             page = msgspec.json.decode(response.content, type=_List)
+            began = monotonic()
             for item in page.items or []:
                 key = self._take(bytes(item))
                 if key:
                     found.add(key)
+                if monotonic() - began > SLICE_SECONDS:
+                    await asyncio.sleep(0)  # a thousand documents take longer than requests may wait
+                    began = monotonic()
             if not page.metadata.continue_:
                 break
             parameters["continue"] = page.metadata.continue_
         for gone in self._known - found:
-            self._drop(gone)
+            self._take_away(gone)
         self._known = found
         self._version = page.metadata.resourceVersion
         if not self.listed:
@@ -166,20 +184,40 @@ class Reflector(Generic[T]):
         key = f"{metadata.namespace}/{metadata.name}"
         if event.type == "DELETED":
             self._known.discard(key)
-            self._drop(key)
+            self._take_away(key)
         elif self._take(raw):
             self._known.add(key)
 
     def _take(self, raw: bytes) -> str | None:
-        """Hand an object on; one that does not even have the form of its kind is counted and left out."""
+        """Hand an object on. Whatever is wrong with it is counted and concerns it alone; it counts as being there."""
         try:
             item = self._decode(raw)
         except msgspec.DecodeError as error:
             self.errors_total += 1
             logger.warning("an object of %s can't be read: %s", self.path, error)
-            return None
-        self._put(item)
+            return _key_of(raw)
+        try:
+            self._put(item)
+        except Exception:  # one object must not keep the others from being followed
+            self.errors_total += 1
+            logger.exception("%s of %s can't be used: an error of this program", item.metadata.name, self.path)
         return f"{item.metadata.namespace}/{item.metadata.name}"
+
+    def _take_away(self, key: str) -> None:
+        try:
+            self._drop(key)
+        except Exception:  # the others must go all the same
+            self.errors_total += 1
+            logger.exception("%s of %s could not be taken away: an error of this program", key, self.path)
+
+
+def _key_of(raw: bytes) -> str | None:
+    """Key of an object of which nothing else can be read."""
+    try:
+        metadata = msgspec.json.decode(raw, type=_OnlyMetadata).metadata
+    except msgspec.DecodeError:
+        return None
+    return f"{metadata.namespace}/{metadata.name}"
 
 
 async def _pause(failures: int) -> None:
