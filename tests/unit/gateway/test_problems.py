@@ -131,6 +131,7 @@ async def test_replicas_have_one_together(gateway: GatewayUnderTest) -> None:
         assert told(route, "local") is None
 
 
+@pytest.mark.interpreted  # it changes a constant
 async def test_a_refusal_without_end_is_not_waited_for(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ class SplitCharacters:
         if "delta" not in path and path[-1:] != ("text",):
             return _whole(text)
         text = self._halves.pop(path, "") + text
-        if text and "\ud800" <= text[-1] <= "\udbff" and len(self._halves) < _PLACES_MAX:
+        if text and 0xD800 <= ord(text[-1]) <= 0xDBFF and len(self._halves) < _PLACES_MAX:
             self._halves[path] = text[-1]
             text = text[:-1]
         return _whole(text)
@@ -71,6 +71,6 @@ def _place(item: Any, number: int) -> object:
 
 def _whole(text: str) -> str:
     """The text with its pairs joined and halves that are alone replaced."""
-    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+    if text.isascii() or not any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
