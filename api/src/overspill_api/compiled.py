@@ -72,6 +72,12 @@ class HostedBackend(Compiled):
     """Whether it takes ``response_format``."""
     vision: bool = True
     """Whether it takes content other than text."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The field of a chat that limits its output, where the gateway writes one; None: by what is known of the host."""
+    stream_options: bool | None = None
+    """Whether a stream may be asked for usage; None: until it refuses to be."""
+    paths: tuple[str, ...] | None = None
+    """Paths that it has, such as ``/v1/chat/completions``; None: it is asked for each."""
 
 
 class OverflowRules(Compiled):
@@ -93,7 +99,7 @@ class TimeoutRules(Compiled):
     connect_seconds: float = 2.0
     """For a connection to be made."""
     first_token_seconds: float = 30.0
-    """To the first byte of the answer's body."""
+    """Of a streamed answer, to its first token; comments are none."""
     idle_seconds: float = 20.0
     """Between two pieces of a streamed answer."""
     total_seconds: float = 600.0

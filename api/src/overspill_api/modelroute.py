@@ -189,6 +189,22 @@ class HostedLimits(Strict):
     """Requests at the same time. Default: no limit known."""
 
 
+class MaxTokensField(StrEnum):
+    """Fields that limit a chat's output."""
+
+    MAX_TOKENS = "max_tokens"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens"
+
+
+class HostedPath(StrEnum):
+    """Paths that a hosted API may have."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
+    RESPONSES = "/v1/responses"
+
+
 class HostedCapabilities(Strict):
     """What the provider's model can do; a request that needs more goes to another backend."""
 
@@ -203,6 +219,15 @@ class HostedCapabilities(Strict):
     """Whether it takes response_format. Default: true."""
     vision: bool = True
     """Whether it takes images and other content than text. Default: true."""
+    max_tokens_field: MaxTokensField | None = None
+    """The field in which a chat's longest answer is written where the client has not written it itself: for a budget,
+    for maxOutputTokens, and for requests of Anthropic's form. Default: by what is known of the provider, else
+    max_tokens; where it is refused, the other one."""
+    stream_options: bool | None = None
+    """Whether streams are asked for token counts with stream_options. Default: until the API refuses the field."""
+    paths: Annotated[list[HostedPath], Field(min_length=1, max_length=4)] | None = None
+    """Paths that the API has; a request for another one goes to another backend. Requests of Anthropic's form need
+    /v1/chat/completions. Default: it is asked for each, and not again for a while for one that it says it lacks."""
 
 
 class HostedAPI(Strict):
@@ -266,8 +291,8 @@ class Timeouts(Strict):
     connect: PositiveDuration = "2s"
     """For a connection to be made. Default: 2s."""
     first_token: PositiveDuration = "30s"  # noqa: S105  a time, not a password
-    """Of a streamed answer: from the request being sent to the first byte of the answer's body. A plain answer
-    comes whole, so total holds for it until it begins. Default: 30s."""
+    """Of a streamed answer: from the request being sent to its first token. Comments by which a backend says that it is
+    working are none. A plain answer comes whole, so total holds for it until it begins. Default: 30s."""
     idle: PositiveDuration = "20s"
     """Between two pieces of a streamed answer. Default: 20s."""
     total: PositiveDuration = "10m"

@@ -198,6 +198,10 @@ class Hosted:
         self.seconds = seconds
         self.in_flight = 0
 
+    def lacks(self, _ask: Ask, _now: float) -> bool:
+        """It has all that is called."""
+        return False
+
     def may_take(self, _ask: Ask, _now: float) -> bool:
         """Whether there is room."""
         return self.in_flight < self.concurrency

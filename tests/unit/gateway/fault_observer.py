@@ -49,7 +49,7 @@ class Pool:
 
 def pools(fault: Fault) -> tuple[Pool, ...]:
     """The pools in which a fault is tried."""
-    local = (Pool("replica"), Pool("replica", "replica"), Pool("replica", "hosted API"))
+    local = (Pool("replica"), Pool("replica", "replica"), Pool("replica", "hosted API")) if fault.local else ()
     return (*local, Pool("hosted API"), Pool("hosted API", "hosted API")) if fault.hosted else local
 
 

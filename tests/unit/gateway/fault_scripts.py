@@ -171,11 +171,11 @@ def says(plain: bytes, **headers: str) -> Script:
     return script
 
 
-def status(code: int, **headers: str) -> Script:
+def status(code: int, *, said: str = "the backend's own words", **headers: str) -> Script:
     """Refuse with a status and an error in OpenAI's shape."""
 
     async def script(received: Received, wire: Wire) -> None:  # noqa: ARG001
-        body = json.dumps({"error": BROKEN | {"message": "the backend's own words", "code": code}}).encode()
+        body = json.dumps({"error": BROKEN | {"message": said, "code": code}}).encode()
         await wire.write(plain_head(code, len(body), **headers) + body)
 
     return script

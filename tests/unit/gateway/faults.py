@@ -8,7 +8,7 @@ Each row is run by ``test_fault_matrix``, once with one backend and once with an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from unit.gateway import fault_scripts as scripts
@@ -80,6 +80,8 @@ class Outcome:
     """What the call is charged where the backend is a hosted API."""
     alone_replica: str = ""
     """What the client sees where the only backend is a replica, if that is something else."""
+    other_replica: str = ""
+    """What the client sees where both are replicas, if that is something else."""
     tokens: str = ""
     """Who counted its tokens in overspill_tokens: the backend, reported; the gateway, estimated; empty: nobody."""
 
@@ -102,6 +104,8 @@ class Fault:
     """What the client calls."""
     hosted: bool = True
     """Whether a hosted API can do it as well: /v1/messages of one is a chat."""
+    local: bool = True
+    """Whether the same comes of it where a replica does it."""
 
     def outcomes(self) -> Iterator[tuple[Mode, Outcome]]:
         """The modes that it can happen to."""
@@ -132,6 +136,10 @@ def passes(code: int) -> Outcome:
     return Outcome(own(code), own(code))
 
 
+UNABLE = {code: elsewhere("unable", NOTHING, own(code)) for code in (400, 403, 404, 405, 410, 413, 501)}
+"""Somebody else may be able to; without anybody the client gets what this one said."""
+NO_MODEL = {"said": "The model `m` has been deprecated (the backend's own words)"}
+TOO_LONG = {"said": "This model's maximum context length is 2048 tokens (the backend's own words)"}
 RESET = elsewhere("reset")
 PROTOCOL = elsewhere("protocol")
 BAD_ANSWER = elsewhere("error_in_answer")
@@ -170,7 +178,27 @@ TIME = (
 )
 
 STATUSES = (
-    *(both(f"answers {code}", status(code), passes(code)) for code in (400, 404, 409, 413, 422, 501)),
+    *(both(f"answers {code}", status(code), passes(code)) for code in (400, 409, 413, 422)),
+    *(
+        replace(both(f"answers {code}, as a replica", status(code), passes(code)), hosted=False)
+        for code in (404, 405, 501)
+    ),
+    *(
+        replace(both(f"answers {code}, as a hosted API", status(code), UNABLE[code]), local=False)
+        for code in (404, 405, 501)
+    ),
+    *(
+        both(f"says in a {code} that it lacks the model", status(code, **NO_MODEL), UNABLE[code])
+        for code in (400, 403, 404, 410)
+    ),
+    *(
+        both(
+            f"says in a {code} that the context is too long",
+            status(code, **TOO_LONG),
+            replace(UNABLE[code], other_replica=own(code)),
+        )
+        for code in (400, 413)
+    ),
     *(
         both(f"answers {code}", status(code), elsewhere("credentials", NOTHING, OUR_CREDENTIALS))
         for code in (401, 402, 403)

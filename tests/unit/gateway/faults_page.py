@@ -77,7 +77,8 @@ def cells(outcome: Outcome) -> str:
     alone = outcome.alone
     if outcome.alone_replica:
         alone += f"; of a replica: {outcome.alone_replica}"
-    return " | ".join((alone, outcome.other, outcome.counted or "-", outcome.tokens or "-", outcome.charged))
+    other = outcome.other + (f"; of two replicas: {outcome.other_replica}" if outcome.other_replica else "")
+    return " | ".join((alone, other, outcome.counted or "-", outcome.tokens or "-", outcome.charged))
 
 
 if __name__ == "__main__":

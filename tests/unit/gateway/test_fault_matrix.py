@@ -52,4 +52,5 @@ def expected(outcome: Outcome, pool: Pool) -> Observation:
     """What is to be seen in a pool."""
     alone = (outcome.alone_replica if pool.first == "replica" else "") or outcome.alone
     charged = outcome.charged if pool.first == "hosted API" else faults.NOTHING
-    return Observation(outcome.other if pool.other else alone, outcome.counted, outcome.tokens, charged)
+    other = (outcome.other_replica if pool.first == pool.other == "replica" else "") or outcome.other
+    return Observation(other if pool.other else alone, outcome.counted, outcome.tokens, charged)

@@ -49,6 +49,11 @@ class FakeHosted:
 
     served_by: str
     may: bool = True
+    lacking: bool = False
+
+    def lacks(self, _ask: Ask, _now: float) -> bool:
+        """As told."""
+        return self.lacking
 
     def may_take(self, _ask: Ask, _now: float) -> bool:
         """As told."""

@@ -31,15 +31,16 @@ def test_one_that_ends_makes_room() -> None:
     assert granted(budget, 0) == 1
 
 
-@pytest.mark.parametrize("kind", [FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS])
+MOVES = {FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS, FailureKind.UNABLE}
+
+
+@pytest.mark.parametrize("kind", sorted(MOVES))
 def test_work_that_moves_adds_no_load(kind: FailureKind) -> None:
     """With one of two replicas half of all requests move to the other: the first has nothing left to do for them."""
     assert not adds_load(kind, spills=False)
 
 
-@pytest.mark.parametrize(
-    "kind", [None, *sorted(set(FailureKind) - {FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS})]
-)
+@pytest.mark.parametrize("kind", [None, *sorted(set(FailureKind) - MOVES)])
 def test_work_that_is_done_again_adds_load(kind: FailureKind | None) -> None:
     """Whatever else went wrong, or nothing before a hedge; but a spill is what hosted APIs are there for."""
     assert adds_load(kind, spills=False)

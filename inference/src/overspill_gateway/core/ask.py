@@ -56,6 +56,8 @@ class Ask:
     """The body, until it has been looked through for what it can cost; empty: it has been, or need not be."""
     dialect: Dialect = Dialect.OTHER
     """Of that body."""
+    hosted_path: bytes = b""
+    """The path that a hosted API is asked for."""
 
     def bound(self) -> None:
         """Find out what the whole body can cost: once, where a hosted API under a budget comes into question."""
@@ -74,5 +76,5 @@ class Ask:
         return Ask(
             self.prompt_tokens, self.output_tokens, self.output_tokens_max, self.answers, self.prefix, self.needs,
             self.local_only, self.priority, self.consumer, tokens_max, self.output_tokens_more, self.unpriced,
-            self.unbounded, self.reasons,
+            self.unbounded, self.reasons, hosted_path=self.hosted_path,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Final
 from overspill_gateway.core.access import Grant
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.body import BodyFacts
-from overspill_gateway.core.endpoints import Endpoint
+from overspill_gateway.core.endpoints import CHAT_PATH, Dialect, Endpoint
 from overspill_gateway.core.estimate import BYTES_PER_TOKEN, prompt_tokens_max
 
 OUTPUT_TOKENS_EXPECTED: Final = 256
@@ -27,4 +27,5 @@ def ask_of(
         prompt_tokens, expected * facts.answers, facts.max_tokens if endpoint.generates else 0, facts.answers,
         facts.prefix if prefix else 0, facts.needs, not endpoint.hosted, grant.priority, grant.consumer,
         prompt_tokens_max(facts.prompt_bytes, facts.attachments, facts.attachment_bytes),
+        hosted_path=CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else endpoint.path,
     )  # fmt: skip

@@ -37,6 +37,8 @@ PROBATION_SUCCESSES: Final = 3
 ONE_CRASH_SECONDS: Final = 0.1
 """Connections that break within this time broke for one reason: they count once."""
 
+_OF_THE_BACKEND: Final = frozenset({401, 402, 403, 408, 429})
+"""Client errors that are no client's."""
 _BREAKS: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET})
 
 
@@ -93,8 +95,10 @@ class Outlier:
 
     def failed(self, now: float, kind: FailureKind, retry_after_seconds: float | None, *, status: int = 0) -> None:
         """It failed a request; ``status`` is that of its answer, 0 where there was none."""
-        if kind is FailureKind.INVALID_OUTPUT:
-            return  # the model's fault: it would be the same elsewhere
+        if kind is FailureKind.INVALID_OUTPUT or kind is FailureKind.UNABLE:
+            return  # the model's fault, or no fault at all: what it can do it does well
+        if kind is FailureKind.ERROR_IN_ANSWER and 400 <= status < 500 and status not in _OF_THE_BACKEND:
+            return  # the request's fault
         self._unsettled = True
         asked = min(retry_after_seconds, RETRY_AFTER_SECONDS_MAX) if retry_after_seconds is not None else 0.0
         if status == 429:

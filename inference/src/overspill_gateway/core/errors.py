@@ -177,6 +177,18 @@ def local_only(path: str, model: str) -> ApiError:
     )
 
 
+def path_not_hosted(path: str, model: str) -> ApiError:
+    """No replica can answer, and each hosted API is said to lack the path."""
+    return ApiError(
+        404,
+        "invalid_request_error",
+        "not_served_here",
+        f"None of the hosted APIs of {model[:200]} has {path[:200]}: capabilities.paths of its ModelRoute lists "
+        "others. Call one of those, or have it added there.",
+        "model",
+    )
+
+
 def rate_limited(limited: str, limit: int, retry_after_seconds: int) -> ApiError:
     """A consumer has used up what it may send; ``limited``: requests or tokens."""
     return ApiError(
@@ -266,6 +278,19 @@ def invalid_structured_output(model: str, why: str) -> ApiError:
         "simpler schema may help; a ModelRoute with validate: false passes such answers on.",
         "response_format",
         should_retry=False,
+    )
+
+
+def no_second_output(model: str) -> ApiError:
+    """An answer that doesn't keep to the request's JSON schema, while no further attempts are allowed."""
+    return ApiError(
+        502,
+        "server_error",
+        "invalid_structured_output",
+        f"{model} did not answer in the JSON schema of response_format, and was not asked again: the gateway's further "
+        "attempts are used up for now, since too many requests fail. Send it again in a moment.",
+        "response_format",
+        retry_after_seconds=1,
     )
 
 

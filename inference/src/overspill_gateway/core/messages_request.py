@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from overspill_gateway.core.errors import invalid_body
+from overspill_gateway.core.request_form import RequestForm
 from overspill_gateway.core.splice import BodyError
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z]{1,32}/[A-Za-z0-9.+-]{1,96}")
@@ -114,10 +115,10 @@ class _Request(Struct):
 _decode: Final = msgspec.json.Decoder(_Request).decode
 
 
-def chat_request(body: bytes, model: bytes, *, max_tokens: int | None, max_tokens_field: str = "max_tokens") -> bytes:
+def chat_request(body: bytes, model: bytes, *, max_tokens: int | None, form: RequestForm | None = None) -> bytes:
     """The request in OpenAI's form; raises BodyError where it can't be told in it.
 
-    ``model`` is a JSON string. Usage is always asked for: the answer's translation has to tell it.
+    ``model`` is a JSON string. Usage is asked for wherever ``form`` allows it: the answer's translation has to tell it.
     """
     try:
         request = _decode(body)
@@ -127,14 +128,16 @@ def chat_request(body: bytes, model: bytes, *, max_tokens: int | None, max_token
         raise BodyError(invalid_body(message, param=found[1] if found else None, code="not_translatable")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyError(invalid_body(f"The body is not a JSON object: {error}.", code="invalid_json")) from None
+    form = form or RequestForm()
     if request.mcp_servers:
         _refuse("mcp_servers", "MCP servers")
     chat: Document = {"model": Raw(model), "messages": _messages(request)}
     if max_tokens is not None:
-        chat[max_tokens_field] = max_tokens
+        chat[form.limit_field] = max_tokens
     if request.stream:
         chat["stream"] = True
-        chat["stream_options"] = {"include_usage": True}
+        if form.stream_options:
+            chat["stream_options"] = {"include_usage": True}
     _add_sampling(chat, request)
     _add_tools(chat, request)
     return msgspec.json.encode(chat)

@@ -24,6 +24,8 @@ class FailureKind(StrEnum):
     """A status that says overload or fault."""
     REDIRECT = "redirect"
     """It sends elsewhere: never followed, nor passed on, since the key and the prompt would go with it."""
+    UNABLE = "unable"
+    """The backend can't serve it: it lacks the path or the model, or the prompt is too long for it."""
     CREDENTIALS = "credentials"
     """The backend refused the gateway's own credentials."""
     ERROR_IN_ANSWER = "error_in_answer"
@@ -69,6 +71,8 @@ class Failure:
     """For the message: the status or the error's text."""
     retry_after_seconds: float | None = None
     """The pause that the backend asked for."""
+    status: int = 0
+    """The HTTP status that it was, or would have been; 0: none."""
 
     def __str__(self) -> str:
         return f"{self.backend}: {self.detail}"

@@ -89,6 +89,10 @@ class Payable(Protocol):
         """Whether its limits, the budget, its health and what it can do allow it this request now."""
         ...
 
+    def lacks(self, ask: Ask, now: float) -> bool:
+        """Whether it has said lately that it lacks what this request calls."""
+        ...
+
 
 R = TypeVar("R", bound=Servable)
 H = TypeVar("H", bound=Payable)
@@ -109,6 +113,12 @@ class History(Generic[R]):
     """Replicas that failed; not asked again before others."""
     failed_hosted: set[str] = field(default_factory=set)
     """Hosted APIs that failed; not asked again."""
+    unable_hosted: set[str] = field(default_factory=set)
+    """Those of them that can't serve it at all."""
+    replicas_unable: bool = False
+    """Its prompt is too long for a replica: so it is for another one, which runs the same."""
+    unable: int = 0
+    """Failed attempts at backends that can't serve it: they use up none of a request's tries."""
     was_held: bool = False
     """It has waited for a replica."""
     held_late: bool = False
@@ -207,8 +217,10 @@ Step = UseReplica[R] | UseHosted[H] | HoldIt | Refuse
 
 def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: float) -> Step[R, H]:
     """What to do with a request now; ``turn`` counts the questions."""
-    if len(history.failures) >= pool.attempts_max:
+    if len(history.failures) - history.unable >= pool.attempts_max:
         return Refuse(Refusal.FAILED)
+    if history.replicas_unable:
+        return _without_replica(pool, history, ask, now)
     replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas)
     if replica is None:
         return _without_replica(pool, history, ask, now)
@@ -285,7 +297,9 @@ def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float
     """No replica is left to try: hosted, hold or refuse, by the route's rules."""
     hosted = _first_hosted(pool, history, ask, now)
     if history.failed_hosted:
-        return UseHosted(hosted, ServedReason.HOSTED_FAILED) if hosted is not None else Refuse(Refusal.FAILED)
+        return UseHosted(hosted, ServedReason.HOSTED_FAILED) if hosted is not None else _without_able(pool, history)
+    if history.replicas_unable and hosted is None:
+        return Refuse(Refusal.FAILED)
     reason = _spill_reason(pool, history, hosted)
     if reason is None:
         return HoldIt()
@@ -294,14 +308,33 @@ def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float
     return _refuse(pool, history, reason, ask, now)
 
 
+def _without_able(pool: Pool[R, H], history: History[R]) -> HoldIt | Refuse:
+    """The hosted APIs have failed: a replica may still come that can do what they can't."""
+    if history.failed_hosted != history.unable_hosted or history.replicas_unable or history.failed_replicas:
+        return Refuse(Refusal.FAILED)
+    if not pool.has_local or not pool.may_wake or pool.replicas:
+        return Refuse(Refusal.FAILED)
+    if history.hold_expired:
+        return Refuse(Refusal.HOLD_TIMEOUT)
+    return HoldIt() if history.was_held or pool.held < pool.held_max else Refuse(Refusal.FAILED)
+
+
 def _first_hosted(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> H | None:
-    """The first hosted API that has not failed this request and may take it."""
+    """The first hosted API that has not failed this request and may take it.
+
+    One that has said that it lacks the path or the model comes last, and only where no replica may come instead: it is
+    the one whose words the client gets.
+    """
     if ask.local_only:
         return None
+    lacking: H | None = None
     for hosted in pool.hosted:
         if hosted.served_by not in history.failed_hosted and hosted.may_take(ask, now):
-            return hosted
-    return None
+            if not hosted.lacks(ask, now):
+                return hosted
+            lacking = lacking or hosted
+    can_wait = pool.has_local and pool.may_wake and not history.replicas_unable and not history.hold_expired
+    return None if can_wait else lacking
 
 
 def _spill_reason(pool: Pool[R, H], history: History[R], hosted: H | None) -> ServedReason | None:

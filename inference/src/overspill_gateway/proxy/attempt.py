@@ -4,16 +4,20 @@ It knows how a backend can fail and says so once; what follows from that is the 
 """
 
 import math
+import time
 from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import ConnectFault, FailureKind, failure_kind_of_status
+from overspill_gateway.core.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
+from overspill_gateway.core.retry_after import retry_after_seconds
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.last_words import LastWords
+from overspill_gateway.proxy.refused import remember_form, tell_problem
 
 if TYPE_CHECKING:
     from overspill_gateway.core.budget import Hold
@@ -38,8 +42,9 @@ class Attempt:
 
     __slots__ = (
         "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_last_words", "_paused", "_upstream", "backend",
-        "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "has_place", "head", "headers",
-        "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot", "stage",
+        "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "form", "forms_tried", "has_place",
+        "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot",
+        "stage",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +73,10 @@ class Attempt:
         self.head = self.body = b""
         self.headers: list[Header] = []
         """Of the answer."""
+        self.form = REPLICA_FORM
+        """How its backend is told what the gateway adds."""
+        self.forms_tried: tuple[RequestForm, ...] = ()
+        """Where an API refused such a field before: its own form, behind those that were refused."""
         self.relay: Relay | None = None
         self.connect_fault: ConnectFault | None = None
         """Why there was no connection."""
@@ -151,10 +160,10 @@ class Attempt:
         """The backend's status: an answer for the client, or a failure."""
         self.headers = headers
         try:
-            kind = failure_kind_of_status(status)
+            kind = failure_kind_of_status(status) if status != 403 else None  # what it says tells which kind it is
             if kind is not None:
                 self._last_words = LastWords(self.backend.problems, status)
-                if self._exchange.status_refused(self, kind, status, headers):
+                if self._exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
                     return
                 self._last_words = None  # they go to the client
             self.relay = self._exchange.relay_for(self, status, headers)
@@ -201,6 +210,7 @@ class Attempt:
             self._upstream.flowing = True
         now = self._heard_at = self.first_token_at = monotonic()
         self.deadline = now + self._exchange.timeouts.idle_seconds
+        remember_form(self)
         self._exchange.first_token(self, now)
 
     def answer_end(self) -> None:
@@ -218,6 +228,9 @@ class Attempt:
         fault = relay.close()
         if fault is not None:
             self._faulty()
+            return
+        if relay.status >= 400 and not relay.begun and self._exchange.answer_refused(self, relay):
+            tell_problem(self, relay)
             return
         if self.stage is Stage.AWAITING:
             self._first_token()
@@ -291,17 +304,22 @@ class Attempt:
         begun, fault = relay.begun and self.stage is Stage.ANSWERING, relay.fault
         self.abandon()
         if begun:
-            self._broke(FailureKind.ERROR_IN_ANSWER, fault)
+            self._broke(FailureKind.ERROR_IN_ANSWER, fault, relay.fault_status)
         else:
-            self._failed(FailureKind.ERROR_IN_ANSWER, fault)
+            self._failed(FailureKind.ERROR_IN_ANSWER, fault, relay.fault_status)
 
-    def _failed(self, kind: FailureKind, detail: str) -> None:
+    def _failed(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self._exchange.attempt_failed(self, kind, detail)
+        self._exchange.attempt_failed(self, self._failure(kind, detail, status))
 
-    def _broke(self, kind: FailureKind, detail: str) -> None:
+    def _broke(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self._exchange.attempt_broke(self, kind, detail)
+        self._exchange.attempt_broke(self, self._failure(kind, detail, status))
+
+    def _failure(self, kind: FailureKind, detail: str, status: int) -> Failure:
+        """``status``: what an error inside the answer would have been; then the head may say when to come again."""
+        pause = retry_after_seconds(self.headers, time.time()) if status else None
+        return Failure(kind, self.served_by, detail, pause, status)
 
     # -- the client's pace -------------------------------------------------------------------------------------
 

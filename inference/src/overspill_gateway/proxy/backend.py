@@ -13,6 +13,7 @@ from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.provider_traits import form_of
 from overspill_gateway.core.release import ReleaseWindow
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.unusable import UnusableError
@@ -32,6 +33,8 @@ _CONTROLS: Final = re.compile("[\x00-\x20\x7f]")
 LOCAL_IDLE_SECONDS: Final = 4.0
 """Shorter than vLLM keeps an idle connection (uvicorn: 5 s), so that it is not closed under a request."""
 HOSTED_IDLE_SECONDS: Final = 30.0
+LACKS_SECONDS: Final = 60.0
+"""A hosted API that lacks a path or its model is asked again after this long: it costs one request a moment."""
 LOCAL_CONNECT_SECONDS_MAX: Final = 0.5
 """Inside a cluster a connection takes milliseconds; a pod that vanished without a word costs this much."""
 
@@ -173,6 +176,10 @@ class Hosted:
         """Nobody else serves the route: it is asked even while it should rest."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""
+        self.form = form_of(target.host, backend.max_tokens_field, stream_options=backend.stream_options)
+        """How it takes what the gateway adds to a request; learned where a refusal says otherwise."""
+        self._paths = frozenset(path.encode() for path in backend.paths) if backend.paths is not None else None
+        self._lacking: dict[bytes, float] = {}
         self.head_lines = target.head_lines
         self.pool = Pool(
             Address(target.host, target.port, target.secure),
@@ -196,10 +203,24 @@ class Hosted:
             return False
         if self._lacks and ask.needs & self._lacks:
             return False
+        if self._paths is not None and ask.hosted_path not in self._paths:
+            return False
         context = self.backend.context_tokens
         if context is not None and ask.prompt_tokens + (ask.output_tokens_max or 1) > context:
             return False
         return self.meter.may_take(ask, now)
+
+    def has_path(self, path: bytes) -> bool:
+        """Whether it was not said of it that it lacks a path."""
+        return self._paths is None or path in self._paths
+
+    def lacks(self, ask: Ask, now: float) -> bool:
+        """Whether it has said lately that it lacks the path or the model that this request calls."""
+        return bool(self._lacking) and now < self._lacking.get(ask.hosted_path, 0.0)
+
+    def has_said_that_it_lacks(self, path: bytes, now: float) -> None:
+        """Ask others first for a while; the paths are the few that hosted APIs have."""
+        self._lacking[path] = now + LACKS_SECONDS
 
     def worst_case(self, ask: Ask) -> int:
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""

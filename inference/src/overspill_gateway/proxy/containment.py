@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.plan import Refuse
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.settling import close_admission, free
+from overspill_gateway.proxy.settling import Ending, close_admission, free
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -71,7 +71,7 @@ class Contained:
     def client_gone(self) -> None:
         """Nobody wants the answer: backends are told to stop; a wake that the request caused stays."""
         try:
-            self._client_gone()
+            self._finish(Ending.ABANDONED)
         except Exception as fault:
             self.failed_inside(fault)
 
@@ -127,7 +127,7 @@ class Contained:
     def _take_partial(self, partial: Partial) -> None:
         raise NotImplementedError
 
-    def _client_gone(self) -> None:
+    def _finish(self, ending: Ending = Ending.WHOLE) -> None:
         raise NotImplementedError
 
     def _expire(self, now: float) -> None:

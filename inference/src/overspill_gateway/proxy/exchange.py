@@ -8,8 +8,6 @@ subjects of ``attempt``, ``relay`` and ``settling``.
 
 import functools
 import math
-import time
-from enum import Enum, auto
 from time import monotonic
 
 from overspill_gateway.core import errors
@@ -19,7 +17,7 @@ from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import BACKEND_GONE, Failure, FailureKind
 from overspill_gateway.core.plan import History, HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.prediction import LoadSnapshot
-from overspill_gateway.core.retry_after import retry_after_seconds
+from overspill_gateway.core.request_form import RequestForm
 from overspill_gateway.proxy import settling
 from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.attempt import Attempt
@@ -31,16 +29,11 @@ from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.money_wait import MoneyWait, note_passed_over
 from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
+from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.rewriting import answer_lines
 from overspill_gateway.proxy.settling import Ending
-from overspill_gateway.proxy.waiting_client import Wait, pause_before_retry, tell_refusal
-
-
-class Phase(Enum):
-    """What an exchange does."""
-
-    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, DONE = auto(), auto(), auto(), auto(), auto()
+from overspill_gateway.proxy.waiting_client import Phase, Wait, pause_before_retry, tell_refusal
 
 
 class Exchange(Contained):
@@ -114,15 +107,18 @@ class Exchange(Contained):
             self._give_up(step)
 
     def _use(
-        self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
-    ) -> None:
+        self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None,
+        again: tuple[RequestForm, ...] = (),
+    ) -> None:  # fmt: skip
         asked_anew = self._check is not None and self._check.invalid > 0
         counts = is_retry(self._history, backend, asked_anew=asked_anew)
         if counts and not self._shared.retries.may_retry(now, len(self._shared.sweeper)):
             self._give_up(Refuse(Refusal.FAILED))  # further attempts would only add to the load
             return
         partial = self._going_on[1] if self._going_on is not None else None
-        attempt = launch(self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial)
+        attempt = launch(
+            self, backend, reason, self._shared, now, is_retry=counts, snapshot=snapshot, partial=partial, again=again
+        )
         if isinstance(attempt, NoHold):
             self._not_launched(attempt, backend, now)
             return
@@ -211,12 +207,21 @@ class Exchange(Contained):
         opening = self._wait.opening if self._wait is not None else None
         return relay_of(self.call, attempt, status, headers, opening, checked=self._check is not None)
 
-    def status_refused(self, attempt: Attempt, kind: FailureKind, status: int, headers: list[Header]) -> bool:
-        """Whether a failing status is kept from the client: somebody else is asked, or the same one later."""
+    def answer_refused(self, attempt: Attempt, relay: Relay) -> bool:
+        """Whether a refusal is kept from the client: it is asked again in another form, or somebody else who can is."""
         now = monotonic()
-        pause = retry_after_seconds(headers, time.time())
-        failure = Failure(kind, attempt.served_by, f"it answered {status}", pause)
-        settling.note_failure(self._history, attempt, failure, now, status=status)
+        again = forms_to_ask_again(self.call, attempt, relay)
+        if again and self._rival is None:
+            self._leave(attempt, Ending.REFUSED)
+            self._use(attempt.backend, attempt.reason, now, again=again)
+            return True
+        failure = refusal_of_unable(attempt, relay, self._history, now, self.call.ask.hosted_path)
+        return failure is not None and self.goes_elsewhere(attempt, failure)
+
+    def goes_elsewhere(self, attempt: Attempt, failure: Failure) -> bool:
+        """The same of a status that says enough."""
+        now, kind = monotonic(), failure.kind
+        settling.note_failure(self._history, attempt, failure, now)
         if self._rival is not None or self._going_on is not None:
             self._leave(attempt, Ending.REFUSED, kind)
             self._go_on(now)
@@ -247,21 +252,20 @@ class Exchange(Contained):
             self.call.route.tally.hedges_won += 1
         self.deadline_changed()
 
-    def attempt_failed(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
+    def attempt_failed(self, attempt: Attempt, failure: Failure) -> None:
         """It failed before its first token."""
         now = monotonic()
-        self._lose(attempt, Ending.FAILED, kind, detail, now)
-        if self._attempt is not None:
-            return  # the other one goes on
-        self._resume(now)
+        self._lose(attempt, Ending.FAILED, failure, now)
+        if self._attempt is None:  # else the other one goes on
+            self._resume(now)
 
-    def attempt_broke(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
+    def attempt_broke(self, attempt: Attempt, failure: Failure) -> None:
         """It broke off after its first token."""
         now = monotonic()
         relay = attempt.relay
         if relay is None:
             return
-        self._lose(attempt, Ending.BROKEN, kind, detail, now)
+        self._lose(attempt, Ending.BROKEN, failure, now)
         partial = relay.partial() if self.call.route.compiled.on_stream_failure == "Continue" else None
         if partial is not None and now < self._total_at:
             self.winner = None
@@ -321,10 +325,10 @@ class Exchange(Contained):
         else:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
 
-    def _lose(self, attempt: Attempt, ending: Ending, kind: FailureKind, detail: str, now: float) -> None:
-        settling.note_failure(self._history, attempt, Failure(kind, attempt.served_by, detail), now)
-        self._leave(attempt, ending, kind)
-        if isinstance(attempt.backend, Replica) and kind in BACKEND_GONE:
+    def _lose(self, attempt: Attempt, ending: Ending, failure: Failure, now: float) -> None:
+        settling.note_failure(self._history, attempt, failure, now)
+        self._leave(attempt, ending, failure.kind)
+        if isinstance(attempt.backend, Replica) and failure.kind in BACKEND_GONE:
             self.call.route.replica_broke(attempt.backend)
 
     def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
@@ -335,8 +339,6 @@ class Exchange(Contained):
             self._attempt, self._rival = self._rival, None
         elif attempt is self._rival:
             self._rival = None
-
-    # -- hedging -----------------------------------------------------------------------------------------------
 
     def _hedge(self, now: float) -> None:
         """The first token is late: ask a second backend as well, where that is allowed and not too dear."""
@@ -349,11 +351,6 @@ class Exchange(Contained):
             self._rival = rival
             self.deadline_changed()
             rival.start()
-
-    # -- the client --------------------------------------------------------------------------------------------
-
-    def _client_gone(self) -> None:
-        self._finish(Ending.ABANDONED)
 
     # -- time and ending ---------------------------------------------------------------------------------------
 
@@ -407,7 +404,7 @@ class Exchange(Contained):
         attempt, winner = self._attempt, self.winner
         if winner is not None and winner.relay is not None and winner.relay.begun:
             winner.abandon()
-            self.attempt_broke(winner, FailureKind.TIMEOUT, "it took too long")
+            self.attempt_broke(winner, Failure(FailureKind.TIMEOUT, winner.served_by, "it took too long"))
             return
         if attempt is not None:
             settling.note_total_passed(attempt, self.timeouts.total_seconds, monotonic())

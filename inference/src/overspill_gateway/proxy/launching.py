@@ -12,6 +12,7 @@ from overspill_gateway.core.continuation import Partial, continuation_body
 from overspill_gateway.core.estimate import prompt_tokens_max
 from overspill_gateway.core.plan import History, ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
 from overspill_gateway.core.retry_budget import adds_load
 from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.attempt import Attempt
@@ -36,10 +37,12 @@ def launch(
     is_retry: bool,
     snapshot: LoadSnapshot | None = None,
     partial: Partial | None = None,
+    again: tuple[RequestForm, ...] = (),
 ) -> Attempt | NoHold:
     """An attempt that can be started, or why the backend can't take this request after all.
 
     ``snapshot``: what is expected of a replica. ``partial``: an answer that the backend is to go on with.
+    ``again``: forms of the request, the last one to be sent, those before it refused.
     """
     call = exchange.call
     body, facts, ask = call.body, call.facts, call.ask
@@ -63,9 +66,11 @@ def launch(
             hold = found
             max_tokens = hold.output_tokens_max
         attempt = Attempt(exchange, backend, reason, now, hold=hold, is_retry=is_retry, snapshot=snapshot)
+        attempt.form, attempt.forms_tried = _form_for(backend, again), again
         attempt.head, attempt.body = outgoing(
-            backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint, max_tokens=max_tokens
-        )
+            backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint, max_tokens=max_tokens,
+            form=attempt.form,
+        )  # fmt: skip
         _occupy(call, shared, attempt, now)
     except BodyError:  # it can't be told to this hosted API
         if hold is not None and isinstance(backend, Hosted):
@@ -78,6 +83,12 @@ def launch(
             shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
         raise
     return attempt
+
+
+def _form_for(backend: Replica | Hosted, again: tuple[RequestForm, ...]) -> RequestForm:
+    if again:
+        return again[-1]
+    return backend.form if isinstance(backend, Hosted) else REPLICA_FORM
 
 
 def is_retry(history: History[Replica], backend: Replica | Hosted, *, asked_anew: bool) -> bool:
@@ -129,7 +140,12 @@ def _priced_hosted(call: Call, asked: Collection[str], now: float) -> Hosted | N
     if call.ask.local_only:
         return None
     for hosted in call.route.pool.hosted:
-        if hosted.served_by not in asked and hosted.price is not None and hosted.may_take(call.ask, now):
+        if (
+            hosted.served_by not in asked
+            and hosted.price is not None
+            and hosted.may_take(call.ask, now)
+            and not hosted.lacks(call.ask, now)
+        ):
             return hosted
     return None
 

@@ -14,6 +14,7 @@ from overspill_gateway.core.forwarding import to_hosted, to_replica
 from overspill_gateway.core.head import Head
 from overspill_gateway.core.messages_answer import MessagesStream, plain_error
 from overspill_gateway.core.messages_request import chat_request
+from overspill_gateway.core.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
 from overspill_gateway.core.splice import with_fields
 from overspill_gateway.proxy.backend import Hosted, Replica
 
@@ -28,8 +29,6 @@ _LIMIT_FIELDS: Final = {
     Dialect.RESPONSES: "max_output_tokens",
     Dialect.MESSAGES: "max_tokens",
 }
-_NEWER_LIMIT_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
-"""Hosts whose newer models take ``max_completion_tokens`` only; other APIs mostly know the older name."""
 
 
 def outgoing(
@@ -42,14 +41,18 @@ def outgoing(
     *,
     endpoint: Endpoint | None = None,
     max_tokens: int | None = None,
+    form: RequestForm | None = None,
 ) -> tuple[bytes, bytes]:
     """Head and body for a backend. A hosted API gets its credential and as little else as it needs.
 
+    ``form``: how it takes what is added, where not as it is asked first.
     ``max_tokens``: written in where it is lower than the client's own limit, or the client gave none. Raises
     BodyError where an Anthropic request can't be told to a hosted API.
     """
     if endpoint is None:
         endpoint = endpoint_of(head.path) or CHAT
+    if form is None:
+        form = backend.form if isinstance(backend, Hosted) else REPLICA_FORM
     clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
     if isinstance(backend, Hosted):
         path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
@@ -60,15 +63,15 @@ def outgoing(
         name = backend.model
         if endpoint.dialect is Dialect.MESSAGES:
             limit = max_tokens if clamp else facts.max_tokens
-            body = chat_request(body, name, max_tokens=limit, max_tokens_field=_limit_field(endpoint, backend))
+            body = chat_request(body, name, max_tokens=limit, form=form)
         else:
-            body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, backend)
+            body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, form)
     else:
         target = head.path + head.query
         if head.replica_lines is None:
             head.replica_lines = to_replica(head.headers)
         lines = backend.host_line + head.replica_lines
-        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, backend)
+        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not body and head.content_length is None and not head.chunked:
         return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id), body
@@ -104,12 +107,12 @@ def _edited(
     endpoint: Endpoint,
     name: bytes,
     max_tokens: int | None,
-    backend: Replica | Hosted,
+    form: RequestForm,
 ) -> bytes:
     if facts.form:
         name = msgspec.json.decode(name, type=str).encode()
     start, end = facts.model_start, facts.model_end
-    usage = facts.stream and not facts.include_usage and endpoint.dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+    usage = form.stream_options and _adds_usage(facts, endpoint)
     if usage and not facts.stream_options:
         body = b"%b%b%b%b" % (body[:start], name, _USAGE_FIELD, body[end:])
     elif end and body[start:end] != name:
@@ -118,14 +121,29 @@ def _edited(
     if usage and facts.stream_options:
         fields["stream_options"] = _USAGE_ASKED
     if max_tokens is not None and endpoint.dialect in _LIMIT_FIELDS:
-        for field in facts.max_tokens_fields or (_limit_field(endpoint, backend),):
+        for field in facts.max_tokens_fields or (_limit_field(endpoint, form),):
             fields[field] = b"%d" % max_tokens
     return with_fields(body, fields) if fields else body
 
 
-def _limit_field(endpoint: Endpoint, backend: Replica | Hosted) -> str:
+def added_fields(endpoint: Endpoint, facts: BodyFacts, form: RequestForm, max_tokens: int | None) -> frozenset[str]:
+    """Fields of a request to a hosted API that its client never sent. ``max_tokens``: the gateway's own limit."""
+    translated = endpoint.dialect is Dialect.MESSAGES
+    added: set[str] = set()
+    asks = facts.stream if translated else _adds_usage(facts, endpoint) and not facts.stream_options
+    if form.stream_options and asks:
+        added.add(STREAM_OPTIONS)
+    limits = max_tokens is not None and not facts.max_tokens_fields
+    if (endpoint.dialect is Dialect.CHAT and limits) or (translated and (limits or facts.max_tokens is not None)):
+        added.add(form.limit_field)
+    return frozenset(added)
+
+
+def _adds_usage(facts: BodyFacts, endpoint: Endpoint) -> bool:
+    return facts.stream and not facts.include_usage and endpoint.dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
+
+
+def _limit_field(endpoint: Endpoint, form: RequestForm) -> str:
     """Where a limit is written that the client did not give."""
     chat = endpoint.dialect is Dialect.CHAT or endpoint.dialect is Dialect.MESSAGES
-    if chat and isinstance(backend, Hosted) and backend.pool.address.host.endswith(_NEWER_LIMIT_HOSTS):
-        return "max_completion_tokens"
-    return _LIMIT_FIELDS[endpoint.dialect]
+    return form.limit_field if chat else _LIMIT_FIELDS[endpoint.dialect]

@@ -27,7 +27,8 @@ def refusal_of(
         return errors.queue_full(model, len(route.held), wait), ServedReason.QUEUE_FULL
     if refuse.why is Refusal.HOLD_TIMEOUT:
         seconds = route.compiled.overflow.hold_timeout_seconds
-        return errors.hold_timed_out(model, seconds, route.describe_pool()), ServedReason.HOLD_TIMEOUT
+        state = "; ".join([route.describe_pool(), *map(str, history.failures)])
+        return errors.hold_timed_out(model, seconds, state), ServedReason.HOLD_TIMEOUT
     if refuse.why is Refusal.HOSTED_UNABLE:
         return _hosted_unable(route, model, ask), ServedReason.NOT_SERVED
     if refuse.why is Refusal.NOT_AVAILABLE:
@@ -36,7 +37,9 @@ def refusal_of(
     if only_credentials_refused(history):
         refused = [one.backend for one in failures if one.kind is FailureKind.CREDENTIALS]
         return errors.credentials_refused(model, refused), ServedReason.NOT_SERVED
-    timeout = bool(failures) and failures[-1].kind is FailureKind.TIMEOUT
+    if not failures:  # an answer broke its schema, and no further attempt is allowed
+        return errors.no_second_output(model), ServedReason.NOT_SERVED
+    timeout = failures[-1].kind is FailureKind.TIMEOUT
     told = [str(one) for one in failures]
     return errors.backends_failed(model, told, timeout=timeout), ServedReason.NOT_SERVED
 
@@ -54,6 +57,8 @@ def budget_refusal(route: "Route", model: str) -> ApiError:
 def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     """Why no hosted API may take a request now: money that is used up, else limits and rests that pass by."""
     now = monotonic()
+    if not any(one.has_path(ask.hosted_path) for one in route.pool.hosted):
+        return errors.path_not_hosted(ask.hosted_path.decode("latin-1"), model)
     if not route.meter.can_bound(ask):
         return errors.cost_unbounded(model, ask.unpriced, ask.unbounded)
     if not route.meter.is_affordable(ask):

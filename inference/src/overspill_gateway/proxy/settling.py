@@ -258,13 +258,13 @@ def _count(
         counters.duration.observe(since_arrival)
 
 
-def note_failure(
-    history: History[Replica], attempt: "Attempt", failure: Failure, now: float, *, status: int = 0
-) -> None:
+def note_failure(history: History[Replica], attempt: "Attempt", failure: Failure, now: float) -> None:
     """Remember that a backend failed this request, so that others are asked first."""
     history.failures.append(failure)
-    attempt.backend.problems.failed(failure.kind, failure.detail, status=status, fault=attempt.connect_fault)
-    attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=status)
+    if failure.kind is not FailureKind.UNABLE:  # which may be no problem of the backend's: see refused.tell_problem
+        fault = attempt.connect_fault
+        attempt.backend.problems.failed(failure.kind, failure.detail, status=failure.status, fault=fault)
+    attempt.backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=failure.status)
     if isinstance(attempt.backend, Replica):
         history.failed_replicas.append(attempt.backend)
     else:

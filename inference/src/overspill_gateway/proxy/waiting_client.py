@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.outcome import REPEATABLE
+from overspill_gateway.core.outcome import REPEATABLE, FailureKind
 from overspill_gateway.core.plan import History
 from overspill_gateway.core.retry_budget import backoff_seconds
 from overspill_gateway.proxy.backend import Hosted, Replica
@@ -20,6 +21,12 @@ HEARTBEAT_SECONDS: Final = 15.0
 silent connections after 30 s and more, and until the first comment a refusal still has its own status."""
 BACK_OFF_SECONDS_MAX: Final = 2.0
 """A backend that asks for a longer pause is not waited for: its answer says when to come again."""
+
+
+class Phase(Enum):
+    """What a request does."""
+
+    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, DONE = auto(), auto(), auto(), auto(), auto()
 
 
 class Wait:
@@ -72,9 +79,10 @@ def pause_before_retry(
     history: History[Replica], hosted: Iterable[Hosted], attempts_max: int, random: float, now: float
 ) -> float | None:
     """Seconds to wait before one of those that failed in passing is asked again; None: that makes no sense."""
-    if not history.failures or len(history.failures) >= attempts_max or history.failures[-1].kind not in REPEATABLE:
+    failures = [failure for failure in history.failures if failure.kind is not FailureKind.UNABLE]
+    if not failures or len(failures) >= attempts_max or failures[-1].kind not in REPEATABLE:
         return None
-    pause = backoff_seconds(len(history.failures), random, history.failures[-1].retry_after_seconds)
+    pause = backoff_seconds(len(failures), random, failures[-1].retry_after_seconds)
     rest = min((one.outlier.returns_at for one in hosted), default=now) - now
     pause = max(pause, rest)
     return pause if pause <= BACK_OFF_SECONDS_MAX else None

@@ -108,6 +108,9 @@ def _hosted(entry: HostedAPI, api_key: str | None) -> HostedBackend:
         tools=entry.capabilities.tools,
         json_mode=entry.capabilities.json_mode,
         vision=entry.capabilities.vision,
+        max_tokens_field=entry.capabilities.max_tokens_field.value if entry.capabilities.max_tokens_field else None,
+        stream_options=entry.capabilities.stream_options,
+        paths=tuple(path.value for path in entry.capabilities.paths) if entry.capabilities.paths is not None else None,
     )
 
 

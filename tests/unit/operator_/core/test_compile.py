@@ -51,7 +51,9 @@ validate: true
 budget: {limit: "12.5", period: Day, timeZone: Europe/Berlin, onExhausted: Reject}
 """
     capable = HYBRID.replace(
-        "limits: {concurrency: 3}", "capabilities: {contextTokens: 8192, maxOutputTokens: 4096, vision: false}"
+        "limits: {concurrency: 3}",
+        "capabilities: {contextTokens: 8192, maxOutputTokens: 4096, vision: false, streamOptions: false, "
+        "maxTokensField: max_completion_tokens, paths: [/v1/responses]}",
     )
     priced = capable.replace("credentials: {secretName: t}", 'price: {input: "1", output: "2"}')
     subject = route(priced + more)
@@ -68,6 +70,9 @@ budget: {limit: "12.5", period: Day, timeZone: Europe/Berlin, onExhausted: Rejec
     one, two = found.hosted
     assert (one.context_tokens, one.tools, one.json_mode, one.vision) == (8192, True, True, False)
     assert one.output_tokens_max == 4096
+    assert (one.max_tokens_field, one.stream_options) == ("max_completion_tokens", False)
+    assert one.paths == ("/v1/responses",)
+    assert (two.max_tokens_field, two.stream_options, two.paths) == (None, None, None)
     assert (two.context_tokens, two.output_tokens_max, two.vision) == (None, None, True)
 
 

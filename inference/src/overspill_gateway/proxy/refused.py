@@ -1,0 +1,71 @@
+"""A backend's refusal of a request, once its words are there: whether somebody else can what it says it can't.
+
+Not here: who is asked next (``exchange``), and what refusals say (``core.inability``, ``core.request_form``).
+"""
+
+from typing import TYPE_CHECKING
+
+from overspill_gateway.core.inability import Inability, inability_of, said_by
+from overspill_gateway.core.outcome import Failure, FailureKind
+from overspill_gateway.core.request_form import RequestForm, another_form
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.outgoing import added_fields
+
+if TYPE_CHECKING:
+    from overspill_gateway.core.plan import History
+    from overspill_gateway.proxy.attempt import Attempt
+    from overspill_gateway.proxy.call import Call
+    from overspill_gateway.proxy.relay import Relay
+
+
+def forms_to_ask_again(call: "Call", attempt: "Attempt", relay: "Relay") -> tuple[RequestForm, ...]:
+    """The forms to ask the same API again with, the last one anew, where it refused a field of ours; none: it did not.
+
+    Once for each field: a form that was tried is never come back to.
+    """
+    backend, hold = attempt.backend, attempt.hold
+    if not isinstance(backend, Hosted):
+        return ()
+    limit = hold.output_tokens_max if hold is not None else None
+    added = added_fields(call.endpoint, call.facts, attempt.form, limit)
+    form = another_form(attempt.form, added, relay.status, relay.body()) if added else None
+    tried = attempt.forms_tried or (attempt.form,)
+    return () if form is None or form in tried else (*tried, form)
+
+
+def refusal_of_unable(
+    attempt: "Attempt", relay: "Relay", history: "History[Replica]", now: float, path: bytes
+) -> Failure | None:
+    """What kind of failure a refusal is that somebody else may mend; None: it is about the request."""
+    backend, status, body = attempt.backend, relay.status, relay.body()
+    local = isinstance(backend, Replica)
+    inability = inability_of(status, body, local=local)
+    if inability is None:
+        credentials = status == 403
+        return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403") if credentials else None
+    if isinstance(backend, Hosted):
+        history.unable_hosted.add(backend.served_by)
+        if inability is Inability.PATH or inability is Inability.MODEL:
+            backend.has_said_that_it_lacks(path, now)
+    elif inability is Inability.CONTEXT:
+        history.replicas_unable = True  # what they have differs while they are rolled out, and how long it is does not
+    history.unable += 1
+    words = said_by(body)
+    detail = f"it answered {status}" + (f" ({words})" if words else "")
+    return Failure(FailureKind.UNABLE, attempt.served_by, detail, status=status)
+
+
+def tell_problem(attempt: "Attempt", relay: "Relay") -> None:
+    """A refusal that no client got: those who run the gateway hear of it where it is about the backend."""
+    problems = attempt.backend.problems
+    if relay.status == 403 and problems.fails:
+        problems.said(relay.status, relay.body())
+    else:
+        problems.refused(relay.status, relay.body())
+
+
+def remember_form(attempt: "Attempt") -> None:
+    """The API has taken the request in another form than it is asked in first: so it is from now on."""
+    backend, relay = attempt.backend, attempt.relay
+    if attempt.forms_tried and isinstance(backend, Hosted) and relay is not None and relay.status < 400:
+        backend.form = attempt.form
