@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -375,3 +376,34 @@ async def test_a_replica_that_is_going_away_finishes_what_it_has_begun(gateway: 
             body += piece
 
     assert body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_limit_inside_a_200_counts_as_one(gateway: GatewayUnderTest, *, stream: bool) -> None:
+    """Whether in a stream or in a plain answer: the backend rests for as long as its head says, and is not ejected."""
+    error = b'{"error":{"message":"slow down","code":429}}'
+
+    async def script(received: backends.Received, wire: backends.Wire) -> None:  # noqa: ARG001
+        if stream:
+            head = backends.stream_head().replace(b"server: uvicorn", b"retry-after: 7")
+            await wire.write(head)
+            await wire.chunk(b"data: " + error + b"\n\n")
+            await wire.write(b"0\r\n\r\n")
+        else:
+            await wire.write(backends.plain_head(200, len(error), retry_after="7") + error)
+
+    async with backend(script) as first, backend(backends.streams()) as second:
+        hosted = [first.hosted("first"), second.hosted("second")]
+        route = gateway.route(
+            local=None, hosted=hosted if stream else hosted[:1], retry_attempts=0 if not stream else 1
+        )
+
+        answer = await gateway.post(stream=stream)
+
+        outlier = route.pool.hosted[0].outlier
+        assert 6 < outlier.returns_at - monotonic() <= 7
+        assert outlier.ejections_total == 0
+    if stream:
+        assert answer.served_by == "hosted/second"
+    else:
+        assert (answer.status, answer.error["code"], answer.headers["retry-after"]) == (429, "backend_limited", "7")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from unit.gateway.backends import USAGE, Received, Script, Wire, backend, plain_head, then
+from unit.gateway.backends import USAGE, Received, Script, Wire, answers, backend, plain_head, then
 from unit.gateway.harness import GatewayUnderTest
 
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
@@ -102,3 +102,17 @@ async def test_only_routes_that_say_so_check(gateway: GatewayUnderTest) -> None:
 
         assert len(engine.requests) == 3
     assert {answer.status for answer in (unchecked, without, unknown)} == {200}
+
+
+async def test_without_budget_for_a_second_answer_it_says_so(gateway: GatewayUnderTest) -> None:
+    """The first answer was no failure of a backend: the error names the schema, not backends that nobody asked."""
+    async with backend(answers("no JSON")) as engine:
+        gateway.route(validate_structured_output=True)
+        gateway.endpoints(engine.fact())
+        gateway.gateway.shared.retries.active = 10**6
+
+        shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+        answer = await gateway.post(response_format=shape)
+
+    assert (answer.status, answer.error["code"]) == (502, "invalid_structured_output")
+    assert "was not asked again" in answer.error["message"]

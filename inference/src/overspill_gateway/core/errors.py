@@ -3,6 +3,7 @@
 Not here: when each is used.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -333,6 +334,18 @@ def backends_failed(model: str, failures: list[str], *, timeout: bool) -> ApiErr
         "server_error",
         "backend_timeout" if timeout else "backend_failed",
         f"No backend of {model} answered: {told}. The request can be sent again.",
+    )
+
+
+def backends_limited(model: str, failures: list[str], retry_after_seconds: float | None) -> ApiError:
+    """The last one said inside a 200 that it was asked too often."""
+    told = "; ".join(failures)
+    return ApiError(
+        429,
+        "rate_limit_error",
+        "backend_limited",
+        f"No backend of {model} answered: {told}. Send the request again later.",
+        retry_after_seconds=max(math.ceil(retry_after_seconds), 1) if retry_after_seconds is not None else None,
     )
 
 

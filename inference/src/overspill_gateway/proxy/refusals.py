@@ -33,15 +33,21 @@ def refusal_of(
         return _hosted_unable(route, model, ask), ServedReason.NOT_SERVED
     if refuse.why is Refusal.NOT_AVAILABLE:
         return errors.not_available(model, route.describe_pool()), ServedReason.NOT_SERVED
+    return _all_failed(model, history), ServedReason.NOT_SERVED
+
+
+def _all_failed(model: str, history: History[Replica]) -> ApiError:
     failures = history.failures
+    if not failures:  # an answer broke its schema, and no further attempt is allowed
+        return errors.no_second_output(model)
     if only_credentials_refused(history):
         refused = [one.backend for one in failures if one.kind is FailureKind.CREDENTIALS]
-        return errors.credentials_refused(model, refused), ServedReason.NOT_SERVED
-    if not failures:  # an answer broke its schema, and no further attempt is allowed
-        return errors.no_second_output(model), ServedReason.NOT_SERVED
-    timeout = failures[-1].kind is FailureKind.TIMEOUT
+        return errors.credentials_refused(model, refused)
+    last = failures[-1]
     told = [str(one) for one in failures]
-    return errors.backends_failed(model, told, timeout=timeout), ServedReason.NOT_SERVED
+    if last.kind is FailureKind.ERROR_IN_ANSWER and last.status == 429:
+        return errors.backends_limited(model, told, last.retry_after_seconds)
+    return errors.backends_failed(model, told, timeout=last.kind is FailureKind.TIMEOUT)
 
 
 def budget_refusal(route: "Route", model: str) -> ApiError:
