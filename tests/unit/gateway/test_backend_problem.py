@@ -91,7 +91,8 @@ def test_what_is_around_a_secret_stays() -> None:
         "it answered 401: Incorrect API key provided: [left out]. You can find it"
     )
     assert cleaned("a short-secret b", ("abc", "short-secret")) == "a [left out] b"
-    assert cleaned("x abc y", ("abc",)) == "x [left out] y"
+    assert cleaned("x EMPTY y", ("EMPTY",)) == "x [left out] y"
+    assert cleaned("nonexistent", ("none",)) == "nonexistent", "what stands for no key is no secret"
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,28 @@ async def test_a_model_that_is_not_there(gateway: GatewayUnderTest) -> None:
         await eventually(lambda: (told(route) or BackendProblem(reason="x")).reason == "ModelNotFound")
 
 
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_client_never_sees_the_key_that_was_sent(gateway: GatewayUnderTest, status: int, path: str) -> None:
+    """Debugging proxies echo what they get, in bodies, in header fields and in errors inside a 200."""
+
+    async def echoes(received: Received, wire: Wire) -> None:
+        sent = received.headers["authorization"]
+        body = json.dumps({"error": {"message": f"You sent {sent}", "type": "t"}}).encode()
+        answered = 200 if streaming else status
+        await wire.write(plain_head(answered, len(body), x_echo=sent, x_other="stays") + body)
+
+    async with backend(echoes) as api:
+        gateway.route(local=None, hosted=[api.hosted()], retry_attempts=0)
+        for streaming in (False, True):
+            answer = await gateway.post(path=path, max_tokens=5, stream=streaming)
+            assert answer.status >= 400
+            assert SECRET.encode() not in answer.body
+            assert "You sent" in answer.body.decode()
+            assert not [value for value in answer.headers.values() if SECRET in value]
+            assert streaming or answer.headers["x-other"] == "stays"
+
+
 async def test_a_bad_request_is_nobodys_problem(gateway: GatewayUnderTest) -> None:
     """It neither makes one nor takes one back."""
     async with backend(answers("no", status=400)) as api:

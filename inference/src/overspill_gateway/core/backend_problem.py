@@ -42,6 +42,8 @@ _KEY_FORMS: Final = re.compile(
 )
 _SECRET_PART: Final = 6
 """So many characters of a key in a row are left out, wherever they stand."""
+SECRET_CHARS_MIN: Final = 5
+"""A shorter one is none, but a word such as "none" that stands for no key; leaving it out would tear words apart."""
 _HIDDEN: Final = "[left out]"
 
 
@@ -82,11 +84,18 @@ def cleaned(text: str, secrets: tuple[str, ...]) -> str:
     return text if len(text) <= WORDS_CHARS_MAX else text[: WORDS_CHARS_MAX - 3] + "..."
 
 
+def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
+    """A text that goes on to clients: without any part of a secret, all else as it is."""
+    for secret in secrets:
+        text = _without(text, secret)
+    return text
+
+
 def _without(text: str, secret: str) -> str:
     """The text without each run of characters that is a part of the secret too, if it is long enough to be of use."""
+    if len(secret) < SECRET_CHARS_MIN:
+        return text
     length = min(_SECRET_PART, len(secret))
-    if length < 4:
-        return text.replace(secret, _HIDDEN) if secret else text
     parts = {secret[place : place + length] for place in range(len(secret) - length + 1)}
     pieces: list[str] = []
     hidden_to = 0

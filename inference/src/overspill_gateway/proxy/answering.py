@@ -20,6 +20,9 @@ def relay_of(
 ) -> Relay:
     """Writes this attempt's answer on to the client."""
     facts, endpoint = call.facts, call.endpoint
+    problems = attempt.backend.problems
+    if isinstance(attempt.backend, Hosted) and any(problems.hides(value) for _, value in headers):
+        headers = [header for header in headers if not problems.hides(header[1])]  # it echoes what it was sent
     return Relay(
         call.client,
         status,
@@ -50,7 +53,14 @@ def keeps_text(call: "Call", attempt: "Attempt") -> bool:
 
 
 def body_for(call: "Call", attempt: "Attempt", relay: Relay) -> bytes | None:
-    """A plain answer in the client's words, where they differ from the backend's; None: as it came."""
-    if relay.status < 400 or not call.endpoint.anthropic or relay.streams:
+    """A plain answer in the client's words, where they differ from the backend's; None: as it came.
+
+    A refusal never tells a client the key that the gateway has sent.
+    """
+    if relay.status < 400 or relay.streams:
         return None
-    return plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())
+    told = None
+    if call.endpoint.anthropic:
+        told = plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())
+    body, problems = relay.body() if told is None else told, attempt.backend.problems
+    return problems.hidden(body.decode("utf-8", "replace")).encode() if problems.hides(body) else told

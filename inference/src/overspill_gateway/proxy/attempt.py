@@ -301,7 +301,7 @@ class Attempt:
         relay = self.relay
         if relay is None or relay.fault is None or self.stage is Stage.OVER:
             return
-        begun, fault = relay.begun and self.stage is Stage.ANSWERING, relay.fault
+        begun, fault = relay.begun and self.stage is Stage.ANSWERING, self.backend.problems.hidden(relay.fault)
         self.abandon()
         if begun:
             self._broke(FailureKind.ERROR_IN_ANSWER, fault, relay.fault_status)

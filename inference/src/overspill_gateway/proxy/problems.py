@@ -11,7 +11,14 @@ from typing import Final
 
 from overspill_api.demand import BackendProblem
 from overspill_gateway.core import backend_problem
-from overspill_gateway.core.backend_problem import cleaned, reason_of, reason_of_refusal, words_of
+from overspill_gateway.core.backend_problem import (
+    SECRET_CHARS_MIN,
+    cleaned,
+    reason_of,
+    reason_of_refusal,
+    without_secrets,
+    words_of,
+)
 from overspill_gateway.core.outcome import ConnectFault, FailureKind
 
 logger = logging.getLogger(__name__)
@@ -33,8 +40,19 @@ class BackendProblems:
     """Failures in a row of one backend, and what it said."""
 
     __slots__ = (
-        "_failures", "_failures_total", "_is_logged", "_logged_at", "_message", "_name", "_on_change", "_reason",
-        "_route", "_secrets", "_since_unix", "fails",
+        "_failures",
+        "_failures_total",
+        "_is_logged",
+        "_logged_at",
+        "_message",
+        "_name",
+        "_on_change",
+        "_reason",
+        "_route",
+        "_secret_bytes",
+        "_secrets",
+        "_since_unix",
+        "fails",
     )  # fmt: skip
 
     def __init__(self, route: str, name: str, secrets: tuple[str, ...], on_change: Callable[[], None]) -> None:
@@ -44,6 +62,7 @@ class BackendProblems:
         self._route = route
         self._name = name
         self._secrets = secrets
+        self._secret_bytes = tuple(secret.encode() for secret in secrets if len(secret) >= SECRET_CHARS_MIN)
         self._on_change = on_change
         self._reason = self._message = ""
         self._failures = self._failures_total = 0
@@ -59,6 +78,14 @@ class BackendProblems:
         return BackendProblem(
             reason=self._reason, message=self._message, since_unix_seconds=self._since_unix, failures=self._failures
         )
+
+    def hides(self, text: bytes) -> bool:
+        """Whether a text has a secret of ours in it, whole."""
+        return any(secret in text for secret in self._secret_bytes)
+
+    def hidden(self, text: str) -> str:
+        """A backend's words without secrets of ours, for a client."""
+        return without_secrets(text, self._secrets) if self._secrets else text
 
     def failed(self, kind: FailureKind, detail: str, *, status: int = 0, fault: ConnectFault | None = None) -> None:
         """An attempt failed. What the backend said of it may follow, see ``said``."""

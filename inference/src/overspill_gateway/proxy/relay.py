@@ -295,7 +295,7 @@ class Relay:
         if opening is not None and opening.begun:  # a refusal: its status came too late
             self.begun = True
             opening.tell(self._extra)
-            self._client.send(self._error_event(error_of_answer(self.status, self.body())))
+            self._client.send(self._error_event(error_of_answer(self.status, body)))
             return
         self._begin(len(body))
         self._client.send(body)
