@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from operator_rig import Json, Operator, Rig, deployment_path, rig, wait_for
+from operator_rig import Json, Operator, Rig, deployment_path, rig, route_path, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -86,6 +86,24 @@ def test_a_restart_writes_nothing_that_is_as_it_should_be(world: Rig) -> None:
         wait_for("every route was looked at", is_done, 120)
         calm(second)
         assert writes(second) == Counter()
+
+
+def test_a_restart_forgets_no_problem_of_a_pod(tmp_path: Path) -> None:
+    """What hangs hangs on: nothing is written, and no second event comes."""
+    engine: Json = {"source": "hf://org/model", "profile": "gpu"}
+    with rig(tmp_path, kwok_nodes=1) as world:
+        with world.operator() as first:
+            world.route("fine", {"selfHosted": engine, "scaling": {"minReplicas": 1}})
+            world.wait_condition("fine", "RolledOut", "True", "ReplicasCurrent")
+            world.route("fine", {"selfHosted": {**engine, "tensorParallelSize": 64}, "scaling": {"minReplicas": 1}})
+            world.wait_condition("fine", "RolledOut", "False", "Unschedulable")
+            calm(first)
+        before, events = world.live(route_path("fine")), len(world.events("fine"))
+        with world.operator("operator-2") as second:
+            calm(second)
+            assert world.live(route_path("fine")) == before
+            assert len(world.events("fine")) == events
+            assert writes(second) == Counter()
 
 
 def says(world: Rig, number: int) -> str:

@@ -167,7 +167,9 @@ class RouteParts:
         caches, kind = self._world.caches, desired["kind"]
         is_service = cache is caches.services
         if cache is caches.budgets:
-            message = f"The API server refuses the PodDisruptionBudget: {error.message}."
+            message = error.message
+            if not isinstance(error, NotOwnedError):
+                message = f"The API server refuses the PodDisruptionBudget: {error.message.rstrip('.')}."
             return Fault(FaultReason.DISRUPTION_BUDGET_REFUSED, message)
         if isinstance(error, NotOwnedError):
             reason = FaultReason.DOCUMENT_REFUSED if cache is caches.compiled else FaultReason.NOT_OWNED
@@ -175,7 +177,7 @@ class RouteParts:
         if cache is caches.compiled:
             message = f"The API server refuses the compiled document, so the gateways do not have it: {error.message}."
             return Fault(FaultReason.DOCUMENT_REFUSED, message)
-        said = f"The API server refuses the engine: {error.message}. ({kind} {desired['metadata']['name']})"
+        said = f"The API server refuses the engine: {error.message.rstrip('.')}. ({kind} {desired['metadata']['name']})"
         return Fault(FaultReason.ENGINE_REFUSED, said, keeps_last_good=False, cuts_off=is_service and is_new)
 
 

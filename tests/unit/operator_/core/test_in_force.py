@@ -21,6 +21,7 @@ def test_a_spec_comes_back_as_it_was() -> None:
     assert back is not None
     assert back.spec == good.spec
     assert back.meta.generation == good.meta.generation
+    assert accepted_spec(back) == accepted_spec(good)
 
 
 def test_a_spec_of_a_deleted_route_is_not_in_force() -> None:
