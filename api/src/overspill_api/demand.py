@@ -58,6 +58,19 @@ class BackendDemand(Compiled):
     """Why it fails now; None: it answers, or has not been asked."""
 
 
+class BudgetDemand(Compiled):
+    """A route's budget as one gateway process keeps it."""
+
+    period_start_unix_seconds: float
+    """When the period began that it speaks of."""
+    limit_nano_usd: int
+    """The cap of the period."""
+    charged_nano_usd: int = 0
+    """What the period has cost, as far as it is settled; of all processes that share the ledger."""
+    exhausted: bool = False
+    """Whether calls to hosted APIs are not made for lack of money."""
+
+
 class RouteDemand(Compiled):
     """Demand for one route as one gateway sees it. A spilled or a held request counts as demand."""
 
@@ -90,6 +103,8 @@ class RouteDemand(Compiled):
     """Answered requests in the sum."""
     backends: dict[str, BackendDemand] = Field(default={})
     """By backend."""
+    budget: BudgetDemand | None = None
+    """None: the route has none, it can't be kept, or an older gateway."""
 
 
 class GatewayDemand(Compiled):

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from overspill_api.schema import Strict
 
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A number of replicas, as /scale can tell it."""
+
 
 class ConditionType(StrEnum):
     """What a condition speaks of. ``Ready`` sums the others up."""
@@ -20,6 +23,7 @@ class ConditionType(StrEnum):
     METRICS_AVAILABLE = "MetricsAvailable"
     HOSTED_AVAILABLE = "HostedAvailable"
     WITHIN_BUDGET = "WithinBudget"
+    PROGRAMMED = "Programmed"
     SPEC_ENFORCED = "SpecEnforced"
 
 
@@ -83,6 +87,15 @@ class Spend(Strict):
     """Counters of the gateway processes that run."""
 
 
+class BudgetAlert(Strict):
+    """The last of budget.alerts that was told."""
+
+    percent: Annotated[int, Field(ge=0, le=100)]
+    """Of the limit."""
+    period_start: datetime
+    """When the period began that it was told in."""
+
+
 class ModelRouteStatus(Strict):
     """What is so, as far as the operator knows."""
 
@@ -93,14 +106,14 @@ class ModelRouteStatus(Strict):
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
     """Ready sums up; EngineAvailable, RolledOut, CacheRetained, ScalingActive, MetricsAvailable,
-    HostedAvailable, WithinBudget and SpecEnforced say why."""
+    HostedAvailable, WithinBudget, Programmed and SpecEnforced say why."""
     model: str | None = None
     """The name that clients send as "model", written in spec or that of the object."""
-    replicas: int | None = None
+    replicas: Count | None = None
     """Replicas that exist."""
-    ready_replicas: int | None = None
+    ready_replicas: Count | None = None
     """Replicas that can answer."""
-    desired_replicas: int | None = None
+    desired_replicas: Count | None = None
     """Replicas that scaling wants."""
     selector: str | None = None
     """Label selector of the replicas' pods, for /scale."""
@@ -110,6 +123,8 @@ class ModelRouteStatus(Strict):
     """Share of requests by backend since the gateways started, such as "local 93%, hosted 7%"."""
     spend: Spend | None = None
     """Cost of the hosted APIs."""
+    budget_alert: BudgetAlert | None = None
+    """The last of budget.alerts that an event told of."""
     last_request_time: datetime | None = None
     """When the last request came, to the minute."""
     decisions: Annotated[list[ScalingDecision], Field(max_length=5)] = []

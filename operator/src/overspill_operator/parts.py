@@ -17,7 +17,8 @@ from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconci
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.objects import Consumers, Routes
-from overspill_operator.app.route_reconciler import ROUTE, RouteReconciler
+from overspill_operator.app.route_reconciler import RouteReconciler
+from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.work_queue import Key, WorkQueue
@@ -54,7 +55,9 @@ class Parts:
         self._queue = queue
         self._engines: dict[str, tuple[object, ...]] = {}
         routes = Routes(lambda key: queue.add((ROUTE, key)))
-        self.gateways = GatewayStreams(self._on_demand, self._all_routes, fixed=settings.gateway_addresses)
+        self.gateways = GatewayStreams(
+            self._on_demand, self._all_routes, self._on_refused, fixed=settings.gateway_addresses
+        )
         self.slices = WatchCache(
             cluster,
             ENDPOINT_SLICES,
@@ -103,7 +106,8 @@ class Parts:
             now_unix=time,
         )
         self.profiles.read()
-        self._route_reconciler = RouteReconciler(self.world)
+        self._teller = RouteTeller(self.world)
+        self._route_reconciler = RouteReconciler(self.world, self._teller)
         self._consumer_reconciler = ConsumerReconciler(self.world)
 
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
@@ -130,10 +134,15 @@ class Parts:
         for key in keys:
             try:
                 self.world.scaler.evaluate(key, received)
-                self._route_reconciler.note_traffic(key)
+                self._teller.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.
                 logger.exception("demand not acted upon", extra={"route": key})
+
+    def _on_refused(self, documents: set[tuple[str, str]]) -> None:
+        """Gateways have begun or ceased to refuse documents: status is to say so."""
+        for kind, key in documents:
+            self._queue.add((ROUTE if kind == "route" else CONSUMER, key))
 
     def _on_reading(self, key: str) -> None:
         self.world.scaler.evaluate(key)

@@ -194,6 +194,10 @@ async def test_near_the_cap_answers_get_shorter_and_then_the_budget_is_spent(gat
     assert len(asked) < len(seen)
     assert value("overspill_budget_charged_nano_usd") <= PROMPT_MAX + 2 * ANSWER
     assert value("overspill_charged_in_full_total") == len(asked)
+    budget = gateway.gateway.catalog.routes["ns/tiny"].demand().budget
+    assert budget is not None
+    assert budget.exhausted
+    assert budget.charged_nano_usd == value("overspill_budget_charged_nano_usd")
 
 
 async def test_a_budget_that_is_spent_leaves_requests_to_replicas(gateway: GatewayUnderTest) -> None:

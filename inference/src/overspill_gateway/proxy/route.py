@@ -329,6 +329,7 @@ class Route:
             ready_endpoints=len(self.pool.replicas),
             time_to_first_token_seconds_sum=round(self.first_token_seconds_sum, 6),
             time_to_first_token_count=self.first_token_count,
+            budget=self.meter.budget.demand(),
             backends={
                 name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
             },

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from overspill_api.compiled import BudgetRules
+from overspill_api.demand import BudgetDemand
 from overspill_gateway.core.budget import Account
 from overspill_gateway.proxy.ledger import Ledger, LedgerKey, Pending
 from overspill_gateway.proxy.periods import TimeZoneError, period_at
@@ -65,8 +66,8 @@ class PeriodSpending:
     """One account and its leases."""
 
     __slots__ = (
-        "_asked_at", "_clock", "_late", "_ledger", "_pending", "account", "counters", "is_known", "key", "retired",
-        "waiting",
+        "_asked_at", "_clock", "_late", "_ledger", "_pending", "account", "counters", "is_known", "key", "lacks",
+        "retired", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,8 @@ class PeriodSpending:
         self.counters = counters
         self.retired = False
         """Whether its period is over: it lives until the last call that it holds money for has ended."""
+        self.lacks = False
+        """Whether the last call that was to be paid was not made for lack of money."""
         self.is_known = False
         """Whether the ledger has said what was charged in this period before."""
         self.waiting: set[Waiter] = set()
@@ -104,6 +107,7 @@ class PeriodSpending:
         """Set an amount aside, or ask for it."""
         account = self.account
         if account.hold(amount):
+            self.lacks = False
             if account.runs_low:
                 self.prepare(now)
             return Money.HELD
@@ -136,6 +140,7 @@ class PeriodSpending:
 
     def refused(self) -> None:
         """A request was not sent for lack of money."""
+        self.lacks = True
         self.counters.refused += 1
         if self.account.alert_exhausted():
             self._alert(100)
@@ -265,6 +270,19 @@ class RouteBudget:
         """Whether it is not the money that is lacking but the account of it: a ledger or a time zone that fails."""
         late = self._spending is not None and self._spending.is_late
         return late or self.error is not None or self._ledger.error is not None
+
+    def demand(self) -> BudgetDemand | None:
+        """What the operator is told of it; None: there is no budget, or its period has not been begun."""
+        spending = self._spending
+        if spending is None:
+            return None
+        account = spending.account
+        return BudgetDemand(
+            period_start_unix_seconds=spending.key.period.start,
+            limit_nano_usd=account.limit,
+            charged_nano_usd=max(account.charged, 0),
+            exhausted=spending.lacks or account.left <= 0,
+        )
 
     def seconds_to_next_period(self) -> float | None:
         """Until the money begins anew."""

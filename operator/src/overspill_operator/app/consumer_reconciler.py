@@ -1,14 +1,22 @@
 """The reconcile of one Consumer: its compiled document, and Ready."""
 
+import logging
+
 from overspill_api.names import compiled_consumer_secret_name
 from overspill_api.status import ConditionType
+from overspill_operator.app.status_write import write_status
 from overspill_operator.app.world import World
 from overspill_operator.core.compile import compile_consumer
 from overspill_operator.core.conditions import Statement, condition_list, false, true
+from overspill_operator.core.gateway_refusals import REASON as REFUSED
+from overspill_operator.core.gateway_refusals import Refusal, refusal_of
 from overspill_operator.core.manifests import compiled_secret
 from overspill_operator.core.objects import ConsumerObject
 from overspill_operator.core.status_changes import same, transitions
+from overspill_operator.core.status_limits import CONSUMER_STATUS, fitted
 from overspill_operator.ports import CONSUMERS, ClusterError
+
+logger = logging.getLogger(__name__)
 
 CONSUMER = "Consumer"
 """Kind of the keys in the queue."""
@@ -47,22 +55,23 @@ class ConsumerReconciler:
                 )
                 await self._say(consumer, false(ConditionType.READY, "DocumentRefused", message))
                 return
-        await self._say(consumer, _ready(consumer))
+        views = world.gateways.views.values()
+        await self._say(consumer, _ready(consumer, refusal_of("consumer", key, views, world.now_unix())))
 
     async def _say(self, consumer: ConsumerObject, statement: Statement) -> None:
         world, meta, before = self._world, consumer.meta, consumer.status
         conditions = condition_list([statement], before.get("conditions") or (), meta.generation, world.now_unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
+        document = fitted(document, CONSUMER_STATUS)
         if same(before, document):
             return
-        try:
-            path = CONSUMERS.path(meta.namespace, meta.name, "status")
-            world.consumers.wrote(await world.cluster.merge_patch(path, {"status": document}))
-        except ClusterError as error:
-            if error.status == 404:
-                return
-            raise
-        for condition, is_warning in transitions(before, document):
+        path = CONSUMERS.path(meta.namespace, meta.name, "status")
+        written = await write_status(world.cluster, path, document, CONSUMER_STATUS, world.consumers.wrote)
+        if written is None:
+            return
+        for condition, is_warning in transitions(before, written):
+            context = {"consumer": consumer.key, "reason": condition["reason"]}
+            logger.log(logging.WARNING if is_warning else logging.INFO, "%s", condition["message"], extra=context)
             world.events.record(
                 CONSUMER,
                 meta,
@@ -73,11 +82,13 @@ class ConsumerReconciler:
             )
 
 
-def _ready(consumer: ConsumerObject) -> Statement:
+def _ready(consumer: ConsumerObject, refusal: Refusal | None) -> Statement:
     kind, spec = ConditionType.READY, consumer.spec
     if spec is None:
         kept = " Until then the last good configuration stays in force."
         return false(kind, "InvalidSpec", " ".join(f"{sentence}." for sentence in consumer.spec_errors) + kept)
+    if refusal is not None:
+        return false(kind, REFUSED, refusal.told("Consumer"))
     if spec.suspended:
         return true(kind, "Suspended", "The gateways refuse all keys of this consumer: spec.suspended is true.")
     if not spec.keys:

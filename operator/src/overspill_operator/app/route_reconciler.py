@@ -1,53 +1,33 @@
 """The reconcile of one ModelRoute: observe, plan (``core.plan``), carry out, say so in status."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from time import monotonic
-from typing import Any
 
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_name
-from overspill_operator.adapters import telemetry
-from overspill_operator.app.cache_keeper import CacheKeeper
 from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
+from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.world import World
-from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.faults import Fault, FaultReason
-from overspill_operator.core.manifests import applied_hash, cache_claim_name
+from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
 from overspill_operator.core.rollout import seconds_of_patience
-from overspill_operator.core.route_status import TrafficFigures, status_document
-from overspill_operator.core.spend import add_reports, read_spend
-from overspill_operator.core.status_changes import same, transitions, urgent_part
-from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import MODEL_ROUTES, ClusterError, Json
-
-ROUTE = "ModelRoute"
-"""Kind of the keys in the queue."""
-
-STATUS_PAUSE_SECONDS = 2.0
-"""Between two writes of one status that nobody waits for."""
+from overspill_operator.ports import ClusterError
 
 SECRETS_SECONDS = 60.0
 """How often the Secrets of a spec that is in force instead of a broken one are looked at."""
-
-TRAFFIC_SECONDS = 30.0
-"""How often figures of traffic and spend are written."""
 
 
 class RouteReconciler:
     """Reconciles ModelRoutes."""
 
-    def __init__(self, world: World) -> None:
-        """In ``world``."""
+    def __init__(self, world: World, teller: RouteTeller) -> None:
+        """In ``world``; ``teller`` says in status what has come of it."""
         self._world = world
         self._observer = RouteObserver(world)
         self._parts = RouteParts(world)
-        self._keeper = CacheKeeper(world)
-        self._written: dict[str, float] = {}
-        self._sampled: dict[str, float] = {}
+        self._teller = teller
 
     async def reconcile(self, key: str) -> None:
         """Make the world as the route says, from whatever it is now."""
@@ -68,11 +48,11 @@ class RouteReconciler:
         except Exception as error:
             # Whatever is wrong with this process: the person hears of it, and the queue tries again.
             message = f"{type(error).__name__}: {error}; see the operator's log."
-            await self._say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset(), outcome)
+            await self._teller.say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset(), outcome)
             raise
         if outcome.retry_seconds is not None:
             self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
-        await self._say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
+        await self._teller.say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
         if outcome.unreached:
             raise outcome.unreached
 
@@ -105,100 +85,6 @@ class RouteReconciler:
             if pause > 0:
                 self._world.queue.add_after((ROUTE, key), pause + 0.1)
 
-    def note_traffic(self, key: str) -> None:
-        """A gateway has spoken of the route: its figures are due within a while, if there are any."""
-        route = self._world.routes.get(key)
-        if route is None or not has_traffic(key, self._world.gateways.views.values(), route.meta.uid):
-            return
-        due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
-        self._world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
-
-    async def _say(
-        self,
-        route: RouteObject,
-        faults: tuple[Fault, ...],
-        usable_hosted: frozenset[str],
-        outcome: Outcome,
-    ) -> None:
-        world = self._world
-        engine = _engine(world.caches.engine(route), outcome)
-        scaling = world.scaler.facts(route)
-        lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
-        waiting = engine.exists and lacks
-        problem = world.diagnosis.suspect(route.key, waiting=waiting)
-        if waiting and problem is None and _had_problem(route):
-            # This process has only just begun, and what was known is no less true for that.
-            problem = await world.diagnosis.look_at_once(route.key)
-        current = world.routes.get(route.key)
-        if current is None or current.meta.generation != route.meta.generation:
-            return  # there is a newer one, and it is in the queue
-        traffic = self._traffic(current)
-        document = status_document(
-            current,
-            faults=faults,
-            engine=engine if scaling else EngineState(),
-            problem=problem,
-            scaling=scaling,
-            usable_hosted=usable_hosted,
-            traffic=traffic,
-            decisions=world.scaler.decisions(route),
-            url=world.url,
-            now_unix=world.now_unix(),
-            retained_cache=self._keeper.note(route),
-        )
-        if await self._write_status(current, document) and traffic:
-            self._sampled[route.key] = monotonic()
-
-    async def _write_status(self, route: RouteObject, document: Mapping[str, Any]) -> bool:
-        """Write what has changed; false: it can wait, and will be looked at again."""
-        world, before = self._world, route.status
-        if same(before, document):
-            return True
-        if urgent_part(before) == urgent_part(document):
-            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - monotonic()
-            if pause > 0:
-                world.queue.add_after((ROUTE, route.key), pause, background=True)
-                return False
-        path = MODEL_ROUTES.path(route.meta.namespace, route.meta.name, "status")
-        try:
-            with world.routes.writing(route.key):
-                world.routes.wrote(await world.cluster.merge_patch(path, {"status": document}))
-        except ClusterError as error:
-            if error.status == 404:
-                return True
-            raise
-        self._written[route.key] = monotonic()
-        telemetry.STATUS_WRITES.inc()
-        for condition, is_warning in transitions(before, document):
-            world.events.record(
-                ROUTE,
-                route.meta,
-                warning=is_warning,
-                reason=condition["reason"],
-                note=f"{condition['type']} is {condition['status']}. {condition['message']}",
-                action="Reconcile",
-            )
-        return True
-
-    def _traffic(self, route: RouteObject) -> TrafficFigures | None:
-        """Fresh figures, every now and then; None: leave those that status has."""
-        world, now, uid = self._world, monotonic(), route.meta.uid
-        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view], uid)]
-        due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
-        if not views or not due:
-            return None
-        unix = world.now_unix()
-        spend = read_spend(route.status)
-        gone: frozenset[str] = frozenset()
-        if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:
-            gone = frozenset(entry.gateway for entry in spend.gateways) - world.gateways.identities
-        demand = demand_of(route.key, views, 0, unix, uid)
-        return TrafficFigures(
-            served_by=served_by(route.key, views, uid),
-            last_request_unix=demand.last_arrival_unix,
-            spend=add_reports(spend, costs(route.key, views, uid), gone),
-        )
-
     async def _remove(self, key: str) -> None:
         """The route is gone, and so shall be what was made of it.
 
@@ -225,8 +111,7 @@ class RouteReconciler:
         world.slots.release(key)
         world.diagnosis.suspect(key, waiting=False)
         self._parts.forget(key)
-        self._written.pop(key, None)
-        self._sampled.pop(key, None)
+        self._teller.forget(key)
         if failed:
             raise failed
         world.queue.forget((ROUTE, key))
@@ -235,18 +120,3 @@ class RouteReconciler:
         namespace, _, name = key.partition("/")
         secret = compiled_route_secret_name(namespace, name)
         await self._world.applier.remove(self._world.caches.compiled, self._world.release_namespace, secret)
-
-
-def _engine(live: Json | None, outcome: Outcome) -> EngineState:
-    """The engine, told apart from one that has yet to change. Scaling changes a Deployment and no template."""
-    engine = engine_state(live)
-    since = outcome.template_generation
-    if live is not None and since is not None:
-        observed = (live.get("status") or {}).get("observedGeneration", 0)
-        engine = replace(engine, is_observed=observed >= since)
-    return replace(engine, is_current=outcome.engine_hash in (None, applied_hash(live)))
-
-
-def _had_problem(route: RouteObject) -> bool:
-    """Whether status says that a pod has a problem."""
-    return any(c.get("reason") in ("PodFailed", "Unschedulable") for c in route.status.get("conditions") or ())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
 from overspill_operator.app.consumer_reconciler import CONSUMER
-from overspill_operator.app.route_reconciler import ROUTE
+from overspill_operator.app.route_teller import ROUTE
 from overspill_operator.app.world import World
 from overspill_operator.core.credentials import secret_names
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError

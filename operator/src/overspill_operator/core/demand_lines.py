@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from overspill_api.demand import BackendDemand, BackendProblem, GatewayDemand, RefusedDocument, RouteDemand
+from overspill_api.demand import (
+    BackendDemand,
+    BackendProblem,
+    BudgetDemand,
+    GatewayDemand,
+    RefusedDocument,
+    RouteDemand,
+)
 
 REQUESTS_MAX: Final = 1_000_000
 """Requests at the same time at one gateway process: some thirty times what one can hold open."""
@@ -191,7 +198,16 @@ def _bounded(route: RouteDemand, ahead: float, now_unix: float) -> tuple[RouteDe
     }
     if backends != route.backends:
         changes["backends"] = backends
+    if route.budget is not None and not _is_budget(route.budget, now_unix):
+        changes["budget"] = None
+        words.append("budget cannot be")
     return (route.model_copy(update=changes) if changes else route), words, is_unknown
+
+
+def _is_budget(budget: BudgetDemand, now_unix: float) -> bool:
+    """Whether a budget is one that there can be: amounts within bounds, in a period that has begun not long ago."""
+    amounts = 0 <= budget.limit_nano_usd <= TOTAL_MAX and 0 <= budget.charged_nano_usd <= TOTAL_MAX
+    return amounts and abs(now_unix - budget.period_start_unix_seconds) < TEN_YEARS_SECONDS
 
 
 def _bounded_backend(figures: BackendDemand, ahead: float, now_unix: float) -> BackendDemand:

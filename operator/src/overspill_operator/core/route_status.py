@@ -12,9 +12,14 @@ from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.status import ConditionStatus, Spend
 from overspill_api.status import ConditionType as Type
 from overspill_operator.core.autoscaler import Rules
+from overspill_operator.core.budget_status import BudgetReport, budget_statement
 from overspill_operator.core.conditions import Statement, condition_list, false, timestamp, true, unknown
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, summary
+from overspill_operator.core.gateway_refusals import REASON as REFUSED
+from overspill_operator.core.gateway_refusals import Refusal, programmed
+from overspill_operator.core.hosted_health import HostedReport
+from overspill_operator.core.hosted_status import answering, hosted_statement
 from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
@@ -60,6 +65,18 @@ class TrafficFigures:
     """What hosted APIs have cost."""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """What the gateways have found out about a route."""
+
+    hosted: tuple[HostedReport, ...] = ()
+    """Whether its hosted APIs answer."""
+    refusal: Refusal | None = None
+    """Who cannot use its compiled document."""
+    budget: BudgetReport | None = None
+    """What its budget has been spent on."""
+
+
 def status_document(
     route: RouteObject,
     *,
@@ -69,6 +86,7 @@ def status_document(
     scaling: ScalingFacts | None,
     usable_hosted: frozenset[str],
     traffic: TrafficFigures | None,
+    gateways: GatewayFacts = GatewayFacts(),
     decisions: Sequence[Mapping[str, Any]],
     url: str,
     now_unix: float,
@@ -77,8 +95,10 @@ def status_document(
     """The whole status, with None for what is to be absent."""
     spec = route.spec
     engine_says = _engine(faults, engine, problem, scaling)
-    hosted_says = _hosted(spec, faults, usable_hosted)
-    statements = [_ready(faults, engine_says, hosted_says, scaling, usable_hosted)]
+    hosted_says = hosted_statement(spec, faults, usable_hosted, gateways.hosted)
+    statements = [_ready(faults, engine_says, hosted_says, scaling, answering(usable_hosted, gateways.hosted))]
+    if gateways.refusal and not any(fault.of_spec for fault in faults):
+        statements = [false(Type.READY, REFUSED, gateways.refusal.told("ModelRoute"))]
     if engine_says and scaling:
         statements += [engine_says, rolled_out(faults, engine, problem, scaling.desired)]
     if retained_cache:
@@ -86,8 +106,10 @@ def status_document(
     statements += [hosted_says] if hosted_says else []
     if scaling:
         statements += [_scaling(scaling), _metrics(scaling, route.status)]
+    budget_says = budget_statement(spec.budget if spec else None, gateways.budget)
+    statements += [budget_says] if budget_says else []
     if spec:
-        statements.append(_enforced(spec))
+        statements += [programmed(gateways.refusal), _enforced(spec)]
     before = route.status
     figures = traffic or TrafficFigures(None, None, Spend())
     has_engine = scaling is not None
@@ -106,6 +128,7 @@ def status_document(
         "servedBy": figures.served_by if traffic else before.get("servedBy"),
         "lastRequestTime": last_minute,
         "spend": spend,
+        "budgetAlert": before.get("budgetAlert"),
         "decisions": list(decisions)[:DECISIONS_MAX],
     }
 
@@ -115,7 +138,7 @@ def _ready(  # noqa: PLR0911 - one return a case
     engine: Statement | None,
     hosted: Statement | None,
     scaling: ScalingFacts | None,
-    usable_hosted: frozenset[str],
+    answering_hosted: frozenset[str],
 ) -> Statement:
     wrong = [fault for fault in faults if fault.of_spec]
     if wrong:
@@ -126,9 +149,11 @@ def _ready(  # noqa: PLR0911 - one return a case
     wakes = scaling is not None and (scaling.rules.bounds.maximum > 0 if scaling.rules.fixed is None else False)
     if engine and engine.reason == "ScaledToZero" and wakes:
         return true(Type.READY, engine.reason, engine.message)
-    if usable_hosted:
-        names = ", ".join(sorted(usable_hosted))
-        return true(Type.READY, "HostedStandsIn" if engine else "HostedAvailable", f"Hosted APIs answer: {names}.")
+    if answering_hosted:
+        names = ", ".join(sorted(answering_hosted))
+        unasked = "" if hosted is None or hosted.reason != "CredentialsFound" else "; none has been asked yet"
+        message = f"Requests go to hosted APIs: {names}{unasked}."
+        return true(Type.READY, "HostedStandsIn" if engine else "HostedAvailable", message)
     if engine:
         more = f" {hosted.message}" if hosted and hosted.status.value != "True" else ""
         return false(Type.READY, engine.reason, engine.message + more)
@@ -183,16 +208,6 @@ def _at_zero(scaling: ScalingFacts) -> Statement:
     else:
         message = "No replica runs; the first request wakes one."
     return false(Type.ENGINE_AVAILABLE, "ScaledToZero", message)
-
-
-def _hosted(spec: ModelRouteSpec | None, faults: tuple[Fault, ...], usable: frozenset[str]) -> Statement | None:
-    if spec is None or not spec.hosted:
-        return None
-    missing = tuple(fault for fault in faults if fault.reason.value == "CredentialsMissing")
-    if missing:
-        return false(Type.HOSTED_AVAILABLE, "CredentialsMissing", summary(missing))
-    order = ", ".join(entry.name for entry in spec.hosted if entry.name in usable)
-    return true(Type.HOSTED_AVAILABLE, "CredentialsFound", f"In order of preference: {order}.")
 
 
 def _scaling(scaling: ScalingFacts) -> Statement:

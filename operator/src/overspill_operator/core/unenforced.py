@@ -5,14 +5,12 @@ from overspill_api.scaling import Objective
 
 
 def unenforced_fields(spec: ModelRouteSpec) -> tuple[str, ...]:
-    """Paths of fields that are set and have no effect yet, or not all of it.
+    """Paths of fields that are set and have no effect yet.
 
-    A budget is among them: each gateway process holds to it by what it knows itself, which is the cap only while one
-    gateway runs and keeps its ledger.
+    A budget is not among them: each gateway process holds to it, which WithinBudget tells.
     """
     targets = spec.scaling.targets
     fields = {
-        "spec.budget": spec.budget is not None,
         "spec.cache": spec.cache is not None,
         "spec.scaling.objective": spec.scaling.objective is Objective.COST,
         "spec.scaling.targets.timeToFirstToken": targets.time_to_first_token is not None,

@@ -91,7 +91,7 @@ def test_a_hosted_route_speaks_of_no_engine() -> None:
     """Conditions that do not apply are absent."""
     status = document(HOSTED, usable_hosted=frozenset({"api"}))
     assert says(status, "Ready") == ("True", "HostedAvailable")
-    assert {c["type"] for c in status["conditions"]} == {"Ready", "HostedAvailable", "SpecEnforced"}
+    assert {c["type"] for c in status["conditions"]} == {"Ready", "HostedAvailable", "Programmed", "SpecEnforced"}
     assert status["desiredReplicas"] is None
 
 
@@ -192,5 +192,5 @@ def test_fields_without_effect() -> None:
     status = document(full, scaling=facts(0), usable_hosted=frozenset({"a"}))
     assert says(status, "SpecEnforced") == ("False", "FieldsNotEnforced")
     message = status["conditions"][-1]["message"]
-    paths = {"spec.budget", "spec.cache", "spec.scaling.objective", "spec.scaling.targets.timeToFirstToken"}
+    paths = {"spec.cache", "spec.scaling.objective", "spec.scaling.targets.timeToFirstToken"}
     assert set(message.partition(": ")[2].rstrip(".").split(", ")) == paths

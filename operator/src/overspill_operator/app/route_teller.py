@@ -1,0 +1,192 @@
+"""What is said of a ModelRoute: its status with what the gateways report, and events. What is so: the reconciler."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+
+from overspill_operator.app.cache_keeper import CacheKeeper
+from overspill_operator.app.gateway_news import GatewayNews
+from overspill_operator.app.route_parts import Outcome
+from overspill_operator.app.status_write import write_status
+from overspill_operator.app.world import World
+from overspill_operator.core.budget_status import alert_record, due_alert
+from overspill_operator.core.engine_state import EngineState, engine_state
+from overspill_operator.core.faults import Fault
+from overspill_operator.core.manifests import applied_hash
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.route_status import GatewayFacts, TrafficFigures, status_document
+from overspill_operator.core.spend import add_reports, read_spend
+from overspill_operator.core.status_changes import same, transitions, urgent_part
+from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
+from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
+from overspill_operator.ports import MODEL_ROUTES, Json
+
+logger = logging.getLogger(__name__)
+
+ROUTE = "ModelRoute"
+"""Kind of the keys in the queue."""
+
+STATUS_PAUSE_SECONDS = 2.0
+"""Between two writes of one status that nobody waits for."""
+
+TRAFFIC_SECONDS = 30.0
+"""How often figures of traffic and spend are written."""
+
+
+class RouteTeller:
+    """Writes status and posts events."""
+
+    def __init__(self, world: World) -> None:
+        """In ``world``."""
+        self._world = world
+        self._keeper = CacheKeeper(world)
+        self._news = GatewayNews(world.gateways)
+        self._written: dict[str, float] = {}
+        self._sampled: dict[str, float] = {}
+
+    def forget(self, key: str) -> None:
+        """The route is gone."""
+        self._news.forget(key)
+        self._written.pop(key, None)
+        self._sampled.pop(key, None)
+
+    def note_demand(self, key: str) -> None:
+        """A gateway has spoken of the route: what it has found out is told at once, figures within a while."""
+        world = self._world
+        route = world.routes.get(key)
+        if route is None:
+            return
+        if self._news.has_changed(route):
+            world.queue.add((ROUTE, key))
+        if has_traffic(key, world.gateways.views.values(), route.meta.uid):
+            due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
+            world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
+
+    async def say(
+        self,
+        route: RouteObject,
+        faults: tuple[Fault, ...],
+        usable_hosted: frozenset[str],
+        outcome: Outcome,
+    ) -> None:
+        """Say what is so of ``route``."""
+        world = self._world
+        engine = _engine(world.caches.engine(route), outcome)
+        scaling = world.scaler.facts(route)
+        lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
+        waiting = engine.exists and lacks
+        problem = world.diagnosis.suspect(route.key, waiting=waiting)
+        if waiting and problem is None and _had_problem(route):
+            # This process has only just begun, and what was known is no less true for that.
+            problem = await world.diagnosis.look_at_once(route.key)
+        current = world.routes.get(route.key)
+        if current is None or current.meta.generation != route.meta.generation:
+            return  # there is a newer one, and it is in the queue
+        traffic = self._traffic(current)
+        gateways, look_again = self._news.facts(current, world.now_unix())
+        if look_again is not None:
+            world.queue.add_after((ROUTE, route.key), look_again - world.now_unix() + 0.1, background=True)
+        document = status_document(
+            current,
+            faults=faults,
+            engine=engine if scaling else EngineState(),
+            problem=problem,
+            scaling=scaling,
+            usable_hosted=usable_hosted,
+            traffic=traffic,
+            gateways=gateways,
+            decisions=world.scaler.decisions(route),
+            url=world.url,
+            now_unix=world.now_unix(),
+            retained_cache=self._keeper.note(route),
+        )
+        self._alert(current, gateways, document)
+        if await self._write(current, document) and traffic:
+            self._sampled[route.key] = monotonic()
+
+    def _alert(self, route: RouteObject, gateways: GatewayFacts, document: dict[str, Any]) -> None:
+        """An event for each of budget.alerts, once each a period; status remembers which was told."""
+        budget = route.spec.budget if route.spec else None
+        percent = due_alert(budget, gateways.budget, route.status.get("budgetAlert"))
+        if percent is None or gateways.budget is None:
+            return
+        document["budgetAlert"] = alert_record(percent, gateways.budget)
+        message = next(c["message"] for c in document["conditions"] if c["type"] == "WithinBudget")
+        note = f"{percent} % of spec.budget.limit are spent. {message}"
+        self._world.events.record(
+            ROUTE, route.meta, warning=percent >= 100, reason="BudgetAlert", note=note, action="Account"
+        )
+        logger.info("budget alert: %s", note, extra={"route": route.key, "percent": percent})
+
+    async def _write(self, route: RouteObject, document: Mapping[str, Any]) -> bool:
+        """Write what has changed; false: it can wait, and will be looked at again."""
+        world, before = self._world, route.status
+        document = fitted(document, ROUTE_STATUS)  # else what was cut would differ for ever
+        if same(before, document):
+            return True
+        if urgent_part(before) == urgent_part(document):
+            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - monotonic()
+            if pause > 0:
+                world.queue.add_after((ROUTE, route.key), pause, background=True)
+                return False
+        path = MODEL_ROUTES.path(route.meta.namespace, route.meta.name, "status")
+        with world.routes.writing(route.key):
+            written = await write_status(world.cluster, path, document, ROUTE_STATUS, world.routes.wrote)
+        if written is None:
+            return True
+        self._written[route.key] = monotonic()
+        if before.get("observedGeneration") != written.get("observedGeneration"):
+            self._log_taken(route, written)
+        for condition, is_warning in transitions(before, written):
+            note = f"{condition['type']} is {condition['status']}. {condition['message']}"
+            context = {"route": route.key, "reason": condition["reason"]}
+            logger.log(logging.WARNING if is_warning else logging.INFO, "%s", note, extra=context)
+            world.events.record(
+                ROUTE, route.meta, warning=is_warning, reason=condition["reason"], note=note, action="Reconcile"
+            )
+        return True
+
+    def _log_taken(self, route: RouteObject, written: Mapping[str, Any]) -> None:
+        """One line for each generation of a spec: taken, or why not. The warning beside it names the condition."""
+        ready: Mapping[str, Any] = next((c for c in written.get("conditions") or () if c["type"] == "Ready"), {})
+        known = "changed" if route.status.get("observedGeneration") else "new"
+        logger.info(
+            "route %s: Ready is %s (%s)", known, ready.get("status"), ready.get("reason"),
+            extra={"route": route.key, "generation": route.meta.generation, "model": route.model},
+        )  # fmt: skip
+
+    def _traffic(self, route: RouteObject) -> TrafficFigures | None:
+        """Fresh figures, every now and then; None: leave those that status has."""
+        world, now, uid = self._world, monotonic(), route.meta.uid
+        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view], uid)]
+        due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
+        if not views or not due:
+            return None
+        unix = world.now_unix()
+        spend = read_spend(route.status)
+        gone: frozenset[str] = frozenset()
+        if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:
+            gone = frozenset(entry.gateway for entry in spend.gateways) - world.gateways.identities
+        demand = demand_of(route.key, views, 0, unix, uid)
+        return TrafficFigures(
+            served_by=served_by(route.key, views, uid),
+            last_request_unix=demand.last_arrival_unix,
+            spend=add_reports(spend, costs(route.key, views, uid), gone),
+        )
+
+
+def _engine(live: Json | None, outcome: Outcome) -> EngineState:
+    """The engine, told apart from one that has yet to change. Scaling changes a Deployment and no template."""
+    engine = engine_state(live)
+    since = outcome.template_generation
+    if live is not None and since is not None:
+        observed = (live.get("status") or {}).get("observedGeneration", 0)
+        engine = replace(engine, is_observed=observed >= since)
+    return replace(engine, is_current=outcome.engine_hash in (None, applied_hash(live)))
+
+
+def _had_problem(route: RouteObject) -> bool:
+    """Whether status says that a pod has a problem."""
+    return any(c.get("reason") in ("PodFailed", "Unschedulable") for c in route.status.get("conditions") or ())
