@@ -46,6 +46,9 @@ def test_a_wrong_pod_template_leaves_the_hosted_api_served(world: Rig, name: str
 
     condition = world.wait_condition(f"typo-{name}", "EngineAvailable", "False", "EngineRefused")
     assert words in condition["message"]
+    # Two statements: a request is answered, and not by an engine that has this spec.
+    world.wait_condition(f"typo-{name}", "Ready", "True", "HostedStandsIn")
+    world.wait_condition(f"typo-{name}", "RolledOut", "False", "EngineRefused")
     document = wait_for("the document", lambda: world.document(f"typo-{name}"))
     assert [entry["name"] for entry in document["hosted"]] == ["api"]
     # The engine cannot be woken: requests are not held for it.

@@ -178,7 +178,7 @@ class RouteParts:
             message = f"The API server refuses the compiled document, so the gateways do not have it: {error.message}."
             return Fault(FaultReason.DOCUMENT_REFUSED, message)
         said = f"The API server refuses the engine: {error.message.rstrip('.')}. ({kind} {desired['metadata']['name']})"
-        return Fault(FaultReason.ENGINE_REFUSED, said, keeps_last_good=False, cuts_off=is_service and is_new)
+        return Fault(FaultReason.ENGINE_REFUSED, said, cuts_off=is_service and is_new)
 
 
 def _makes_pods(desired: Manifest, live: Json | None) -> bool:

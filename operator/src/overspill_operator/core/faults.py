@@ -23,13 +23,15 @@ class FaultReason(StrEnum):
     CREDENTIALS_MISSING = "CredentialsMissing"
 
 
-_OUTSIDE = {
-    FaultReason.SOURCE_SECRET_MISSING,
-    FaultReason.CREDENTIALS_MISSING,
+_OF_ONE_PART = {
+    FaultReason.INVALID_POD_TEMPLATE,
+    FaultReason.ENGINE_REFUSED,
     FaultReason.NOT_OWNED,
     FaultReason.DISRUPTION_BUDGET_REFUSED,
+    FaultReason.SOURCE_SECRET_MISSING,
+    FaultReason.CREDENTIALS_MISSING,
 }
-_SPEC_FAULTS = frozenset(FaultReason) - _OUTSIDE
+_SPEC_FAULTS = frozenset(FaultReason) - _OF_ONE_PART
 _ENGINE_FAULTS = frozenset(
     {
         FaultReason.PROFILE_NOT_FOUND,
@@ -60,7 +62,10 @@ class Fault:
 
     @property
     def of_spec(self) -> bool:
-        """Whether the spec itself is wrong, so that the route is not Ready whatever runs."""
+        """Whether the spec is wrong as a whole, so that the route is not Ready whatever runs.
+
+        What concerns one part alone, such as an engine that is refused, leaves the others serving.
+        """
         return self.reason in _SPEC_FAULTS
 
     @property

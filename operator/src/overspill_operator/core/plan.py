@@ -106,11 +106,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
             deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
             faults.append(
-                Fault(
-                    FaultReason.INVALID_POD_TEMPLATE,
-                    f"{error}: write it as in a pod template of a Deployment.",
-                    keeps_last_good=False,
-                )
+                Fault(FaultReason.INVALID_POD_TEMPLATE, f"{error}: write it as in a pod template of a Deployment.")
             )
         except ReservedError as error:
             faults.append(Fault(FaultReason.RESERVED_ARGUMENT, str(error), keeps_last_good=False))

@@ -1,7 +1,8 @@
 """What status says about a ModelRoute: conditions with reasons, and figures. Ready sums up.
 
 Ready is True when a request to the route will be answered: a replica is ready, or the engine is at zero by rule and
-can be woken, or a usable hosted API stands in. A fault of the spec makes it False, whatever runs.
+can be woken, or a usable hosted API stands in. A fault of the spec as a whole makes it
+False, whatever runs.
 """
 
 from collections.abc import Mapping, Sequence
