@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
 import pytest
@@ -24,20 +25,25 @@ class Names:
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
+        self.release = threading.Event()
+        """Until it is set nothing is said of names that begin with "dead"."""
 
     def look_up(self, host: str, port: int, **_: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         """As getaddrinfo."""
+        if host.startswith("dead"):
+            self.release.wait(20)
         if host not in self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses[host]]
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     """The system's resolver in a test's hands."""
     made = Names()
     monkeypatch.setattr(socket, "getaddrinfo", made.look_up)
-    return made
+    yield made
+    made.release.set()
 
 
 async def listening(address: str, port: int, script: Backend) -> asyncio.Server:
@@ -145,6 +151,27 @@ async def test_an_address_that_is_silent_costs_a_quarter_of_a_second() -> None:
         server.close()
         for filling in fill:
             filling.close()
+
+
+async def test_dead_names_hold_up_neither_hosted_apis_nor_replicas(gateway: GatewayUnderTest, names: Names) -> None:
+    """A folder may name replicas; probes and requests of theirs wait beside those of others."""
+    async with backend(answers("local")) as engine, backend(answers("hosted")) as api:
+        names.addresses["engine.test"] = names.addresses["api.test"] = ["127.0.0.1"]
+        gateway.route()
+        dead = [engine.fact(f"dead-{number}", address=f"dead-{number}.test", ready=False) for number in range(12)]
+        gateway.endpoints(*dead, engine.fact(address="engine.test", ready=False))
+        for number in range(12):
+            url = f"http://dead-api-{number}.test/v1"
+            gateway.route(f"r{number}", local=None, hosted=[{"name": "a", "base_url": url, "model": "m"}])
+        waiting = [asyncio.ensure_future(gateway.post(f"r{number}")) for number in range(12)]
+        gateway.route("good", local=None, hosted=[api.hosted(base_url=f"http://api.test:{api.port}/v1")])
+
+        assert (await gateway.post("good")).served_by == "hosted/openai"
+        answer = await gateway.post()
+        assert answer.served_by == "local/tiny-0", answer.body
+        names.release.set()
+        for refused in await asyncio.gather(*waiting):
+            assert refused.status == 502
 
 
 @pytest.mark.parametrize(

@@ -76,11 +76,13 @@ class Replica:
         self.address = Address(fact.address, fact.port or port)
         named = literal_address(fact.address, self.address.port) is None
         self.host_line = f"host: {host_and_port(fact.address, self.address.port)}\r\n".encode()
+        self.dialer = outbound.direct(fact.address, self.address.port) if outbound is not None and named else None
+        """Where its address is a name."""
         self.pool = Pool(
             self.address,
             idle_seconds=LOCAL_IDLE_SECONDS,
             connect_seconds=min(connect_seconds, LOCAL_CONNECT_SECONDS_MAX),
-            dialer=outbound.direct(fact.address, self.address.port) if outbound is not None and named else None,
+            dialer=self.dialer,
             reads=reads,
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.rotation import Health, gives_up_running, probe_delay
 from overspill_gateway.proxy.backend import Replica
+from overspill_gateway.wire.dialing import DialError
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.route import Route
@@ -27,9 +28,15 @@ class _HealthCheck(asyncio.Protocol):
         self.status: asyncio.Future[int] = loop.create_future()
         self._request = b"GET /health HTTP/1.1\r\n" + host_line + b"connection: close\r\n\r\n"
         self._received = b""
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(self._request)  # type: ignore[attr-defined]
+        self._transport = transport  # type: ignore[assignment]
+        self._transport.write(self._request)
+
+    def abort(self) -> None:
+        """Enough is known."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received += data[:64]
@@ -126,13 +133,9 @@ class Prober:
         self.look_again(route, replica)
 
     async def _ask(self, replica: Replica) -> tuple[bool, int]:
-        address = replica.address
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                transport, check = await self._loop.create_connection(
-                    lambda: _HealthCheck(self._loop, replica.host_line), address.host, address.port
-                )
-        except (OSError, TimeoutError):
+            check = await self._connect(replica)
+        except (OSError, TimeoutError, DialError):
             return False, 0
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -140,4 +143,15 @@ class Prober:
         except TimeoutError:
             return True, 0
         finally:
-            transport.abort()
+            check.abort()
+
+    async def _connect(self, replica: Replica) -> _HealthCheck:
+        def check() -> _HealthCheck:
+            return _HealthCheck(self._loop, replica.host_line)
+
+        if replica.dialer is not None:  # its address is a name: a dead one must hold up nobody
+            return await replica.dialer.dial(check, CONNECT_SECONDS, secure=False)
+        address = replica.address
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, made = await self._loop.create_connection(check, address.host, address.port)
+        return made

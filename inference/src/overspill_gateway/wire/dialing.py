@@ -10,19 +10,17 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeVar
 
 from overspill_gateway.core.outbound_proxy import ProxyServer, host_and_port
 from overspill_gateway.core.outcome import ConnectFault
 from overspill_gateway.wire.resolver import Resolver, SocketAddress, UnresolvedError
 from overspill_gateway.wire.tunnel import ProxyRefusedError, Tunnel
 
-if TYPE_CHECKING:
-    from overspill_gateway.wire.upstream import UpstreamConnection
-
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """After this long the next address is tried beside one that does not answer (RFC 8305's connection attempt delay)."""
 
+Protocol = TypeVar("Protocol", bound=asyncio.Protocol)
 TlsContext = Callable[[], Awaitable[ssl.SSLContext]]
 
 
@@ -58,9 +56,7 @@ class Dialer:
         self._tls = tls
         self._proxy = proxy
 
-    async def dial(
-        self, protocol: "Callable[[], UpstreamConnection]", seconds: float, *, secure: bool
-    ) -> "UpstreamConnection":
+    async def dial(self, protocol: Callable[[], Protocol], seconds: float, *, secure: bool) -> Protocol:
         """A connection within this time; raises DialError."""
         progress = _Progress()
         try:
@@ -79,9 +75,7 @@ class Dialer:
                 reason = f"{progress.waits_for}: {reason}"
             raise DialError(_fault_of(error, progress.fault), f"no connection ({reason})") from None
 
-    async def _connect(
-        self, protocol: "Callable[[], UpstreamConnection]", progress: _Progress, *, secure: bool
-    ) -> "UpstreamConnection":
+    async def _connect(self, protocol: Callable[[], Protocol], progress: _Progress, *, secure: bool) -> Protocol:
         proxy = self._proxy
         if proxy is None:
             progress.waits_for = host_and_port(self._host, self._port)
@@ -105,11 +99,11 @@ class Dialer:
 
     async def _begin(
         self,
-        protocol: "Callable[[], UpstreamConnection]",
+        protocol: Callable[[], Protocol],
         endpoint: socket.socket,
         server_name: str | None,
         progress: _Progress,
-    ) -> "UpstreamConnection":
+    ) -> Protocol:
         """HTTP on a connected socket, over TLS where there is a server's name."""
         loop = asyncio.get_running_loop()
         with _closed_on_error(endpoint):
@@ -125,9 +119,9 @@ class Dialer:
         self,
         proxy: ProxyServer,
         endpoint: socket.socket,
-        protocol: "Callable[[], UpstreamConnection]",
+        protocol: Callable[[], Protocol],
         progress: _Progress,
-    ) -> "UpstreamConnection":
+    ) -> Protocol:
         """TLS with the host inside a tunnel that the proxy makes."""
         loop = asyncio.get_running_loop()
         with _closed_on_error(endpoint):
