@@ -47,13 +47,14 @@ class BackendDemand(Compiled):
     served_total: int = 0
     """Requests that it answered (any status that was passed to the client)."""
     errors_total: int = 0
-    """Attempts that failed (connect, timeout, reset, 5xx, 429)."""
+    """Attempts that failed, in whatever way: no connection, a timeout, a reset, an error in the answer, a redirect, a
+    status that another backend may do better (401, 403, 429 and 5xx among them)."""
     prompt_tokens_total: int = 0
-    """Prompt tokens that it reported."""
+    """Prompt tokens, reported or estimated."""
     output_tokens_total: int = 0
-    """Output tokens that it reported."""
+    """Output tokens, reported or estimated, those of answers that were cut off included."""
     cost_nano_usd_total: int = 0
-    """Nano-dollars for the tokens that it reported."""
+    """Nano-dollars that were charged: by reports, by estimates, and in full where nobody knows. 0 for ``local``."""
     problem: BackendProblem | None = None
     """Why it fails now; None: it answers, or has not been asked."""
 

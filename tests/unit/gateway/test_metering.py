@@ -584,6 +584,19 @@ def test_percentages_are_told_once(world: World, caplog: pytest.LogCaptureFixtur
     ]
 
 
+def test_the_operator_is_told_nothing_before_the_ledger_has_been_read(world: World) -> None:
+    """That nothing was spent would be believed."""
+    compiled = route(10 * CALL)
+    meter = world.api(compiled)
+    assert world.route(compiled).budget.demand() is None
+    meter.settle(held(meter), 0.0, None, may_have_cost=True)
+
+    said = world.route(compiled).budget.demand()
+
+    assert said is not None
+    assert (said.limit_nano_usd, said.charged_nano_usd) == (10 * CALL, CALL)
+
+
 def test_a_route_says_of_which_percentages_to_tell(world: World) -> None:
     """budget.alerts, changed in the middle of a period: of what was passed already only the highest is told."""
     quiet = route(budget=BudgetRules(limit_nano_usd=10 * CALL, alerts=(90,)))

@@ -366,6 +366,7 @@ class _Counted:
         output = max(output, self.report.output_tokens or 0, self.relay.content_events)
         usage = Usage(self.prompt_tokens, self.report.cached_tokens, output, reported=False)
         charge(self.call, self.shared, self.attempt, usage, monotonic(), may_have_cost=True, served=True)
+        self.call.route.demand_changed()
 
     def _failed(self, fault: Exception) -> None:
         """A fault of ours: what can't be counted is charged in full."""

@@ -272,9 +272,9 @@ class RouteBudget:
         return late or self.error is not None or self._ledger.error is not None
 
     def demand(self) -> BudgetDemand | None:
-        """What the operator is told of it; None: there is no budget, or its period has not been begun."""
+        """What the operator is told of it; None: there is no budget, or nobody knows yet what its period has cost."""
         spending = self._spending
-        if spending is None:
+        if spending is None or not spending.is_known:
             return None
         account = spending.account
         return BudgetDemand(
