@@ -43,6 +43,7 @@ class Process:
         self._leadership: Leadership | None = None
         self._world: World | None = None
         self._ready = False
+        self._trouble = ""
         self._stopping = asyncio.Event()
         self._lead_since = 0.0
 
@@ -52,7 +53,7 @@ class Process:
         connected = await ApiServer.connect()
         leadership = Leadership(connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}")
         self._leadership = leadership
-        cluster = connected.guarded(leadership.is_held)
+        cluster = connected.guarded(leadership.seconds_left)
         runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
         self._take_signals()
         try:
@@ -95,7 +96,7 @@ class Process:
             await asyncio.sleep(API_WAIT_SECONDS)
         await kopf_app.start()
         self._take_signals()  # Kopf has put its own handlers there
-        sweep = Sweep(world, random.random)
+        sweep = Sweep(world, random.random, self._note_trouble)
         await sweep.first()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
@@ -137,9 +138,16 @@ class Process:
             return f"an object has been waiting for {queue.oldest_wait_seconds:.0f} s"
         return ""
 
+    def _note_trouble(self, trouble: str) -> None:
+        self._trouble = trouble
+
     def _unready(self) -> str:
         if self._leadership is None or not self._leadership.heard.is_set():
             return "the API server has not been reached yet"
+        if self._world is not None:
+            trouble = next((cache.trouble for cache in self._world.caches.all if cache.trouble), "") or self._trouble
+            if trouble:
+                return trouble
         if self._world is not None and not self._ready:
             return "objects are being read"
         return ""

@@ -19,7 +19,8 @@ from overspill_api.names import FIELD_MANAGER
 from overspill_operator.adapters import telemetry
 from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
 
-REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+REQUEST_SECONDS = 20.0
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=5)
 """A call that takes longer has failed; the next reconcile tries again."""
 
 WATCH_SECONDS = 290
@@ -40,11 +41,14 @@ _RESOURCE = re.compile(r"^/apis?/(?:v1|[^/]+/[^/]+)(?:/namespaces/[^/]+)?/([a-z]
 class ApiServer:
     """``ports.Cluster`` on a real API server. ``close`` it in the end."""
 
-    def __init__(self, api: client.ApiClient, may_write: Callable[[], bool]) -> None:
-        """``may_write``: asked before every change; false stops a leader whose lease has run out."""
+    def __init__(self, api: client.ApiClient, seconds_to_write: Callable[[], float]) -> None:
+        """``seconds_to_write``: asked before every change, which is given up after that long.
+
+        None are left to a leader whose lease has run out, so that no write of it is under way when another one leads.
+        """
         self._host = api.configuration.host
         self._api = api
-        self._may_write = may_write
+        self._seconds_to_write = seconds_to_write
 
     @classmethod
     async def connect(cls) -> "ApiServer":
@@ -56,14 +60,14 @@ class ApiServer:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(client.ApiClient(configuration), lambda: True)
+        return cls(client.ApiClient(configuration), lambda: REQUEST_SECONDS)
 
-    def guarded(self, may_write: Callable[[], bool]) -> "ApiServer":
+    def guarded(self, seconds_to_write: Callable[[], float]) -> "ApiServer":
         """The same server over the same connections, for changes that only a leader may make.
 
         The lease's renewals keep a connection open, so that a wake after hours of silence need not open one.
         """
-        return ApiServer(self._api, may_write)
+        return ApiServer(self._api, seconds_to_write)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -153,12 +157,16 @@ class ApiServer:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Json:
-        if method != "GET" and not self._may_write():
+        timeout = REQUEST_TIMEOUT
+        if method != "GET":
+            left = self._seconds_to_write()
+            timeout = aiohttp.ClientTimeout(total=min(REQUEST_SECONDS, left), connect=5)
+        if timeout.total is not None and timeout.total <= 0:
             raise ClusterError(0, "NotLeader", "this process is no longer the leader, so it changes nothing")
         began = monotonic()
         try:
             response = await self._request(
-                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=REQUEST_TIMEOUT
+                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
             )
             answer: Json = _lean(json.loads(await response.read()))
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -30,7 +31,11 @@ class Leadership:
 
     def is_held(self) -> bool:
         """Whether this process may act now."""
-        return monotonic() < self._held_until
+        return self.seconds_left() > 0
+
+    def seconds_left(self) -> float:
+        """How long this process may still act, unless it renews: no write may be under way for longer."""
+        return self._held_until - monotonic()
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
@@ -73,6 +78,9 @@ class Leadership:
         except (ClusterError, TimeoutError) as error:
             if not isinstance(error, ClusterError) or error.status != 409:
                 logger.warning("lease not reached: %s", error)
+            if self._seen is not None:
+                # A lease that was missing may have been made and missed again while nothing was seen.
+                self._seen = replace(self._seen, gone_monotonic=None)
             return False
         self.heard.set()
         if held:
@@ -94,6 +102,7 @@ class Leadership:
                 spec = lease.lease_spec(current, self._identity, _now())
                 self._own = await self._cluster.replace(self._path, {**(current or {}), "spec": spec})
             case lease.Step.WAIT:
+                self._held_until = 0.0  # somebody else has it, whatever was believed
                 return False
         return True
 

@@ -20,15 +20,21 @@ FULL_EVERY = 5
 FIRST_SEEN_TIMEOUT_SECONDS = 60.0
 LOOK_AGAIN_SECONDS = 0.02
 LIST_AGAIN_SECONDS = 0.1
+LIST_AGAIN_SECONDS_MAX = 10.0
+"""A right that is missing is not asked for more often: a list of everything is dear."""
 
 
 class Sweep:
     """The resync."""
 
-    def __init__(self, world: World, jitter: Callable[[], float]) -> None:
-        """``jitter`` gives numbers from 0 to 1."""
+    def __init__(
+        self, world: World, jitter: Callable[[], float], on_trouble: Callable[[str], None] = lambda _trouble: None
+    ) -> None:
+        """``jitter`` gives numbers from 0 to 1; ``on_trouble`` gets why objects cannot be listed, or nothing."""
         self._world = world
         self._jitter = jitter
+        self._on_trouble = on_trouble
+        self._told = ""
 
     async def first(self) -> None:
         """Wait until Kopf has delivered every object that exists, then put all of them into the queue.
@@ -37,6 +43,7 @@ class Sweep:
         """
         await self._world.caches.synced()
         existing: tuple[set[str], set[str]] | None = None
+        pause = LIST_AGAIN_SECONDS
         async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS):
             while existing is None or self._unseen(existing):
                 if existing is not None:
@@ -44,11 +51,21 @@ class Sweep:
                 try:
                     # What has been deleted meanwhile need not be waited for.
                     existing = await self._existing()
+                    self._tell("")
                 except ClusterError as error:
                     # Kinds that were installed a moment ago are not served for another moment.
                     logger.debug("objects not listed yet: %s", error)
-                    await asyncio.sleep(LIST_AGAIN_SECONDS)
+                    self._tell(_missing_right(error))
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LIST_AGAIN_SECONDS_MAX)
         self._everything(full=True)
+
+    def _tell(self, trouble: str) -> None:
+        """Say it once: in the log, and to whoever asks whether this process is ready."""
+        if trouble and not self._told:
+            logger.warning("%s", trouble)
+        self._told = trouble
+        self._on_trouble(trouble)
 
     def _unseen(self, existing: tuple[set[str], set[str]]) -> bool:
         """Whether Kopf has yet to deliver something."""
@@ -61,7 +78,9 @@ class Sweep:
             await asyncio.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
             try:
                 await self._forget_vanished()
+                self._tell("")
             except ClusterError as error:
+                self._tell(_missing_right(error))
                 logger.warning("sweep put off: %s", error)
                 continue
             rounds += 1
@@ -112,3 +131,13 @@ class Sweep:
             owner = world.routes.get(key) if kind == ROUTE else world.consumers.get(key)
             if kind and owner is None:
                 world.queue.add((kind, key), background=True)
+
+
+def _missing_right(error: ClusterError) -> str:
+    """What to tell of a list that failed; empty where it passes by itself."""
+    if error.status not in (401, 403):
+        return ""
+    return (
+        f"ModelRoutes or Consumers can't be listed: {error}. Grant the operator's account list and watch (the chart's "
+        "ClusterRole has them)."
+    )

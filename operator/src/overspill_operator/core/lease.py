@@ -5,7 +5,7 @@ reader's own monotonic clock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,32 +39,38 @@ class Observation:
     """Holder and renewTime."""
     changed_monotonic: float
     """When it changed, by this process's clock."""
+    gone_monotonic: float | None = None
+    """When it was first missed; None: it is there. Whoever held it last, seen here or not, may not have noticed yet."""
 
 
 def observe(lease: Mapping[str, Any] | None, before: Observation | None, now_monotonic: float) -> Observation | None:
     """The observation after reading ``lease``."""
     if lease is None:
-        return None
+        is_news = before is not None and before.gone_monotonic is None
+        return replace(before, gone_monotonic=now_monotonic) if before and is_news else before
     spec = lease.get("spec") or {}
     record = (spec.get("holderIdentity") or "", spec.get("renewTime") or "")
-    if before and before.record == record:
+    if before and before.record == record and before.gone_monotonic is None:
         return before
     return Observation(record, now_monotonic)
 
 
 def step(seen: Observation | None, identity: str, now_monotonic: float) -> Step:
-    """What to do about the lease. ``identity``: pod name, an underscore and a part of this process's own."""
+    """What to do about the lease. ``identity``: pod name, an underscore and a part of this process's own.
+
+    A holder of the same pod name is another process all the same: pods are made again by force, and names are used
+    twice, while the former process still runs.
+    """
     if seen is None:
         return Step.CREATE
     holder = seen.record[0]
+    silent_seconds = now_monotonic - seen.changed_monotonic
+    if seen.gone_monotonic is not None:
+        still_ours = holder == identity and silent_seconds < GIVE_UP_AFTER_SECONDS
+        return Step.CREATE if still_ours or now_monotonic - seen.gone_monotonic > LEASE_SECONDS else Step.WAIT
     if holder == identity:
         return Step.RENEW
-    # An earlier process of this very pod is surely dead: its container was restarted.
-    if not holder or holder.rpartition("_")[0] == identity.rpartition("_")[0]:
-        return Step.TAKE
-    if now_monotonic - seen.changed_monotonic > LEASE_SECONDS:
-        return Step.TAKE
-    return Step.WAIT
+    return Step.TAKE if not holder or silent_seconds > LEASE_SECONDS else Step.WAIT
 
 
 def lease_spec(previous: Mapping[str, Any] | None, identity: str, now_text: str) -> dict[str, Any]:

@@ -32,10 +32,20 @@ def test_ones_own_is_renewed() -> None:
     assert step(observe(lease(ME), None, 5.0), ME, 500.0) is Step.RENEW
 
 
-def test_an_earlier_process_of_this_pod_is_dead() -> None:
-    """A restarted container does not wait for itself; another pod whose name begins alike is another."""
-    assert step(observe(lease("pod-a_9999"), None, 5.0), ME, 5.0) is Step.TAKE
-    assert step(observe(lease("pod-ab_9999"), None, 5.0), ME, 5.0) is Step.WAIT
+def test_another_process_of_the_same_name_is_another() -> None:
+    """It may still run: a pod that is made again by force, two processes on a workstation."""
+    seen = observe(lease("pod-a_9999"), None, 5.0)
+    assert step(seen, ME, 5.0) is Step.WAIT
+    assert step(seen, ME, 5.5 + LEASE_SECONDS) is Step.TAKE
+
+
+def test_a_lease_that_is_deleted_is_not_free_at_once() -> None:
+    """Its holder has yet to notice; its holder itself makes it again."""
+    seen = observe(None, observe(lease("pod-b_1"), None, 100.0), 101.0)
+    assert step(seen, ME, 101.0) is Step.WAIT
+    assert step(seen, ME, 101.5 + LEASE_SECONDS) is Step.CREATE
+    assert step(observe(None, observe(lease(ME), None, 100.0), 101.0), ME, 101.0) is Step.CREATE
+    assert step(observe(lease("pod-b_1"), seen, 102.0), ME, 102.0) is Step.WAIT
 
 
 def test_another_holder_is_waited_for_until_it_is_silent_for_the_whole_duration() -> None:
