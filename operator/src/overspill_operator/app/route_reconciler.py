@@ -8,6 +8,7 @@ from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.world import World
+from overspill_operator.core.credentials import secret_names
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
@@ -61,12 +62,13 @@ class RouteReconciler:
         in_force: RouteObject | None = route
         if plan.is_blocked:
             in_force = self._observer.last_good(route)
-            if in_force is None:
-                return Outcome()
-            seen = await self._observer.observe(in_force)
-            plan = plan_route(in_force, seen)
-            # The sweep knows the Secrets that the spec names, not those that the one in force does.
-            self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
+            if in_force is not None:
+                seen = await self._observer.observe(in_force)
+                plan = plan_route(in_force, seen)
+                # The sweep knows the Secrets that the spec names, not those that the one in force does.
+                self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
+        in_use = secret_names(route.spec) | secret_names(in_force.spec if in_force else None)
+        self._world.secrets.retain(route.key, in_use)
         if in_force is None or in_force.spec is None or plan.is_blocked:
             return Outcome()
         profile = in_force.spec.self_hosted.profile if in_force.spec.self_hosted else ""
@@ -112,6 +114,7 @@ class RouteReconciler:
         world.diagnosis.suspect(key, waiting=False)
         self._parts.forget(key)
         self._teller.forget(key)
+        world.secrets.retain(key, frozenset())
         if failed:
             raise failed
         world.queue.forget((ROUTE, key))

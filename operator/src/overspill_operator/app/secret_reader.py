@@ -55,6 +55,7 @@ class SecretReader:
         self._cluster = cluster
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
+        self._used: dict[str, frozenset[str]] = {}
 
     async def read(self, route: RouteObject, name: str, key: str = "") -> Json | None:
         """Data (base64 by key) of a Secret that the route names, in its namespace; None where it is not there.
@@ -91,6 +92,22 @@ class SecretReader:
         routes = entry.routes if entry else {route.key}
         self._entries[path] = _Entry(data, is_complete, now, keep, now, routes)
         return data
+
+    def retain(self, key: str, names: frozenset[str]) -> None:
+        """A route names these Secrets and no others (any more): what no route names is forgotten and not read again."""
+        namespace = key.partition("/")[0]
+        used = frozenset(f"{namespace}/{name}" for name in names)
+        for path in self._used.get(key, frozenset()) - used:
+            entry = self._entries.get(path)
+            if entry is None:
+                continue
+            entry.routes.discard(key)
+            if not entry.routes:
+                del self._entries[path]
+        if used:
+            self._used[key] = used
+        else:
+            self._used.pop(key, None)
 
     async def run(self) -> None:
         """Read what is used again, for ever, the oldest reading first."""

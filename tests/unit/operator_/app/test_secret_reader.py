@@ -18,7 +18,8 @@ from unit.operator_.core.builders import route
 from unit.operator_.fakes import FakeCluster, until
 
 PATH = SECRETS.path("chat", "s")
-ROUTE = route("hosted: [{name: a, baseURL: 'https://x.test/v1', model: m, credentials: {secretName: s}}]")
+ROUTE_HOSTED = [{"name": "a", "baseURL": "https://x.test/v1", "model": "m", "credentials": {"secretName": "s"}}]
+ROUTE = route({"hosted": ROUTE_HOSTED})
 
 
 class Clock:
@@ -101,6 +102,28 @@ async def test_none_waits_for_ever_and_what_nobody_uses_is_forgotten(
     clock.now += UNUSED_SECONDS + 1
     await until(lambda: reader.seconds_until_due(many, "s0") == 0.0)
     task.cancel()
+
+
+async def test_what_no_route_names_any_more_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right to read a Secret ends with the last route that names it."""
+    monkeypatch.setattr(secret_reader, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
+    cluster = FakeCluster()
+    second = route({"hosted": ROUTE_HOSTED}, name="second")
+    reader = SecretReader(cluster, lambda: 0.5)
+    for user in (ROUTE, second):
+        await reader.read(user, "s")
+        reader.retain(user.key, frozenset({"s"}))
+    reader.retain(ROUTE.key, frozenset())
+    task = asyncio.create_task(reader.run())
+    await until(lambda: len(cluster.calls) > 3)
+    other = [{**ROUTE_HOSTED[0], "credentials": {"secretName": "t"}}]
+    await reader.read(route({"hosted": other}, name="third"), "t")
+    reader.retain(second.key, frozenset({"other"}))
+    cluster.calls.clear()
+    await until(lambda: len(cluster.calls) > 5)
+    task.cancel()
+    assert [path for _, path in cluster.calls].count(PATH) <= 1  # it may have been under way
 
 
 async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock) -> None:
