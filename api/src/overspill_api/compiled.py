@@ -158,6 +158,9 @@ class CompiledRoute(Compiled):
     """Canonical model name."""
     aliases: tuple[str, ...] = ()
     """Further names that clients may send."""
+    allowed_consumers: tuple[str, ...] | None = None
+    """Consumers of other namespaces that may call it, ``namespace/name``, ``namespace/*`` or ``*/*``; None: written by
+    an operator that did not ask the route's owner, so whoever names the route may call it."""
     local: LocalPool | None = None
     """None: hosted only."""
     hosted: tuple[HostedBackend, ...] = ()

@@ -38,7 +38,8 @@ class RouteReference(Strict):
     ]
     """Name of the ModelRoute; * means every route of the namespace."""
     namespace: DnsLabel | None = None
-    """Namespace of the ModelRoute. Default: that of the consumer."""
+    """Namespace of the ModelRoute. Default: that of the consumer. Routes of another namespace must list this consumer
+    under allowedConsumers; RoutesAllowed says whether they do."""
 
 
 class ConsumerSpec(Strict):

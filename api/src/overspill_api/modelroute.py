@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from overspill_api.access import AllowedConsumer
 from overspill_api.quantities import (
-    DURATION_PATTERN,
+    POSITIVE_DURATION_PATTERN,
     DnsLabel,
     Duration,
     ModelName,
@@ -282,7 +283,7 @@ class Timeouts(Strict):
             message="total is shorter than firstToken (30s where it is not written), which could then never pass; "
             "raise total or lower firstToken",
             cel="!has(self.total) || !has(self.firstToken) "
-            f"|| ![self.total, self.firstToken].all(time, time.matches({cel_text(DURATION_PATTERN)})) "
+            f"|| ![self.total, self.firstToken].all(time, time.matches({cel_text(POSITIVE_DURATION_PATTERN)})) "
             "|| duration(self.total) >= duration(self.firstToken)",
             holds=lambda timeouts: duration_seconds(timeouts.total) >= duration_seconds(timeouts.first_token),
         ),
@@ -417,6 +418,9 @@ class ModelRouteSpec(Strict):
     older keeps it and the other's Ready condition says so."""
     aliases: Annotated[list[ModelName], Field(max_length=32), Unique()] = []
     """Further names that clients may send. Default: none."""
+    allowed_consumers: Annotated[list[AllowedConsumer], Field(max_length=256)] = []
+    """Consumers of other namespaces that may call this route. Those of its own namespace need not be listed.
+    Default: none, whatever a Consumer elsewhere names."""
     self_hosted: SelfHosted | None = None
     """The engine that Overspill runs. Default: none; then hosted is needed."""
     scaling: Scaling = Scaling()

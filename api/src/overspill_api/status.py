@@ -25,6 +25,7 @@ class ConditionType(StrEnum):
     WITHIN_BUDGET = "WithinBudget"
     PROGRAMMED = "Programmed"
     SPEC_ENFORCED = "SpecEnforced"
+    ROUTES_ALLOWED = "RoutesAllowed"
 
 
 class ConditionStatus(StrEnum):
@@ -140,4 +141,5 @@ class ConsumerStatus(Strict):
         list[Condition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = []
-    """Ready says whether the gateways know this consumer."""
+    """Ready says whether the gateways know this consumer; RoutesAllowed whether the routes of other namespaces that it
+    names allow it."""

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import random
+from base64 import b64decode
 from collections.abc import Coroutine, Iterator
 from time import monotonic, time
 from typing import Any
 
-from overspill_api.names import LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
+from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
 from overspill_operator.adapters.engine_scraper import EngineScraper
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
@@ -23,6 +24,7 @@ from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.app.world import Caches, World
+from overspill_operator.core import in_force
 from overspill_operator.core.engine_state import engine_state, is_settled
 from overspill_operator.ports import (
     CLAIMS,
@@ -54,7 +56,7 @@ class Parts:
         queue = WorkQueue(self._reconcile, workers=WORKERS, jitter=random.random)
         self._queue = queue
         self._engines: dict[str, tuple[object, ...]] = {}
-        routes = Routes(lambda key: queue.add((ROUTE, key)))
+        routes = Routes(self._on_route)
         self.gateways = GatewayStreams(
             self._on_demand, self._all_routes, self._on_refused, fixed=settings.gateway_addresses
         )
@@ -144,6 +146,11 @@ class Parts:
         for kind, key in documents:
             self._queue.add((ROUTE if kind == "route" else CONSUMER, key))
 
+    def _on_route(self, key: str) -> None:
+        self._queue.add((ROUTE, key))
+        for consumer in self.world.consumers.naming(key.partition("/")[0]):
+            self._queue.add((CONSUMER, consumer), background=True)
+
     def _on_reading(self, key: str) -> None:
         self.world.scaler.evaluate(key)
 
@@ -170,6 +177,9 @@ class Parts:
     def _on_compiled(self, key: str, live: Json | None) -> None:
         kind, _, source = key.partition("/")[2].partition(".")
         namespace, _, name = source.partition(".")
+        if kind == "route":
+            text = (live.get("data") or {}).get(COMPILED_KEY) if live else None
+            self.world.routes.note_in_force(f"{namespace}/{name}", in_force.names(b64decode(text) if text else None))
         if live is None or self.world.caches.compiled.synced.is_set():
             self._queue.add((ROUTE if kind == "route" else CONSUMER, f"{namespace}/{name}"))
 

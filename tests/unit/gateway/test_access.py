@@ -27,6 +27,27 @@ def test_a_key_opens_what_its_consumer_may_call() -> None:
 
 
 @pytest.mark.parametrize(
+    ("allowed", "may"),
+    [
+        ((), False),
+        (("ns/me",), True),
+        (("ns/*",), True),
+        (("*/*",), True),
+        (("ns/you", "else/*", "n/*"), False),
+        (None, True),
+    ],
+)
+def test_a_route_of_another_namespace_must_allow_it(allowed: tuple[str, ...] | None, may: object) -> None:
+    """By name or by a star alike; None is of an operator that did not ask. Those of its own namespace need not."""
+    grant = KeyRing(PEPPER, [consumer(KEY, "other/*", "third/x", "ns/*")]).check(f"Bearer {KEY}".encode())
+    assert grant is not None
+    assert grant.allows("other/x", "other", allowed) is may
+    assert grant.allows("third/x", "third", allowed) is may
+    assert grant.allows("ns/x", "ns", allowed)
+    assert not grant.allows("fourth/x", "fourth", ("*/*",))
+
+
+@pytest.mark.parametrize(
     "authorization",
     [
         "", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"Bearer {KEY} x",

@@ -34,9 +34,17 @@ class Grant:
     priority: int = 0
     """A higher one leaves the waiting queue first."""
 
-    def allows(self, route_key: str, route_namespace: str) -> bool:
-        """Whether this consumer may call a route."""
-        return route_namespace in self.namespaces or route_key in self.routes
+    def allows(self, route_key: str, route_namespace: str, allowed: tuple[str, ...] | None = None) -> bool:
+        """Whether this consumer may call a route; of another namespace only where the route allows it.
+
+        ``allowed``: see ``CompiledRoute.allowed_consumers``.
+        """
+        if route_namespace not in self.namespaces and route_key not in self.routes:
+            return False
+        if allowed is None or self.consumer.startswith(f"{route_namespace}/"):
+            return True
+        home = self.consumer.partition("/")[0]
+        return self.consumer in allowed or f"{home}/*" in allowed or "*/*" in allowed
 
 
 class KeyRing:

@@ -133,13 +133,11 @@ class Catalog:
     def resolve(self, model: str, grant: Grant) -> Route | None:
         """The route of a model's name or alias, if this consumer may call it."""
         route = self._index().get(model)
-        return route if route is not None and grant.allows(route.key, route.compiled.namespace) else None
+        return route if route is not None and _allows(grant, route) else None
 
     def callable_models(self, grant: Grant) -> list[str]:
         """Names and aliases that this consumer may send, sorted."""
-        return sorted(
-            name for name, route in self._index().items() if grant.allows(route.key, route.compiled.namespace)
-        )
+        return sorted(name for name, route in self._index().items() if _allows(grant, route))
 
     def _index(self) -> dict[str, Route]:
         if self._names is None:
@@ -163,6 +161,11 @@ class Catalog:
             self._by_service[service].discard(route.key)
             if not self._by_service[service]:
                 del self._by_service[service]
+
+
+def _allows(grant: Grant, route: Route) -> bool:
+    compiled = route.compiled
+    return grant.allows(route.key, compiled.namespace, compiled.allowed_consumers)
 
 
 def _service_of(compiled: CompiledRoute) -> Service | None:

@@ -2,12 +2,15 @@
 
 import logging
 
+from overspill_api.consumer import RouteReference
 from overspill_api.names import compiled_consumer_secret_name
 from overspill_api.status import ConditionType
 from overspill_operator.app.status_write import write_status
 from overspill_operator.app.world import World
+from overspill_operator.core import consent
 from overspill_operator.core.compile import compile_consumer
 from overspill_operator.core.conditions import Statement, condition_list, false, true
+from overspill_operator.core.consent import refused_references
 from overspill_operator.core.gateway_refusals import REASON as REFUSED
 from overspill_operator.core.gateway_refusals import Refusal, refusal_of
 from overspill_operator.core.manifests import compiled_secret
@@ -55,12 +58,14 @@ class ConsumerReconciler:
                 )
                 await self._say(consumer, false(ConditionType.READY, "DocumentRefused", message))
                 return
-        views = world.gateways.views.values()
-        await self._say(consumer, _ready(consumer, refusal_of("consumer", key, views, world.now_unix())))
+        refused = refused_references(consumer, consumer.spec, world.routes.of) if consumer.spec else []
+        refusal = refusal_of("consumer", key, world.gateways.views.values(), world.now_unix())
+        await self._say(consumer, _ready(consumer, refusal, refused), consent.statement(consumer, refused))
 
-    async def _say(self, consumer: ConsumerObject, statement: Statement) -> None:
+    async def _say(self, consumer: ConsumerObject, *statements: Statement | None) -> None:
         world, meta, before = self._world, consumer.meta, consumer.status
-        conditions = condition_list([statement], before.get("conditions") or (), meta.generation, world.now_unix())
+        told = [statement for statement in statements if statement]
+        conditions = condition_list(told, before.get("conditions") or (), meta.generation, world.now_unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
         document = fitted(document, CONSUMER_STATUS)
         if same(before, document):
@@ -82,7 +87,7 @@ class ConsumerReconciler:
             )
 
 
-def _ready(consumer: ConsumerObject, refusal: Refusal | None) -> Statement:
+def _ready(consumer: ConsumerObject, refusal: Refusal | None, refused: list[RouteReference]) -> Statement:
     kind, spec = ConditionType.READY, consumer.spec
     if spec is None:
         kept = " Until then the last good configuration stays in force."
@@ -91,6 +96,10 @@ def _ready(consumer: ConsumerObject, refusal: Refusal | None) -> Statement:
         return false(kind, REFUSED, refusal.told("Consumer"))
     if spec.suspended:
         return true(kind, "Suspended", "The gateways refuse all keys of this consumer: spec.suspended is true.")
+    if refused and len(refused) == len(spec.routes):
+        return false(
+            kind, "RoutesNotAllowed", "No route that spec.routes names allows this consumer: see RoutesAllowed."
+        )
     if not spec.keys:
         return true(
             kind, "NoKeys", "The gateways know this consumer, but it has no key: overspill keys create makes one."

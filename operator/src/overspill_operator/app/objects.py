@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from overspill_operator.core.conflicts import lost_names
+from overspill_operator.core.consent import namespaces_named
 from overspill_operator.core.objects import ConsumerObject, Json, RouteObject, read_consumer, read_route
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ class Routes:
         self._on_change = on_change
         self._routes: dict[str, RouteObject] = {}
         self._claims: dict[str, dict[str, RouteObject]] = {}
+        self._claimed: dict[str, frozenset[str]] = {}
+        self._in_force: dict[str, frozenset[str]] = {}
         self._leaving: set[str] = set()
         self._writing: set[str] = set()
         self._uids: set[str] = set()
@@ -32,6 +35,10 @@ class Routes:
     def __iter__(self) -> Iterator[RouteObject]:
         """All routes, as they are now."""
         return iter(tuple(self._routes.values()))
+
+    def of(self, namespace: str) -> list[RouteObject]:
+        """The routes of a namespace."""
+        return [route for route in self._routes.values() if route.meta.namespace == namespace]
 
     def uids(self) -> set[str]:
         """Identities of all routes."""
@@ -52,7 +59,7 @@ class Routes:
             self._uids.discard(before.meta.uid)
         self._uids.add(route.meta.uid)
         if before is None or before.meta.uid != route.meta.uid or before.meta.generation != route.meta.generation:
-            self._claim(before, route)
+            self._claim(key, route)
             self._on_change(key)
         elif before.status != route.status and key not in self._writing:
             self._on_change(key)
@@ -81,7 +88,7 @@ class Routes:
         if route is not None and route.meta.uid == uid:
             del self._routes[key]
             self._uids.discard(uid)
-            self._claim(route, None)
+            self._claim(key, None)
         self._leaving.discard(uid)
         self._on_change(key)
 
@@ -91,21 +98,34 @@ class Routes:
         return bool(owners) and not any(uid in self._uids or uid in self._leaving for uid in owners)
 
     def lost_names(self, route: RouteObject) -> dict[str, RouteObject]:
-        """Names that ``route`` claims and an older one keeps."""
+        """Names that ``route`` claims and an older one keeps, because it wants them or its document has them still."""
         return lost_names(route, {name: self._claims.get(name, {}).values() for name in route.names})
 
-    def _claim(self, before: RouteObject | None, after: RouteObject | None) -> None:
-        names = {*(before.names if before else ()), *(after.names if after else ())}
-        for name in names:
+    def note_in_force(self, key: str, names: frozenset[str]) -> None:
+        """Take note of the model names in a route's compiled document: it holds them, whatever its spec says now."""
+        if names == self._in_force.get(key, frozenset()):
+            return
+        self._in_force[key] = names
+        if not names:
+            del self._in_force[key]
+        if key in self._routes:
+            self._claim(key, self._routes[key])
+
+    def _claim(self, key: str, route: RouteObject | None) -> None:
+        """Put down what a route claims, and tell the rivals; None: it is gone."""
+        before = self._claimed.pop(key, frozenset())
+        names = frozenset(route.names) | self._in_force.get(key, frozenset()) if route else frozenset()
+        for name in before | names:
             claimants = self._claims.setdefault(name, {})
-            if before:
-                claimants.pop(before.key, None)
+            claimants.pop(key, None)
             for rival in claimants:
                 self._on_change(rival)
-            if after and name in after.names:
-                claimants[after.key] = after
+            if route and name in names:
+                claimants[key] = route
             if not claimants:
                 del self._claims[name]
+        if names:
+            self._claimed[key] = names
 
 
 class Consumers:
@@ -115,6 +135,7 @@ class Consumers:
         """``on_change`` gets the keys of consumers that must be reconciled."""
         self._on_change = on_change
         self._consumers: dict[str, ConsumerObject] = {}
+        self._naming: dict[str, set[str]] = {}
 
     def get(self, key: str) -> ConsumerObject | None:
         """The consumer, or None where there is none (any more)."""
@@ -123,6 +144,10 @@ class Consumers:
     def __iter__(self) -> Iterator[ConsumerObject]:
         """All consumers, as they are now."""
         return iter(tuple(self._consumers.values()))
+
+    def naming(self, namespace: str) -> tuple[str, ...]:
+        """Keys of consumers of other namespaces that name routes of this one."""
+        return tuple(self._naming.get(namespace, ()))
 
     def uids(self) -> set[str]:
         """Identities of all consumers."""
@@ -137,6 +162,7 @@ class Consumers:
             self.remove(key, consumer.meta.uid)
             return
         self._consumers[key] = consumer
+        self._index(before, consumer)
         if before is None or (before.meta.uid, before.meta.generation, before.status) != (
             consumer.meta.uid,
             consumer.meta.generation,
@@ -156,4 +182,11 @@ class Consumers:
         consumer = self._consumers.get(key)
         if consumer is not None and consumer.meta.uid == uid:
             del self._consumers[key]
+            self._index(consumer, None)
         self._on_change(key)
+
+    def _index(self, before: ConsumerObject | None, after: ConsumerObject | None) -> None:
+        for namespace in namespaces_named(before) if before else ():
+            self._naming.get(namespace, set()).discard(before.key if before else "")
+        for namespace in namespaces_named(after) if after else ():
+            self._naming.setdefault(namespace, set()).add(after.key if after else "")

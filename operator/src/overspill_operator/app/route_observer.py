@@ -1,6 +1,5 @@
 """What the plan of a route depends on, as it is now: Secrets that it names, its objects, its replicas."""
 
-import json
 from base64 import b64decode
 
 from overspill_api.modelroute import HostedAPI, ModelRouteSpec
@@ -45,7 +44,7 @@ class RouteObserver:
             source_secret_missing=await self._source_secret_missing(route, route.spec),
             live_engine=world.caches.engine(route),
             live_claim=world.caches.claim(route),
-            compiled_names=self._compiled_names(route) if lost else frozenset(),
+            compiled_names=self.compiled_names(route) if lost else frozenset(),
             no_room_since_unix=world.diagnosis.no_room_since(route.key),
             now_unix=world.now_unix(),
         )
@@ -100,13 +99,9 @@ class RouteObserver:
         pause = self._world.secrets.seconds_until_due(route, secret_name)
         self._world.queue.add_after(("ModelRoute", route.key), pause)
 
-    def _compiled_names(self, route: RouteObject) -> frozenset[str]:
+    def compiled_names(self, route: RouteObject) -> frozenset[str]:
         """Model names in the document that the gateways have."""
-        try:
-            document = json.loads(self._live(route, COMPILED_KEY) or b"{}")
-            return frozenset([document.get("model", ""), *document.get("aliases", ())])
-        except (ValueError, AttributeError):
-            return frozenset()  # written by somebody else, and soon put right
+        return in_force.names(self._live(route, COMPILED_KEY))
 
     def _live(self, route: RouteObject, key: str) -> bytes | None:
         """What lies under a key in the Secret that the gateways have; None: nothing does."""

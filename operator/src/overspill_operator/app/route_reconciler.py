@@ -51,6 +51,7 @@ class RouteReconciler:
             message = f"{type(error).__name__}: {error}; see the operator's log."
             await self._teller.say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset(), outcome)
             raise
+        self._world.routes.note_in_force(key, self._observer.compiled_names(route))
         if outcome.retry_seconds is not None:
             self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
         await self._teller.say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
@@ -67,6 +68,8 @@ class RouteReconciler:
                 plan = plan_route(in_force, seen)
                 # The sweep knows the Secrets that the spec names, not those that the one in force does.
                 self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
+                if plan.drop_document:  # an older route has taken a name that only the spec in force has
+                    await self._drop_document(route.key)
         in_use = secret_names(route.spec) | secret_names(in_force.spec if in_force else None)
         self._world.secrets.retain(route.key, in_use)
         if in_force is None or in_force.spec is None or plan.is_blocked:

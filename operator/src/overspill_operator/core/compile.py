@@ -61,6 +61,7 @@ def compile_route(
         uid=meta.uid,
         generation=meta.generation,
         model=model,
+        allowed_consumers=tuple(f"{entry.namespace}/{entry.name}" for entry in spec.allowed_consumers),
         aliases=tuple(alias for alias in spec.aliases if alias not in lost_names and alias != model),
         local=pool,
         hosted=hosted,

@@ -33,3 +33,12 @@ def last_good(route: RouteObject, kept: bytes | None) -> RouteObject | None:
         return RouteObject(meta, ModelRouteSpec.model_validate(content["spec"]), (), route.status)
     except (ValueError, KeyError, AttributeError, ValidationError):
         return None  # written by hand, or by a version whose rules were others
+
+
+def names(document: bytes | None) -> frozenset[str]:
+    """Model names in a route's compiled document, which it holds; none where it is no document."""
+    try:
+        content = json.loads(document or b"{}")
+        return frozenset(name for name in (content.get("model"), *content.get("aliases", ())) if isinstance(name, str))
+    except (ValueError, AttributeError, TypeError):
+        return frozenset()  # written by somebody else, and soon put right

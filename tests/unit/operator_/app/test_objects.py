@@ -74,3 +74,36 @@ def test_what_belongs_to_nobody() -> None:
     assert routes.is_orphan(child)
     assert not routes.is_orphan({"metadata": {}})
     assert not routes.is_orphan(None)
+
+
+def test_a_name_in_force_is_held_though_the_spec_no_longer_has_it() -> None:
+    """A rename with a fault leaves the last good document, and the gateways serve the old name by it."""
+    told: list[str] = []
+    routes = Routes(told.append)
+    hosted = "hosted: [{name: x, baseURL: 'https://x.test', model: m}]"
+    routes.put(raw_route(f"{{model: gpt-a, {hosted}}}", name="ra", created="2026-01-01T00:00:00Z"))
+    routes.note_in_force("chat/ra", frozenset({"gpt"}))
+    routes.put(raw_route(f"{{model: gpt, {hosted}}}", name="rb", created="2026-02-01T00:00:00Z"))
+    younger = routes.get("chat/rb")
+    assert younger is not None
+    assert {name: keeper.key for name, keeper in routes.lost_names(younger).items()} == {"gpt": "chat/ra"}
+
+    told.clear()
+    routes.note_in_force("chat/ra", frozenset({"gpt-a"}))
+    assert told == ["chat/rb"]
+    assert routes.lost_names(younger) == {}
+
+
+def test_names_of_a_route_that_is_gone_are_free() -> None:
+    """Whatever its document held."""
+    routes = Routes(lambda _: None)
+    hosted = "hosted: [{name: x, baseURL: 'https://x.test', model: m}]"
+    raw = raw_route(f"{{model: gpt-a, {hosted}}}", name="ra", created="2026-01-01T00:00:00Z")
+    routes.note_in_force("chat/ra", frozenset({"gpt"}))
+    routes.put(raw)
+    routes.put(raw_route(f"{{model: gpt, {hosted}}}", name="rb", created="2026-02-01T00:00:00Z"))
+    younger = routes.get("chat/rb")
+    assert younger is not None
+    assert routes.lost_names(younger)
+    routes.remove("chat/ra", raw["metadata"]["uid"])
+    assert routes.lost_names(younger) == {}
