@@ -21,6 +21,7 @@ from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.metering import Metering
+from overspill_gateway.proxy.schema_checker import SchemaChecker
 from overspill_gateway.proxy.scrapes import EngineGauges
 from overspill_gateway.proxy.tokenizing import Tokenizer
 from overspill_gateway.settings import Settings
@@ -67,7 +68,7 @@ class Gateway:
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
-        self.shared = Shared(self.exchanges, RetryBudget(), metering, Tokenizer(), random.random)
+        self.shared = Shared(self.exchanges, RetryBudget(), metering, Tokenizer(), random.random, SchemaChecker())
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
@@ -157,6 +158,7 @@ class Gateway:
             left = self._end_connections()
             await self._end_source()
             self._gauges.stop()
+            await self.shared.checker.close()
             if self._ticks is not None:
                 self._ticks.cancel()
             for key in list(self.catalog.routes):

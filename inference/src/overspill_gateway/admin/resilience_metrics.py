@@ -18,6 +18,7 @@ _COUNTED = [
     ("continuations", "overspill_continuations", "Answers that broke off and went on elsewhere."),
     ("outputs_valid", "overspill_structured_outputs_valid", "Structured answers that keep to their schema."),
     ("outputs_invalid", "overspill_structured_outputs_invalid", "Structured answers that do not."),
+    ("outputs_unchecked", "overspill_structured_outputs_unchecked", "Structured answers whose check took too long."),
     ("output_retries", "overspill_structured_output_retries", "Attempts after an answer that broke its schema."),
     ("predictions", "overspill_predictions", "Predicted times to first token that were seen."),
     ("predicted_seconds_sum", "overspill_predicted_first_token_seconds", "Sum of the predictions."),

@@ -295,6 +295,20 @@ def no_second_output(model: str) -> ApiError:
     )
 
 
+def unchecked_structured_output(model: str, why: str) -> ApiError:
+    """Nobody knows whether an answer keeps to the request's JSON schema."""
+    return ApiError(
+        400,
+        "invalid_request_error",
+        "structured_output_not_checked",
+        f"The answer of {model} could not be checked against the JSON schema of response_format: {why}. A simpler "
+        "schema helps: references and alternatives inside each other multiply. A ModelRoute with validate: false "
+        "passes answers on unchecked.",
+        "response_format",
+        should_retry=False,
+    )
+
+
 def queue_full(model: str, held: int, retry_after_seconds: int) -> ApiError:
     """The waiting queue is full and no hosted API may take the request."""
     return ApiError(

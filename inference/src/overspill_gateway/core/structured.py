@@ -6,7 +6,7 @@ choices each is checked. Text around the JSON, such as a fence of Markdown, is a
 
 The schema comes from a stranger. It may refer to nothing outside itself, its patterns run in linear time (with
 lookaround: under a limit of backtracking steps), and validity alone is asked of the library where describing a
-fault could take exponential time.
+fault could take exponential time. Validity can take as long, too: this runs in a process that can be killed.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,6 @@ import msgspec
 
 from overspill_gateway.core.answer import Said, said_in
 
-SCHEMA_BYTES_MAX: Final = 64 * 1024
-"""A larger schema is not compiled; no engine takes it for guided decoding either."""
 SCHEMAS_KEPT_MAX: Final = 128
 """Compiled schemas that are remembered."""
 _BACKTRACK_STEPS_MAX: Final = 100_000
@@ -83,8 +81,6 @@ class StructuredCheck:
 
 @lru_cache(maxsize=SCHEMAS_KEPT_MAX)
 def _compiled(schema: bytes) -> StructuredCheck | str:
-    if len(schema) > SCHEMA_BYTES_MAX:
-        return f"the schema is longer than {SCHEMA_BYTES_MAX >> 10} KiB"
     try:
         document = msgspec.json.decode(schema)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -14,6 +14,7 @@ from overspill_gateway.core.retry_budget import RetryBudget
 if TYPE_CHECKING:
     from overspill_gateway.proxy.metering import Admission, Left, Metering
     from overspill_gateway.proxy.route import Route
+    from overspill_gateway.proxy.schema_checker import SchemaChecker
     from overspill_gateway.proxy.tokenizing import Tokenizer
     from overspill_gateway.wire.server import ServerConnection
     from overspill_gateway.wire.sweep import Sweeper
@@ -74,3 +75,5 @@ class Shared:
     """Counts tokens where a backend reported none."""
     random: Callable[[], float]
     """Uniform in [0, 1)."""
+    checker: "SchemaChecker"
+    """Checks answers against schemas."""

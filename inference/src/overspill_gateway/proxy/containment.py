@@ -14,6 +14,7 @@ from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.plan import Refuse
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.settling import Ending, close_admission, free
+from overspill_gateway.proxy.verdict_fields import Verdict
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -65,6 +66,13 @@ class Contained:
         """The tokens of an answer that broke off are counted: another backend may go on with it."""
         try:
             self._take_partial(partial)
+        except Exception as fault:
+            self.failed_inside(fault)
+
+    def output_checked(self, verdict: Verdict) -> None:
+        """An answer's check against its request's schema is over."""
+        try:
+            self._output_checked(verdict)
         except Exception as fault:
             self.failed_inside(fault)
 
@@ -125,6 +133,9 @@ class Contained:
         raise NotImplementedError
 
     def _take_partial(self, partial: Partial) -> None:
+        raise NotImplementedError
+
+    def _output_checked(self, verdict: Verdict) -> None:
         raise NotImplementedError
 
     def _finish(self, ending: Ending = Ending.WHOLE) -> None:

@@ -140,6 +140,7 @@ class RouteCounters:
         "hedges_won",
         "output_retries",
         "outputs_invalid",
+        "outputs_unchecked",
         "outputs_valid",
         "predicted_seconds_sum",
         "prediction_error_seconds_sum",
@@ -158,6 +159,8 @@ class RouteCounters:
         """Structured answers that keep to their schema."""
         self.outputs_invalid = 0
         """Those that do not, retried ones included."""
+        self.outputs_unchecked = 0
+        """Those whose check took too long."""
         self.output_retries = 0
         """Further attempts because of one that did not."""
         self.predictions = 0

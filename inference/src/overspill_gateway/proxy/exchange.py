@@ -19,15 +19,15 @@ from overspill_gateway.core.plan import History, HoldIt, Refusal, Refuse, Served
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.request_form import RequestForm
 from overspill_gateway.proxy import settling
-from overspill_gateway.proxy.answering import body_for, go_on_with, keeps_text, relay_of
+from overspill_gateway.proxy.answering import go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.containment import Contained, clean_up, tried
+from overspill_gateway.proxy.checked import Checked
+from overspill_gateway.proxy.containment import clean_up, tried
 from overspill_gateway.proxy.hosted_meter import NoHold
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
 from overspill_gateway.proxy.money_wait import MoneyWait, note_passed_over
-from overspill_gateway.proxy.output_check import OutputCheck, check_of
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
 from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
 from overspill_gateway.proxy.relay import Relay
@@ -36,25 +36,22 @@ from overspill_gateway.proxy.settling import Ending
 from overspill_gateway.proxy.waiting_client import Phase, Wait, pause_before_retry, tell_refusal
 
 
-class Exchange(Contained):
+class Exchange(Checked):
     """A request and its answer."""
 
     __slots__ = (
-        "_attempt", "_check", "_going_on", "_hedge_at", "_history", "_money", "_phase",
-        "_rival", "_shared", "_started", "_total_at", "_wait", "client", "deadline", "streams", "timeouts",
+        "_attempt", "_going_on", "_hedge_at", "_history", "_money",
+        "_rival", "_started", "_total_at", "_wait", "deadline", "streams", "timeouts",
     )  # fmt: skip
 
     def __init__(self, call: Call, shared: Shared) -> None:
-        super().__init__(call)
-        self.client = call.client
+        super().__init__(call, shared)
         self.timeouts = call.route.compiled.timeouts
         self.streams = call.facts.stream
         self.deadline = math.inf
-        self._shared = shared
         self._started = monotonic()
         self._total_at = self._started + self.timeouts.total_seconds
         self._history: History[Replica] = History()
-        self._phase = Phase.SERVING
         self._attempt: Attempt | None = None
         self._rival: Attempt | None = None
         """A second attempt that runs beside the first."""
@@ -62,12 +59,13 @@ class Exchange(Contained):
         """Once it has had to wait."""
         self._going_on: tuple[Relay, Partial] | None = None
         """An answer that broke off and that another backend goes on with."""
-        self._check = check_of(call)
         self._hedge_at = math.inf
         self._money = MoneyWait()
 
     def _start(self) -> None:
         call, route = self.call, self.call.route
+        if self._refuses_schema():
+            return
         admission = self._shared.metering.admit(call.grant, route, call.ask, self._started)
         if isinstance(admission, ApiError):
             self.client.refuse(admission, answer_lines("none", ServedReason.NOT_SERVED, call.request_id))
@@ -298,33 +296,6 @@ class Exchange(Contained):
         self._finish()
         relay.break_off(errors.stream_broken(last.backend, last.detail))
 
-    def attempt_ended(self, attempt: Attempt) -> None:
-        """Its answer is whole."""
-        relay = attempt.relay
-        if relay is None:
-            return
-        check = self._check
-        why = check.why_invalid(self.call, relay) if check is not None else None
-        self._leave(attempt, Ending.WHOLE)
-        if check is not None and why is not None:
-            self._ask_for_valid_output(check, attempt, why)
-            return
-        body = body_for(self.call, attempt, relay)
-        self._finish()
-        relay.finish(body)
-        self.client.end()
-
-    def _ask_for_valid_output(self, check: OutputCheck, attempt: Attempt, why: str) -> None:
-        """An answer broke its schema: once more of the same backend, then of the next, then it is an error."""
-        now = monotonic()
-        self.winner = None
-        backend = check.next_backend(self.call, attempt.backend, now)
-        if backend is not None:
-            self.call.route.tally.output_retries += 1
-            self._use(backend, ServedReason.INVALID_OUTPUT, now)
-        else:
-            self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
-
     def _lose(self, attempt: Attempt, ending: Ending, failure: Failure, now: float) -> None:
         settling.note_failure(self._history, attempt, failure, now)
         self._leave(attempt, ending, failure.kind)
@@ -360,7 +331,7 @@ class Exchange(Contained):
         wait = self._wait
         if wait is not None and self.winner is None:
             due = min(due, wait.heartbeat_at)
-            if self._phase is not Phase.SERVING:
+            if self._waits:
                 self.deadline = min(due, wait.until)
                 return
         if self._attempt is not None and self._attempt.deadline < due:
@@ -375,7 +346,7 @@ class Exchange(Contained):
             self._total_passed()
             return
         wait = self._wait
-        waits = self._phase is not Phase.SERVING
+        waits = self._waits
         if wait is not None and self.winner is None and now >= wait.heartbeat_at:
             wait.heartbeat(now, waits=waits)
         if waits:
@@ -388,6 +359,11 @@ class Exchange(Contained):
             if now >= self._hedge_at:
                 self._hedge(now)
         self.deadline_changed()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether it waits for something that has a time of its own."""
+        return self._phase is not Phase.SERVING and self._phase is not Phase.CHECKING
 
     def _wait_is_over(self, now: float) -> None:
         if self._phase is Phase.HELD:
@@ -442,6 +418,7 @@ class Exchange(Contained):
         if not self.call.is_settled:
             settling.close_admission(self.call, self._shared)
         self._shared.sweeper.discard(self)
+        self._checking = None
         self.client.answerer = None
         self.call.drop_body()
         self.winner = None  # they know each other: left so, each request would be garbage for the collector
@@ -450,7 +427,7 @@ class Exchange(Contained):
     def _clean_up(self) -> None:
         self._phase = Phase.DONE
         attempts = [attempt for attempt in (self._attempt, self._rival) if attempt is not None]
-        self._attempt = self._rival = self.winner = None
+        self._attempt = self._rival = self.winner = self._checking = None
         tried(functools.partial(self.call.route.held.discard, self))
         tried(functools.partial(self._money.end, self))
         tried(functools.partial(self._shared.sweeper.discard, self))

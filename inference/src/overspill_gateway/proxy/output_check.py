@@ -1,14 +1,18 @@
 """Structured output of one request: whether its answers keep to the schema, and who is asked after one that doesn't."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core.structured import StructuredCheck
 from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.schema_checker import SchemaChecker
+from overspill_gateway.proxy.verdict_fields import Verdict
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
     from overspill_gateway.proxy.relay import Relay
 
+SCHEMA_BYTES_MAX: Final = 64 * 1024
+"""A larger schema is not checked against; no engine takes it for guided decoding either."""
 INVALID_OUTPUTS_MAX: Final = 2
 """Answers that break the schema before the request is given up."""
 
@@ -16,24 +20,29 @@ INVALID_OUTPUTS_MAX: Final = 2
 class OutputCheck:
     """The schema of one request, and how often it was broken."""
 
-    __slots__ = ("_check", "invalid")
+    __slots__ = ("invalid", "schema")
 
-    def __init__(self, check: StructuredCheck) -> None:
-        self._check = check
+    def __init__(self, schema: bytes) -> None:
+        self.schema = schema
         self.invalid = 0
         """Answers so far that broke the schema."""
 
-    def why_invalid(self, call: "Call", relay: "Relay") -> str | None:
-        """Why a whole answer breaks the schema; None: it does not."""
+    def begin(self, call: "Call", relay: "Relay", checker: SchemaChecker, then: Callable[[Verdict], None]) -> bool:
+        """Have a whole answer checked; False: there is nothing to check about it."""
         if relay.status != 200 or relay.streams:
-            return None
-        why = self._check.check(relay.body())
-        if why is None:
-            call.route.tally.outputs_valid += 1
-        else:
+            return False
+        checker.check(call.grant.consumer, self.schema, relay.body(), then)
+        return True
+
+    def take(self, call: "Call", verdict: Verdict) -> None:
+        """Count what came of it."""
+        if verdict.unchecked is not None:
+            call.route.tally.outputs_unchecked += 1
+        elif verdict.why is not None:
             call.route.tally.outputs_invalid += 1
             self.invalid += 1
-        return why
+        elif verdict.usable:
+            call.route.tally.outputs_valid += 1
 
     def next_backend(self, call: "Call", backend: Replica | Hosted, now: float) -> Replica | Hosted | None:
         """Who answers anew: the same backend once, then the fallback; None: nobody."""
@@ -52,5 +61,4 @@ def check_of(call: "Call") -> OutputCheck | None:
     schema = call.facts.schema
     if schema is None or call.facts.stream or not call.route.compiled.validate_structured_output:
         return None
-    check = StructuredCheck.of(schema)
-    return OutputCheck(check) if isinstance(check, StructuredCheck) else None
+    return OutputCheck(schema) if len(schema) <= SCHEMA_BYTES_MAX else None

@@ -26,7 +26,7 @@ BACK_OFF_SECONDS_MAX: Final = 2.0
 class Phase(Enum):
     """What a request does."""
 
-    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, DONE = auto(), auto(), auto(), auto(), auto()
+    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, CHECKING, DONE = auto(), auto(), auto(), auto(), auto(), auto()
 
 
 class Wait:

@@ -1,0 +1,110 @@
+"""What follows when an answer is whole: it is checked against its request's schema where the route says so, then sent.
+
+A check takes its time elsewhere (``schema_checker``); meanwhile the request waits, with nothing at any backend. Not
+here: how an answer came about (``exchange``).
+"""
+
+from time import monotonic
+
+from overspill_gateway.core import errors
+from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.plan import ServedReason
+from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.proxy.answering import body_for
+from overspill_gateway.proxy.attempt import Attempt
+from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.containment import Contained
+from overspill_gateway.proxy.output_check import OutputCheck, check_of
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.rewriting import answer_lines
+from overspill_gateway.proxy.schema_checker import TOO_LONG
+from overspill_gateway.proxy.settling import Ending
+from overspill_gateway.proxy.verdict_fields import Verdict
+from overspill_gateway.proxy.waiting_client import Phase
+
+
+class Checked(Contained):
+    """A request whose answers may have to keep to a schema."""
+
+    __slots__ = ("_check", "_checking", "_phase", "_shared", "client")
+
+    def __init__(self, call: Call, shared: Shared) -> None:
+        super().__init__(call)
+        self.client = call.client
+        self._shared = shared
+        self._phase = Phase.SERVING
+        self._check = check_of(call)
+        self._checking: Attempt | None = None
+        """Whose answer is being checked."""
+
+    def _refuses_schema(self) -> bool:
+        """Whether the request is refused, unsent, since a check against its schema has lately taken too long."""
+        if self._check is None or not self._shared.checker.is_too_dear(self._check.schema):
+            return False
+        error = errors.unchecked_structured_output(self.call.facts.model, TOO_LONG)
+        self.client.refuse(error, answer_lines("none", ServedReason.NOT_SERVED, self.call.request_id))
+        return True
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        """Its answer is whole."""
+        relay = attempt.relay
+        if relay is None:
+            return
+        check = self._check
+        if check is not None and check.begin(self.call, relay, self._shared.checker, self.output_checked):
+            self._leave(attempt, Ending.WHOLE)
+            self._phase = Phase.CHECKING
+            self._checking = attempt
+            self.winner = None
+            self.deadline_changed()
+            return
+        self._leave(attempt, Ending.WHOLE)
+        self._answer(attempt, relay)
+
+    def _answer(self, attempt: Attempt, relay: Relay) -> None:
+        """The client gets the whole answer."""
+        body = body_for(self.call, attempt, relay)
+        self._finish()
+        relay.finish(body)
+        self.client.end()
+
+    def _output_checked(self, verdict: Verdict) -> None:
+        """Good answers go to the client; one that broke its schema is asked for anew."""
+        attempt, check = self._checking, self._check
+        if self._phase is not Phase.CHECKING or attempt is None or attempt.relay is None or check is None:
+            return  # the client has gone, or its time was up
+        self._phase, self._checking = Phase.SERVING, None
+        check.take(self.call, verdict)
+        if verdict.unchecked is not None:
+            self._refuse(errors.unchecked_structured_output(self.call.facts.model, verdict.unchecked))
+        elif verdict.why is not None:
+            self._ask_for_valid_output(check, attempt, verdict.why)
+        else:
+            self._answer(attempt, attempt.relay)
+
+    def _ask_for_valid_output(self, check: OutputCheck, attempt: Attempt, why: str) -> None:
+        """An answer broke its schema: once more of the same backend, then of the next, then it is an error."""
+        now = monotonic()
+        backend = check.next_backend(self.call, attempt.backend, now)
+        if backend is not None:
+            self.call.route.tally.output_retries += 1
+            self._use(backend, ServedReason.INVALID_OUTPUT, now)
+        else:
+            self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
+
+    def deadline_changed(self) -> None:
+        """Work out when to be called next."""
+        raise NotImplementedError
+
+    def _use(
+        self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
+    ) -> None:
+        raise NotImplementedError
+
+    def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
+        raise NotImplementedError
+
+    def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
+        raise NotImplementedError
