@@ -6,7 +6,8 @@ nothing.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import time
 
@@ -31,6 +32,9 @@ ROUNDS_MISSED = 3
 TIMEOUT = aiohttp.ClientTimeout(total=2)
 PARALLEL = 16
 ROUTES_PER_ROUND_MAX = 100
+BODY_BYTES_MAX = 2**22
+"""Forty times what vLLM's metrics are."""
+
 REPLICAS_PER_ROUTE_MAX = 64
 
 
@@ -52,7 +56,7 @@ class EngineScraper:
         self._wanted = wanted
         self._on_reading = on_reading
         self._readings: dict[str, _Reading] = {}
-        self._limit = asyncio.Semaphore(PARALLEL)
+        self._turn = ""
 
     def queue(self, key: str, now_unix: float) -> QueueDepth | None:
         """See ``app.scaler.QueueSource``."""
@@ -70,12 +74,13 @@ class EngineScraper:
 
     async def run(self) -> None:
         """Read for ever."""
-        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
             while True:
                 await asyncio.sleep(EVERY_SECONDS)
-                wanted = list(self._wanted())[:ROUTES_PER_ROUND_MAX]
-                for key in self._readings.keys() - wanted:
+                every = sorted(self._wanted())
+                for key in self._readings.keys() - every:
                     del self._readings[key]
+                wanted, self._turn = in_turn(every, self._turn, ROUTES_PER_ROUND_MAX)
                 async with asyncio.TaskGroup() as group:
                     for key in wanted:
                         group.create_task(self._read(session, key))
@@ -87,7 +92,9 @@ class EngineScraper:
         except ClusterError as error:
             logger.debug("endpoints not listed: %s", error, extra={"route": key})
             addresses = []
-        figures = await asyncio.gather(*(self._ask(session, address) for address in addresses))
+        # A limit for each route: replicas that hang hold up nobody else's.
+        limit = asyncio.Semaphore(PARALLEL)
+        figures = await asyncio.gather(*(self._ask(session, address, limit) for address in addresses))
         result = queue_reading(figures)
         if result.answered:
             reading.waiting, reading.read_unix, reading.missed = result.waiting, time(), 0
@@ -108,15 +115,37 @@ class EngineScraper:
         ]
         return found[:REPLICAS_PER_ROUTE_MAX]
 
-    async def _ask(self, session: aiohttp.ClientSession, address: str) -> EngineFigures | None:
-        async with self._limit:
+    async def _ask(
+        self, session: aiohttp.ClientSession, address: str, limit: asyncio.Semaphore
+    ) -> EngineFigures | None:
+        async with limit:
             try:
-                async with session.get(f"http://{address}/metrics") as response:
+                async with session.get(f"http://{address}/metrics", allow_redirects=False) as response:
                     response.raise_for_status()
-                    figures = read_figures(await response.read())
-            except (aiohttp.ClientError, TimeoutError) as error:
+                    figures = read_figures(await _bounded_body(response))
+            except (aiohttp.ClientError, TimeoutError, ValueError, OverflowError) as error:
                 logger.debug("metrics of a replica not read: %s", error, extra={"replica": address})
                 telemetry.ENGINE_SCRAPES.labels("failed").inc()
                 return None
         telemetry.ENGINE_SCRAPES.labels("ok" if figures.waiting is not None else "missing").inc()
         return figures
+
+
+def in_turn(every: Sequence[str], after: str, most: int) -> tuple[list[str], str]:
+    """Whose turn it is, at most so many, and the last of them: each has its turn before anyone has another.
+
+    ``every`` is sorted; ``after`` is the last of the round before.
+    """
+    begin = bisect_right(every, after)
+    turn = [*every[begin:], *every[:begin]][:most]
+    return turn, turn[-1] if turn else ""
+
+
+async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
+    """The body; raises ValueError for one that is too long to be metrics."""
+    content = bytearray()
+    async for piece in response.content.iter_any():
+        content += piece
+        if len(content) > BODY_BYTES_MAX:
+            raise ValueError(f"its metrics are longer than {BODY_BYTES_MAX} bytes")
+    return bytes(content)

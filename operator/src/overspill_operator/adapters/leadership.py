@@ -89,7 +89,7 @@ class Leadership:
 
     async def _round(self, current: Json | None) -> bool:
         self._seen = lease.observe(current, self._seen, monotonic())
-        match lease.step(self._seen, self._identity, monotonic()):
+        match lease.step(self._seen, self._identity, monotonic(), holds=self.is_held()):
             case lease.Step.CREATE:
                 manifest = {
                     "apiVersion": "coordination.k8s.io/v1",

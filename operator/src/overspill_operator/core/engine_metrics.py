@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from overspill_api.engine_metrics import EngineFigures
 
+WAITING_MAX = 1_000_000
+"""More requests than any engine can hold: a number that cannot be is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueReading:
@@ -20,5 +23,5 @@ class QueueReading:
 
 def queue_reading(figures: Sequence[EngineFigures | None]) -> QueueReading:
     """The sum over replicas; None stands for one that did not answer."""
-    waiting = [f.waiting for f in figures if f is not None and f.waiting is not None]
+    waiting = [f.waiting for f in figures if f is not None and f.waiting is not None and f.waiting <= WAITING_MAX]
     return QueueReading(asked=len(figures), answered=len(waiting), waiting=round(sum(waiting)))

@@ -55,19 +55,19 @@ def observe(lease: Mapping[str, Any] | None, before: Observation | None, now_mon
     return Observation(record, now_monotonic)
 
 
-def step(seen: Observation | None, identity: str, now_monotonic: float) -> Step:
-    """What to do about the lease. ``identity``: pod name, an underscore and a part of this process's own.
+def step(seen: Observation | None, identity: str, now_monotonic: float, *, holds: bool = False) -> Step:
+    """What to do about the lease.
 
-    A holder of the same pod name is another process all the same: pods are made again by force, and names are used
-    twice, while the former process still runs.
+    ``identity``: pod name, an underscore and a part of this process's own; ``holds``: whether its last renewal still
+    allows it to act. A holder of the same pod name is another process all the same: pods are made again by force,
+    and names are used twice, while the former process still runs.
     """
     if seen is None:
         return Step.CREATE
     holder = seen.record[0]
     silent_seconds = now_monotonic - seen.changed_monotonic
     if seen.gone_monotonic is not None:
-        still_ours = holder == identity and silent_seconds < GIVE_UP_AFTER_SECONDS
-        return Step.CREATE if still_ours or now_monotonic - seen.gone_monotonic > LEASE_SECONDS else Step.WAIT
+        return Step.CREATE if holds or now_monotonic - seen.gone_monotonic > LEASE_SECONDS else Step.WAIT
     if holder == identity:
         return Step.RENEW
     return Step.TAKE if not holder or silent_seconds > LEASE_SECONDS else Step.WAIT

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from overspill_operator.adapters import engine_scraper
-from overspill_operator.adapters.engine_scraper import FRESH_SECONDS, ROUNDS_MISSED, EngineScraper
+from overspill_operator.adapters.engine_scraper import FRESH_SECONDS, ROUNDS_MISSED, EngineScraper, in_turn
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.ports import ENDPOINT_SLICES
 from unit.operator_.fakes import FakeCluster, until
@@ -94,3 +94,32 @@ async def test_routes_that_are_not_asked_for_are_forgotten(
         await until(lambda: scraper.queue(KEY, time()) is None)
     task.cancel()
     assert engine
+
+
+async def test_a_page_without_end_is_no_metrics(engine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read no further than metrics are long."""
+    monkeypatch.setattr(engine_scraper, "BODY_BYTES_MAX", 1000)
+    engine["text"] += "#" * 100_000
+    scraper = await one_round(cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
+    assert scraper.queue(KEY, time()) is None
+    assert scraper.unread(KEY)
+
+
+@pytest.mark.parametrize("number", ["1e308", "1e9", "-1"])
+async def test_a_number_that_cannot_be_is_none(engine: dict[str, str], number: str) -> None:
+    """No engine holds a billion requests."""
+    engine["text"] = f"vllm:num_requests_waiting {number}\n"
+    assert (await one_round(cluster_with(("127.0.0.1", True)))).queue(KEY, time()) is None
+
+
+def test_each_route_has_its_turn_before_any_has_another() -> None:
+    """Also while routes come and go."""
+    every = [f"ns/r{number:03}" for number in range(250)]
+    asked: list[str] = []
+    last = ""
+    for _ in range(3):
+        turn, last = in_turn(every, last, 100)
+        asked += turn
+    assert set(asked) == set(every)
+    assert in_turn(["a", "c"], "b", 5) == (["c", "a"], "a")
+    assert in_turn([], "b", 5) == ([], "")

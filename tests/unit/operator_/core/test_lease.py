@@ -44,7 +44,7 @@ def test_a_lease_that_is_deleted_is_not_free_at_once() -> None:
     seen = observe(None, observe(lease("pod-b_1"), None, 100.0), 101.0)
     assert step(seen, ME, 101.0) is Step.WAIT
     assert step(seen, ME, 101.5 + LEASE_SECONDS) is Step.CREATE
-    assert step(observe(None, observe(lease(ME), None, 100.0), 101.0), ME, 101.0) is Step.CREATE
+    assert step(observe(None, observe(lease(ME), None, 100.0), 101.0), ME, 101.0, holds=True) is Step.CREATE
     assert step(observe(lease("pod-b_1"), seen, 102.0), ME, 102.0) is Step.WAIT
 
 
