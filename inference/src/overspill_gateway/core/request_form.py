@@ -5,7 +5,7 @@ says so: it names a field that the client never sent. Then the same request is t
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from overspill_gateway.core.inability import BODY_BYTES_MAX
@@ -45,7 +45,7 @@ def another_form(form: RequestForm, added: frozenset[str], status: int, body: by
         return None
     text = body.lower()
     if STREAM_OPTIONS in added and (b"stream_options" in text or b"include_usage" in text):
-        return replace(form, stream_options=False)
+        return RequestForm(form.limit_field, stream_options=False)
     if form.limit_field in added and form.limit_field.encode() in text and _UNKNOWN_FIELD.search(text):
-        return replace(form, limit_field=_OTHER_LIMIT[form.limit_field])
+        return RequestForm(_OTHER_LIMIT[form.limit_field], form.stream_options)
     return None
