@@ -1,7 +1,7 @@
 """How many replicas run: part of ModelRoute's spec. What a person writes, with units, defaults and rules."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -10,9 +10,6 @@ from overspill_api.rules import Rule, Unique
 from overspill_api.schema import Strict
 
 Replicas = Annotated[int, Field(ge=0, le=1000)]
-
-AUTOMATIC: Final = -1
-"""``replicas`` of a route that Overspill scales: a number, because /scale answers only where there is one."""
 
 
 class Day(StrEnum):
@@ -106,7 +103,7 @@ class Scaling(Strict):
             field="replicas",
             message="replicas is above maxReplicas; lower it or raise maxReplicas",
             cel="!has(self.replicas) || !has(self.maxReplicas) || self.replicas <= self.maxReplicas",
-            holds=lambda scaling: scaling.replicas <= scaling.max_replicas,
+            holds=lambda scaling: scaling.replicas is None or scaling.replicas <= scaling.max_replicas,
         ),
         Rule(
             field="windows",
@@ -127,9 +124,9 @@ class Scaling(Strict):
     """Least replicas. 0 lets the engine go to zero when nobody asks. Default: 0."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Most replicas. Default: 1."""
-    replicas: Annotated[int, Field(ge=-1, le=1000)] = AUTOMATIC
+    replicas: Replicas | None = None
     """A fixed number of replicas, which switches scaling off: for kubectl scale, or for another
-    autoscaler that drives this object's /scale. -1 (or taking the field away): Overspill decides. Default: -1."""
+    autoscaler that drives this object's /scale. Default: Overspill decides."""
     targets: ScalingTargets = ScalingTargets()
     """What one replica is meant to carry."""
     idle_after: Duration = "10m"
@@ -140,8 +137,3 @@ class Scaling(Strict):
     objective: Objective = Objective.LATENCY
     """Latency: replicas follow demand. Cost: a replica runs only while it is cheaper than the hosted
     API, which needs prices. Default: Latency."""
-
-    @property
-    def fixed_replicas(self) -> int | None:
-        """The fixed number; None: Overspill decides."""
-        return None if self.replicas == AUTOMATIC else self.replicas

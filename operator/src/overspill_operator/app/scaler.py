@@ -293,7 +293,7 @@ class Scaler:
         if route.spec is None:
             return 0
         scaling = route.spec.scaling
-        return scaling.fixed_replicas if scaling.fixed_replicas is not None else bounds_at(scaling, time()).minimum
+        return scaling.replicas if scaling.replicas is not None else bounds_at(scaling, time()).minimum
 
     def _rules(self, state: _State, route: RouteObject, now: float) -> Rules | None:
         scaling = state.scaling
@@ -309,7 +309,7 @@ class Scaler:
             bounds = state.bounds = bounds_at(scaling, now)
             state.bounds_of = scaling
         return Rules(
-            fixed=scaling.fixed_replicas,
+            fixed=scaling.replicas,
             bounds=bounds,
             concurrency=scaling.targets.concurrency,
             queue_depth=scaling.targets.queue_depth,

@@ -197,7 +197,7 @@ def _replicas(number: int) -> str:
 def _at_zero(scaling: ScalingFacts) -> Statement:
     bounds = scaling.rules.bounds
     if scaling.rules.fixed is not None:
-        message = "spec.scaling.replicas is 0: set it higher, or to -1 to let Overspill decide."
+        message = "spec.scaling.replicas is 0: set it higher, or remove it to let Overspill decide."
     elif bounds.maximum == 0:
         message = f"maxReplicas is 0 by window {', '.join(bounds.windows)}."
     elif scaling.start_failed:
