@@ -29,8 +29,8 @@ def api_key_problem(text: str) -> str | None:  # noqa: PLR0911 - one return a ca
     if not text.isascii():
         place = next(index for index, character in enumerate(text, 1) if not character.isascii())
         return f"has a character that is not ASCII (the {place}. one), which no header can carry; paste the key anew"
-    if text != text.strip():
-        return "has a space before or behind it; paste the key alone"
+    if " " in text:
+        return "has a space in it; paste the key alone, without words such as Bearer before it"
     if len(text) > API_KEY_LENGTH_MAX:
         return f"has {len(text)} characters, more than the {API_KEY_LENGTH_MAX} that fit into a header"
     return None

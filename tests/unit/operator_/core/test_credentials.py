@@ -40,6 +40,7 @@ def test_an_empty_key_is_none(content: bytes) -> None:
         ("sk\u20111".encode(), "not ASCII"),
         ("schlüssel".encode(), "not ASCII"),
         ("\u00a0sk-1".encode(), "not ASCII"),
+        (b"Bearer sk-1", "has a space"),
         (b"\xff\xfes\x00k\x00", "UTF-8"),
         (b"x" * 8193, "8192"),
     ],
