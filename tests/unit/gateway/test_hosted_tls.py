@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unit.gateway.backends import Backend, answers, streams
-from unit.gateway.harness import GatewayUnderTest
+from unit.gateway.harness import GatewayUnderTest, eventually
 
 
 @pytest.fixture
@@ -64,3 +65,73 @@ async def test_a_certificate_for_another_name_is_refused(gateway: GatewayUnderTe
     assert (answer.status, answer.error["code"]) == (502, "backend_failed")
     assert "certificate" in answer.error["message"]
     assert not provider.requests
+
+
+def open_files() -> int:
+    """File descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_handshakes_that_never_end_are_given_up_and_leave_nothing(gateway: GatewayUnderTest) -> None:
+    """A provider that takes connections and says nothing: the message says what was waited for, no socket stays."""
+
+    class Silent(asyncio.Protocol):
+        """Reads and never writes."""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            """Remember."""
+            open_there.append(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+            """Count."""
+            ended.append(self)
+
+    open_there: list[asyncio.BaseTransport] = []
+    ended: list[Silent] = []
+    server = await asyncio.get_running_loop().create_server(Silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hosted = {"name": "openai", "base_url": f"https://localhost:{port}/v1", "model": "m"}
+    gateway.route(local=None, hosted=[hosted], timeouts={"connect_seconds": 0.1}, retry_attempts=0)
+    await gateway.post()
+    before = open_files()
+
+    told = [await gateway.post() for _ in range(5)]
+
+    assert "the end of the TLS handshake is waited for" in told[0].error["message"]
+    await eventually(lambda: len(ended) == len(open_there))
+    for client in gateway.clients:
+        client.close()
+    await eventually(lambda: not gateway.gateway.connections)
+    await eventually(lambda: open_files() <= before)
+    server.close()
+
+
+async def test_what_speaks_no_tls_is_told(gateway: GatewayUnderTest) -> None:
+    """An https:// URL of a server that speaks plain HTTP."""
+
+    class Plain(asyncio.Protocol):
+        """Answers anything."""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            """Answer."""
+            transport.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Plain, "127.0.0.1", 0)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    route = gateway.route(local=None, hosted=[{"name": "openai", "base_url": url, "model": "m"}], retry_attempts=0)
+    assert (await gateway.post()).status == 502
+    problem = route.demand().backends["hosted/openai"].problem
+    assert problem is not None
+    assert problem.reason == "TLSFailed"
+    server.close()
+
+
+async def test_a_certificate_that_is_refused_is_a_problem_of_its_own(
+    gateway: GatewayUnderTest, provider: Backend
+) -> None:
+    """The operator tells it apart from a provider that is down."""
+    hosted_route(gateway, provider, "127.0.0.1")
+    await gateway.post()
+    problem = gateway.gateway.catalog.routes["ns/tiny"].demand().backends["hosted/openai"].problem
+    assert problem is not None
+    assert problem.reason == "CertificateRefused"
