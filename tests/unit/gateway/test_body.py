@@ -20,7 +20,7 @@ JSON = st.recursive(
 )
 READ = {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "response_format", "api_base",
         "api_key", "base_url"}  # fmt: skip
-OBJECTS = st.dictionaries(st.text().filter(lambda key: key not in READ), JSON, max_size=5)
+OBJECTS = st.dictionaries(st.text().filter(lambda key: key.casefold() not in READ), JSON, max_size=5)
 NAMES = st.text(min_size=1, max_size=20)
 
 
