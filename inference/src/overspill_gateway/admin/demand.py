@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from overspill_api.demand import GatewayDemand, RefusedDocument
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 COALESCE_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
+SLICE_SECONDS: Final = 0.003
+"""The longest that a first line keeps the event loop from requests, or little more."""
 
 
 class DemandStream:
@@ -21,6 +24,8 @@ class DemandStream:
         self.connection = connection
         self.behind: dict[str, Route] | None = None
         """While the reader takes nothing: the routes that have changed since then; None: it is up to date."""
+        self.is_slow = False
+        """Whether it takes nothing now."""
         self.missed_refusals = False
         """Whether it has to be told which documents can't be used, once it takes something again."""
         self._hub = hub
@@ -36,10 +41,17 @@ class DemandStream:
 
     def client_slow(self) -> None:
         """A slow reader gets nothing more for now; one that stays so is cut off by its connection's deadline."""
-        self.behind = {}
+        self.is_slow = True
+        if self.behind is None:
+            self.behind = {}
 
     def client_ready(self) -> None:
         """It reads again: tell it what has changed meanwhile."""
+        self.is_slow = False
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Tell it what has changed while it was told nothing."""
         behind, self.behind = self.behind, None
         refused = self._hub.refused_for(self)
         if behind or refused is not None:
@@ -56,6 +68,7 @@ class DemandHub:
         self._changed: dict[str, Route] = {}
         self._streams: set[DemandStream] = set()
         self._refused: tuple[RefusedDocument, ...] = ()
+        self._first_lines: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
 
@@ -84,9 +97,31 @@ class DemandHub:
         connection.answerer = stream
         connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
         self._streams.add(stream)
-        stream.write(self.line(self._routes, self._refused))
+        stream.behind = {}  # what changes meanwhile is told in the line after the first
+        task = self._loop.create_task(self._tell_all(stream))
+        self._first_lines.add(task)
+        task.add_done_callback(self._first_lines.discard)
         if self._heartbeat is None:
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+
+    async def _tell_all(self, stream: DemandStream) -> None:
+        """Write the first line, made a few routes at a time: a thousand take longer than requests may wait."""
+        routes: list[bytes] = []
+        began = monotonic()
+        for key in list(self._routes):
+            route = self._routes.get(key)
+            if route is not None:
+                routes.append(route.demand().model_dump_json().encode())
+            if monotonic() - began > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = monotonic()
+        if stream in self._streams:
+            empty = self.line({}, self._refused)
+            stream.missed_refusals = False
+            stream.write(empty.replace(b'"routes":[]', b'"routes":[%b]' % b",".join(routes), 1))
+            if stream.is_slow:
+                return
+            stream.catch_up()
 
     def leave(self, stream: DemandStream) -> None:
         """A reader is gone."""

@@ -3,15 +3,16 @@
 Counting on the path of a request is adding to an integer; names and labels are made here.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
-from overspill_gateway.admin.money_metrics import consumer_lines, money_metrics
+from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
 from overspill_gateway.proxy.counting import LATENCY_BUCKETS, BackendCounters, Histogram
 
@@ -23,90 +24,71 @@ if TYPE_CHECKING:
 _BOUNDS = [*(f"{bound:g}" for bound in LATENCY_BUCKETS[:-1]), "+Inf"]
 
 
-class _RouteCollector(Collector):
-    """Reads the routes."""
+_SLICE_ROUTES = 4
+_SLICE_CONSUMERS = 200
+_SLICE_SECONDS = 0.003
+"""The longest that a scrape keeps the event loop from requests, or little more."""
 
-    def __init__(
-        self,
-        routes: "dict[str, Route]",
-        others: Callable[[], Iterable[Metric]],
-        metering: "Metering | None",
-        retries: "RetryBudget | None",
-    ) -> None:
-        self._routes = routes
-        self._others = others
-        self._metering = metering
-        self._retries = retries
 
-    def collect(self) -> Iterator[Metric]:
-        yield from self._gauges()
-        yield from self._counters()
-        yield from self._backends()
-        yield from route_metrics(self._routes)
-        yield from ejection_metrics(self._routes)
-        if self._retries is not None:
-            yield from retry_metrics(self._retries)
-        if self._metering is not None:
-            yield from money_metrics(self._metering)
-        yield from self._others()
+def _gauges(routes: "Mapping[str, Route]") -> Iterator[Metric]:
+    gauges: list[tuple[str, str, Callable[[Route], float]]] = [
+        ("overspill_held_requests", "Requests that wait for a replica.", lambda route: len(route.held)),
+        ("overspill_endpoints_usable", "Replicas that can serve.", lambda route: len(route.pool.replicas)),
+        ("overspill_endpoints", "Replicas that are listed.", lambda route: len(route.replicas)),
+        ("overspill_wants_replica", "1 while requests find no replica.", lambda route: int(route.wants_replica)),
+    ]
+    for name, text, value in gauges:
+        gauge = GaugeMetricFamily(name, text, labels=["route"])
+        for key, route in routes.items():
+            gauge.add_metric([key], value(route))
+        yield gauge
+    flying = GaugeMetricFamily("overspill_in_flight_requests", "Requests at backends.", labels=["route", "backend"])
+    for key, route in routes.items():
+        flying.add_metric([key, "local"], route.in_flight_local)
+        flying.add_metric([key, "hosted"], route.in_flight_spilled)
+    yield flying
 
-    def _gauges(self) -> Iterator[Metric]:
-        gauges: list[tuple[str, str, Callable[[Route], float]]] = [
-            ("overspill_held_requests", "Requests that wait for a replica.", lambda route: len(route.held)),
-            ("overspill_endpoints_usable", "Replicas that can serve.", lambda route: len(route.pool.replicas)),
-            ("overspill_endpoints", "Replicas that are listed.", lambda route: len(route.replicas)),
-            ("overspill_wants_replica", "1 while requests find no replica.", lambda route: int(route.wants_replica)),
-        ]
-        for name, text, value in gauges:
-            gauge = GaugeMetricFamily(name, text, labels=["route"])
-            for key, route in self._routes.items():
-                gauge.add_metric([key], value(route))
-            yield gauge
-        flying = GaugeMetricFamily("overspill_in_flight_requests", "Requests at backends.", labels=["route", "backend"])
-        for key, route in self._routes.items():
-            flying.add_metric([key, "local"], route.in_flight_local)
-            flying.add_metric([key, "hosted"], route.in_flight_spilled)
-        yield flying
 
-    def _counters(self) -> Iterator[Metric]:
-        counters: list[tuple[str, str, Callable[[Route], float]]] = [
-            ("overspill_arrivals", "Requests that were let in.", lambda route: route.arrivals),
-            ("overspill_spilled_requests", "Requests that left a pool for a hosted API.", lambda route: route.spilled),
-            ("overspill_retries", "Attempts after a failed one.", lambda route: route.retries),
-            ("overspill_refused_requests", "Requests that nobody served.", lambda route: route.refused),
-        ]
-        for name, text, value in counters:
-            counter = CounterMetricFamily(name, text, labels=["route"])
-            for key, route in self._routes.items():
-                counter.add_metric([key], value(route))
-            yield counter
+def _counters(routes: "Mapping[str, Route]") -> Iterator[Metric]:
+    counters: list[tuple[str, str, Callable[[Route], float]]] = [
+        ("overspill_arrivals", "Requests that were let in.", lambda route: route.arrivals),
+        ("overspill_spilled_requests", "Requests that left a pool for a hosted API.", lambda route: route.spilled),
+        ("overspill_retries", "Attempts after a failed one.", lambda route: route.retries),
+        ("overspill_refused_requests", "Requests that nobody served.", lambda route: route.refused),
+    ]
+    for name, text, value in counters:
+        counter = CounterMetricFamily(name, text, labels=["route"])
+        for key, route in routes.items():
+            counter.add_metric([key], value(route))
+        yield counter
 
-    def _backends(self) -> Iterator[Metric]:
-        both = ["route", "backend"]
-        requests = CounterMetricFamily("overspill_requests", "Answers by status.", labels=[*both, "status_class"])
-        failures = CounterMetricFamily("overspill_attempt_failures", "Attempts that failed.", labels=[*both, "kind"])
-        outcomes = CounterMetricFamily("overspill_attempts", "Attempts by how they ended.", labels=[*both, "outcome"])
-        tokens = CounterMetricFamily(
-            "overspill_tokens", "Tokens, by who counted them.", labels=[*both, "token_type", "usage_source"]
-        )
-        cost = CounterMetricFamily("overspill_cost_nano_usd", "Nano-dollars of the hosted APIs.", labels=both)
-        first = HistogramMetricFamily("overspill_time_to_first_byte_seconds", "Arrival to first byte.", labels=both)
-        whole = HistogramMetricFamily("overspill_request_duration_seconds", "Arrival to the end.", labels=both)
-        for key, route in self._routes.items():
-            for name, counted in route.backends.items():
-                labels = [key, name]
-                for status_class, count in _by_class(counted).items():
-                    requests.add_metric([*labels, status_class], count)
-                for kind, count in counted.failures.items():
-                    failures.add_metric([*labels, kind], count)
-                for outcome, count in counted.outcomes.items():
-                    outcomes.add_metric([*labels, outcome], count)
-                for kind, source, amount in _tokens(counted):
-                    tokens.add_metric([*labels, kind, source], amount)
-                cost.add_metric(labels, counted.cost_nano_usd)
-                first.add_metric(labels, _buckets(counted.first_byte), counted.first_byte.sum)
-                whole.add_metric(labels, _buckets(counted.duration), counted.duration.sum)
-        yield from (requests, failures, outcomes, tokens, cost, first, whole)
+
+def _backends(routes: "Mapping[str, Route]") -> Iterator[Metric]:
+    both = ["route", "backend"]
+    requests = CounterMetricFamily("overspill_requests", "Answers by status.", labels=[*both, "status_class"])
+    failures = CounterMetricFamily("overspill_attempt_failures", "Attempts that failed.", labels=[*both, "kind"])
+    outcomes = CounterMetricFamily("overspill_attempts", "Attempts by how they ended.", labels=[*both, "outcome"])
+    tokens = CounterMetricFamily(
+        "overspill_tokens", "Tokens, by who counted them.", labels=[*both, "token_type", "usage_source"]
+    )
+    cost = CounterMetricFamily("overspill_cost_nano_usd", "Nano-dollars of the hosted APIs.", labels=both)
+    first = HistogramMetricFamily("overspill_time_to_first_byte_seconds", "Arrival to first byte.", labels=both)
+    whole = HistogramMetricFamily("overspill_request_duration_seconds", "Arrival to the end.", labels=both)
+    for key, route in routes.items():
+        for name, counted in route.backends.items():
+            labels = [key, name]
+            for status_class, count in _by_class(counted).items():
+                requests.add_metric([*labels, status_class], count)
+            for kind, count in counted.failures.items():
+                failures.add_metric([*labels, kind], count)
+            for outcome, count in counted.outcomes.items():
+                outcomes.add_metric([*labels, outcome], count)
+            for kind, source, amount in _tokens(counted):
+                tokens.add_metric([*labels, kind, source], amount)
+            cost.add_metric(labels, counted.cost_nano_usd)
+            first.add_metric(labels, _buckets(counted.first_byte), counted.first_byte.sum)
+            whole.add_metric(labels, _buckets(counted.duration), counted.duration.sum)
+    yield from (requests, failures, outcomes, tokens, cost, first, whole)
 
 
 def _tokens(counters: BackendCounters) -> list[tuple[str, str, int]]:
@@ -136,8 +118,18 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return buckets
 
 
+class _Family:
+    """One metric with the lines that it has so far."""
+
+    __slots__ = ("head", "lines")
+
+    def __init__(self, head: str) -> None:
+        self.head = head
+        self.lines: list[str] = []
+
+
 class Metrics:
-    """Renders /metrics."""
+    """Renders /metrics, a few routes at a time: with a thousand of them the whole takes a second."""
 
     def __init__(
         self,
@@ -146,13 +138,92 @@ class Metrics:
         metering: "Metering | None" = None,
         retries: "RetryBudget | None" = None,
     ) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_RouteCollector(routes, others, metering, retries))
+        self._routes = routes
+        self._others = others
         self._metering = metering
+        self._retries = retries
+        self._running: asyncio.Task[bytes] | None = None
+
+    async def text(self) -> bytes:
+        """The text of /metrics; who asks while it is being made gets the same."""
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._in_slices())
+        return await asyncio.shield(self._running)
 
     def render(self) -> bytes:
-        """The text of /metrics."""
-        text: bytes = generate_latest(self._registry)
-        if self._metering is None:
-            return text
-        return text + consumer_lines(self._metering.records).encode()
+        """The same at once."""
+        families: dict[str, _Family] = {}
+        for _ in self._steps(families):
+            pass
+        return _joined(families)
+
+    async def _in_slices(self) -> bytes:
+        families: dict[str, _Family] = {}
+        began = monotonic()
+        for _ in self._steps(families):
+            if monotonic() - began > _SLICE_SECONDS:
+                await asyncio.sleep(0)
+                began = monotonic()
+        return _joined(families)
+
+    def _steps(self, families: dict[str, _Family]) -> Iterator[None]:
+        """Add all there is, with a stop wherever others may have their turn."""
+        metered = self._metering.routes if self._metering is not None else {}
+        keys = list(dict.fromkeys((*self._routes, *metered)))
+        for start in range(0, max(len(keys), 1), _SLICE_ROUTES):
+            chunk = keys[start : start + _SLICE_ROUTES]
+            routes = {key: self._routes[key] for key in chunk if key in self._routes}
+            for collect in (_gauges, _counters, _backends, route_metrics, ejection_metrics):
+                _add(families, collect(routes))
+                yield
+            if self._metering is not None:
+                meters = {key: metered[key] for key in chunk if key in metered}
+                _add(families, money_metrics(meters, self._metering.ledger))
+                yield
+        if self._retries is not None:
+            _add(families, retry_metrics(self._retries))
+        if self._metering is not None:
+            _add(families, ledger_metrics(self._metering.ledger))
+            yield
+            yield from _add_consumers(families, self._metering)
+        _add(families, self._others())
+        yield
+
+
+def _add(families: dict[str, _Family], metrics: Iterable[Metric]) -> None:
+    """Write metrics as prometheus-client does, and put the lines to their families."""
+    for metric in metrics:
+        text = generate_latest(_One(metric)).decode()
+        help_line, type_line, lines = text.split("\n", 2)
+        family = families.get(help_line)
+        if family is None:
+            family = families[help_line] = _Family(f"{help_line}\n{type_line}\n")
+        family.lines.append(lines)
+
+
+def _add_consumers(families: dict[str, _Family], metering: "Metering") -> Iterator[None]:
+    mine = []
+    for name, words in CONSUMER_FAMILIES:
+        family = families[name] = _Family(f"# HELP {name} {words}\n# TYPE {name} counter\n")
+        mine.append(family)
+    for number, (consumer, row) in enumerate(list(metering.records.rows.items())):
+        for family, lines in zip(mine, consumer_lines(consumer, row), strict=True):
+            family.lines += [f"{line}\n" for line in lines]
+        if number % _SLICE_CONSUMERS == 0:
+            yield
+
+
+def _joined(families: dict[str, _Family]) -> bytes:
+    return "".join(part for family in families.values() for part in (family.head, *family.lines)).encode()
+
+
+class _One(CollectorRegistry):
+    """A registry of one metric that is there already."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(auto_describe=False)
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric."""
+        yield self._metric

@@ -1,29 +1,29 @@
 """Metrics of limits, budgets, the ledger, and what each consumer used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from overspill_gateway.proxy.counting import ConsumerCounters, ConsumerTable
-from overspill_gateway.proxy.metering import Metering
+from overspill_gateway.proxy.counting import ConsumerCounters
+from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.proxy.metering import RouteMeter
 
 
-def money_metrics(metering: Metering) -> Iterator[Metric]:
-    """Everything but the consumers."""
-    yield from _ledger(metering)
-    yield from _budgets(metering)
-    yield from _calls(metering)
+def money_metrics(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metric]:
+    """Budgets and limits of these routes."""
+    yield from _budgets(routes, ledger)
+    yield from _calls(routes)
     limited = CounterMetricFamily(
         "overspill_limited_requests", "Requests refused by limits of their consumers.", labels=["route"]
     )
-    for key, route in metering.routes.items():
+    for key, route in routes.items():
         limited.add_metric([key], route.limited_requests)
     yield limited
 
 
-def _ledger(metering: Metering) -> Iterator[Metric]:
-    ledger = metering.ledger
+def ledger_metrics(ledger: Ledger) -> Iterator[Metric]:
+    """Where money is written down."""
     yield GaugeMetricFamily(
         "overspill_ledger_up", "1 while the budgets' ledger can be written.", value=int(ledger.error is None)
     )
@@ -45,7 +45,7 @@ def _ledger(metering: Metering) -> Iterator[Metric]:
     yield CounterMetricFamily("overspill_ledger_leases", "Blocks of money written down.", value=ledger.leases)
 
 
-def _budgets(metering: Metering) -> Iterator[Metric]:
+def _budgets(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metric]:
     route_label = ["route"]
     limit = GaugeMetricFamily("overspill_budget_limit_nano_usd", "Cap of the period.", labels=route_label)
     charged = GaugeMetricFamily(
@@ -72,13 +72,13 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
     overshoot = CounterMetricFamily(
         "overspill_budget_overshoot_nano_usd", "What calls cost beyond their holds.", labels=route_label
     )
-    for key, route in metering.routes.items():
+    for key, route in routes.items():
         budget = route.budget
         if budget.rules is None:
             continue
         spending = budget.at_hand
         limit.add_metric([key], budget.rules.limit_nano_usd)
-        kept.add_metric([key], int(spending is not None and metering.ledger.error is None))
+        kept.add_metric([key], int(spending is not None and ledger.error is None))
         if spending is not None and spending.is_known:  # before that nobody knows, and 0 would be a lie
             account = spending.account
             charged.add_metric([key], account.charged)
@@ -92,7 +92,7 @@ def _budgets(metering: Metering) -> Iterator[Metric]:
     yield from (limit, charged, held, leased, kept, alerts, refused, overshoots, overshoot)
 
 
-def _calls(metering: Metering) -> Iterator[Metric]:
+def _calls(routes: Mapping[str, RouteMeter]) -> Iterator[Metric]:
     both = ["route", "backend"]
     holds = GaugeMetricFamily("overspill_holds_outstanding", "Calls of hosted APIs that are not settled.", labels=both)
     uncertain = CounterMetricFamily(
@@ -107,7 +107,7 @@ def _calls(metering: Metering) -> Iterator[Metric]:
     doubted = CounterMetricFamily(
         "overspill_reports_doubted", "Answers that report more tokens than any call has: charged in full.", labels=both
     )
-    for key, route in metering.routes.items():
+    for key, route in routes.items():
         for name, hosted in route.hosted.items():
             labels = [key, f"hosted/{name}"]
             for version, nano_usd in hosted.counters.cost_by_price_version.items():
@@ -120,20 +120,24 @@ def _calls(metering: Metering) -> Iterator[Metric]:
     yield from (holds, uncertain, prices, charged, doubted)
 
 
-def consumer_lines(table: ConsumerTable) -> str:
-    """Counters by consumer as text: there may be a thousand, and a scrape must not hold up requests."""
-    lines: list[str] = []
-    rows = [(_escaped(name), row) for name, row in table.rows.items()]
-    _family(lines, "overspill_consumer_requests_total", "Requests that were let in.")
-    lines += [f'overspill_consumer_requests_total{{consumer="{name}"}} {row.requests}' for name, row in rows]
-    _family(lines, "overspill_consumer_limited_requests_total", "Requests refused by its limits.")
-    lines += [f'overspill_consumer_limited_requests_total{{consumer="{name}"}} {row.limited}' for name, row in rows]
-    _family(lines, "overspill_consumer_cost_nano_usd_total", "Nano-dollars of the hosted APIs.")
-    lines += [f'overspill_consumer_cost_nano_usd_total{{consumer="{name}"}} {row.cost_nano_usd}' for name, row in rows]
-    _family(lines, "overspill_consumer_tokens_total", "Tokens, by type and by who counted them.")
-    for name, row in rows:
-        lines += _tokens(name, row)
-    return "\n".join(lines) + "\n"
+CONSUMER_FAMILIES = [
+    ("overspill_consumer_requests_total", "Requests that were let in."),
+    ("overspill_consumer_limited_requests_total", "Requests refused by its limits."),
+    ("overspill_consumer_cost_nano_usd_total", "Nano-dollars of the hosted APIs."),
+    ("overspill_consumer_tokens_total", "Tokens, by type and by who counted them."),
+]
+"""Names and words of the families that ``consumer_lines`` has lines of, in its order."""
+
+
+def consumer_lines(name: str, row: ConsumerCounters) -> list[list[str]]:
+    """One consumer's lines, by family. As text: there may be thousands, of which objects would be dear."""
+    shown = _escaped(name)
+    return [
+        [f'overspill_consumer_requests_total{{consumer="{shown}"}} {row.requests}'],
+        [f'overspill_consumer_limited_requests_total{{consumer="{shown}"}} {row.limited}'],
+        [f'overspill_consumer_cost_nano_usd_total{{consumer="{shown}"}} {row.cost_nano_usd}'],
+        _tokens(shown, row),
+    ]
 
 
 def _tokens(name: str, row: ConsumerCounters) -> list[str]:
@@ -147,11 +151,6 @@ def _tokens(name: str, row: ConsumerCounters) -> list[str]:
         f'overspill_consumer_tokens_total{{consumer="{name}",token_type="{kind}",usage_source="{source}"}} {count}'
         for kind, source, count in counts
     ]
-
-
-def _family(lines: list[str], name: str, text: str) -> None:
-    lines.append(f"# HELP {name} {text}")
-    lines.append(f"# TYPE {name} counter")
 
 
 def _escaped(label: str) -> str:

@@ -1,5 +1,7 @@
 """Handler of the admin port: /healthz, /readyz, /metrics, /demand. No key opens it; keep it inside the cluster."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -12,10 +14,42 @@ if TYPE_CHECKING:
     from overspill_gateway.admin.metrics import Metrics
     from overspill_gateway.wire.server import ServerConnection
 
+logger = logging.getLogger(__name__)
+
 _PATHS: Final = {b"/healthz", b"/readyz", b"/metrics", b"/demand"}
 _SHOWN: Final = ["/healthz", "/readyz", "/metrics", "/demand"]
 _TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
 _METRICS: Final = b"content-type: text/plain; version=1.0.0; charset=utf-8; escaping=underscores\r\n"
+
+
+class _Scrape:
+    """One request of /metrics, which is answered once the text is made."""
+
+    def __init__(self, connection: "ServerConnection") -> None:
+        self._connection = connection
+        self._is_gone = False
+        connection.answerer = self
+
+    async def answer(self, metrics: "Metrics") -> None:
+        """Make the text and send it; a text that can't be made is an error, not a scrape that hangs."""
+        try:
+            status, text = 200, await metrics.text()
+        except Exception:
+            logger.exception("metrics could not be written")
+            status, text = 500, b"metrics could not be written; the log says why\n"
+        if not self._is_gone:
+            self._connection.answerer = None
+            self._connection.answer(status, _METRICS if status == 200 else _TEXT, text)
+
+    def client_gone(self) -> None:
+        """Nobody wants it any more."""
+        self._is_gone = True
+
+    def client_slow(self) -> None:
+        """Nothing has been sent yet."""
+
+    def client_ready(self) -> None:
+        """Nothing has been sent yet."""
 
 
 class AdminPort:
@@ -25,6 +59,7 @@ class AdminPort:
         self._hub = hub
         self._metrics = metrics
         self._not_ready_because = not_ready_because
+        self._scrapes: set[asyncio.Task[None]] = set()
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse other paths and methods."""
@@ -41,7 +76,10 @@ class AdminPort:
             status, text = (200, "ready\n") if reason is None else (503, f"not ready: {reason}\n")
             connection.answer(status, _TEXT, text.encode())
         elif head.path == b"/metrics":
-            connection.answer(200, _METRICS, self._metrics.render())
+            scrape = _Scrape(connection)
+            task = asyncio.ensure_future(scrape.answer(self._metrics))
+            self._scrapes.add(task)
+            task.add_done_callback(self._scrapes.discard)
         elif head.method == b"HEAD":
             connection.answer(200, b"content-type: application/x-ndjson\r\n", b"")
         else:

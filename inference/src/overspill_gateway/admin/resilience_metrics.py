@@ -1,6 +1,6 @@
 """Metrics of what a gateway does against slow, failing and wrong backends: ejections, retries, hedges, going on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ _COUNTED = [
 ]
 
 
-def route_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
+def route_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     """Counters of routes."""
     for attribute, name, text in _COUNTED:
         counter = CounterMetricFamily(name, text, labels=["route"])
@@ -36,7 +36,7 @@ def route_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
         yield counter
 
 
-def ejection_metrics(routes: "dict[str, Route]") -> Iterator[Metric]:
+def ejection_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     """Who is out of the choice, and how often that happened. Pods come and go, so replicas count together."""
     both = ["route", "backend"]
     ejected = GaugeMetricFamily("overspill_ejected_backends", "Backends left out after failures.", labels=both)
