@@ -110,8 +110,16 @@ def to_client(headers: list[Header]) -> AnswerHead:
     return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 
+def with_json_type(headers: list[Header]) -> list[Header]:
+    """A client's head whose body was read as JSON, which it has to say: every kind of backend hears the same."""
+    for name, value in headers:
+        if name == b"content-type" and value[:16].lower() == b"application/json":
+            return headers
+    return with_content_type(headers, b"application/json")
+
+
 def with_content_type(headers: list[Header], content_type: bytes) -> list[Header]:
-    """A backend's head whose body is of another type than it says."""
+    """A head whose body is of another type than it says."""
     return [*(header for header in headers if header[0] != b"content-type"), (b"content-type", content_type)]
 
 

@@ -3,12 +3,14 @@
 It knows how a backend can fail and says so once; what follows from that is the exchange's to decide.
 """
 
+import asyncio
 import math
 import time
 from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import ServedReason
@@ -41,10 +43,10 @@ class Attempt:
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_last_words", "_paused", "_upstream", "backend",
-        "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "form", "forms_tried", "has_place",
-        "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay", "sent_at", "snapshot",
-        "stage",
+        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_is_whole", "_last_words", "_paused", "_unpacker",
+        "_upstream", "backend", "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "form",
+        "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay",
+        "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +96,10 @@ class Attempt:
         self._heard_at = 0.0
         self._last_words: LastWords | None = None
         self._paused = False
+        self._unpacker: Unpacker | None = None
+        """Of an answer that comes packed."""
+        self._is_whole = False
+        """Whether all of a packed answer has come."""
 
     @property
     def served_by(self) -> str:
@@ -166,6 +172,13 @@ class Attempt:
                 if self._exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
                     return
                 self._last_words = None  # they go to the client
+            coding = coding_of(headers)
+            if is_unpacked(coding):
+                self._unpacker = Unpacker(coding)
+                headers = unpacked_head(headers)
+            elif coding and status < 300:
+                self._is_packed(coding)
+                return
             self.relay = self._exchange.relay_for(self, status, headers)
         except Exception as fault:
             self._exchange.failed_inside(fault)
@@ -176,17 +189,25 @@ class Attempt:
         if relay is None:
             return
         try:
-            relay.feed(data, chunk)
-            if self.stage is Stage.AWAITING and relay.committed:
-                self._first_token()
-            if relay.fault is not None:
-                self._faulty()
+            if self._unpacker is not None:
+                self._unpacker.feed(data)  # unpacked when all that came together is there
+            else:
+                self._feed(relay, data, chunk)
         except Exception as fault:
             self._exchange.failed_inside(fault)
+
+    def _feed(self, relay: "Relay", data: bytes, chunk: bytes = b"") -> None:
+        relay.feed(data, chunk)
+        if self.stage is Stage.AWAITING and relay.committed:
+            self._first_token()
+        if relay.fault is not None:
+            self._faulty()
 
     def answer_pause(self) -> None:
         """Write on what has come."""
         try:
+            if self._unpacker is not None:
+                self._unpack(self._unpacker)
             if self.stage is Stage.ANSWERING:
                 self._heard_at = monotonic()
                 if self._exchange.winner is self:
@@ -222,6 +243,10 @@ class Attempt:
 
     def _ended(self) -> None:
         self._upstream = None
+        if self._unpacker is not None and not self._is_whole:
+            self._is_whole = True
+            self._unpack(self._unpacker)
+            return
         relay = self.relay
         if relay is None or self.stage is Stage.OVER:
             return
@@ -254,7 +279,7 @@ class Attempt:
         if self.stage is Stage.ANSWERING and self.relay is not None and self.relay.begun:
             self._broke(kind, detail)
             return
-        self.relay = None
+        self.relay = self._unpacker = None
         if kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry:
             # An idle connection may be closed by the backend just as it is used: that says nothing about the backend.
             self._fresh_retry = True
@@ -293,6 +318,48 @@ class Attempt:
             self._broke(FailureKind.TIMEOUT, detail)
         else:
             self._failed(FailureKind.TIMEOUT, detail)
+
+    # -- packed answers ----------------------------------------------------------------------------------------
+
+    def _unpack(self, unpacker: Unpacker) -> None:
+        """A slice of what has come; the next one when everybody else has had a turn, and the client takes it."""
+        relay = self.relay
+        if relay is None or self.stage is Stage.OVER or self._paused:
+            return
+        data = unpacker.slice()
+        if data:
+            self._feed(relay, data)
+        if unpacker.has_more:
+            if self._upstream is not None:
+                self._upstream.pause()
+            asyncio.get_running_loop().call_soon(self._unpack_more)
+        else:
+            self._unpacked(unpacker, relay)
+
+    def _unpacked(self, unpacker: Unpacker, relay: "Relay") -> None:
+        """All that has come is unpacked."""
+        if self.stage is Stage.OVER:
+            return
+        if self._is_whole:
+            unpacker.close()
+        if unpacker.fault is not None and relay.fault is None:
+            relay.fault = unpacker.fault
+            self._faulty()
+        elif self._is_whole:
+            self._unpacker = None
+            self._ended()
+        elif self._upstream is not None:
+            self._upstream.resume()
+
+    def _unpack_more(self) -> None:
+        self.answer_pause()
+
+    def _is_packed(self, coding: str) -> None:
+        """In a way that nobody asked for and that can't be unpacked: so would the next answer be."""
+        detail = f"its answer has the content-encoding {coding[:100]!r}, although it was asked for a plain one"
+        self.backend.problems.failed(FailureKind.PROTOCOL, detail)
+        self.abandon()
+        self._failed(FailureKind.UNABLE, detail)
 
     # -- failing -----------------------------------------------------------------------------------------------
 
@@ -335,3 +402,5 @@ class Attempt:
         self._heard_at = monotonic()
         if self._upstream is not None:
             self._upstream.resume()
+        if self._unpacker is not None:
+            asyncio.get_running_loop().call_soon(self._unpack_more)

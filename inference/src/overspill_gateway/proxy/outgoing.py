@@ -10,8 +10,8 @@ import msgspec
 
 from overspill_gateway.core.body import BodyFacts
 from overspill_gateway.core.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
-from overspill_gateway.core.forwarding import to_hosted, to_replica
-from overspill_gateway.core.head import Head
+from overspill_gateway.core.forwarding import to_hosted, to_replica, with_json_type
+from overspill_gateway.core.head import Head, Header
 from overspill_gateway.core.messages_answer import MessagesStream, plain_error
 from overspill_gateway.core.messages_request import chat_request
 from overspill_gateway.core.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
@@ -58,7 +58,7 @@ def outgoing(
         path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
         target = backend.path_prefix + path[3:]
         if head.hosted_lines is None:
-            head.hosted_lines = to_hosted(head.headers)
+            head.hosted_lines = to_hosted(_headers(head, endpoint))
         lines = backend.head_lines + head.hosted_lines
         name = backend.model
         if endpoint.dialect is Dialect.MESSAGES:
@@ -69,7 +69,7 @@ def outgoing(
     else:
         target = head.path + head.query
         if head.replica_lines is None:
-            head.replica_lines = to_replica(head.headers)
+            head.replica_lines = to_replica(_headers(head, endpoint))
         lines = backend.host_line + head.replica_lines
         body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
@@ -78,6 +78,10 @@ def outgoing(
     return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
         method, target, lines, request_id, len(body),
     ), body  # fmt: skip
+
+
+def _headers(head: Head, endpoint: Endpoint) -> list[Header]:
+    return head.headers if endpoint.dialect is Dialect.OTHER else with_json_type(head.headers)
 
 
 def translator_of(
