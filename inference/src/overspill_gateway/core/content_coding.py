@@ -54,7 +54,8 @@ class Unpacker:
     @property
     def has_more(self) -> bool:
         """Whether there may be a further slice of what has come."""
-        return bool(self._packed) and self.fault is None
+        # Deflate's frame, where it is there, has two bytes.
+        return len(self._packed) > (0 if self._framed else 1) and self.fault is None
 
     def feed(self, data: bytes) -> None:
         """More of the packed answer."""
