@@ -64,8 +64,8 @@ test-e2e: venv cluster-with-images ## tests with real pods and real vLLM; the cl
 	@$(E2E_ENVIRONMENT) $(VENV)/pytest tests/e2e --durations=15; code=$$?; $(CLUSTER) down; exit $$code
 
 .PHONY: fuzz
-fuzz: venv ## coverage-guided fuzzing of requests, answers and event streams, a minute each (x86-64, Python 3.11 or 3.12)
-	@for target in requests answers events; do $(VENV)/python -m tests.fuzz $$target --seconds 60 || exit 1; done
+fuzz: venv ## coverage-guided fuzzing of requests, answers, event streams and how reading time grows, a minute each (x86-64, Python 3.11 or 3.12)
+	@for target in requests answers events complexity; do $(VENV)/python -m tests.fuzz $$target --seconds 60 || exit 1; done
 
 .PHONY: lint
 lint: venv check-generated ## ruff, mypy --strict, import contracts

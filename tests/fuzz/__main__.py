@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("requests", "answers", "events")
+NAMES = ("requests", "answers", "events", "complexity")
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     atheris: Any = importlib.import_module("atheris")  # has no types, and no wheel for every machine
     with atheris.instrument_imports(include=["overspill_gateway.core", "overspill_gateway.wire"]):
-        from . import targets  # noqa: PLC0415 - instrumented as it is imported
+        from . import complexity, targets  # noqa: PLC0415 - instrumented as they are imported
     found = options.found or Path(tempfile.mkdtemp(prefix="overspill-fuzz-"))
     found.mkdir(parents=True, exist_ok=True)
     flags = [
@@ -35,7 +35,9 @@ def main() -> None:
         f"-seed={options.seed}", f"-dict={HERE / 'tokens.dict'}", f"-artifact_prefix={found}/broken-",
     ]  # fmt: skip
     corpus = [str(found), str(HERE / "corpus" / options.target)]
-    atheris.Setup([sys.argv[0], *flags, *corpus], targets.TARGETS[options.target])
+    atheris.Setup(
+        [sys.argv[0], *flags, *corpus], (targets.TARGETS | {"complexity": complexity.complexity})[options.target]
+    )
     atheris.Fuzz()
 
 

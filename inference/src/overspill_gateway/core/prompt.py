@@ -65,27 +65,34 @@ def _hash(data: bytes) -> int:
 
 
 def _without_data_urls(text: bytes) -> bytes:
+    """Without the base64 of data URLs. Each string is looked through once: only its first mark can be a URL's."""
     kept: list[bytes] = []
-    at = 0
-    while (found := text.find(b";base64,", at)) >= 0:
+    at = seen = 0
+    while (found := text.find(b";base64,", seen)) >= 0:
         start = found + 8
-        end = text.find(b'"', start)
-        if end - start < _PAYLOAD_BYTES_MIN or not _URL_KEY.search(text, max(found - _LOOK_BEHIND_BYTES, 0), found):
+        seen = end = text.find(b'"', start)
+        if end < 0:
+            break
+        if end - start >= _PAYLOAD_BYTES_MIN and _URL_KEY.search(text, max(found - _LOOK_BEHIND_BYTES, 0), found):
             kept.append(text[at:start])
-            at = start
-            continue
-        kept.append(text[at:start])
-        at = end
+            at = end
     return b"".join([*kept, text[at:]]) if kept else text
 
 
 def _without_data_fields(text: bytes) -> bytes:
+    """Without the base64 of fields called data."""
     kept: list[bytes] = []
-    at = 0
-    while (found := text.find(b'"data"', at)) >= 0:
+    at = seen = 0
+    while (found := text.find(b'"data"', seen)) >= 0:
         value = _DATA_VALUE.match(text, found + 6)
-        start = value.end() if value is not None else found + 6
-        end = text.find(b'"', start)
-        kept.append(text[at:start])
-        at = end if value is not None and end - start >= _PAYLOAD_BYTES_MIN else start
+        seen = found + 6
+        if value is None:
+            continue
+        start = value.end()
+        seen = end = text.find(b'"', start)
+        if end < 0:
+            break
+        if end - start >= _PAYLOAD_BYTES_MIN:
+            kept.append(text[at:start])
+            at = end
     return b"".join([*kept, text[at:]]) if kept else text
