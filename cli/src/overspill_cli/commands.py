@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from overspill_api.consumer import RouteReference
 from overspill_api.keys import RandomSource, key_hash, new_key, parse_key
-from overspill_api.quantities import ConsumerName
+from overspill_api.quantities import ConsumerName, DnsLabel, ObjectName
 from overspill_cli import consumers
 from overspill_cli.cluster import Cluster
 from overspill_cli.errors import CommandError
@@ -29,6 +29,7 @@ def create_key(
 ) -> None:
     """Make a key for a Consumer, which is created if there is none, and print the key."""
     check_names(name, routes)
+    check_places(namespace, release_namespace, secret=pepper_secret)
     need_namespace(cluster, namespace, create=create_namespace)
     key = new_key(random or secrets.SystemRandom())
     parsed = parse_key(key)
@@ -81,12 +82,15 @@ def missing_routes(cluster: Cluster, home: str, routes: Sequence[str]) -> list[s
 
 def list_keys(cluster: Cluster, namespace: str | None) -> None:
     """Print Consumers and the ids of their keys."""
+    check_places(namespace)
     for line in consumers.as_table(cluster.consumers(namespace)):
         print(line)
 
 
 def revoke_key(cluster: Cluster, *, name: str, namespace: str, key: str) -> None:
     """Take a key away from a Consumer."""
+    check_names(name, ())
+    check_places(namespace)
     parsed = parse_key(key)
     key_id = parsed.id if parsed else key
     cluster.change(namespace, name, lambda consumer: consumers.without_key(consumer, key_id))
@@ -99,6 +103,18 @@ def check_names(name: str, routes: Sequence[str]) -> None:
         TypeAdapter[str](ConsumerName).validate_python(name)
         for route in routes:
             RouteReference.model_validate(consumers.reference(route))
+    except ValidationError as error:
+        raise CommandError("; ".join(detail["msg"] for detail in error.errors())) from error
+
+
+def check_places(*namespaces: str | None, secret: str | None = None) -> None:
+    """Refuse what would lead elsewhere as part of a path in the API."""
+    try:
+        for namespace in namespaces:
+            if namespace is not None:
+                TypeAdapter[str](DnsLabel).validate_python(namespace)
+        if secret is not None:
+            TypeAdapter[str](ObjectName).validate_python(secret)
     except ValidationError as error:
         raise CommandError("; ".join(detail["msg"] for detail in error.errors())) from error
 

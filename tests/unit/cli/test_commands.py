@@ -219,3 +219,18 @@ def test_who_may_not_look_gets_the_key_without_hints(
     printed = capsys.readouterr()
     assert parse_key(printed.out.strip()) is not None
     assert "no ModelRoute" not in printed.err
+
+
+@pytest.mark.parametrize("text", ["..", "../other", "a/b", "a?b", "A", ""])
+def test_no_name_leads_elsewhere_in_the_api(text: str) -> None:
+    """Namespaces and the pepper's Secret become parts of paths; nothing is asked for one that is no name."""
+    cluster = MemoryCluster()
+    usual = {"name": "team", "namespace": "chat", "release_namespace": "r", "pepper_secret": "p"}
+    for field in ("namespace", "release_namespace", "pepper_secret"):
+        with pytest.raises(CommandError, match="is not"):
+            commands.create_key(cluster, **{**usual, field: text}, routes=())
+    with pytest.raises(CommandError, match="is not"):
+        commands.list_keys(cluster, text)
+    for place in ({"name": "team", "namespace": text}, {"name": text, "namespace": "chat"}):
+        with pytest.raises(CommandError, match=r"is not|does not do"):
+            commands.revoke_key(cluster, **place, key="abcdefghijkl")
