@@ -134,7 +134,7 @@ def _line(routes: list[Json]) -> bytes:
 class Operator:
     """One operator process."""
 
-    def __init__(self, rig: "Rig", pod: str, kubeconfig: Path | None = None) -> None:
+    def __init__(self, rig: "Rig", pod: str, kubeconfig: Path | None = None, **variables: str) -> None:
         self.pod = pod
         self.port = _free_port()
         self.log = rig.folder / f"{pod}.log"
@@ -147,6 +147,7 @@ class Operator:
             "OVERSPILL_PORT": str(self.port),
             "OVERSPILL_GATEWAY_ADDRESSES": rig.gateway.address,
             "OVERSPILL_LOG_LEVEL": "DEBUG",
+            **variables,
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

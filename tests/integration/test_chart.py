@@ -180,7 +180,6 @@ def test_the_names_that_others_rely_on(charts: Charts) -> None:
         ("Deployment", "overspill-gateway"),
         ("Service", "overspill-gateway"),
         ("Service", "overspill-gateway-admin"),
-        ("Secret", "overspill-key-pepper"),
         ("ConfigMap", "overspill-profiles"),
         ("CustomResourceDefinition", "modelroutes.overspill.dev"),
         ("CustomResourceDefinition", "consumers.overspill.dev"),
@@ -209,7 +208,7 @@ def test_rights_are_spelt_out(charts: Charts) -> None:
                 assert "*" not in granted, document["metadata"]["name"]
             if document["kind"] == "ClusterRole" and "secrets" in rule["resources"]:
                 assert document["metadata"]["name"] == "overspill-operator"
-                assert rule["verbs"] == ["get"]
+                assert rule["verbs"] in (["get"], ["create"])
 
 
 def test_profiles_reach_the_operator(charts: Charts) -> None:
@@ -230,46 +229,240 @@ def test_profiles_reach_the_operator(charts: Charts) -> None:
     assert checksum != other_checksum
 
 
-def test_the_release_lives_and_dies(charts: Charts) -> None:
-    """Installed, upgraded, uninstalled and installed again: the pepper outlives an upgrade, the CRDs an uninstall."""
+FORMER_PEPPER = """
+apiVersion: v1
+kind: Secret
+metadata:
+  name: overspill-key-pepper
+  namespace: {{ .Release.Namespace }}
+type: Opaque
+data:
+  pepper: {{ randAlphaNum 64 | b64enc }}
+"""
+"""The template with which charts before 0.2 made the pepper, as far as it matters here."""
+
+
+def test_a_pepper_from_an_earlier_chart_outlives_upgrades(charts: Charts, tmp_path: Path) -> None:
+    """Helm deletes what its templates no longer have; the pepper stays as it is, and with it every key given out."""
 
     def pepper() -> str:
         answer = charts.kubectl("-n", NAMESPACE, "get", "secret", "overspill-key-pepper", "-o", "json")
+        assert answer.returncode == 0, answer.stderr
         data: dict[str, str] = json.loads(answer.stdout)["data"]
         return data["pepper"]
 
     def objects() -> list[str]:
-        kinds = "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,clusterroles"
+        kinds = "deployments,services,configmaps,serviceaccounts,roles,rolebindings,clusterroles"
         listed = charts.kubectl("-n", NAMESPACE, "get", kinds, "-o", "name", "-l", "app.kubernetes.io/name=overspill")
         return listed.stdout.split()
 
-    install = ("install", "overspill", str(CHART), "--namespace", NAMESPACE)
-    first = charts.helm(*install)
+    former = tmp_path / "overspill"
+    shutil.copytree(CHART, former)
+    (former / "templates" / "key-pepper.yaml").write_text(FORMER_PEPPER)
+    first = charts.helm("install", "overspill", str(former), "--namespace", NAMESPACE)
     assert first.returncode == 0, first.stderr
     made = pepper()
     assert len(made) > 60
 
-    upgraded = charts.helm(
-        "upgrade", "overspill", str(CHART), "--namespace", NAMESPACE, values=ALL_ON | {"metrics": {}}
-    )
-    assert upgraded.returncode == 0, upgraded.stderr
-    assert pepper() == made
+    for values in ({}, ALL_ON | {"metrics": {}}, {}):
+        upgraded = charts.helm("upgrade", "overspill", str(CHART), "--namespace", NAMESPACE, values=values)
+        assert upgraded.returncode == 0, upgraded.stderr
+        assert pepper() == made
 
-    # Nothing runs Jobs here: the hook is the end-to-end test's.
+    # Nothing runs Jobs here: the hook, which deletes it at last, is the end-to-end test's.
     gone = charts.run(str(charts.helm_path), "uninstall", "overspill", "--namespace", NAMESPACE, "--no-hooks")
     assert gone.returncode == 0, gone.stderr
     assert objects() == []
+    assert pepper() == made
     assert charts.kubectl("get", "crd", "modelroutes.overspill.dev", "consumers.overspill.dev").returncode == 0
 
-    again = charts.helm(*install)
+    again = charts.helm("install", "overspill", str(CHART), "--namespace", NAMESPACE)
     assert again.returncode == 0, again.stderr
-    assert pepper() != made
+    assert pepper() == made
+    charts.run(str(charts.helm_path), "uninstall", "overspill", "--namespace", NAMESPACE, "--no-hooks")
+
+
+def test_no_template_makes_a_pepper(charts: Charts) -> None:
+    """Rendering twice gives the same: a tool that renders at each sync changes nothing."""
+    first, second = charts.rendered({}), charts.rendered({})
+    assert first == second
+    assert not [item for item in first if item["kind"] == "Secret"]
+
+
+def test_a_release_with_namespaces_of_its_own_has_rights_there_only(charts: Charts) -> None:
+    """Roles instead of ClusterRoles, for the operator, the gateways and the clean-up; both processes are told."""
+    documents = charts.rendered({"operator": {"watchNamespaces": ["chat", NAMESPACE]}})
+    cluster_wide = {item["metadata"]["name"] for item in documents if item["kind"].startswith("ClusterRole")}
+    assert cluster_wide == {"overspill-view", "overspill-edit"}
+    roles = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in documents if item["kind"] == "Role"]
+    assert len(roles) == len(set(roles))
+    for name in ("overspill-operator-routes", "overspill-gateway-routes", "overspill-cleanup-routes"):
+        assert {place for place, role in roles if role == name} == {"chat", NAMESPACE}
+    for item in documents:
+        if item["kind"] in ("Deployment", "Job"):
+            env = {entry["name"]: entry.get("value") for entry in _container(item)["env"]}
+            assert env["OVERSPILL_WATCH_NAMESPACES"] == f"chat,{NAMESPACE}"
+
+
+def test_openshift_chooses_users(charts: Charts) -> None:
+    """runAsUser null leaves no user and no group of ours, in pods and in engines' profiles; the rest stays strict."""
+    free = {"podSecurityContext": {"runAsUser": None}}
+    documents = charts.rendered({"operator": free, "gateway": free, "profiles": {"cpu": {"runAsUser": None}}})
+    pods = [item["spec"]["template"]["spec"] for item in documents if item["kind"] in ("Deployment", "Job")]
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert _profiles(documents)["cpu"]["runAsUser"] is None
+    assert _profiles(documents)["nvidia-l4"]["runAsUser"] == 65534
+
+
+def test_replicas_may_be_left_to_an_autoscaler(charts: Charts) -> None:
+    """null leaves the field out, and so does the chart's own HorizontalPodAutoscaler."""
+    for values in ({"replicas": None}, {"autoscaling": {"enabled": True}}):
+        documents = charts.rendered({"gateway": values})
+        gateway = _deployment(documents, "overspill-gateway")
+        assert "replicas" not in gateway["spec"]
+        scalers = [item for item in documents if item["kind"] == "HorizontalPodAutoscaler"]
+        assert len(scalers) == ("autoscaling" in values)
+
+
+def test_one_registry_serves_all_images(charts: Charts) -> None:
+    """Another registry in front of a name is replaced, a path in it stays."""
+    values = {
+        "images": {"registry": "registry.corp:5000/mirror"},
+        "profiles": {"mine": {"image": "quay.io/a/b@sha256:" + "0" * 64}},
+    }
+    documents = charts.rendered(values)
+    profiles = _profiles(documents)
+    assert _container(_deployment(documents, "overspill-gateway"))["image"].startswith(
+        "registry.corp:5000/mirror/overspill-gateway:"
+    )
+    assert profiles["nvidia-l4"]["image"].startswith("registry.corp:5000/mirror/vllm/vllm-openai:")
+    assert profiles["mine"]["image"].startswith("registry.corp:5000/mirror/a/b@sha256:")
+
+
+def test_a_company_authority_is_trusted(charts: Charts) -> None:
+    """One value mounts it in operator and gateway and names it to TLS; further volumes go beside it."""
+    volume = {"name": "more", "configMap": {"name": "corp-ca"}}
+    extra = {"extraVolumes": [volume], "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}]}
+    documents = charts.rendered({"caBundle": {"configMap": "corp-ca"}, "gateway": extra})
+    for name in ("overspill-operator", "overspill-gateway"):
+        deployment = _deployment(documents, name)
+        env = {entry["name"]: entry.get("value") for entry in _container(deployment)["env"]}
+        assert env["SSL_CERT_FILE"] == "/etc/overspill-ca/ca.crt"
+        mounts = {mount["name"]: mount["mountPath"] for mount in _container(deployment)["volumeMounts"]}
+        assert mounts["ca-bundle"] == "/etc/overspill-ca"
+        assert ("more" in mounts) == (name == "overspill-gateway")
+        volumes = {entry["name"] for entry in deployment["spec"]["template"]["spec"]["volumes"]}
+        assert mounts.keys() <= volumes
+
+
+def _leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Values with their paths; those that are handed on whole count as one."""
+    whole = ("profiles", "resources", "podSecurityContext", "containerSecurityContext")
+    for name, value in values.items():
+        if isinstance(value, dict) and value and name not in whole:
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+
+OTHERS: dict[str, Any] = {
+    "gateway.service.type": "LoadBalancer",
+    "gateway.service.nodePort": 30080,
+    "gateway.cors.origins": ["*"],
+    "gateway.url": "https://other.example",
+    "metrics.serviceMonitor.interval": "7s",
+    "images.operator.digest": "sha256:" + "0" * 64,
+    "images.gateway.digest": "sha256:" + "0" * 64,
+    "images.operator.pullPolicy": "Always",
+    "images.gateway.pullPolicy": "Always",
+    "operator.logLevel": "DEBUG",
+    "gateway.logLevel": "DEBUG",
+    "imagePullSecrets": [{"name": "x"}],
+    "operator.watchNamespaces": ["x"],
+    "networkPolicy.metricsFrom": [{"a": "b"}],
+    "networkPolicy.engines.from": [{"a": "b"}],
+    "crds.keep": False,
+    "profiles": {"cpu": {"image": "other:1"}},
+}
+"""Where a value of the same type is not one that the schema takes."""
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "gateway.service.nodePort": {"gateway": {"service": {"type": "NodePort"}}},
+    "gateway.ledger": {"gateway": {"ledger": {"enabled": True}}},
+    "gateway.autoscaling": {"gateway": {"autoscaling": {"enabled": True}}},
+    "gateway.podDisruptionBudget": {"gateway": {"podDisruptionBudget": {"enabled": True}}},
+    "operator.podDisruptionBudget": {"operator": {"podDisruptionBudget": {"enabled": True}}},
+    "metrics.serviceMonitor": {"metrics": {"serviceMonitor": {"enabled": True}}},
+    "networkPolicy.metricsFrom": {"networkPolicy": {"enabled": True}},
+    "caBundle.key": {"caBundle": {"configMap": "x"}},
+}
+"""Sections that matter only where something is on."""
+
+
+@pytest.mark.parametrize("path", [path for path, _ in _leaves(DEFAULTS)], ids=".".join)
+def test_every_value_does_something(charts: Charts, path: tuple[str, ...]) -> None:
+    """Another value gives other objects: one that changes nothing would be a promise that nothing keeps."""
+    name = ".".join(path)
+    base = next((values for prefix, values in NEEDS.items() if name.startswith(prefix)), {})
+    before = charts.rendered(base)
+    value = DEFAULTS
+    for part in path:
+        value = value[part]
+    changed: Any = {path[-1]: OTHERS[name] if name in OTHERS else _another(base, path, value)}
+    for part in reversed(path[:-1]):
+        changed = {part: changed}
+    assert charts.rendered(_merged(base, changed)) != before
+
+
+def _another(base: dict[str, Any], path: tuple[str, ...], value: Any) -> Any:
+    for part in path:
+        base = base.get(part, {}) if isinstance(base, dict) else {}
+    if isinstance(value, bool):
+        return not (base or value)
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return "9Mi" if value.endswith("Mi") else f"{value}other"
+    if isinstance(value, list):
+        return [{"name": "x", "key": "x"}]
+    return {"x": {"cpu": "1"} if path[-1] == "resources" else "y"}
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        former = merged.get(name)
+        merged[name] = _merged(former, value) if isinstance(former, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _deployment(documents: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(item for item in documents if (item["kind"], item["metadata"]["name"]) == ("Deployment", name))
+
+
+def _container(item: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = item["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+def _profiles(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    item = next(item for item in documents if item["metadata"]["name"] == "overspill-profiles")
+    profiles: dict[str, Any] = yaml.safe_load(item["data"]["profiles.yaml"])
+    return profiles
 
 
 RIGHTS = (
     ("operator", "get", "secrets", "chat", True),
     ("operator", "list", "secrets", "chat", False),
-    ("operator", "create", "secrets", "chat", False),
+    ("operator", "create", "secrets", "chat", True),
+    ("operator", "patch", "secrets", "chat", False),
+    ("operator", "delete", "secrets", "chat", False),
+    ("operator", "patch", "networkpolicies.networking.k8s.io", "chat", True),
+    ("operator", "delete", "leases.coordination.k8s.io", "chat", False),
     ("operator", "create", "secrets", NAMESPACE, True),
     ("operator", "patch", "deployments.apps/scale", "chat", True),
     ("operator", "patch", "modelroutes.overspill.dev/status", "chat", True),

@@ -161,3 +161,47 @@ def test_it_may_be_killed_at_any_moment(world: Rig) -> None:
             world.wait_condition(name, "Ready", "True", "ReplicasReady" if number % 2 else "ScaledToZero")
             assert world.document(name) is not None
             assert world.replicas(name) == number % 2
+
+
+def _namespace(world: Rig, name: str) -> None:
+    world.apply(f"/api/v1/namespaces/{name}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+def test_a_second_release_does_not_lead_and_says_why(world: Rig) -> None:
+    """Two releases over everything: engines stay as the first one has them, and the second one names it."""
+    _namespace(world, "staging")
+    with world.operator():
+        world.route("mine", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}})
+        wait_for("the engine", lambda: world.get(deployment_path("mine")))
+        second = Operator(world, "second", POD_NAMESPACE="staging")
+        try:
+            wait_for("its refusal", lambda: "not leading: the release in namespace" in second.get("/readyz")[1])
+            assert "overspill_operator_leader 0.0" in second.get("/metrics")[1]
+            world.patch(deployment_path("mine"), {"spec": {"paused": True}})
+            assert world.get("/api/v1/namespaces/staging/secrets/route.default.mine") is None
+        finally:
+            second.stop()
+
+
+def test_releases_with_namespaces_of_their_own_live_side_by_side(world: Rig) -> None:
+    """Each has its routes and leaves the other's alone; cleaning up after one deletes only its own."""
+    for name in ("staging", "chat", "search"):
+        _namespace(world, name)
+    first = Operator(world, "first", OVERSPILL_WATCH_NAMESPACES="chat")
+    second = Operator(world, "second", POD_NAMESPACE="staging", OVERSPILL_WATCH_NAMESPACES="search")
+    try:
+        for name in ("chat", "search"):
+            world.route("engine", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}}, name)
+        for name, release in (("chat", RELEASE), ("search", "staging")):
+            live = wait_for(f"the engine in {name}", lambda name=name: world.get(deployment_path("engine", name)))
+            assert live["metadata"]["labels"]["overspill.dev/release"] == release
+        assert world.document("engine", "search") is None
+    finally:
+        first.stop()
+        second.stop()
+
+    environment = {**os.environ, "KUBECONFIG": str(world.plane.kubeconfig), "POD_NAMESPACE": "staging"}
+    command = [sys.executable, "-m", "overspill_operator.main", "cleanup"]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    wait_for("its engine is gone", lambda: world.get(deployment_path("engine", "search")) is None)
+    assert world.get(deployment_path("engine", "chat")) is not None

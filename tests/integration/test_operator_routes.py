@@ -1,5 +1,6 @@
 """The operator against a real API server: what a person applies becomes objects, and stays so."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,9 +45,35 @@ def test_a_route_becomes_an_engine_a_service_and_a_document(world: Rig) -> None:
     assert service["spec"]["clusterIP"] == "None"
     document = wait_for("the document", lambda: world.document("whole"))
     assert (document["model"], document["aliases"]) == ("org/model", ["m"])
+    keys = document["local"].pop("api_keys")
     assert document["local"] == {
         "service": "whole-engine", "port": 8000, "served_model": "org/model", "may_wake": True,
     }  # fmt: skip
+    secret = world.get("/api/v1/namespaces/default/secrets/whole-engine-key") or {}
+    assert [base64.b64decode(secret["data"]["api-key"]).decode()] == keys
+    assert secret["metadata"]["ownerReferences"][0]["name"] == "whole"
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    named = {"secretKeyRef": {"name": "whole-engine-key", "key": "api-key"}}
+    assert {"name": "VLLM_API_KEY", "valueFrom": named} in container["env"]
+    assert deployment["metadata"]["labels"]["overspill.dev/release"] == "overspill-system"
+
+
+def test_a_deleted_key_is_made_anew_and_gateways_know_both(world: Rig) -> None:
+    """Deleting the Secret rotates the key: the engine rolls to the new one, replicas with the old one are served."""
+    world.route("rotated", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}})
+    wait_for("the document", lambda: world.document("rotated"))
+    (old,) = (world.document("rotated") or {})["local"]["api_keys"]
+    before = world.live(deployment_path("rotated"))["spec"]["template"]["metadata"]["annotations"]
+
+    world.delete("/api/v1/namespaces/default/secrets/rotated-engine-key")
+
+    def both() -> bool:
+        keys = (world.document("rotated") or {})["local"]["api_keys"]
+        return len(keys) == 2 and keys[1] == old and keys[0] != old
+
+    wait_for("both keys", both)
+    after = world.live(deployment_path("rotated"))["spec"]["template"]["metadata"]["annotations"]
+    assert before["overspill.dev/engine-key"] != after["overspill.dev/engine-key"]
     route = world.live(route_path("whole"))
     assert route["status"]["url"] == f"http://overspill-gateway.{RELEASE}/v1"
     assert route["status"]["selector"].startswith("overspill.dev/route=whole,")

@@ -32,7 +32,7 @@ class Settings:
     port: int = 8000
     """Port to listen on, 0 for any free one, which is printed. --port."""
     api_key: str = ""
-    """Key that requests must carry; empty: none is asked for. STANDIN_API_KEY, --api-key."""
+    """Key that requests must carry; empty: none is asked for. STANDIN_API_KEY, VLLM_API_KEY, --api-key."""
     load_ms: float = 0
     """Time to load before it listens, milliseconds. STANDIN_LOAD_MS."""
     answer_delay_ms: float = 0
@@ -52,6 +52,7 @@ class Settings:
 VARIABLES = {
     "STANDIN_NAME": "name",
     "STANDIN_MODELS": "models",
+    "VLLM_API_KEY": "api_key",
     "STANDIN_API_KEY": "api_key",
     "STANDIN_LOAD_MS": "load_ms",
     "STANDIN_ANSWER_DELAY_MS": "answer_delay_ms",

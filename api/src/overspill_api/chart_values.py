@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from overspill_api.profile import Profile
-from overspill_api.quantities import Duration
+from overspill_api.quantities import DNS_LABEL_PATTERN, Duration
 from overspill_api.schema import Strict
 
 Labels = dict[str, str]
@@ -33,6 +33,9 @@ class Image(Strict):
 class Images(Strict):
     """Images of the chart's own pods."""
 
+    registry: Annotated[str, Field(pattern=r"^[^\s@]*$")]
+    """Registry for all images, those of profiles as well; empty: as they are written."""
+
     operator: Image
     """The operator, also for the clean-up Job."""
     gateway: Image
@@ -48,11 +51,35 @@ class CustomResourceDefinitions(Strict):
     """Leave them at uninstall."""
 
 
+class CaBundle(Strict):
+    """Certificates that operator and gateway trust instead of the system's."""
+
+    config_map: str
+    """ConfigMap with them."""
+    secret_name: str
+    """Secret with them, where no ConfigMap is named."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")]
+    """Key of the PEM file in it."""
+
+
+class Autoscaling(Strict):
+    """A HorizontalPodAutoscaler by CPU."""
+
+    enabled: bool
+    """Make one."""
+    min_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """The fewest pods."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """The most pods."""
+    target_cpu_utilization_percentage: Annotated[int, Field(ge=1, le=1000, alias="targetCPUUtilizationPercentage")]
+    """CPU that pods shall use on average, of what they request."""
+
+
 class KeyPepper(Strict):
     """The pepper under which API keys are hashed."""
 
     existing_secret: str
-    """Secret with a key pepper, made by you; empty: the chart makes one."""
+    """Secret with a key pepper, made by you; empty: the operator makes one."""
     keep: bool
     """Leave the Secret at uninstall."""
 
@@ -69,14 +96,22 @@ class DisruptionBudget(Strict):
 class Component(Strict):
     """What operator and gateway have in common."""
 
-    replicas: Replicas
-    """Number of pods."""
+    replicas: Replicas | None = None
+    """Number of pods; null: left out."""
     log_level: LogLevel
     """Of the JSON log on standard error."""
     resources: dict[str, dict[str, str | int | float]]
     """Requests and limits, as in a pod."""
     extra_env: list[PodObject]
     """More environment variables, as in a pod."""
+    pod_security_context: PodObject
+    """securityContext of the pods; a field that is null is left out."""
+    container_security_context: PodObject
+    """securityContext of the container."""
+    extra_volumes: list[PodObject]
+    """More volumes, as in a pod."""
+    extra_volume_mounts: list[PodObject]
+    """Where they are mounted, as in a container."""
     pod_annotations: Labels
     """Annotations of the pods."""
     pod_labels: Labels
@@ -93,6 +128,13 @@ class Component(Strict):
     """PriorityClass of the pods."""
     pod_disruption_budget: DisruptionBudget
     """Pods that may be down at a time."""
+
+
+class Operator(Component):
+    """The operator."""
+
+    watch_namespaces: list[Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]]
+    """Namespaces of this release; empty: all."""
 
 
 class GatewayService(Strict):
@@ -136,6 +178,8 @@ class GatewayLedger(Strict):
 class Gateway(Component):
     """The gateway."""
 
+    autoscaling: Autoscaling
+    """A HorizontalPodAutoscaler by CPU."""
     url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")]
     """Where clients reach it, without /v1; empty: the Service's name."""
     service: GatewayService
@@ -175,9 +219,20 @@ class Metrics(Strict):
     """ServiceMonitors of the Prometheus operator."""
 
 
+class EngineNetworkPolicy(Strict):
+    """NetworkPolicies of engines."""
+
+    enabled: bool
+    """Have the operator make one beside each engine."""
+    from_: Annotated[list[Labels], Field(alias="from")]
+    """Namespaces that may reach engines as well, by label."""
+
+
 class NetworkPolicy(Strict):
     """NetworkPolicies for incoming connections."""
 
+    engines: EngineNetworkPolicy
+    """NetworkPolicies of engines."""
     enabled: bool
     """Make them."""
     metrics_from: list[Labels]
@@ -193,13 +248,17 @@ class ChartValues(Strict):
     """Secrets with registry credentials."""
     common_labels: Labels
     """Labels on all objects."""
+    common_annotations: Labels
+    """Annotations on Deployments, Services and the HorizontalPodAutoscaler."""
+    ca_bundle: CaBundle
+    """Certificates that operator and gateway trust instead of the system's."""
     images: Images
     """Images of the chart's own pods."""
     crds: CustomResourceDefinitions
     """What happens to the CustomResourceDefinitions."""
     key_pepper: KeyPepper
     """The pepper under which API keys are hashed."""
-    operator: Component
+    operator: Operator
     """The operator."""
     gateway: Gateway
     """The gateway."""

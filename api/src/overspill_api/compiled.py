@@ -32,6 +32,8 @@ class LocalPool(Compiled):
     """TCP port of the engines."""
     served_model: str
     """The name that the engine knows the model by."""
+    api_keys: Annotated[tuple[str, ...], Field(repr=False)] = ()
+    """Keys that replicas may have been started with, the present one first; none: they ask for none."""
     may_wake: bool = True
     """Whether the pool may run at all now (false while a window holds it at zero): a request then neither
     waits for it nor wakes it."""

@@ -33,6 +33,18 @@ For the operator alone."""
 ANNOTATION_ADOPT = f"{GROUP}/adopt"
 """A person puts it on an object of his own, with the name of the ModelRoute that may have it."""
 
+PEPPER_KEY = "pepper"
+"""Key of the pepper inside its Secret."""
+
+LABEL_RELEASE = f"{GROUP}/release"
+"""On what a release has made in the namespaces of ModelRoutes: the release's own namespace, by which it is known."""
+
+ENGINE_KEY = "api-key"
+"""Key inside the Secret that has the key of a route's engine."""
+
+ANNOTATION_ENGINE_KEY = f"{GROUP}/engine-key"
+"""On engines' pods: which key they were started with, as a short digest. Another one rolls them."""
+
 ENGINE_PORT = 8000
 """TCP port on which an engine serves the OpenAI API."""
 
@@ -49,6 +61,11 @@ HEADER_REASON = "x-overspill-reason"
 def engine_name(route_name: str) -> str:
     """Name of the Deployment and the Service that run a route's engine."""
     return f"{route_name}-engine"
+
+
+def engine_key_secret(route_name: str) -> str:
+    """Name of the Secret, in a route's namespace, with the key of its engine."""
+    return f"{route_name}-engine-key"
 
 
 def compiled_route_secret_name(namespace: str, name: str) -> str:

@@ -51,8 +51,8 @@ class Profile(Strict):
     """RuntimeClass, such as nvidia."""
     priority_class_name: str | None = None
     """PriorityClass of the engines."""
-    run_as_user: Annotated[int, Field(ge=1)] = 65534
-    """User of the engine, never root."""
+    run_as_user: Annotated[int, Field(ge=1)] | None = 65534
+    """User of the engine, never root; null: the namespace chooses, as with OpenShift's restricted-v2."""
     read_only_root_filesystem: bool = True
     """Mount the image read-only; /tmp, the home and the cache folders are writable all the same."""
     startup_timeout: Duration = "30m"

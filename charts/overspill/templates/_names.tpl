@@ -42,13 +42,32 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
+{{/* An image's name in images.registry, where that is set: another registry in front of it is replaced. Arguments:
+root, name. */}}
+{{- define "overspill.inRegistry" -}}
+{{- $registry := .root.Values.images.registry | trimSuffix "/" -}}
+{{- if $registry -}}
+{{- printf "%s/%s" $registry (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" .name "") -}}
+{{- else -}}
+{{- .name -}}
+{{- end -}}
+{{- end }}
+
 {{/* An image's reference. Arguments: root, image. */}}
 {{- define "overspill.image" -}}
+{{- $name := include "overspill.inRegistry" (dict "root" .root "name" .image.repository) -}}
 {{- if .image.digest -}}
-{{ printf "%s@%s" .image.repository .image.digest }}
+{{ printf "%s@%s" $name .image.digest }}
 {{- else -}}
-{{ printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) }}
+{{ printf "%s:%s" $name (.image.tag | default .root.Chart.AppVersion) }}
 {{- end -}}
+{{- end }}
+
+{{/* Annotations of every object, below metadata; nothing where there are none. */}}
+{{- define "overspill.annotations" -}}
+{{- with .Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Where clients reach the gateway. */}}

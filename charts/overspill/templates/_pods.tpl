@@ -1,18 +1,38 @@
-{{/* The cleanest a pod can be: fits the "restricted" pod security standard. */}}
+{{/* A component's podSecurityContext. Where runAsUser is taken away, the groups that belong to it by default go as well:
+who chooses the user (OpenShift) chooses them too. Argument: the context. */}}
 {{- define "overspill.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65534
-runAsGroup: 65534
-fsGroup: 65534
-seccompProfile:
-  type: RuntimeDefault
+{{- $context := omit . "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- range $name := list "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- $value := index $ $name -}}
+{{- if and (not (kindIs "invalid" $value)) (or (not (kindIs "invalid" $.runAsUser)) (ne (int64 $value) 65534)) -}}
+{{- $_ := set $context $name (int64 $value) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $context -}}
 {{- end }}
 
-{{- define "overspill.containerSecurity" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
-readOnlyRootFilesystem: true
+{{/* Certificates that the process trusts. Argument: values. */}}
+{{- define "overspill.caEnv" -}}
+{{- if or .caBundle.configMap .caBundle.secretName }}
+- name: SSL_CERT_FILE
+  value: /etc/overspill-ca/{{ .caBundle.key }}
+{{- end }}
+{{- end }}
+
+{{- define "overspill.caMount" -}}
+{{- if or .caBundle.configMap .caBundle.secretName }}
+- {name: ca-bundle, mountPath: /etc/overspill-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "overspill.caVolume" -}}
+{{- if .caBundle.configMap }}
+- name: ca-bundle
+  configMap: {name: {{ .caBundle.configMap }}}
+{{- else if .caBundle.secretName }}
+- name: ca-bundle
+  secret: {secretName: {{ .caBundle.secretName }}}
+{{- end }}
 {{- end }}
 
 {{/* Where a pod may run, from a component's values. */}}
@@ -55,6 +75,21 @@ priorityClassName: {{ . }}
   value: {{ include "overspill.fullname" . }}-gateway-admin
 - name: OVERSPILL_KEY_PEPPER_SECRET    # for overspill keys create, run in this pod
   value: {{ include "overspill.pepperSecret" . }}
+{{- if not .Values.keyPepper.existingSecret }}
+- name: OVERSPILL_MAKE_KEY_PEPPER
+  value: {{ include "overspill.pepperSecret" . }}
+{{- end }}
+{{ include "overspill.watchEnv" . }}
+- name: OVERSPILL_ENGINE_NETWORK_POLICIES
+  value: {{ .Values.networkPolicy.engines.enabled | quote }}
+- name: OVERSPILL_ENGINE_METRICS_FROM
+  value: {{ .Values.networkPolicy.engines.from | toJson | quote }}
+{{- end }}
+
+{{/* Namespaces of the release; empty: all. */}}
+{{- define "overspill.watchEnv" -}}
+- name: OVERSPILL_WATCH_NAMESPACES
+  value: {{ join "," .Values.operator.watchNamespaces | quote }}
 {{- end }}
 
 {{/* Exists only while helm uninstall runs. */}}

@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, cast
 
-from overspill_api.names import GROUP, VERSION
+from overspill_api.names import GROUP, PEPPER_KEY, VERSION
 from overspill_cli.errors import CommandError
 
 PLURAL: Final = "consumers"
 ROUTES: Final = "modelroutes"
-PEPPER_KEY: Final = "pepper"
 CONFLICT_ATTEMPTS: Final = 5
 """Somebody else may change the object between reading and writing; a person's command meets that once, if ever."""
 TIMEOUT_SECONDS: Final = 10.0
@@ -93,10 +92,14 @@ class KubernetesCluster:
         if found is None:
             raise CommandError(
                 f"there is no Secret {secret} in namespace {namespace}: is Overspill installed there? "
-                "Say with --release-namespace where it is"
+                "Say with --release-namespace where it is. The operator makes the Secret within seconds of its start; "
+                "if it is installed there, wait until its pod is ready and type this again"
             )
         if PEPPER_KEY not in (found.data or {}):
-            raise CommandError(f"Secret {namespace}/{secret} has no key {PEPPER_KEY}: helm upgrade makes it")
+            raise CommandError(
+                f"Secret {namespace}/{secret} has no key {PEPPER_KEY}: put one into it, or delete it and the operator "
+                "makes a new one"
+            )
         return base64.b64decode(found.data[PEPPER_KEY])
 
     def consumer(self, namespace: str, name: str) -> Object | None:

@@ -86,7 +86,13 @@ def source_of(settings: Settings, in_cluster_host: str | None) -> Callable[[Sink
         access.check()
     except (OSError, ValueError, httpx.InvalidURL) as error:
         raise SettingsError(f"the API server at {access.url} can't be watched: {error}") from None
-    return lambda sink: KubernetesSource(access, settings.namespace, sink)
+    return lambda sink: KubernetesSource(
+        access,
+        settings.namespace,
+        sink,
+        pepper_secret=settings.pepper_secret,
+        watched=settings.watched_namespaces,
+    )
 
 
 def ignore_harmless_signals() -> None:

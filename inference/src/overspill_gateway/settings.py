@@ -74,16 +74,21 @@ class Settings:
     """How old a connection to a hosted API may be and still get a request."""
     ledger: Path | None = None
     """File that keeps budgets over a restart; None: they are kept in memory."""
+    pepper_secret: str = ""
+    """Secret of the release's namespace that has, or will have, the pepper; empty: ``pepper`` is it."""
+    watched_namespaces: tuple[str, ...] = ()
+    """Where engines are looked for; none: in all namespaces."""
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Settings from flags, else from the environment, else defaults; raises SettingsError."""
     options = _parser(environment).parse_args(arguments)
     pepper = environment.get("OVERSPILL_KEY_PEPPER", "")
-    if not pepper:
+    pepper_secret = "" if pepper or options.folder else options.key_pepper_secret
+    if not pepper and not pepper_secret:
         raise SettingsError(
-            "OVERSPILL_KEY_PEPPER is not set. It is the key of the API keys' hashes; the chart puts it into the Secret "
-            "overspill-key-pepper."
+            "OVERSPILL_KEY_PEPPER is not set. It is the key of the API keys' hashes: set it, or name the Secret that "
+            "has it with --key-pepper-secret."
         )
     if bool(options.kube_client_cert) != bool(options.kube_client_key):
         raise SettingsError("--kube-client-cert and --kube-client-key go together.")
@@ -112,6 +117,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         proxies=_proxies(environment),
         hosted_connection_seconds=_connection_age(options.hosted_connection_seconds),
         ledger=options.ledger,
+        pepper_secret=pepper_secret,
+        watched_namespaces=tuple(filter(None, options.watch_namespaces.split(","))),
     )
 
 
@@ -157,6 +164,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "a connection to a hosted API that is older gets no further request, so that its name's addresses are followed "
         "(default: %(default)s)")  # fmt: skip
     add("ledger", None, Path, "file that keeps budgets over a restart (default: in memory)")
+    add("key-pepper-secret", "", str,
+        "Secret with the pepper, waited for where OVERSPILL_KEY_PEPPER is not set (default: none)")  # fmt: skip
+    add("watch-namespaces", "", str, "namespaces with engines, comma-separated (default: all)")
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
 

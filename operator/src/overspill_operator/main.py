@@ -3,6 +3,7 @@
 import argparse
 import gc
 import logging
+import os
 import sys
 
 import uvloop
@@ -53,7 +54,8 @@ async def _run(settings: Settings) -> None:
 async def _clean_up(settings: Settings) -> None:
     cluster = await ApiServer.connect()
     try:
-        await clean_up(cluster, settings.namespace)
+        pepper = os.environ.get("OVERSPILL_DELETE_KEY_PEPPER", "")
+        await clean_up(cluster, settings.namespace, settings.watched_namespaces, pepper)
     finally:
         await cluster.close()
 

@@ -5,6 +5,7 @@ import logging
 import random
 from base64 import b64decode
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -17,20 +18,25 @@ from overspill_operator.app.applier import Applier
 from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconciler
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.engine_keys import EngineKeys
 from overspill_operator.app.objects import Consumers, Routes
+from overspill_operator.app.pepper import keep_pepper
 from overspill_operator.app.route_reconciler import RouteReconciler
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.app.world import Caches, World
 from overspill_operator.core import in_force
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.engine_state import engine_state, is_settled
 from overspill_operator.ports import (
     CLAIMS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     ENDPOINT_SLICES,
+    NETWORK_POLICIES,
     SECRETS,
     SERVICES,
     Cluster,
@@ -68,11 +74,13 @@ class Parts:
             on_change=self.gateways.on_slice,
         )
         engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
+        watch = partial(WatchCache, cluster, labels=engines, namespaces=settings.watched_namespaces)
         caches = Caches(
-            deployments=WatchCache(cluster, DEPLOYMENTS, labels=engines, on_change=self._on_engine),
-            services=WatchCache(cluster, SERVICES, labels=engines, on_change=self._on_child),
-            claims=WatchCache(cluster, CLAIMS, labels=engines, on_change=self._on_child),
-            budgets=WatchCache(cluster, DISRUPTION_BUDGETS, labels=engines, on_change=self._on_child),
+            deployments=watch(DEPLOYMENTS, on_change=self._on_engine),
+            services=watch(SERVICES, on_change=self._on_child),
+            claims=watch(CLAIMS, on_change=self._on_child),
+            budgets=watch(DISRUPTION_BUDGETS, on_change=self._on_child),
+            policies=watch(NETWORK_POLICIES, on_change=self._on_child),
             compiled=WatchCache(
                 cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
             ),
@@ -89,8 +97,14 @@ class Parts:
             events,
             on_decided=lambda key: queue.add((ROUTE, key)),
         )
+        secrets = SecretReader(cluster, random.random, lambda key: queue.add((ROUTE, key)))
+        access = EngineAccess(settings.namespace, settings.engine_metrics_from)
         self.world = World(
             release_namespace=settings.namespace,
+            watched=settings.watched_namespaces,
+            tenancy=Tenancy(cluster, settings.namespace, settings.watched_namespaces),
+            engine_keys=EngineKeys(cluster, secrets, settings.namespace),
+            engine_access=access if settings.engine_network_policies else None,
             url=f"{settings.gateway_url}/v1",
             cluster=cluster,
             caches=caches,
@@ -98,7 +112,7 @@ class Parts:
             consumers=Consumers(lambda key: queue.add((CONSUMER, key))),
             gateways=self.gateways,
             scaler=scaler,
-            secrets=SecretReader(cluster, random.random, lambda key: queue.add((ROUTE, key))),
+            secrets=secrets,
             events=events,
             applier=Applier(cluster),
             slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
@@ -124,6 +138,8 @@ class Parts:
         yield "diagnosis", world.diagnosis.run()
         yield "slots", self._expire_slots()
         yield "profiles", self._follow_profiles()
+        if self._settings.pepper_secret:
+            yield "pepper", keep_pepper(world.cluster, self._settings.namespace, self._settings.pepper_secret)
 
     async def _reconcile(self, key: Key) -> None:
         kind, name = key

@@ -14,6 +14,7 @@ from overspill_operator.adapters import http_port
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.app.sweep import Sweep
+from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.world import World
 from overspill_operator.edge.kopf_app import KopfApp
 from overspill_operator.parts import Parts
@@ -26,6 +27,9 @@ STALE_SECONDS = 120.0
 """A key that waits, or a reconcile that runs, for longer than this means that the process hangs."""
 
 API_WAIT_SECONDS = 0.2
+
+HINDERED_SECONDS = 2.0
+"""How soon a release whose namespaces are another one's looks again."""
 
 HARMLESS_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -46,28 +50,51 @@ class Process:
         self._trouble = ""
         self._stopping = asyncio.Event()
         self._lead_since = 0.0
+        self._hindrance = self._hindrance_told = ""
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises where it cannot go on: Kubernetes then starts it anew."""
         settings = self._settings
         connected = await ApiServer.connect()
-        leadership = Leadership(connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}")
+        leadership = Leadership(
+            connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}", settings.watched_namespaces
+        )
+        tenancy = Tenancy(connected, settings.namespace, settings.watched_namespaces)
         self._leadership = leadership
         cluster = connected.guarded(leadership.seconds_left)
         runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
         self._take_signals()
         try:
-            if await self._unless_stopping(leadership.acquire()):
+            if await self._unless_stopping(self._take_turn(leadership, tenancy)):
                 await self._lead(cluster, leadership)
         finally:
             await leadership.release()
             await runner.cleanup()
             await connected.close()
 
+    async def _take_turn(self, leadership: Leadership, tenancy: Tenancy) -> None:
+        """Wait until this process leads, which it must not where namespaces are another release's."""
+        while True:
+            try:
+                self._hindrance = await tenancy.hindrance()
+                if not self._hindrance:
+                    await leadership.acquire()
+                    # Another one may have come at the same moment; by now both can be seen.
+                    self._hindrance = await tenancy.hindrance() or await tenancy.claim_watched()
+                if not self._hindrance:
+                    return
+            except ClusterError as error:
+                self._hindrance = f"it is not known whose namespaces are: {error}"
+            await leadership.release()
+            if self._hindrance != self._hindrance_told:
+                logger.error("not leading: %s", self._hindrance)
+                self._hindrance_told = self._hindrance
+            await asyncio.sleep(HINDERED_SECONDS)
+
     async def _lead(self, cluster: ApiServer, leadership: Leadership) -> None:
         """Act until told to stop or until leading is lost."""
         self._lead_since = monotonic()
-        kopf_app = KopfApp()
+        kopf_app = KopfApp(self._settings.watched_namespaces)
         parts = Parts(self._settings, cluster)
         self._world = world = parts.world
         kopf_app.watch(MODEL_ROUTES.plural, world.routes.put, world.routes.remove)
@@ -142,6 +169,8 @@ class Process:
         self._trouble = trouble
 
     def _unready(self) -> str:
+        if self._hindrance:
+            return f"not leading: {self._hindrance}"
         if self._leadership is None or not self._leadership.heard.is_set():
             return "the API server has not been reached yet"
         if self._world is not None:

@@ -1,5 +1,6 @@
 """What the environment says: names, places, the log level. Read once at the start."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -25,6 +26,14 @@ class Settings:
     """Headless Service of the gateways' admin port."""
     gateway_addresses: tuple[str, ...]
     """``host:port`` of gateways outside the cluster's Services, for an operator that runs on a workstation."""
+    pepper_secret: str
+    """Secret with the pepper, to be made where it is missing; empty: somebody else makes it."""
+    watched_namespaces: tuple[str, ...]
+    """Namespaces of this release; none: all."""
+    engine_network_policies: bool
+    """Whether engines get a NetworkPolicy."""
+    engine_metrics_from: tuple[Mapping[str, str], ...]
+    """Labels of namespaces that may reach engines as well, such as Prometheus' own."""
     port: int
     """Of /healthz, /readyz and /metrics."""
     log_level: str
@@ -49,6 +58,31 @@ class Settings:
             ),
             gateway_admin_service=environment.get("OVERSPILL_GATEWAY_ADMIN_SERVICE") or "overspill-gateway-admin",
             gateway_addresses=tuple(filter(None, environment.get("OVERSPILL_GATEWAY_ADDRESSES", "").split(","))),
+            pepper_secret=environment.get("OVERSPILL_MAKE_KEY_PEPPER", ""),
+            watched_namespaces=_namespaces(environment.get("OVERSPILL_WATCH_NAMESPACES", "")),
+            engine_network_policies=_switch(environment, "OVERSPILL_ENGINE_NETWORK_POLICIES"),
+            engine_metrics_from=_label_sets(environment.get("OVERSPILL_ENGINE_METRICS_FROM") or "[]"),
             port=int(port),
             log_level=log_level,
         )
+
+
+def _namespaces(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name) or "false"
+    if text not in ("true", "false"):
+        raise ValueError(f"{name} is {text!r}; write true or false")
+    return text == "true"
+
+
+def _label_sets(text: str) -> tuple[Mapping[str, str], ...]:
+    try:
+        sets = json.loads(text)
+    except ValueError:
+        sets = None
+    if not isinstance(sets, list) or not all(isinstance(labels, dict) for labels in sets):
+        raise ValueError(f"OVERSPILL_ENGINE_METRICS_FROM is {text!r}; write a JSON list of labels of namespaces")
+    return tuple(sets)

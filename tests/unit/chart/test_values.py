@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,11 @@ from overspill_api.profile import Profile
 CHECKOUT = Path(__file__).resolve().parents[3]
 CHART = CHECKOUT / "charts" / "overspill"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-TEMPLATES = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
-
-
-def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of all values that are not maps with fixed names."""
-    for name, value in values.items():
-        if isinstance(value, dict) and value and name not in ("profiles", "resources"):
-            yield from leaves(value, (*path, name))
-        else:
-            yield (*path, name)
 
 
 def test_the_defaults_fit_the_types() -> None:
     """Every value that values.yaml has is one that the schema knows, and none is missing."""
     ChartValues.model_validate(VALUES)
-
-
-@pytest.mark.parametrize("path", list(leaves(VALUES)), ids=".".join)
-def test_every_value_is_used(path: tuple[str, ...]) -> None:
-    """A value that no template reads would be a promise that nothing keeps."""
-    # A part of the templates may get the value's parent: the name and its parent's name stand there.
-    assert re.search(rf"\.{path[-1]}\b", TEMPLATES), path
-    assert len(path) == 1 or re.search(rf"\b{path[0]}\b", TEMPLATES), path
 
 
 @pytest.mark.parametrize("name", VALUES["profiles"])

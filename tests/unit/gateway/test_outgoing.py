@@ -18,6 +18,7 @@ from overspill_gateway.core.endpoints import (
     Endpoint,
     endpoint_of,
 )
+from overspill_gateway.core.engine_keys import EngineKeys
 from overspill_gateway.core.head import Head, Header
 from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.outgoing import outgoing, plain_answer, translator_of
@@ -39,7 +40,7 @@ def head_of(
 
 def replica() -> Any:
     """As much of a replica as matters here."""
-    return SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n")
+    return SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n", keys=EngineKeys())
 
 
 def hosted(gateway: GatewayUnderTest, url: str = "https://api.example.org/prefix/v1") -> Hosted:

@@ -63,6 +63,10 @@ class Memory:
         """Remember."""
         self.told.append(("slice", service, name, [fact.address for fact in facts]))
 
+    def set_pepper(self, pepper: bytes) -> None:
+        """The pepper has come."""
+        self.pepper = pepper
+
     def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
         """Remember."""
         self.told.append(("refused", *sorted(document.key for document in documents)))

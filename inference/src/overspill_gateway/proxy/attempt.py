@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
+from overspill_gateway.core.engine_keys import REFUSED
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.plan import ServedReason
@@ -43,10 +44,10 @@ class Attempt:
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_is_whole", "_last_words", "_paused", "_unpacker",
-        "_upstream", "backend", "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at", "form",
-        "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason", "relay",
-        "sent_at", "snapshot", "stage",
+        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_is_whole", "_keys_tried", "_last_words", "_paused",
+        "_unpacker", "_upstream", "backend", "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at",
+        "form", "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason",
+        "relay", "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,7 @@ class Attempt:
         self._connecting: Connecting | None = None
         self._fresh_retry = False
         self._heard_at = 0.0
+        self._keys_tried = 1
         self._last_words: LastWords | None = None
         self._paused = False
         self._unpacker: Unpacker | None = None
@@ -168,6 +170,8 @@ class Attempt:
         try:
             kind = failure_kind_of_status(status) if status != 403 else None  # what it says tells which kind it is
             if kind is not None:
+                if status == REFUSED and self._asks_with_another_key():
+                    return
                 self._last_words = LastWords(self.backend.problems, status)
                 if self._exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
                     return
@@ -182,6 +186,24 @@ class Attempt:
             self.relay = self._exchange.relay_for(self, status, headers)
         except Exception as fault:
             self._exchange.failed_inside(fault)
+
+    def _asks_with_another_key(self) -> bool:
+        """Whether the replica was started with another of its route's keys: nothing has begun, so it is asked anew."""
+        backend = self.backend
+        if not isinstance(backend, Replica):
+            return False
+        head = backend.keys.another(self.head, self._keys_tried)
+        if head is None:
+            return False
+        self._keys_tried += 1
+        self.head = head
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+        self.stage = Stage.CONNECTING
+        self.deadline = math.inf
+        self._connecting = backend.pool.connect(self)
+        return True
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """A piece of the answer."""

@@ -10,6 +10,7 @@ from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.body import json_string
 from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.engine_keys import EngineKeys
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction import ServiceRates
@@ -56,6 +57,7 @@ class Replica:
         """``outbound`` knows what a name leads to; without it the address is literal."""
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
+        self.keys = EngineKeys()
         self.served_by = f"local/{fact.pod}"
         self.counters = counters
         self.problems = problems

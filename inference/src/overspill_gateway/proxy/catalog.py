@@ -118,6 +118,11 @@ class Catalog:
         if self._on_refused is not None:
             self._on_refused(documents)
 
+    def set_pepper(self, pepper: bytes) -> None:
+        """Under what API keys are hashed."""
+        self._pepper = pepper
+        self._keys = None
+
     # -- what requests ask -------------------------------------------------------------------------------------
 
     def keys(self) -> KeyRing:

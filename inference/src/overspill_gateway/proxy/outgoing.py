@@ -70,7 +70,7 @@ def outgoing(
         target = head.path + head.query
         if head.replica_lines is None:
             head.replica_lines = to_replica(_headers(head, endpoint))
-        lines = backend.host_line + head.replica_lines
+        lines = backend.host_line + backend.keys.line + head.replica_lines
         body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not body and head.content_length is None and not head.chunked:

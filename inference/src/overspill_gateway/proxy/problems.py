@@ -70,6 +70,10 @@ class BackendProblems:
         self._is_logged = False
         self._logged_at = float("-inf")
 
+    def hide(self, secrets: tuple[str, ...]) -> None:
+        """These are never told from now on."""
+        self._secrets = secrets
+
     @property
     def problem(self) -> BackendProblem | None:
         """Why it fails now; None: it does not."""

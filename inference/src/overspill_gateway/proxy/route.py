@@ -10,6 +10,7 @@ from overspill_api.compiled import CompiledRoute, HostedBackend
 from overspill_api.demand import BackendDemand, RouteDemand
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.body import json_string
+from overspill_gateway.core.engine_keys import key_lines
 from overspill_gateway.core.hedging import HedgeLedger
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.plan import History, Pool, Refuse, Step, next_step
@@ -96,6 +97,7 @@ class Route:
         self._on_demand = on_demand
         self._reads = reads
         self._facts: tuple[EndpointFact, ...] = ()
+        self._key_lines: list[bytes] = []
         self.update(compiled, parts, meter, facts)
 
     # -- documents and endpoints -------------------------------------------------------------------------------
@@ -128,6 +130,7 @@ class Route:
         self.meter = meter
         local = compiled.local
         self.model_json = parts.model_json
+        self._take_keys(local.api_keys if local is not None else ())
         self.pool.has_local = local is not None
         self.pool.may_wake = local is not None and local.may_wake
         self.pool.hosted = hosted
@@ -164,12 +167,23 @@ class Route:
                     fact, local.port, seconds, self.counters("local"), self.problems["local"], self.rates, self._reads,
                     self._outbound,
                 )  # fmt: skip
+                known.keys.renew(self._key_lines)
                 self.replicas[key] = known
             elif known is not None:
                 self._take_fact(known, fact)
             if known is not None:
                 self._prober.look_again(self, known)
         self.replicas_changed()
+
+    def _take_keys(self, keys: tuple[str, ...]) -> None:
+        """The engine's keys, which no word about a replica's problems may hold."""
+        lines = key_lines(keys)
+        if lines == self._key_lines:
+            return
+        self._key_lines = lines
+        self.problems["local"].hide(keys)
+        for replica in self.replicas.values():
+            replica.keys.renew(lines)
 
     def _take_fact(self, replica: Replica, fact: EndpointFact) -> None:
         before = replica.fact

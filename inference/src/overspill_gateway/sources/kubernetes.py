@@ -7,6 +7,7 @@ list-and-watch loop in ``reflector``.
 import asyncio
 import logging
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from overspill_gateway.sources.documents import (
     text_of_secret,
 )
 from overspill_gateway.sources.documents_by_object import DocumentsByObject, subject_of
+from overspill_gateway.sources.pepper import PepperReader
 from overspill_gateway.sources.port import Sink
 from overspill_gateway.sources.reflector import Reflector
 
@@ -77,9 +79,18 @@ class KubernetesAccess:
 
 
 class KubernetesSource:
-    """Watches Secrets of one namespace and EndpointSlices of all."""
+    """Watches Secrets of one namespace, and EndpointSlices of all or of some."""
 
-    def __init__(self, access: KubernetesAccess, namespace: str, sink: Sink) -> None:
+    def __init__(
+        self,
+        access: KubernetesAccess,
+        namespace: str,
+        sink: Sink,
+        *,
+        pepper_secret: str = "",
+        watched: Sequence[str] = (),
+    ) -> None:
+        """``pepper_secret``: where the pepper will be, if it is not known yet; ``watched``: namespaces, none: all."""
         self._access = access
         self._sink = sink
         self._documents = DocumentsByObject(sink)
@@ -87,25 +98,34 @@ class KubernetesSource:
         self._secrets = Reflector(
             f"/api/v1/namespaces/{namespace}/secrets", LABEL_COMPILED, Secret, self._put_secret, self._drop_secret
         )
-        self._endpoints = Reflector(
-            "/apis/discovery.k8s.io/v1/endpointslices", LABEL_ROUTE, EndpointSlice, self._put_slice, self._drop_slice
-        )
+        group = "/apis/discovery.k8s.io/v1"
+        places = [f"{group}/namespaces/{place}/endpointslices" for place in watched] or [f"{group}/endpointslices"]
+        self._endpoints = [
+            Reflector(path, LABEL_ROUTE, EndpointSlice, self._put_slice, self._drop_slice) for path in places
+        ]
+        self._pepper = PepperReader(namespace, pepper_secret, sink.set_pepper)
 
     @property
     def errors_total(self) -> int:
         """Documents refused and calls failed."""
-        return self._documents.errors_total + self._secrets.errors_total + self._endpoints.errors_total
+        return self._documents.errors_total + sum(reflector.errors_total for reflector in self._reflectors)
 
     def missing(self) -> str | None:
         """What has not been listed yet."""
-        waiting = [reflector for reflector in (self._secrets, self._endpoints) if not reflector.listed]
-        return "; ".join(f"{reflector.path} has not been listed: {reflector.state}" for reflector in waiting) or None
+        waiting = [reflector for reflector in self._reflectors if not reflector.listed]
+        lists = [f"{reflector.path} has not been listed: {reflector.state}" for reflector in waiting]
+        return "; ".join(filter(None, [*lists, self._pepper.missing()])) or None
+
+    @property
+    def _reflectors(self) -> "list[Reflector[Secret] | Reflector[EndpointSlice]]":
+        return [self._secrets, *self._endpoints]
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with self._access.client() as client, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._secrets.run(client, self._access.headers))
-            tasks.create_task(self._endpoints.run(client, self._access.headers))
+            tasks.create_task(self._pepper.run(client, self._access.headers))
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run(client, self._access.headers))
 
     def _put_secret(self, secret: Secret) -> None:
         labels = secret.metadata.labels

@@ -30,6 +30,10 @@ class Sink(Protocol):
         """A slice of a Service's endpoints is new or has changed; no facts: it is gone."""
         ...
 
+    def set_pepper(self, pepper: bytes) -> None:
+        """Under what API keys are hashed; until then no key is known."""
+        ...
+
     def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
         """All documents that can't be used now."""
         ...

@@ -34,15 +34,20 @@ class WatchCache:
         *,
         labels: str,
         namespace: str = "",
+        namespaces: tuple[str, ...] = (),
         on_change: Callable[[str, Json | None], None] = lambda _key, _live: None,
     ) -> None:
-        """``on_change`` gets the key and the object, or None where it is gone; it must be quick."""
+        """``namespaces``: several at a time, instead of the one or all.
+
+        ``on_change`` gets the key and the object, or None where it is gone; it must be quick.
+        """
         self.resource = resource
         self.synced = asyncio.Event()
         self.trouble = ""
         """Why objects cannot be listed or watched now; empty: they can."""
         self._cluster = cluster
-        self._namespace = namespace
+        self._places = namespaces or (namespace,)
+        self._listed: set[str] = set()
         self._labels = labels
         self._on_change = on_change
         self._objects: dict[str, Json] = {}
@@ -94,17 +99,26 @@ class WatchCache:
 
     async def run(self) -> None:
         """List and watch for ever; what keeps it from that is in ``trouble`` meanwhile."""
+        if len(self._places) == 1:
+            await self._follow(self._places[0])
+        async with asyncio.TaskGroup() as group:
+            for place in self._places:
+                group.create_task(self._follow(place), name=f"watch {self.resource.plural} {place}")
+
+    async def _follow(self, place: str) -> None:
         attempt = 0
         while True:
             began = monotonic()
             try:
-                version = await self._list()
-                self.synced.set()
+                version = await self._list(place)
+                self._listed.add(place)
+                if self._listed.issuperset(self._places):
+                    self.synced.set()
                 while True:
                     began = monotonic()
                     mended = asyncio.get_running_loop().call_later(HEALTHY_SECONDS, self._mended)
                     try:
-                        version = await self._watch(version)
+                        version = await self._watch(place, version)
                     finally:
                         mended.cancel()
                     attempt = 0 if monotonic() - began >= HEALTHY_SECONDS else attempt + 1
@@ -136,20 +150,21 @@ class WatchCache:
         self.trouble = ""
         telemetry.WATCH_BROKEN.labels(self.resource.plural).set(0)
 
-    async def _list(self) -> str:
-        path = self.resource.path(self._namespace)
+    async def _list(self, place: str) -> str:
+        path = self.resource.path(place)
         listing = await self._cluster.list(path, labels=self._labels)
         found = {_key(live) for live in listing.items}
-        for key in [key for key in self._objects if key not in found]:
+        known = [key for key in self._objects if not place or key.startswith(f"{place}/")]
+        for key in [key for key in known if key not in found]:
             del self._objects[key]
             self._tell(key)
         for live in listing.items:
             self._take(live)
         return listing.resource_version
 
-    async def _watch(self, version: str) -> str:
+    async def _watch(self, place: str, version: str) -> str:
         """Follow until the server ends the watch in order; where to go on from."""
-        path = self.resource.path(self._namespace)
+        path = self.resource.path(place)
         async for event in self._cluster.watch(path, resource_version=version, labels=self._labels):
             version = event.object["metadata"]["resourceVersion"]
             if event.type == "BOOKMARK":

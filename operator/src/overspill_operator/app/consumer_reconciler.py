@@ -6,6 +6,7 @@ from overspill_api.consumer import RouteReference
 from overspill_api.names import compiled_consumer_secret_name
 from overspill_api.status import ConditionType
 from overspill_operator.app.status_write import write_status
+from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS
 from overspill_operator.app.world import World
 from overspill_operator.core import consent
 from overspill_operator.core.compile import compile_consumer
@@ -41,6 +42,10 @@ class ConsumerReconciler:
         if consumer is None:
             await world.applier.remove(world.caches.compiled, world.release_namespace, secret_name)
             world.queue.forget((CONSUMER, key))
+            return
+        if await world.tenancy.other_holder(namespace):
+            await world.applier.remove(world.caches.compiled, world.release_namespace, secret_name)
+            world.queue.add_after((CONSUMER, key), LOOK_AGAIN_SECONDS)
             return
         if consumer.spec:
             document = compile_consumer(consumer.meta, consumer.spec)

@@ -1,5 +1,6 @@
 """What the plan of a route depends on, as it is now: Secrets that it names, its objects, its replicas."""
 
+import json
 from base64 import b64decode
 
 from overspill_api.modelroute import HostedAPI, ModelRouteSpec
@@ -10,6 +11,9 @@ from overspill_operator.core.credentials import read_api_key
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
 from overspill_operator.ports import ClusterError, Json
+
+ENGINE_KEYS_MAX = 2
+"""The present key, and the one that replicas from before a rotation were started with."""
 
 SECRET_RETRY_SECONDS = 5.0
 """When a Secret that the API server would not give is asked for again."""
@@ -34,6 +38,7 @@ class RouteObserver:
             else:
                 missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {value}."
         lost = world.routes.lost_names(route)
+        engine_keys, engine_key_problem = await self._engine_keys(route)
         return RouteWorld(
             profiles=world.profiles(),
             replicas=world.scaler.desired(route),
@@ -45,6 +50,9 @@ class RouteObserver:
             live_engine=world.caches.engine(route),
             live_claim=world.caches.claim(route),
             compiled_names=self.compiled_names(route) if lost else frozenset(),
+            engine_keys=engine_keys,
+            engine_key_problem=engine_key_problem,
+            engine_access=world.engine_access,
             no_room_since_unix=world.diagnosis.no_room_since(route.key),
             now_unix=world.now_unix(),
         )
@@ -73,6 +81,25 @@ class RouteObserver:
         if stored.problem:
             return False, f"key {credentials.key!r} of Secret {name!r} {stored.problem}"
         return False, f"Secret {name!r} has no key {credentials.key!r} with text; add it"
+
+    async def _engine_keys(self, route: RouteObject) -> tuple[tuple[str, ...], str]:
+        """The present key of the route's engine and the one before it, or what hinders."""
+        if route.spec is None or route.spec.self_hosted is None:
+            return (), ""
+        former = self._compiled_engine_keys(route)
+        key, problem = await self._world.engine_keys.key(route)
+        if key is None:
+            self._world.queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
+            return former, problem
+        return (key, *(other for other in former if other != key))[:ENGINE_KEYS_MAX], ""
+
+    def _compiled_engine_keys(self, route: RouteObject) -> tuple[str, ...]:
+        """Engine's keys in the document that the gateways have."""
+        try:
+            local = json.loads(self._live(route, COMPILED_KEY) or b"{}").get("local") or {}
+            return tuple(key for key in local.get("api_keys") or () if isinstance(key, str))
+        except (ValueError, AttributeError):
+            return ()  # written by somebody else, and soon put right
 
     async def _source_secret_missing(self, route: RouteObject, spec: ModelRouteSpec | None) -> bool:
         name = spec.self_hosted.source_secret_name if spec and spec.self_hosted else None

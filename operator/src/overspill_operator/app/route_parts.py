@@ -17,7 +17,7 @@ from overspill_operator.app.world import World
 from overspill_operator.core.engine_state import replaces
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.in_force import accepted_spec
-from overspill_operator.core.manifests import Manifest, applied_hash, cache_claim_name, compiled_secret
+from overspill_operator.core.manifests import Manifest, applied_hash, cache_claim_name, compiled_secret, mark_release
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.plan import RoutePlan, RouteWorld, document_of
@@ -53,7 +53,24 @@ class RouteParts:
 
     async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
         """Apply what differs. ``route`` with the spec in force."""
-        caches, outcome = self._world.caches, Outcome(engine_hash=applied_hash(plan.deployment))
+        outcome = Outcome(engine_hash=applied_hash(plan.deployment))
+        for manifest in (plan.service, plan.claim, plan.deployment, plan.disruption_budget, plan.network_policy):
+            if manifest:
+                mark_release(manifest, self._world.release_namespace)
+        await self._make(outcome, route, plan)
+        document = plan.document
+        if outcome.faults:
+            document = document_of(route, spec, seen, (*plan.faults, *outcome.faults))
+        if document is not None:
+            await self._write_document(outcome, route, document)
+        await self._take_away(outcome, route, plan)
+        outcome.template_generation = self._template_generations.get(route.key)
+        return outcome
+
+    async def _make(self, outcome: Outcome, route: RouteObject, plan: RoutePlan) -> None:
+        caches = self._world.caches
+        if plan.network_policy:
+            await self._ensure(outcome, caches.policies, plan.network_policy)
         if plan.service:
             await self._ensure(outcome, caches.services, plan.service)
         if plan.claim:
@@ -62,23 +79,21 @@ class RouteParts:
             await self._part(outcome, caches.deployments, plan.deployment, self._apply_engine(route, plan.deployment))
         if plan.disruption_budget:
             await self._ensure(outcome, caches.budgets, plan.disruption_budget)
-        document = plan.document
-        if outcome.faults:
-            document = document_of(route, spec, seen, (*plan.faults, *outcome.faults))
-        if document is not None:
-            await self._write_document(outcome, route, document)
+
+    async def _take_away(self, outcome: Outcome, route: RouteObject, plan: RoutePlan) -> None:
+        caches = self._world.caches
         if plan.remove_engine:
             await self._remove(outcome, route, caches.deployments, engine_name(route.meta.name))
             await self._remove(outcome, route, caches.services, engine_name(route.meta.name))
             self._world.slots.release(route.key)
+        if plan.network_policy is None:
+            await self._remove(outcome, route, caches.policies, engine_name(route.meta.name))
         if plan.disruption_budget is None:
             await self._remove(outcome, route, caches.budgets, engine_name(route.meta.name))
         if plan.remove_claim:
             named = {"namespace": route.meta.namespace, "name": cache_claim_name(route.meta.name)}
             claim = {"kind": "PersistentVolumeClaim", "metadata": named}
             await self._part(outcome, caches.claims, claim, self._keeper.retire(route))
-        outcome.template_generation = self._template_generations.get(route.key)
-        return outcome
 
     def forget(self, key: str) -> None:
         """The route is gone."""
@@ -166,6 +181,9 @@ class RouteParts:
     def _fault(self, cache: WatchCache, desired: Manifest, error: ClusterError, *, is_new: bool) -> Fault:
         caches, kind = self._world.caches, desired["kind"]
         is_service = cache is caches.services
+        if cache is caches.policies:
+            message = f"The API server refuses the NetworkPolicy, so every pod may reach the engine: {error.message}."
+            return Fault(FaultReason.NETWORK_POLICY_REFUSED, message)
         if cache is caches.budgets:
             message = error.message
             if not isinstance(error, NotOwnedError):

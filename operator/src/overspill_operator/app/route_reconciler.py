@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_api.names import compiled_route_secret_name, engine_name
+from overspill_api.names import compiled_route_secret_name, engine_key_secret, engine_name
 from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
+from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS
 from overspill_operator.app.world import World
 from overspill_operator.core.credentials import secret_names
 from overspill_operator.core.faults import Fault, FaultReason
@@ -36,6 +37,8 @@ class RouteReconciler:
         if route is None:
             await self._remove(key)
             return
+        if await self._is_foreign(route):
+            return
         outcome = Outcome()
         try:
             seen = await self._observer.observe(route)
@@ -58,6 +61,15 @@ class RouteReconciler:
         if outcome.unreached:
             raise outcome.unreached
 
+    async def _is_foreign(self, route: RouteObject) -> bool:
+        """Whether the route's namespace is another release's, which is then told and looked at again later."""
+        world = self._world
+        other = await world.tenancy.other_holder(route.meta.namespace)
+        if other:
+            world.queue.add_after((ROUTE, route.key), LOOK_AGAIN_SECONDS, background=True)
+            await self._drop_document(route.key)
+        return bool(other)
+
     async def _carry_out(self, route: RouteObject, seen: RouteWorld, plan: RoutePlan) -> Outcome:
         """Bring the spec into force, or keep the last good one in force where there is a fault in this one."""
         in_force: RouteObject | None = route
@@ -71,7 +83,7 @@ class RouteReconciler:
                 if plan.drop_document:  # an older route has taken a name that only the spec in force has
                     await self._drop_document(route.key)
         in_use = secret_names(route.spec) | secret_names(in_force.spec if in_force else None)
-        self._world.secrets.retain(route.key, in_use)
+        self._world.secrets.retain(route.key, in_use | {engine_key_secret(route.meta.name)})
         if in_force is None or in_force.spec is None or plan.is_blocked:
             return Outcome()
         profile = in_force.spec.self_hosted.profile if in_force.spec.self_hosted else ""
@@ -104,6 +116,7 @@ class RouteReconciler:
             (world.caches.deployments, engine_name(name)),
             (world.caches.services, engine_name(name)),
             (world.caches.budgets, engine_name(name)),
+            (world.caches.policies, engine_name(name)),
             (world.caches.claims, cache_claim_name(name)),
         ):
             try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from overspill_api.names import engine_key_secret
 from overspill_operator.core.credentials import read_api_key, secret_names
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.ports import SECRETS, Cluster, ClusterError, Json
@@ -63,7 +64,7 @@ class SecretReader:
         One without a usable text under ``key``, where one is looked for, counts as missing: it is read anew as soon.
         Raises ValueError for a Secret that the route does not name: nothing is asked then.
         """
-        if name not in secret_names(route.spec):
+        if name not in secret_names(route.spec) and name != engine_key_secret(route.meta.name):
             raise ValueError(f"ModelRoute {route.key} does not name a Secret {name!r}, so it is not read")
         namespace, path = route.meta.namespace, f"{route.meta.namespace}/{name}"
         entry = self._entries.get(path)
@@ -108,6 +109,11 @@ class SecretReader:
             self._used[key] = used
         else:
             self._used.pop(key, None)
+
+    async def read_anew(self, route: RouteObject, name: str, key: str = "") -> Json | None:
+        """The same, straight from the API server."""
+        self._entries.pop(f"{route.meta.namespace}/{name}", None)
+        return await self.read(route, name, key)
 
     async def run(self) -> None:
         """Read what is used again, for ever, the oldest reading first."""

@@ -9,7 +9,7 @@ from overspill_operator.app.consumer_reconciler import CONSUMER
 from overspill_operator.app.route_teller import ROUTE
 from overspill_operator.app.world import World
 from overspill_operator.core.credentials import secret_names
-from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
+from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -88,13 +88,15 @@ class Sweep:
 
     async def _existing(self, *, fresh: bool = False) -> tuple[set[str], set[str]]:
         """Identities of all ModelRoutes and Consumers, straight from the API server."""
-        cluster = self._world.cluster
-        routes = await cluster.list(MODEL_ROUTES.path(), metadata_only=True, fresh=fresh)
-        consumers = await cluster.list(CONSUMERS.path(), metadata_only=True, fresh=fresh)
-        return (
-            {item["metadata"]["uid"] for item in routes.items if "deletionTimestamp" not in item["metadata"]},
-            {item["metadata"]["uid"] for item in consumers.items if "deletionTimestamp" not in item["metadata"]},
-        )
+        return await self._identities(MODEL_ROUTES, fresh=fresh), await self._identities(CONSUMERS, fresh=fresh)
+
+    async def _identities(self, resource: Resource, *, fresh: bool) -> set[str]:
+        identities: set[str] = set()
+        for place in self._world.watched or ("",):
+            listing = await self._world.cluster.list(resource.path(place), metadata_only=True, fresh=fresh)
+            metas = [item["metadata"] for item in listing.items]
+            identities |= {meta["uid"] for meta in metas if "deletionTimestamp" not in meta}
+        return identities
 
     async def _forget_vanished(self) -> None:
         """Objects whose deletion was missed while a watch was broken."""

@@ -12,10 +12,13 @@ from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.engine_keys import EngineKeys
 from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
@@ -34,6 +37,8 @@ class Caches:
     """Their caches."""
     budgets: WatchCache
     """What a drain must leave of them."""
+    policies: WatchCache
+    """Who may reach them."""
     compiled: WatchCache
     """Compiled documents."""
 
@@ -48,7 +53,7 @@ class Caches:
     @property
     def all(self) -> tuple[WatchCache, ...]:
         """Each of them."""
-        return (self.deployments, self.services, self.claims, self.budgets, self.compiled)
+        return (self.deployments, self.services, self.claims, self.budgets, self.policies, self.compiled)
 
     async def synced(self) -> None:
         """Wait until each has been listed."""
@@ -61,6 +66,14 @@ class World:
 
     release_namespace: str
     """Where compiled documents lie."""
+    watched: tuple[str, ...]
+    """Namespaces of the release; none: all."""
+    tenancy: Tenancy
+    """Whether a namespace is the release's."""
+    engine_keys: EngineKeys
+    """Keys of engines."""
+    engine_access: EngineAccess | None
+    """Who may reach engines; None: they get no NetworkPolicy."""
     url: str
     """``status.url`` of every route."""
     cluster: Cluster

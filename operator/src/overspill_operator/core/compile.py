@@ -40,19 +40,25 @@ def compile_route(
     lost_names: frozenset[str] = frozenset(),
     has_engine: bool = True,
     served_model: str | None = None,
+    engine_keys: tuple[str, ...] = (),
 ) -> CompiledRoute:
     """The compiled route.
 
     ``api_keys``: by hosted entry that is usable, its key or None where it needs none; an entry that is not in it is
     left out. ``lost_names``: model names that an older route keeps. ``has_engine``: whether replicas may be looked for
     at all. ``served_model``: the name that every replica knows the model by; default its name.
+    ``engine_keys``: what replicas may ask for, the present key first.
     """
     model = spec.model or meta.name
     hosted = tuple(_hosted(entry, api_keys[entry.name]) for entry in spec.hosted if entry.name in api_keys)
     pool = None
     if spec.self_hosted and has_engine:
         pool = LocalPool(
-            service=engine_name(meta.name), port=ENGINE_PORT, served_model=served_model or model, may_wake=may_wake
+            service=engine_name(meta.name),
+            port=ENGINE_PORT,
+            served_model=served_model or model,
+            api_keys=engine_keys,
+            may_wake=may_wake,
         )
     limits = spec.rate_limit.per_consumer if spec.rate_limit else ConsumerLimits()
     return CompiledRoute(

@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from overspill_api.modelroute import SelfHosted
-from overspill_api.names import ENGINE_CONTAINER, ENGINE_PORT
+from overspill_api.names import ENGINE_CONTAINER, ENGINE_KEY, ENGINE_PORT
 from overspill_api.profile import Profile
 from overspill_api.quantities import duration_seconds
 from overspill_operator.core import served_model, sources
@@ -61,11 +61,12 @@ def pod_template(
     claim: str | None,
     labels: Mapping[str, str],
     served: str | None = None,
+    key_secret: str | None = None,
 ) -> dict[str, Any]:
     """The template with ``podTemplate`` merged over it; raises MergeError where that has another form.
 
     ``claim`` is the cache's PersistentVolumeClaim, ``model`` the name that the engine serves under, ``served`` the one
-    that gateways ask for (see ``served_model``; default the same).
+    that gateways ask for (see ``served_model``; default the same). ``key_secret``: the Secret with the engine's key.
     """
     source = sources.resolve(self_hosted.source)
     drain = ceil(duration_seconds(profile.drain_timeout))
@@ -75,7 +76,7 @@ def pod_template(
         "imagePullPolicy": profile.image_pull_policy,
         "command": list(profile.command),
         "args": _arguments(self_hosted, profile, source, served_model.arguments(model, served or model), drain),
-        "env": _environment(self_hosted, profile, caches=claim is not None),
+        "env": [*_environment(self_hosted, profile, caches=claim is not None), *_key_variable(key_secret)],
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
         "resources": _resources(self_hosted, profile),
         "securityContext": {
@@ -95,10 +96,7 @@ def pod_template(
         "terminationGracePeriodSeconds": ENDPOINT_REMOVAL_SECONDS + drain + EXIT_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": profile.run_as_user,
-            "runAsGroup": profile.run_as_user,
-            "fsGroup": profile.run_as_user,
-            "fsGroupChangePolicy": "OnRootMismatch",
+            **_user(profile),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
@@ -122,6 +120,14 @@ def _engine(template: Mapping[str, Any]) -> Mapping[str, Any]:
     containers = (template.get("spec") or {}).get("containers") or ()
     named = (entry for entry in containers if isinstance(entry, Mapping) and entry.get("name") == ENGINE_CONTAINER)
     return next(named, {})
+
+
+def _user(profile: Profile) -> dict[str, Any]:
+    """User and groups; none of them where the namespace chooses, as on OpenShift."""
+    user = profile.run_as_user
+    if user is None:
+        return {}
+    return {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 def _arguments(
@@ -172,6 +178,13 @@ def _environment(self_hosted: SelfHosted, profile: Profile, *, caches: bool) -> 
     values |= profile.env
     values |= {variable.name: variable.value for variable in self_hosted.env}
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _key_variable(key_secret: str | None) -> list[dict[str, Any]]:
+    """The key that vLLM asks for on /v1; /health and /metrics need none."""
+    if key_secret is None:
+        return []
+    return [{"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": key_secret, "key": ENGINE_KEY}}}]
 
 
 def _mounts(source: sources.Source, claim: str | None) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ class FaultReason(StrEnum):
     ENGINE_REFUSED = "EngineRefused"
     NOT_OWNED = "NotOwned"
     DISRUPTION_BUDGET_REFUSED = "DisruptionBudgetRefused"
+    NETWORK_POLICY_REFUSED = "NetworkPolicyRefused"
     DOCUMENT_REFUSED = "DocumentRefused"
     INTERNAL_ERROR = "InternalError"
     SOURCE_SECRET_MISSING = "SourceSecretMissing"  # noqa: S105 - a condition's reason
@@ -30,6 +31,7 @@ _OF_ONE_PART = {
     FaultReason.DISRUPTION_BUDGET_REFUSED,
     FaultReason.SOURCE_SECRET_MISSING,
     FaultReason.CREDENTIALS_MISSING,
+    FaultReason.NETWORK_POLICY_REFUSED,
 }
 _SPEC_FAULTS = frozenset(FaultReason) - _OF_ONE_PART
 _ENGINE_FAULTS = frozenset(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from overspill_api import names
 from overspill_api.modelroute import ModelRouteSpec, SelfHosted
 from overspill_api.profile import Profile
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.engine_pod import check_template, pod_template
 from overspill_operator.core.objects import Metadata
 from overspill_operator.core.served_model import ANNOTATION_SERVED_MODEL
@@ -55,6 +56,7 @@ def deployment(
     model: str,
     replicas: int,
     served: str | None = None,
+    api_key: str | None = None,
 ) -> Manifest:
     """The engine.
 
@@ -65,11 +67,23 @@ def deployment(
     """
     labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
     claim = cache_claim_name(meta.name) if self_hosted.cache else None
-    template = partial(pod_template, profile=profile, model=model, served=served or model, claim=claim, labels=labels)
+    key_secret = names.engine_key_secret(meta.name) if api_key else None
+    template = partial(
+        pod_template,
+        profile=profile,
+        model=model,
+        served=served or model,
+        claim=claim,
+        labels=labels,
+        key_secret=key_secret,
+    )
     merged = template(self_hosted)
     if self_hosted.pod_template:
         check_template(template(self_hosted.model_copy(update={"pod_template": {}})), merged)
     manifest = _object("apps/v1", "Deployment", meta, names.engine_name(meta.name), labels)
+    if api_key:
+        digest = hashlib.blake2b(api_key.encode(), digest_size=4).hexdigest()
+        merged["metadata"].setdefault("annotations", {})[names.ANNOTATION_ENGINE_KEY] = digest
     manifest["spec"] = {
         "selector": {"matchLabels": selector_labels(meta.name)},
         "revisionHistoryLimit": 2,
@@ -131,6 +145,19 @@ def disruption_budget(meta: Metadata, *, hosted_stands_in: bool) -> Manifest:
     return _with_hash(manifest)
 
 
+def network_policy(meta: Metadata, access: EngineAccess) -> Manifest:
+    """What keeps everybody but the release's own pods from an engine."""
+    labels = selector_labels(meta.name)
+    manifest = _object("networking.k8s.io/v1", "NetworkPolicy", meta, names.engine_name(meta.name), labels)
+    manifest["spec"] = access.spec(labels)
+    return _with_hash(manifest)
+
+
+def mark_release(manifest: Manifest, release_namespace: str) -> None:
+    """Say on an object which release made it. Not part of the hash: the engine is the same."""
+    manifest["metadata"]["labels"] = manifest["metadata"]["labels"] | {names.LABEL_RELEASE: release_namespace}
+
+
 def compiled_secret(
     release_namespace: str, name: str, kind: str, meta: Metadata, document: bytes, accepted: bytes | None = None
 ) -> Manifest:
@@ -165,17 +192,20 @@ def _object(api_version: str, kind: str, owner: Metadata, name: str, labels: Map
             "name": name,
             "namespace": owner.namespace,
             "labels": dict(labels),
-            "ownerReferences": [
-                {
-                    "apiVersion": names.API_VERSION,
-                    "kind": "ModelRoute",
-                    "name": owner.name,
-                    "uid": owner.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
+            "ownerReferences": [owner_reference(owner)],
         },
+    }
+
+
+def owner_reference(owner: Metadata) -> dict[str, Any]:
+    """What makes Kubernetes delete an object with its ModelRoute."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "ModelRoute",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
     }
 
 

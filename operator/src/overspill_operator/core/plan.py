@@ -5,7 +5,7 @@ A plan is a value. Carrying it out is ``app.route_reconciler``, saying it in sta
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from overspill_api.modelroute import ColdStart, DisruptionBudget, ModelRouteSpec, SelfHosted
@@ -13,6 +13,7 @@ from overspill_api.profile import Profile
 from overspill_api.quantities import DNS_LABEL_PATTERN
 from overspill_operator.core import manifests
 from overspill_operator.core.compile import compile_route
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.engine_pod import ReservedError, reserved_arguments
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
@@ -49,6 +50,12 @@ class RouteWorld:
     """The cache's claim as it is, where it is the route's own."""
     compiled_names: frozenset[str]
     """Model names in the compiled document that the gateways have now."""
+    engine_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys that replicas may ask for: the present one, then the one before it."""
+    engine_key_problem: str = ""
+    """Why there is no key; empty: there is one, or the route needs none."""
+    engine_access: EngineAccess | None = None
+    """Who may reach engines; None: everybody who can."""
     no_room_since_unix: float | None = None
     """Since when a new replica lacks the room that an old one has; None: it does not, as far as is known."""
     now_unix: float = 0.0
@@ -69,6 +76,8 @@ class RoutePlan:
     """Its cache."""
     disruption_budget: manifests.Manifest | None = None
     """What a drain must leave of it; None: there shall be none (any more), where there is an engine."""
+    network_policy: manifests.Manifest | None = None
+    """Who may reach the engine; None: everybody who can."""
     document: bytes | None = None
     """The compiled document, where nothing more is wrong than ``faults``."""
     drop_document: bool = False
@@ -102,6 +111,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
                 model=route.model,
                 replicas=world.replicas,
                 served=_served(route, world),
+                api_key=world.engine_keys[0] if world.engine_keys else None,
             )
             deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
@@ -122,6 +132,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
         service=manifests.service(route.meta) if spec.self_hosted and not engine_blocked else None,
         claim=None if engine_blocked else claim,
         disruption_budget=_disruption_budget(route, spec, world),
+        network_policy=_network_policy(route, spec, world),
         document=document_of(route, spec, world, tuple(faults)),
         remove_engine=spec.self_hosted is None,
         remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
@@ -137,6 +148,12 @@ def _disruption_budget(route: RouteObject, spec: ModelRouteSpec, world: RouteWor
         return None
     stands_in = bool(world.api_keys) and spec.overflow.on_cold_start is not ColdStart.HOLD
     return manifests.disruption_budget(route.meta, hosted_stands_in=stands_in)
+
+
+def _network_policy(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld) -> manifests.Manifest | None:
+    if spec.self_hosted is None or world.engine_access is None:
+        return None
+    return manifests.network_policy(route.meta, world.engine_access)
 
 
 def _strategy(self_hosted: SelfHosted, desired: manifests.Manifest, world: RouteWorld) -> dict[str, Any]:
@@ -158,6 +175,7 @@ def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld, fau
         may_wake=world.may_wake and (world.live_engine is not None or not engine_blocked),
         lost_names=frozenset(world.lost_names),
         served_model=_served(route, world),
+        engine_keys=world.engine_keys,
         has_engine=not any(fault.cuts_off for fault in faults),
     )
     return document.model_dump_json(exclude_none=True).encode()
@@ -213,6 +231,8 @@ def _conflict(route: RouteObject, name: str, keeper: RouteObject) -> Fault:
 
 def _outside_faults(spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
     faults = [Fault(FaultReason.CREDENTIALS_MISSING, message) for message in world.missing_credentials.values()]
+    if spec.self_hosted and world.engine_key_problem:
+        faults.append(Fault(FaultReason.ENGINE_REFUSED, world.engine_key_problem, keeps_last_good=False))
     if spec.self_hosted and world.source_secret_missing:
         faults.append(
             Fault(

@@ -23,8 +23,9 @@ STOP_SECONDS = 3.0
 class KopfApp:
     """Kopf with the handlers of this operator."""
 
-    def __init__(self) -> None:
-        """Without handlers yet."""
+    def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
+        """Without handlers yet. ``namespaces``: where to watch, none: everywhere."""
+        self._namespaces = namespaces
         self._registry = kopf.OperatorRegistry()
         self._stop = asyncio.Event()
         self._tasks: Collection[asyncio.Task[Any]] = ()
@@ -46,7 +47,11 @@ class KopfApp:
     async def start(self) -> None:
         """Begin to watch."""
         self._tasks = await kopf.spawn_tasks(
-            registry=self._registry, settings=_settings(), clusterwide=True, stop_flag=self._stop
+            registry=self._registry,
+            settings=_settings(),
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
         )
 
     async def ended(self) -> None:
