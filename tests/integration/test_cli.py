@@ -97,7 +97,7 @@ def test_a_consumer_of_another_namespace(command_line: CommandLine) -> None:
     missing = command_line.overspill("keys", "create", "bot", "-n", "nowhere")
     assert missing.returncode == 1
     assert missing.stdout == ""
-    assert 'namespaces "nowhere" not found' in missing.stderr
+    assert "there is no namespace nowhere" in missing.stderr
 
 
 def test_without_a_release_the_message_says_where_to_look(command_line: CommandLine) -> None:
@@ -107,5 +107,6 @@ def test_without_a_release_the_message_says_where_to_look(command_line: CommandL
     assert result.stdout == ""
     assert result.stderr == (
         "overspill: there is no Secret overspill-key-pepper in namespace elsewhere: is Overspill installed there? "
-        "Say with --release-namespace where it is\n"
+        "Say with --release-namespace where it is. The operator makes the Secret within seconds of its start; "
+        "if it is installed there, wait until its pod is ready and type this again\n"
     )

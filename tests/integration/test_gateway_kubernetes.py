@@ -50,6 +50,9 @@ class Memory:
         """Forget."""
         del self.consumers[key]
 
+    def set_pepper(self, pepper: bytes) -> None:
+        """The pepper has come."""
+
     def set_slice(self, service: tuple[str, str], name: str, facts: tuple[EndpointFact, ...]) -> None:
         """Remember, or forget where there are none."""
         if facts:
