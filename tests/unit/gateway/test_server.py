@@ -272,14 +272,14 @@ async def test_a_head_that_comes_byte_by_byte_is_read_once() -> None:
     def seconds(length: int) -> float:
         reader = RequestReader(Limits(head_bytes_max=1 << 20), lambda _: None, lambda: None)
         data = b"GET / HTTP/1.1\r\n" + HOST + b"x: " + b"y" * length
-        began = time.perf_counter()
+        began = time.thread_time()
         for place in range(len(data)):
             reader.feed(data[place : place + 1])
-        took = time.perf_counter() - began
+        took = time.thread_time() - began
         assert not reader.stopped
         return took
 
-    assert min(seconds(40_000) for _ in range(3)) < 6 * min(seconds(10_000) for _ in range(3))
+    assert min(seconds(40_000) for _ in range(3)) < 8 * min(seconds(10_000) for _ in range(3))
 
 
 async def test_tiny_pieces_of_a_body_cost_no_more_than_large_ones() -> None:
