@@ -17,6 +17,7 @@ import pytest
 
 from cluster.controlplane import ControlPlane
 from overspill_api.compiled import CompiledConsumer, CompiledRoute, LocalPool, OverflowRules
+from overspill_api.demand import RefusedDocument
 from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_ROUTE
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.sources.kubernetes import KubernetesAccess, KubernetesSource
@@ -52,6 +53,9 @@ class Memory:
 
     def set_pepper(self, pepper: bytes) -> None:
         """The pepper has come."""
+
+    def set_refused(self, documents: tuple[RefusedDocument, ...]) -> None:
+        """Documents that can't be used."""
 
     def set_slice(self, service: tuple[str, str], name: str, facts: tuple[EndpointFact, ...]) -> None:
         """Remember, or forget where there are none."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import time
 
 from .connection import Connection
@@ -31,8 +32,7 @@ class Standin:
         headers = told.encode("latin-1", "replace")
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self.service.handle, self._opened, self._closed, headers),
-            settings.host,
-            settings.port,
+            sock=_listening(settings.host, settings.port),
             backlog=1024,
         )
 
@@ -67,6 +67,16 @@ class Standin:
                 await asyncio.wait_for(self._none_open.wait(), self.service.settings.drain_ms / 1000)
         for connection in list(self._open):
             connection.abort()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket as vLLM makes it: one for `::` takes IPv4 as well, which asyncio's own would not."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listening.family == socket.AF_INET6:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listening.bind((host, port))
+    return listening
 
 
 async def run(settings: Settings) -> None:

@@ -283,3 +283,9 @@ async def test_stop_finishes_what_runs_and_takes_nothing_new() -> None:
         await stopping
     assert response.status_code == 200
     assert response.headers["connection"] == "close"
+
+
+async def test_listening_on_all_addresses_of_ipv6_takes_ipv4_too() -> None:
+    """As vLLM with --host=:: does; clusters of either family start engines alike."""
+    async with running(host="::") as (standin, client):
+        assert (await client.get(f"http://127.0.0.1:{standin.port}/health")).status_code == 200
