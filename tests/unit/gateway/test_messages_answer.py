@@ -191,11 +191,22 @@ def test_stop_reasons(fields: dict[str, Any], reason: str, sequence: str | None)
     assert (delta["stop_reason"], delta["stop_sequence"]) == (reason, sequence)
 
 
-def test_a_refusal() -> None:
-    """What the model says instead of an answer, and that it refused."""
-    plain = json.dumps({"choices": [{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}]})
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": None, "refusal": "No."},
+        {"content": [{"type": "refusal", "refusal": "No."}]},
+        {"content": {"type": "refusal", "refusal": "No."}},
+    ],
+)
+def test_a_refusal(said: dict[str, Any]) -> None:
+    """What the model says instead of an answer, and that it refused: in a field of its own or as a part."""
+    plain = json.dumps({"choices": [{"message": said, "finish_reason": "stop"}]})
     message = json.loads(plain_message(plain.encode(), "claude", "r"))
-    events = events_of(translate(chunk({"refusal": "No."}), chunk({}, "stop"), DONE))
+    events = events_of(translate(chunk(said), chunk({}, "stop"), DONE))
+    texts = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+
+    assert texts == ["No."]
 
     assert (message["content"], message["stop_reason"]) == ([{"type": "text", "text": "No."}], "refusal")
     assert events[-2]["delta"]["stop_reason"] == "refusal"

@@ -325,6 +325,10 @@ async def test_what_an_api_takes_can_be_set(gateway: GatewayUnderTest) -> None:
         (400, {"message": "prompt is too long: 210000 tokens > 200000 maximum"}, Inability.CONTEXT),
         (400, {"message": "input length and `max_tokens` exceed context limit: 1 + 2 > 2"}, Inability.CONTEXT),
         (400, {"message": "This endpoint's maximum context length is 8192 tokens."}, Inability.CONTEXT),
+        (422, {"message": "`inputs` tokens + `max_new_tokens` must be <= 2048. Given: 9000 `inputs` tokens and 20 "
+               "`max_new_tokens`"}, Inability.CONTEXT),
+        (422, {"message": "`inputs` must have less than 1024 tokens. Given: 9000"}, Inability.CONTEXT),
+        (422, {"message": "`max_new_tokens` must be <= 512. Given: 900"}, None),
         (400, {"message": "'messages' must contain the word 'json'"}, None),
         (400, {"message": "Invalid value for 'temperature'"}, None),
         (400, {"message": "This model does not support image input"}, None),

@@ -24,6 +24,13 @@ def is_text(content: Any) -> bool:
     return isinstance(content, str) or (isinstance(content, dict) and _is_text_part(content))
 
 
+def refusal_of(content: Any) -> str:
+    """The text of refusals among a content's parts."""
+    parts = content if isinstance(content, list) else [content]
+    refusals = [part.get("refusal") for part in parts if isinstance(part, dict)]
+    return "".join([refusal for refusal in refusals if isinstance(refusal, str)])
+
+
 def arguments_of(arguments: Any) -> str:
     """A tool call's arguments as the text that they should be; some servers write the object itself."""
     return arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)

@@ -2,7 +2,7 @@
 
 Such a refusal is no fault of the backend, nor one of the request: another backend may be able to. It is known by its
 status where that is plain, else by what it says; the words are those of the APIs in use (OpenAI, Azure, Groq, Mistral,
-Together, OpenRouter, Gemini, Anthropic, vLLM). What is not known as one passes to the client as it came.
+Together, OpenRouter, Gemini, Anthropic, vLLM, TGI). What is not known as one passes to the client as it came.
 """
 
 import re
@@ -32,7 +32,9 @@ _CONTEXT_CODES: Final = re.compile(r"context_length_exceeded|context_window|prom
 _CONTEXT_WORDS: Final = re.compile(
     r"maximum (?:context|model|input|sequence|prompt) length|context (?:length|window|size)|prompt is too long|"
     r"prompt (?:contains|has) (?:too many|\d+) tokens|too many (?:input |prompt )?tokens|reduce the length|"
-    r"(?:input|prompt)\b.{0,60}?\b(?:is longer than|exceeds?)\b|input token count",
+    r"(?:input|prompt)\b.{0,60}?\b(?:is longer than|exceeds?)\b|input token count|"
+    r"inputs`? tokens \+ `?max_new_tokens`? must be|"
+    r"inputs`? must have less than \d+ tokens",
     re.IGNORECASE | re.DOTALL,
 )
 _STORED_WORDS: Final = re.compile(

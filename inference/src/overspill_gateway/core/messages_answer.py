@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from overspill_gateway.core.answer import error_of_answer
-from overspill_gateway.core.content import arguments_of, text_of
+from overspill_gateway.core.content import arguments_of, refusal_of, text_of
 from overspill_gateway.core.errors import messages_error_body
 from overspill_gateway.core.events import EventAligner, event_name_and_data, split_events
 from overspill_gateway.core.tool_calls import CallNumbers
@@ -143,9 +143,10 @@ class MessagesStream:
     def _take(self, choice: _Choice, out: list[bytes]) -> None:
         delta = choice.delta
         if delta is not None:
-            text = text_of(delta.content) or delta.refusal
+            refusal = delta.refusal or refusal_of(delta.content)
+            text = text_of(delta.content) or refusal
             if text:
-                self._refused = self._refused or bool(delta.refusal)
+                self._refused = self._refused or bool(refusal)
                 if self._block != "text":
                     self._start("text", {"type": "text", "text": ""}, out)
                 self._delta(self._index, {"type": "text_delta", "text": text}, out)
@@ -210,13 +211,14 @@ def plain_message(body: bytes, model: str, request_id: str) -> bytes:
         return b""
     said = choice.message or _Said()
     content: list[Document] = []
-    text = text_of(said.content) or said.refusal
+    refusal = said.refusal or refusal_of(said.content)
+    text = text_of(said.content) or refusal
     if text:
         content.append({"type": "text", "text": text})
     content += [_tool_use(call, number, request_id) for number, call in enumerate(said.tool_calls or ())]
     sequence = choice.stop_reason if isinstance(choice.stop_reason, str) else None
     reason = _stop_reason(
-        choice.finish_reason, sequence, tools=bool(said.tool_calls), refused=bool(said.refusal and not said.content)
+        choice.finish_reason, sequence, tools=bool(said.tool_calls), refused=bool(refusal and not text_of(said.content))
     )
     message = _message(answer.id or f"msg_{request_id}", model)
     message |= {"content": content, "stop_reason": reason, "stop_sequence": sequence}
