@@ -52,7 +52,7 @@ test-compiled: venv compiled ## the gateway's unit tests, on the compiled code t
 
 .PHONY: test-integration
 test-integration: venv compiled binaries ## tests against a real control plane: etcd, API server, controllers (no root)
-	@$(COMPILED) OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration
+	@$(COMPILED) OVERSPILL_TOOLS=$(TOOLS) $(VENV)/pytest tests/integration $(PARALLEL) --dist loadfile
 
 .PHONY: test-engine
 test-engine: venv compiled ## the gateway before real vLLM, without a cluster: vLLM killed in mid-stream, SDKs, LiteLLM, vllm bench
