@@ -24,6 +24,7 @@ from cluster.api import Api, has_condition, has_default_service_account, ready, 
 from cluster.binaries import Binaries
 from cluster.files import exclusive, write_whole
 from cluster.health import NotRunningError, Options, access, options_of, trouble
+from cluster.health import components as running_components
 from cluster.image_store import CommandImage
 from cluster.places import SOURCES, Places
 from cluster.plan import MARK, Component, Plan
@@ -192,6 +193,13 @@ def _start(places: Places, binaries: Binaries, options: Options, wanted: Wanted)
         write_whole(places.state / "options.json", json.dumps(asdict(options)))
         supervisor = _launch(places, forward.descriptors)
     _wait_until_up(places, supervisor, images["coredns"])
+    names = {component.name for component in components}
+    wait_until(
+        lambda: {name for name, component in running_components(places).items() if component["pid"]} >= names,
+        "every component runs",
+        START_SECONDS,
+        lambda: _log_ends(places),
+    )
 
 
 def listen(required: int | None, preferred: int = 0) -> socket.socket:

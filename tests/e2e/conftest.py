@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from client_leftovers import pytest_unconfigure
 from e2e.kubernetes_cli import Cluster
 
 
@@ -25,3 +26,6 @@ def cluster() -> Cluster:
         os.environ.get("OVERSPILL_GATEWAY_URL", "http://127.0.0.1:8080"),
         Path(tools) if tools else None,
     )
+
+
+__all__ = ["pytest_unconfigure"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
+from client_leftovers import pytest_unconfigure
 from real_engine.processes import Engine
 from real_engine.world import KEY, World
 
@@ -40,3 +41,6 @@ def client(world: World) -> Iterator[openai.OpenAI]:
     """The openai SDK; it tries once, so that a failure is seen."""
     with openai.OpenAI(base_url=f"{world.gateway.url}/v1", api_key=KEY, max_retries=0, timeout=30) as made:
         yield made
+
+
+__all__ = ["pytest_unconfigure"]
