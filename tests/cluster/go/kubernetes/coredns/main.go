@@ -1,4 +1,4 @@
-// CoreDNS with the plugins that this cluster's Corefile names, and no other: its own list brings the clients of every
+// CoreDNS with the plugins that this cluster's Corefile and CoreDNS without one name, and no other: its own list brings the clients of every
 // cloud with it, which take most of the time that it takes to build.
 package main
 
@@ -9,8 +9,10 @@ import (
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/template"
+	_ "github.com/coredns/coredns/plugin/whoami"
 )
 
 func main() {
