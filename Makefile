@@ -78,7 +78,7 @@ lint: venv check-generated ## ruff, mypy --strict, import contracts
 lint-types: venv
 	@$(VENV)/mypy -p overspill_api -p overspill_operator -p overspill_gateway -p overspill_cli
 	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p real_engine -p standin -p fuzz
-	@MYPYPATH=tests $(VENV)/mypy bench
+	@MYPYPATH=tests $(VENV)/mypy bench api/generate
 
 .PHONY: format
 format: venv ## format the code
@@ -87,7 +87,7 @@ format: venv ## format the code
 
 .PHONY: generate
 generate: venv binaries ## write what is made from the types: CRDs, chart schema, reference
-	@$(VENV)/python -m overspill_api.crd
+	@$(VENV)/python -m api.generate
 	@PYTHONPATH=tests $(VENV)/python -m unit.gateway.faults_page docs/reference/faults.md
 	@mkdir -p build
 	@PATH="$(TOOLS):$$PATH" manifests/render >build/install.yaml.new && mv build/install.yaml.new manifests/install.yaml

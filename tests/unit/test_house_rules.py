@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from unit.import_circles import circles, imports_of, module_name
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
+    "api/generate",
     "api/src/overspill_api",
     "operator/src/overspill_operator",
     "inference/src/overspill_gateway",
@@ -71,6 +74,32 @@ def test_deciding_reads_no_clock_and_does_no_io(path: Path) -> None:
     }
 
     assert not imported & CLOCKS
+
+
+@pytest.mark.parametrize("folder", ["api", "operator", "cli"])
+def test_imports_make_no_circle(folder: str) -> None:
+    """A module can be read after those that it imports; imports for types and inside functions count as well."""
+    sources = ROOT / folder / "src"
+    modules = {module_name(path, sources): path for path in sources.rglob("*.py")}
+    modules |= {module_name(path, ROOT): path for path in (ROOT / folder / "generate").rglob("*.py")}
+
+    assert modules
+    assert circles(imports_of(modules)) == []
+
+
+def test_a_circle_is_found_however_it_is_closed(tmp_path: Path) -> None:
+    """By an import for types only, one inside a function, or one of a module as a name of its package."""
+    package = tmp_path / "p"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "a.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.b import B\n")
+    (package / "b.py").write_text("from p.inner import c\n")
+    (package / "inner" / "c.py").write_text("def f():\n    import p.a\n")
+    (package / "d.py").write_text("from p import a\n")
+    modules = {module_name(path, tmp_path): path for path in tmp_path.rglob("*.py")}
+
+    assert circles(imports_of(modules)) == [["p.a", "p.b", "p.inner.c"]]
 
 
 def test_no_path_of_a_machine_in_the_tree() -> None:

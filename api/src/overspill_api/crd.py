@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions, generated from the API types. ``python -m overspill_api.crd`` writes them.
+"""The CustomResourceDefinitions, generated from the API types. ``python -m api.generate`` writes them.
 
 Two things differ from what pydantic's JSON schema says, both for the sake of who reads the API server's answer:
 
@@ -10,7 +10,6 @@ Two things differ from what pydantic's JSON schema says, both for the sake of wh
   clutter of empty lists.
 """
 
-import sys
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
@@ -320,9 +319,3 @@ def consumer_crd() -> Schema:
         object_name(ConsumerName),
     )
     return definition(names, schema, columns, {})
-
-
-if __name__ == "__main__":
-    from overspill_api.generate import main
-
-    sys.exit(main())

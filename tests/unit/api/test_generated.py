@@ -6,8 +6,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from api.generate.files import as_files
 from overspill_api.consumer import ConsumerSpec
-from overspill_api.generate import as_files
 from overspill_api.modelroute import ModelRouteSpec
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -1,16 +1,16 @@
 """What is made from the types, as files of the repository: CRDs, the chart's schema of values, the reference.
 
-``python -m overspill_api.crd`` writes them, here only. A test compares them with what is there.
+``python -m api.generate`` writes them. A test compares them with what is there.
 """
 
 import json
-import sys
-from pathlib import Path
 from typing import Final
 
+import yaml
+
+from api.generate.reference import consumer_page, modelroute_page
 from overspill_api.chart_values import values_schema
 from overspill_api.crd import consumer_crd, modelroute_crd
-from overspill_api.reference import consumer_page, modelroute_page
 
 HEADER: Final = "# Generated from the types in api/src/overspill_api by `make generate`; not edited by hand.\n"
 
@@ -34,8 +34,6 @@ def as_files() -> dict[str, str]:
 
 def crd_files() -> dict[str, str]:
     """The CRDs, plain and as templates of the chart."""
-    import yaml  # noqa: PLC0415  a development dependency; the processes that import the types go without
-
     files = {}
     for crd in (modelroute_crd(), consumer_crd()):
         plural = crd["spec"]["names"]["plural"]
@@ -47,14 +45,3 @@ def crd_files() -> dict[str, str]:
             f"{HEADER}{{{{- if .Values.crds.enabled }}}}\n{template}{{{{- end }}}}\n"
         )
     return files
-
-
-def main() -> int:
-    """Write the files below the folder given, by default the present one."""
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for path, text in as_files().items():
-        target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        sys.stdout.write(f"{path}\n")
-    return 0
