@@ -128,6 +128,20 @@ def test_reported_counts_of_the_first_part_are_taken_as_they_are() -> None:
     assert final["overspill"]["usage_estimated"] is False
 
 
+@relayed
+def test_counts_in_quotes_are_added_up_too() -> None:
+    """What money counts by is what the client is shown."""
+    client = ClientDouble()
+    relay = begun(client, said("a", usage=usage_of(17, 5)), said("b", usage=usage_of(17, 9)))
+    counts = {"prompt_tokens": "26", "completion_tokens": "3", "total_tokens": "29"}
+
+    quoted = data_event(SECOND | {"choices": [], "usage": counts | {"prompt_tokens_details": {"cached_tokens": "20"}}})
+    go_on(relay, second({"content": "c"}, "stop"), quoted, DONE)
+
+    assert relay.finish()
+    assert documents(client)[-2]["usage"] == usage_of(17, 12, 17)
+
+
 words = st.lists(st.text(alphabet="ab \n.é👋", min_size=1, max_size=4), min_size=1, max_size=12)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import EVENT_BYTES_MAX, event_name_and_data, split_events
 from overspill_gateway.core.stream import HELD_BYTES_MAX, HELD_EVENTS_MAX, KEPT_CHARS_MAX, StreamReader
+from overspill_gateway.core.usage import Usage
 from unit.gateway.generated import (
     DONE,
     PING,
@@ -422,6 +423,19 @@ def test_counts_that_come_with_every_event_are_running_totals(keep: bool) -> Non
     assert usage is not None
     assert (usage.prompt_tokens, usage.output_tokens) == (17, 5)
     assert reader.text == ("12345" if keep else "")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("later", [{}, {"completion_tokens": None}, {"completion_tokens": "?"}, {"prompt_tokens": 9}])
+def test_a_report_without_its_output_counts_nothing_of_the_text_before_it(later: dict[str, Any], *, keep: bool) -> None:
+    """Usage that can't be read says nothing of what was written since the last that could."""
+    first = {"prompt_tokens": 9, "completion_tokens": 1}
+    reader = StreamReader(Dialect.CHAT, keep=keep)
+    events = [said("a", usage=first), said("bc", usage=later), said("d", "stop", usage=later)]
+
+    assert fed(reader, *events, data_event({"choices": [], "usage": later}), DONE)
+    assert reader.content_bytes - reader.reported_bytes >= len("bcd")
+    assert reader.usage == Usage(9, 0, 1)
 
 
 def test_output_is_counted_by_events() -> None:

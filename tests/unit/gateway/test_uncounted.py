@@ -172,6 +172,34 @@ async def test_a_missing_counter_is_estimated(gateway: GatewayUnderTest) -> None
         assert await charged(gateway) >= 40 * 150 + 500 * 600
 
 
+@pytest.mark.parametrize("total", [333, "333", 333.0])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_total_counts_however_it_is_spelled(gateway: GatewayUnderTest, total: object, *, stream: bool) -> None:
+    """Reasoning that only the total holds is charged, also where the total is in quotes."""
+    usage = {"prompt_tokens": 14, "completion_tokens": 2, "total_tokens": total}
+    events = piece("hi"), piece("", finish="stop"), {"choices": [], "usage": usage}
+    async with backend(streamed(*events) if stream else plain(choice(content="hi", usage=usage))) as api:
+        hosted_route(gateway, api)
+        await gateway.post(max_tokens=MAX_TOKENS, stream=stream)
+
+        assert await charged(gateway) == 14 * 150 + 319 * 600
+
+
+@pytest.mark.parametrize("unread", [None, "many", -100, "-100", 0.5, [], {}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_counter_that_can_t_be_read_is_estimated(
+    gateway: GatewayUnderTest, unread: object, *, stream: bool
+) -> None:
+    """It is as if it had not been given, and no zero; nor is what an earlier event reported all of it."""
+    first, usage = {"prompt_tokens": 40, "completion_tokens": 1}, {"prompt_tokens": 40, "completion_tokens": unread}
+    events = piece("a", first), piece("a" * 2000, usage), piece("", usage, "stop")
+    async with backend(streamed(*events) if stream else plain(choice(content="a" * 2000, usage=usage))) as api:
+        hosted_route(gateway, api)
+        await gateway.post(max_tokens=MAX_TOKENS, stream=stream)
+
+        assert await charged(gateway) >= 40 * 150 + 500 * 600
+
+
 @pytest.mark.parametrize("later", [{"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, {}])
 async def test_zeros_behind_a_good_report_erase_nothing(gateway: GatewayUnderTest, later: dict[str, int]) -> None:
     """A stream's last usage may be a default."""

@@ -1,6 +1,7 @@
 """Token counts in every dialect, plain and streamed, as real servers write them; and what is not to be believed."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -106,13 +107,24 @@ def test_the_end_of_a_long_event_is_enough() -> None:
         {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         {"prompt_tokens": 5, "completion_tokens": True},
         {"prompt_tokens": 5, "completion_tokens": 2.5},
-        {"prompt_tokens": 5, "completion_tokens": "8"},
+        {"prompt_tokens": 5, "completion_tokens": "-8"},
+        {"prompt_tokens": 5, "completion_tokens": "8.5"},
+        {"prompt_tokens": 5, "completion_tokens": "8,000"},
+        {"prompt_tokens": 5, "completion_tokens": "eight"},
+        {"prompt_tokens": 5, "completion_tokens": "\u0668"},
+        {"prompt_tokens": 5, "completion_tokens": ""},
+        {"prompt_tokens": 5, "completion_tokens": "nan"},
+        {"prompt_tokens": 5, "completion_tokens": [8]},
+        {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": "9" * 400},
+        {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": "1e300"},
         {"prompt_tokens": 5, "completion_tokens": 2**64 - 1},
         {"prompt_tokens": 10**30, "completion_tokens": 8},
         {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": 1e300},
         {"input_tokens": -10, "cache_read_input_tokens": 20, "output_tokens": 1},
         {"output_tokens": 5},
         {"prompt_tokens": "5"},
+        {"prompt_tokens": "-5", "completion_tokens": 8},
+        {"input_tokens": "", "output_tokens": "8"},
         {},
         [],
     ],
@@ -153,6 +165,49 @@ def test_no_bytes_make_it_fail(junk: bytes) -> None:
 def test_output_is_at_least_what_the_total_leaves_for_it(usage: dict[str, Any], output: int) -> None:
     """Reasoning that is counted apart is output; a counter of another name or form counts as well."""
     assert report_of_answer(json.dumps({"usage": usage}).encode()).usage() == Usage(14, 0, output)
+
+
+@pytest.mark.parametrize("spelling", ['"%s"', '" %s "', '"%s.0"', '"%se0"', '"00%s"', '"+%s"', "%s.0", "%se0"])
+@pytest.mark.parametrize("usage", [CHAT, RESPONSES, MESSAGES], ids=["chat", "responses", "messages"])
+def test_a_counter_is_its_number_however_it_is_spelled(usage: dict[str, Any], spelling: str) -> None:
+    """Some backends quote their numbers: ``"8"`` is 8, in each dialect, plain, in a stream, and in pieces."""
+    text = re.sub(r"[0-9]+", lambda count: spelling % count[0], json.dumps(usage))
+    body = b'{"choices":[],"content":[],"usage":%b}' % text.encode()
+
+    assert report_of_answer(body).usage() == ALL
+    assert found_in_pieces(body).usage() == ALL
+    for holder in (b"%b", b'{"response":%b}', b'{"message":%b}'):
+        assert report_of_event(b"data: " + holder % body + b"\n\n").usage() == ALL
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"prompt_tokens": 14, "completion_tokens": 2, "total_tokens": "333"}, 319),
+        ({"prompt_tokens": "14", "completion_tokens": "2", "total_tokens": 333}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": "317"}}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": "2", "output_tokens": "319"}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": None, "total_tokens": "333"}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": 319, "total_tokens": "a lot"}, 319),
+        ({"prompt_tokens": 14, "completion_tokens": 319, "total_tokens": "-5"}, 319),
+    ],
+)
+def test_a_counter_in_quotes_never_lowers_the_charge(usage: dict[str, Any], output: int) -> None:
+    """A total is believed in quotes too; what can't be read is as if it were not there."""
+    assert report_of_answer(json.dumps({"usage": usage}).encode()).usage() == Usage(14, 0, output)
+
+
+@pytest.mark.parametrize("details", ["none", [], 0, {"cached_tokens": []}])
+def test_details_that_can_t_be_read_hide_no_counters(details: Any) -> None:
+    """What is no object holds no details; neither the counts beside it nor a forged report is taken for its sake."""
+    usage = CHAT | {"prompt_tokens_details": details, "completion_tokens_details": details}
+    forged = {"usage": {"prompt_tokens": 10**9}}
+    for document in ({"usage": usage}, {"response": {"usage": usage}}, {"message": {"usage": usage}, "usage": 5}):
+        body = json.dumps({"content": [{"input": forged}]} | document).encode()
+
+        assert report_of_answer(body).usage() == Usage(17, 0, 8)
+        assert report_of_event(b"data: " + body + b"\n\n").usage() == Usage(17, 0, 8)
+    assert found_in_pieces(json.dumps({"usage": usage}).encode()).usage() == Usage(17, 0, 8)
 
 
 def test_what_is_counted_apart_from_the_prompt_is_owed_too() -> None:

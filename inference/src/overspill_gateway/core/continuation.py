@@ -21,6 +21,7 @@ import msgspec
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import event_name_and_data, split_events
 from overspill_gateway.core.json_text import decoded
+from overspill_gateway.core.usage import count_of
 
 CONTINUATIONS_MAX: Final = 2
 """An answer that broke off this often and does so again ends with an error."""
@@ -205,16 +206,16 @@ class ContinuedStream:
             holder[field] = self._admit(held)
 
     def _added_up(self, usage: dict[str, Any]) -> dict[str, Any]:
-        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        prompt, output = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
         before = self._partial
-        if not isinstance(prompt, int):
+        if prompt is None:
             return usage
         shown = before.prompt_tokens if before.prompt_tokens is not None else max(prompt - before.output_tokens, 0)
-        outputs = before.output_tokens + (output if isinstance(output, int) else 0)
+        outputs = before.output_tokens + (output or 0)
         added = {**usage, "prompt_tokens": shown, "completion_tokens": outputs, "total_tokens": shown + outputs}
         details = usage.get("prompt_tokens_details")
-        if isinstance(details, dict) and isinstance(details.get("cached_tokens"), int):
-            added["prompt_tokens_details"] = {**details, "cached_tokens": min(details["cached_tokens"], shown)}
+        if isinstance(details, dict) and (cached := count_of(details.get("cached_tokens"))) is not None:
+            added["prompt_tokens_details"] = {**details, "cached_tokens": min(cached, shown)}
         return added
 
 

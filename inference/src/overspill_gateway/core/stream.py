@@ -171,15 +171,14 @@ class StreamReader:
                 return False
         elif choices:
             return False
-        if chunk.usage is not None:  # counts so far, which an engine adds to each event on demand
-            self._note_usage(event)
+        reported = chunk.usage is not None and self._note_usage(event)  # counts so far, in each event on demand
         if chunk.sequence_number:
             self.sequence = chunk.sequence_number
         elif chunk.usage is None:
             self._last_piece.remember(event)
         self.content_events += 1
         self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
-        if chunk.usage is not None:
+        if reported:
             self.reported_bytes = self.content_bytes
         return True
 
@@ -195,13 +194,12 @@ class StreamReader:
             return False
         choice = choices[0]
         self._keep_text(choice.delta.content if choice.delta is not None else choice.text)
-        if chunk.usage is not None:
-            self._note_usage(event)
-        else:
+        reported = chunk.usage is not None and self._note_usage(event)
+        if chunk.usage is None:
             self._last_piece.remember(event)
         self.content_events += 1
         self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
-        if chunk.usage is not None:
+        if reported:
             self.reported_bytes = self.content_bytes
         return True
 
@@ -266,7 +264,7 @@ class StreamReader:
         name, data = event_name_and_data(event)
         read = read_event(self._dialect, name, data)
         if read.usage:
-            self._note_usage(event)
+            read.usage = self._note_usage(event)
         if read.sequence:
             self.sequence = read.sequence
         if self.keep and data is not None:
@@ -329,9 +327,14 @@ class StreamReader:
         self.fault = why or "an error without a message"
         self.fault_status = status
 
-    def _note_usage(self, events: bytes) -> None:
-        self.report = report_of_event(events, self.report)
+    def _note_usage(self, events: bytes) -> bool:
+        """Whether what was written so far is counted now: a report without its output says nothing of that."""
+        said = report_of_event(events)
+        self.report = self.report.joined(said)
+        if said.output_tokens is None:
+            return False
         self.reported_bytes = self.content_bytes
+        return True
 
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:

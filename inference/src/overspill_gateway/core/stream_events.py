@@ -56,7 +56,7 @@ class Event:
     meaning: Meaning
     """What it does to its stream."""
     usage: bool = False
-    """Whether it carries token counts."""
+    """Whether it carries token counts; of the output, once they are read."""
     text: str = ""
     """What was generated, tool arguments and reasoning included: for counting tokens."""
     plain: bool = True

@@ -5,13 +5,16 @@ was read or written, or no count at all is not known: what is known goes on as a
 estimates the rest.
 """
 
+import re
 from dataclasses import dataclass
 from json import JSONDecoder
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 import msgspec
 
-from overspill_gateway.core.usage_fields import TokenDetails, UsageFields, decode_answer
+from overspill_gateway.core.json_text import UNREADABLE, decoded
+from overspill_gateway.core.usage_fields import Answer, Holder, TokenDetails, UsageFields, decode_answer
 
 _MILLION: Final = 1_000_000
 _MARK: Final = b'"usage"'
@@ -25,7 +28,11 @@ _REPORT_BYTES_MAX: Final = 4096
 """The longest report that is read out of an answer that is not kept."""
 _REPORTS_MAX: Final = 16
 """Looked at in one part of a document, the last ones first."""
+_DETAILS: Final = frozenset(name for name in UsageFields.__struct_fields__ if name.endswith("_details"))
 _UNFINISHED: Final = frozenset({"queued", "in_progress"})
+_spells_number: Final = re.compile(r"\+?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?").fullmatch
+_BEYOND_ANY: Final = 1 << 60
+"""For a number that is too large to be told."""
 
 _scan: Final = JSONDecoder()
 
@@ -172,10 +179,27 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
     return -(-micro // _MILLION)
 
 
+def count_of(value: object) -> int | None:
+    """A count as backends write it, 5.0 and "5" included; None: it is none, as if it had not been given."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        return count_of(float(text)) if _spells_number(text) else None
+    if isinstance(value, float):
+        if value == inf:
+            return _BEYOND_ANY
+        return count_of(int(value)) if value.is_integer() else None
+    return value if isinstance(value, int) and value >= 0 else None
+
+
 def _in_document(text: bytes) -> Report | None:
+    answer: Answer | None
     try:
         answer = decode_answer(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
+        answer = _read_loosely(text)
+    if answer is None:
         found = _in_pieces(text)  # whatever else is wrong with it, its report may be sound
         return None if found.empty else found
     report: Report | None = None
@@ -190,6 +214,27 @@ def _in_document(text: bytes) -> Report | None:
                 said = said.joined(Report(unfinished=True))
             report = said if report is None else report.joined(said)
     return report
+
+
+def _read_loosely(text: bytes) -> Answer | None:
+    """A document some part of which is not what it should be: the other parts count. None: it is no document."""
+    document = decoded(text)
+    if not isinstance(document, dict):
+        return None
+    response, message = document.get("response"), document.get("message")
+    return Answer(
+        _fields_of(document.get("usage")), document.get("status"),
+        Holder(_fields_of(response.get("usage")), response.get("status")) if isinstance(response, dict) else None,
+        Holder(_fields_of(message.get("usage")), message.get("status")) if isinstance(message, dict) else None,
+    )  # fmt: skip
+
+
+def _fields_of(usage: Any) -> UsageFields | None:
+    """A report's counters; details that hold none are left out, so that they hide no others."""
+    if not isinstance(usage, dict):
+        return None
+    sound = {name: value for name, value in usage.items() if isinstance(value, dict) or name not in _DETAILS}
+    return msgspec.convert(sound, UsageFields)
 
 
 def _in_pieces(text: bytes) -> Report:
@@ -212,29 +257,29 @@ def _report_at(text: bytes, mark: int) -> Report:
         return NOTHING_KNOWN
     try:
         value, _ = _scan.raw_decode(rest[1:].lstrip().decode("utf-8", "replace"))
-        fields = msgspec.convert(value, UsageFields | None)
-    except (ValueError, msgspec.ValidationError, RecursionError):
+    except (ValueError, RecursionError):
         return NOTHING_KNOWN
+    fields = _fields_of(value)
     return _report_of(fields) if fields is not None else NOTHING_KNOWN
 
 
 def _report_of(fields: UsageFields) -> Report:
     """Counters that make sense: a name of either dialect, the higher one where both are given."""
-    prompt = _count(fields.prompt_tokens)
-    read, written = _count(fields.cache_read_input_tokens), _count(fields.cache_creation_input_tokens)
-    fresh = _count(fields.input_tokens)
+    prompt = count_of(fields.prompt_tokens)
+    read, written = count_of(fields.cache_read_input_tokens), count_of(fields.cache_creation_input_tokens)
+    fresh = count_of(fields.input_tokens)
     if fresh is not None:
         # Anthropic's input_tokens leave out what was read from a cache or written to one; no other dialect has these.
         prompt = _highest(prompt, fresh + (read or 0) + (written or 0))
     output = _highest(_output(fields.completion_tokens, fields.completion_tokens_details),
                       _output(fields.output_tokens, fields.output_tokens_details))  # fmt: skip
-    total = _count(fields.total_tokens)
+    total = count_of(fields.total_tokens)
     if total is not None and prompt is not None:
         output = _highest(output, total - prompt)
     elif total is not None and output is not None:
         prompt = max(total - output, 0)
     details = fields.prompt_tokens_details or fields.input_tokens_details
-    cached = (_count(details.cached_tokens) if details is not None else read) or 0
+    cached = (count_of(details.cached_tokens) if details is not None else read) or 0
     if prompt is not None and cached > prompt:
         prompt += cached  # counted apart
     reasoned = _reasoned(fields.completion_tokens_details) or _reasoned(fields.output_tokens_details)
@@ -245,23 +290,14 @@ def _report_of(fields: UsageFields) -> Report:
 
 
 def _reasoned(details: TokenDetails | None) -> bool:
-    return details is not None and bool(_count(details.reasoning_tokens))
+    return details is not None and bool(count_of(details.reasoning_tokens))
 
 
 def _output(value: object, details: TokenDetails | None) -> int | None:
     """Output with its reasoning, which some count apart."""
-    count = _count(value)
-    reasoning = (_count(details.reasoning_tokens) if details is not None else None) or 0
+    count = count_of(value)
+    reasoning = (count_of(details.reasoning_tokens) if details is not None else None) or 0
     return count + reasoning if count is not None and reasoning > count else count
-
-
-def _count(value: object) -> int | None:
-    """A count as JSON has it, 5.0 included; None: it is none."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        return _count(int(value)) if value.is_integer() else None
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _highest(one: int | None, other: int | None) -> int | None:
