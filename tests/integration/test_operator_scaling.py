@@ -77,6 +77,30 @@ def test_a_fixed_number_is_not_scaled(world: Rig) -> None:
     assert world.replicas("still") == 0
 
 
+def test_another_autoscaler_gets_a_number_at_scale(world: Rig) -> None:
+    """/scale answers once spec.scaling.autoscaler says External; what is written there holds, and nobody takes it back.
+
+    Applying the same YAML again, which has no number, is no conflict and leaves the number.
+    """
+    spec: Json = {"selfHosted": ENGINE, "scaling": {"autoscaler": "External", "maxReplicas": 4}}
+    path = f"{route_path('hpa')}/scale"
+    world.route("hpa", spec)
+    world.wait_condition("hpa", "ScalingActive", "False", "ExternalAutoscaler")
+    wait_for("the first number", lambda: world.live(route_path("hpa"))["spec"]["scaling"].get("replicas") == 1)
+    assert world.live(path)["spec"] == {"replicas": 1}
+    wait_for("one replica", lambda: world.replicas("hpa") == 1)
+
+    world.patch(path, {"spec": {"replicas": 0}})
+    wait_for("none", lambda: world.replicas("hpa") == 0)
+    world.patch(path, {"spec": {"replicas": 3}})
+    world.route("hpa", spec)
+    wait_for("three", lambda: world.replicas("hpa") == 3)
+    assert world.live(path)["spec"] == {"replicas": 3}
+
+    world.patch(route_path("hpa"), {"spec": {"scaling": {"autoscaler": "Overspill", "replicas": None}}})
+    world.wait_condition("hpa", "ScalingActive", "True", "FollowsDemand")
+
+
 def test_figures_of_traffic_reach_status(world: Rig) -> None:
     """Who served, when last, and what it cost."""
     hosted = {"name": "api", "baseURL": "https://api.example.test/v1", "model": "big"}

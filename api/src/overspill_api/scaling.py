@@ -31,6 +31,13 @@ class Objective(StrEnum):
     COST = "Cost"
 
 
+class Autoscaler(StrEnum):
+    """Who decides how many replicas run."""
+
+    OVERSPILL = "Overspill"
+    EXTERNAL = "External"
+
+
 class LatencyTarget(Strict):
     """A latency target by percentile."""
 
@@ -125,8 +132,12 @@ class Scaling(Strict):
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Most replicas. Default: 1."""
     replicas: Replicas | None = None
-    """A fixed number of replicas, which switches scaling off: for kubectl scale, or for another
-    autoscaler that drives this object's /scale. Default: Overspill decides."""
+    """A fixed number of replicas, which switches scaling off; kubectl scale writes it. Taken away, Overspill
+    decides again. Default: Overspill decides."""
+    autoscaler: Autoscaler = Autoscaler.OVERSPILL
+    """Overspill: it decides where replicas is not set. External: a HorizontalPodAutoscaler or KEDA does, by
+    this object's /scale; where replicas is not set, the operator writes the present number (at least 1) there
+    once, since an API server answers for /scale only where there is one. Default: Overspill."""
     targets: ScalingTargets = ScalingTargets()
     """What one replica is meant to carry."""
     idle_after: Duration = "10m"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_key_secret, engine_name
+from overspill_operator.app.first_number import write_first_number
 from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
@@ -19,6 +20,10 @@ from overspill_operator.ports import ClusterError
 
 SECRETS_SECONDS = 60.0
 """How often the Secrets of a spec that is in force instead of a broken one are looked at."""
+
+
+AGAIN_SECONDS = 1.0
+"""When a route that changed under a write is looked at again."""
 
 
 class RouteReconciler:
@@ -60,6 +65,15 @@ class RouteReconciler:
         await self._teller.say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
         if outcome.unreached:
             raise outcome.unreached
+        await self._begin_external(key)
+
+    async def _begin_external(self, key: str) -> None:
+        """Give /scale a number where another autoscaler is to write it and nobody has."""
+        route = self._world.routes.get(key)  # as it is after its status was written
+        if route is None:
+            return
+        if not await write_first_number(self._world.cluster, route, self._world.scaler.desired(route)):
+            self._world.queue.add_after((ROUTE, key), AGAIN_SECONDS)
 
     async def _is_foreign(self, route: RouteObject) -> bool:
         """Whether the route's namespace is another release's, which is then told and looked at again later."""

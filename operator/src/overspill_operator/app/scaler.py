@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from overspill_api.names import engine_name
 from overspill_api.profile import Profile
 from overspill_api.quantities import duration_seconds
-from overspill_api.scaling import Scaling
+from overspill_api.scaling import Autoscaler, Scaling
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
@@ -310,6 +310,7 @@ class Scaler:
             state.bounds_of = scaling
         return Rules(
             fixed=scaling.replicas,
+            external=scaling.autoscaler is Autoscaler.EXTERNAL,
             bounds=bounds,
             concurrency=scaling.targets.concurrency,
             queue_depth=scaling.targets.queue_depth,

@@ -54,6 +54,8 @@ class Rules:
 
     fixed: int | None
     """``spec.scaling.replicas``."""
+    external: bool
+    """Whether another autoscaler writes that number."""
     bounds: Bounds
     """Bounds that hold now."""
     concurrency: int

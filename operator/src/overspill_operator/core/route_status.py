@@ -196,7 +196,9 @@ def _replicas(number: int) -> str:
 
 def _at_zero(scaling: ScalingFacts) -> Statement:
     bounds = scaling.rules.bounds
-    if scaling.rules.fixed is not None:
+    if scaling.rules.fixed is not None and scaling.rules.external:
+        message = "The other autoscaler holds spec.scaling.replicas at 0 (spec.scaling.autoscaler is External)."
+    elif scaling.rules.fixed is not None:
         message = "spec.scaling.replicas is 0: set it higher, or remove it to let Overspill decide."
     elif bounds.maximum == 0:
         message = f"maxReplicas is 0 by window {', '.join(bounds.windows)}."
@@ -213,8 +215,15 @@ def _at_zero(scaling: ScalingFacts) -> Statement:
 
 def _scaling(scaling: ScalingFacts) -> Statement:
     rules = scaling.rules
+    if rules.external and rules.fixed is None:
+        message = "Another autoscaler decides, once the operator has written spec.scaling.replicas for it."
+        return false(Type.SCALING_ACTIVE, "ExternalAutoscaler", message)
+    if rules.fixed is not None and rules.external:
+        message = f"Another autoscaler decides, by this object's /scale: {_replicas(rules.fixed)} now."
+        return false(Type.SCALING_ACTIVE, "ExternalAutoscaler", message)
     if rules.fixed is not None:
-        return false(Type.SCALING_ACTIVE, "FixedReplicas", f"spec.scaling.replicas fixes {_replicas(rules.fixed)}.")
+        message = f"spec.scaling.replicas fixes {_replicas(rules.fixed)}; remove it to let Overspill decide."
+        return false(Type.SCALING_ACTIVE, "FixedReplicas", message)
     bounds = rules.bounds
     by = f" by window {', '.join(bounds.windows)}" if bounds.windows else ""
     if bounds.maximum == 0:

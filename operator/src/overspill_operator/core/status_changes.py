@@ -52,6 +52,7 @@ NORMAL_LIFE = frozenset(
         "Loading",
         "RollingOut",
         "FixedReplicas",
+        "ExternalAutoscaler",
         "WindowHoldsAtZero",
         "FieldsNotEnforced",
         "NoGateways",

@@ -27,6 +27,7 @@ def rules(minimum: int = 0, maximum: int = 4, **changes: Any) -> Rules:
     """Rules with small round numbers."""
     usual = Rules(
         fixed=None,
+        external=False,
         bounds=Bounds(minimum, maximum, (), None),
         concurrency=10,
         queue_depth=4,

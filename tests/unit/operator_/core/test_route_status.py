@@ -22,7 +22,8 @@ Json = dict[str, Any]
 
 def facts(desired: int = 1, maximum: int = 2, **changes: Any) -> ScalingFacts:
     """Scaling as it usually is."""
-    rules = Rules(changes.pop("fixed", None), Bounds(0, maximum, changes.pop("windows", ()), None), 1, 1, 1.0, 1.0)
+    bounds = Bounds(0, maximum, changes.pop("windows", ()), None)
+    rules = Rules(changes.pop("fixed", None), changes.pop("external", False), bounds, 1, 1, 1.0, 1.0)
     usual: Json = {"coverage": Coverage.COMPLETE, "gateways": 1, "starting": False, "queue_unread": ""}
     return ScalingFacts(desired=desired, rules=rules, **(usual | changes))
 
@@ -62,6 +63,16 @@ def test_zero_is_ready_where_a_request_wakes() -> None:
     assert says(document(ENGINE, scaling=facts(0)), "Ready") == ("True", "ScaledToZero")
     assert says(document(ENGINE, scaling=facts(0, 0, windows=("night",))), "Ready") == ("False", "ScaledToZero")
     assert says(document(ENGINE, scaling=facts(0, fixed=0)), "Ready") == ("False", "ScaledToZero")
+
+
+def test_status_says_that_another_autoscaler_decides() -> None:
+    """Also while its first number is being written, and where it holds the engine at zero."""
+    for fixed in (None, 0, 2):
+        status = document(ENGINE, scaling=facts(fixed or 0, fixed=fixed, external=True))
+        assert says(status, "ScalingActive") == ("False", "ExternalAutoscaler")
+    at_zero = document(ENGINE, scaling=facts(0, fixed=0, external=True))
+    engine = next(c for c in at_zero["conditions"] if c["type"] == "EngineAvailable")
+    assert "spec.scaling.autoscaler is External" in engine["message"]
 
 
 def test_an_engine_that_did_not_start_is_not_ready_at_zero() -> None:

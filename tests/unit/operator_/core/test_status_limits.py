@@ -109,7 +109,7 @@ def test_a_status_of_any_faults_and_numbers_is_accepted(
     """Whatever kubelets, providers and gateways say."""
     spec = """{selfHosted: {source: hf://a/b, profile: cpu}, budget: {limit: "1"},
       hosted: [{name: a, baseURL: 'https://x.test', model: m, price: {input: "1", output: "1"}}]}"""
-    rules = Rules(None, Bounds(0, 2, (words,), None), 1, 1, 1.0, 1.0)
+    rules = Rules(None, False, Bounds(0, 2, (words,), None), 1, 1, 1.0, 1.0)
     document = status_document(
         route(spec),
         faults=tuple(faults),
