@@ -63,6 +63,7 @@ class Gateway:
     def __init__(self) -> None:
         self._lines: set[queue.Queue[bytes | None]] = set()
         self._routes: dict[str, Json] = {}
+        self.sends_engine_keys = True
         self._closed = threading.Event()
         outer = self
 
@@ -88,7 +89,7 @@ class Gateway:
     def say(self, route: str, **figures: Any) -> float:
         """Tell every listener of a route's demand; when that was, by ``time.monotonic``."""
         self._routes[route] = {"route": route, **figures}
-        line = _line([self._routes[route]])
+        line = self._line([self._routes[route]])
         said = time.monotonic()
         for lines in tuple(self._lines):
             lines.put(line)
@@ -111,13 +112,13 @@ class Gateway:
         """One listener's stream."""
         lines: queue.Queue[bytes | None] = queue.Queue()
         try:
-            write(_line(list(self._routes.values())))
+            write(self._line(list(self._routes.values())))
             self._lines.add(lines)
             while not self._closed.is_set():
                 try:
                     line = lines.get(timeout=5)
                 except queue.Empty:
-                    line = _line([])
+                    line = self._line([])
                 if line is None:
                     return
                 write(line)
@@ -126,9 +127,11 @@ class Gateway:
         finally:
             self._lines.discard(lines)
 
-
-def _line(routes: list[Json]) -> bytes:
-    return json.dumps({"gateway": GATEWAY, "now_unix_seconds": time.time(), "routes": routes}).encode() + b"\n"
+    def _line(self, routes: list[Json]) -> bytes:
+        said: Json = {"gateway": GATEWAY, "now_unix_seconds": time.time(), "routes": routes}
+        if self.sends_engine_keys:  # those of a version from before keys do not know the word
+            said["sends_engine_keys"] = True
+        return json.dumps(said).encode() + b"\n"
 
 
 class Operator:

@@ -58,6 +58,25 @@ def test_a_route_becomes_an_engine_a_service_and_a_document(world: Rig) -> None:
     assert deployment["metadata"]["labels"]["overspill.dev/release"] == "overspill-system"
 
 
+def test_an_engine_asks_for_its_key_once_no_old_gateway_is_left(world: Rig) -> None:
+    """During an upgrade gateways that send no keys get no 401; the engine rolls when the last of them has gone."""
+
+    def asks() -> bool:
+        spec = world.live(deployment_path("upgraded"))["spec"]["template"]["spec"]
+        return any(variable["name"] == "VLLM_API_KEY" for variable in spec["containers"][0].get("env") or ())
+
+    world.gateway.sends_engine_keys = False
+    try:
+        world.gateway.say("default/nobody")
+        world.route("upgraded", {"selfHosted": ENGINE})
+        wait_for("the key at the gateways", lambda: (world.document("upgraded") or {}).get("local", {}).get("api_keys"))
+        assert not asks()
+    finally:
+        world.gateway.sends_engine_keys = True
+        world.gateway.say("default/nobody")
+    wait_for("the key at the engine", asks)
+
+
 def test_a_deleted_key_is_made_anew_and_gateways_know_both(world: Rig) -> None:
     """Deleting the Secret rotates the key: the engine rolls to the new one, replicas with the old one are served."""
     world.route("rotated", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}})

@@ -119,3 +119,6 @@ class GatewayDemand(Compiled):
     """All routes (first line) or those that changed."""
     refused: tuple[RefusedDocument, ...] | None = None
     """All documents that this gateway can't use now; None: as in the line before."""
+    sends_engine_keys: bool = False
+    """Whether it sends replicas the keys of ``compiled.LocalPool.api_keys``; one that does not say is of a version that
+    sends none, and an engine that asked for its key would refuse it."""

@@ -46,6 +46,7 @@ async def test_the_first_line_holds_every_route(gateway: GatewayUnderTest, reade
 
     assert [route.route for route in first.routes] == ["ns/a", "ns/b"]
     assert first.gateway.startswith("gateway-0/")
+    assert first.sends_engine_keys  # so that engines may ask for their keys
 
 
 async def test_a_first_request_at_zero_is_told_at_once(gateway: GatewayUnderTest, reader: Reader) -> None:

@@ -180,5 +180,6 @@ class DemandHub:
             now_unix_seconds=time.time(),
             routes=tuple(route.demand() for route in routes.values()),
             refused=refused,
+            sends_engine_keys=True,
         )
         return demand.model_dump_json().encode() + b"\n"

@@ -12,7 +12,8 @@ import aiohttp
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
 from overspill_operator.core.demand_lines import LineError, read_line
-from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView
+from overspill_operator.core.engine_access import KeySenders
+from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.ports import Json
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,18 @@ class GatewayStreams:
         self._session: aiohttp.ClientSession | None = None
         self._started_unix = time()
         self._worse_since: float | None = None
+        self._senders = KeySenders.UNKNOWN
 
     @property
     def expected(self) -> int:
         """Gateways that there are."""
         return len(self._addresses)
+
+    @property
+    def key_senders(self) -> KeySenders:
+        """Which of them send replicas their keys."""
+        now = time()
+        return key_senders(self.views.values(), self.unheard(now), now)
 
     @property
     def starting(self) -> bool:
@@ -189,7 +197,7 @@ class GatewayStreams:
             self._doubt(address, "line", f"a line can't be read: {error}")
             return
         view = self.views.get(address)
-        is_first = view is None or view.is_stale(now)
+        is_news = view is None or view.is_stale(now) or view.sends_engine_keys != line.sends_engine_keys
         view = self.views.setdefault(address, GatewayView(now, now))
         refused_before = set(view.refused.items())
         keys = view.take(line, now)
@@ -198,7 +206,7 @@ class GatewayStreams:
         self._on_demand(keys, received)
         if line.refused is not None and refused_before != set(view.refused.items()):
             self._on_refused({document for document, _ in refused_before ^ set(view.refused.items())})
-        if is_first:
+        if is_news:
             self._report()
 
     def _doubt(self, address: str, what: str, message: str) -> None:
@@ -212,9 +220,24 @@ class GatewayStreams:
             told[message] = now
             logger.warning("demand of a gateway: %s", message, extra={"gateway": address})
 
+    def _look_at_senders(self) -> None:
+        """Tell when engines may begin to ask for their keys, and, in the log, what keeps them from it."""
+        before, now = self._senders, self.key_senders
+        if now is KeySenders.UNKNOWN or now is before:
+            return
+        self._senders = now
+        if now is KeySenders.NOT_ALL:
+            old = sorted(address for address, view in self.views.items() if not view.sends_engine_keys)
+            logger.info("engines get no keys yet: gateways of an older version send none", extra={"gateways": old})
+            return
+        if before is KeySenders.NOT_ALL:
+            logger.info("engines get their keys: every gateway sends them now")
+        self._on_coverage()
+
     def _report(self) -> None:
         """Tell when coverage has changed: at once when it gets better, after a while when it gets worse."""
         now = time()
+        self._look_at_senders()
         actual = self.coverage(now)
         if actual is self.reported:
             self._worse_since = None

@@ -52,6 +52,7 @@ class RouteObserver:
             compiled_names=self.compiled_names(route) if lost else frozenset(),
             engine_keys=engine_keys,
             engine_key_problem=engine_key_problem,
+            key_senders=world.gateways.key_senders,
             engine_access=world.engine_access,
             no_room_since_unix=world.diagnosis.no_room_since(route.key),
             now_unix=world.now_unix(),

@@ -80,6 +80,8 @@ class Line:
     """Documents that it can't use; None: as before."""
     doubts: tuple[Doubt, ...]
     """What is not believed."""
+    sends_engine_keys: bool = False
+    """Whether it sends replicas their keys."""
 
 
 def read_line(content: bytes, now_unix: float) -> Line:
@@ -104,7 +106,7 @@ def read_line(content: bytes, now_unix: float) -> Line:
     refused = said.refused
     if refused is not None:
         refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
-    return Line(said.gateway, tuple(believed), refused, tuple(doubts))
+    return Line(said.gateway, tuple(believed), refused, tuple(doubts), said.sends_engine_keys)
 
 
 def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], list[Doubt]]:

@@ -13,7 +13,7 @@ from overspill_api.profile import Profile
 from overspill_api.quantities import DNS_LABEL_PATTERN
 from overspill_operator.core import manifests
 from overspill_operator.core.compile import compile_route
-from overspill_operator.core.engine_access import EngineAccess
+from overspill_operator.core.engine_access import EngineAccess, KeySenders, asks_for_key
 from overspill_operator.core.engine_pod import ReservedError, reserved_arguments
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
@@ -54,6 +54,8 @@ class RouteWorld:
     """Keys that replicas may ask for: the present one, then the one before it."""
     engine_key_problem: str = ""
     """Why there is no key; empty: there is one, or the route needs none."""
+    key_senders: KeySenders = KeySenders.ALL
+    """Which gateways send such a key."""
     engine_access: EngineAccess | None = None
     """Who may reach engines; None: everybody who can."""
     no_room_since_unix: float | None = None
@@ -111,7 +113,7 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
                 model=route.model,
                 replicas=world.replicas,
                 served=_served(route, world),
-                api_key=world.engine_keys[0] if world.engine_keys else None,
+                api_key=_engine_key(world),
             )
             deployment["spec"]["strategy"] = _strategy(spec.self_hosted, deployment, world)
         except MergeError as error:
@@ -137,6 +139,12 @@ def plan_route(route: RouteObject, world: RouteWorld) -> RoutePlan:
         remove_engine=spec.self_hosted is None,
         remove_claim=spec.self_hosted is None or spec.self_hosted.cache is None,
     )
+
+
+def _engine_key(world: RouteWorld) -> str | None:
+    if not world.engine_keys or not asks_for_key(world.live_engine, world.key_senders):
+        return None
+    return world.engine_keys[0]
 
 
 def _served(route: RouteObject, world: RouteWorld) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from overspill_api.demand import RefusedDocument, RouteDemand
 from overspill_operator.core.demand_lines import ROUTES_MAX, Doubt, Line
+from overspill_operator.core.engine_access import KeySenders
 
 STALE_AFTER_SECONDS = 25.0
 """A gateway writes at least every 10 s; two and a half times that is silence and not a slow network."""
@@ -41,6 +42,8 @@ class GatewayView:
     """Documents that it can't use, by kind and key."""
     doubts: dict[str, Doubt] = field(default_factory=dict)
     """By route: what of its last word is not believed."""
+    sends_engine_keys: bool = False
+    """Whether it sends replicas their keys, by its last line."""
 
     def take(self, line: Line, now_unix: float) -> list[str]:
         """Remember a line; the keys of the routes it spoke of."""
@@ -48,6 +51,7 @@ class GatewayView:
             self.identity, self.first_seen_unix = line.gateway, now_unix
             self.routes, self.refused, self.doubts = {}, {}, {}
         self.last_line_unix = now_unix
+        self.sends_engine_keys = line.sends_engine_keys
         taken = [route for route in line.routes if route.route in self.routes or len(self.routes) < ROUTES_MAX]
         for route in taken:
             self.routes[route.route] = route
@@ -96,6 +100,14 @@ class Demand:
     def concurrency(self) -> int:
         """Requests that want a replica now: a spilled or held one counts like one that is served."""
         return self.in_flight + self.spilled + self.held
+
+
+def key_senders(views: Iterable[GatewayView], unheard: int, now_unix: float) -> KeySenders:
+    """Which gateways send replicas their keys; ``unheard`` is how many are silent. One that drains counts as well."""
+    fresh = [view for view in views if not view.is_stale(now_unix)]
+    if not all(view.sends_engine_keys for view in fresh):
+        return KeySenders.NOT_ALL
+    return KeySenders.ALL if fresh and not unheard else KeySenders.UNKNOWN
 
 
 def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: float, uid: str = "") -> Demand:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
+from overspill_operator.core.engine_access import KeySenders
 from overspill_operator.core.traffic import Coverage, GatewayView
 from unit.operator_.fakes import until
 
@@ -126,6 +127,30 @@ def test_a_gateway_that_drains_does_not_stand_in_for_another() -> None:
     assert (streams.unheard(100.0), streams.coverage(100.0)) == (1, Coverage.PARTIAL)
     streams.views["192.0.2.2:9090"] = GatewayView(100.0, 100.0)
     assert (streams.unheard(100.0), streams.coverage(100.0)) == (0, Coverage.COMPLETE)
+
+
+async def test_routes_are_looked_at_again_once_every_gateway_sends_engines_their_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When the last old gateway of an upgrade has gone: once, and not for one that is silent for a moment."""
+    told: list[KeySenders] = []
+    streams = GatewayStreams(lambda _keys, _at: None, lambda: told.append(streams.key_senders), fixed=["new:1"])
+    streams.reported = Coverage.COMPLETE
+    now = time() + 1000
+    monkeypatch.setattr(gateway_streams, "time", lambda: now)
+    streams.views["new:1"] = GatewayView(now, now, sends_engine_keys=True)
+    streams.views["old:1"] = GatewayView(now, now)
+    streams._report()
+    assert (told, streams.key_senders) == ([], KeySenders.NOT_ALL)
+    del streams.views["old:1"]
+    streams._report()
+    streams._report()
+    assert told == [KeySenders.ALL]
+    streams.views["new:1"].last_line_unix = 0.0
+    streams._report()
+    streams.views["new:1"].last_line_unix = now
+    streams._report()
+    assert told == [KeySenders.ALL]
 
 
 def test_addresses_of_a_slice() -> None:

@@ -4,7 +4,16 @@ from typing import Any
 
 from overspill_api.demand import GatewayDemand, RouteDemand
 from overspill_operator.core.demand_lines import read_line
-from overspill_operator.core.traffic import Coverage, GatewayView, costs, demand_of, doubts_of, served_by
+from overspill_operator.core.engine_access import KeySenders
+from overspill_operator.core.traffic import (
+    Coverage,
+    GatewayView,
+    costs,
+    demand_of,
+    doubts_of,
+    key_senders,
+    served_by,
+)
 
 NOW = 1_000_000.0
 ROUTE = "chat/tiny"
@@ -63,6 +72,23 @@ def test_another_process_at_the_same_address_starts_anew() -> None:
     one = view(held=5)
     one.take(read_line(b'{"gateway": "g2", "now_unix_seconds": 1}', NOW), NOW)
     assert (one.identity, one.first_seen_unix, one.routes) == ("g2", NOW, {})
+
+
+def test_who_sends_engines_their_keys() -> None:
+    """A gateway that does not say is of a version from before keys; one that is not heard may be."""
+
+    def gateway(says: str, heard: float = NOW) -> GatewayView:
+        made = GatewayView(heard, heard)
+        made.take(read_line(b'{"gateway":"g","now_unix_seconds":1%b}' % says.encode(), NOW), heard)
+        return made
+
+    new, old = gateway(',"sends_engine_keys":true'), gateway("")
+    assert key_senders([new, new], 0, NOW) is KeySenders.ALL
+    assert key_senders([new, old], 0, NOW) is KeySenders.NOT_ALL
+    assert key_senders([new, gateway(',"sends_engine_keys":"much"')], 0, NOW) is KeySenders.NOT_ALL
+    assert key_senders([new], 1, NOW) is KeySenders.UNKNOWN
+    assert key_senders([], 0, NOW) is KeySenders.UNKNOWN
+    assert key_senders([gateway(',"sends_engine_keys":true', NOW - 60)], 1, NOW) is KeySenders.UNKNOWN
 
 
 def test_shares_are_whole_per_cent_that_hide_nothing() -> None:
