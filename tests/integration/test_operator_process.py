@@ -173,9 +173,38 @@ def test_a_second_release_does_not_lead_and_says_why(world: Rig) -> None:
     with world.operator():
         world.route("mine", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}})
         wait_for("the engine", lambda: world.get(deployment_path("mine")))
-        second = Operator(world, "second", POD_NAMESPACE="staging")
+        labels = {"app": "operator"}
+        template = {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "operator", "image": "x.test/o:1"}]},
+        }
+        world.apply(
+            "/apis/apps/v1/namespaces/staging/deployments/own",
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": "own"},
+                "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
+            },
+        )
+
+        def told() -> list[Json]:
+            events = world.live("/apis/events.k8s.io/v1/namespaces/staging/events")["items"]
+            return [event for event in events if event["reason"] == "NotLeading"]
+
+        second = Operator(world, "second", POD_NAMESPACE="staging", OVERSPILL_DEPLOYMENT="own")
         try:
             wait_for("its refusal", lambda: "not leading: the release in namespace" in second.get("/readyz")[1])
+            (event,) = wait_for("an event", told)
+            assert (event["regarding"]["kind"], event["regarding"]["name"]) == ("Deployment", "own")
+            assert "operator.watchNamespaces" in event["note"]
+            again = Operator(world, "again", POD_NAMESPACE="staging", OVERSPILL_DEPLOYMENT="own")
+            try:
+                wait_for("its refusal", lambda: "not leading" in again.get("/readyz")[1])
+                wait_for("its word on the event", lambda: "AlreadyExists" in again.log.read_text())
+            finally:
+                again.stop()
+            assert len(told()) == 1
             assert "overspill_operator_leader 0.0" in second.get("/metrics")[1]
             world.patch(deployment_path("mine"), {"spec": {"paused": True}})
             assert world.get("/api/v1/namespaces/staging/secrets/route.default.mine") is None

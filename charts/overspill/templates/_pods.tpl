@@ -67,6 +67,8 @@ priorityClassName: {{ . }}
 {{ include "overspill.identityEnv" . }}
 - name: OVERSPILL_LOG_LEVEL
   value: {{ .Values.operator.logLevel }}
+- name: OVERSPILL_DEPLOYMENT
+  value: {{ include "overspill.fullname" . }}-operator
 - name: OVERSPILL_PROFILES
   value: /etc/overspill/profiles.yaml
 - name: OVERSPILL_GATEWAY_URL

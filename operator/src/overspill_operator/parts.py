@@ -13,6 +13,7 @@ from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, 
 from overspill_operator.adapters.engine_scraper import EngineScraper
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
 from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconciler
@@ -85,6 +86,7 @@ class Parts:
                 cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
             ),
         )
+        own = OwnDeployment(cluster, settings.namespace, settings.deployment, settings.pod_name, time)
         self.profiles = Profiles(settings.profiles, self._all_routes)
         self.scraper = EngineScraper(cluster, self._routes_to_scrape, self._on_reading)
         events = EventRecorder(cluster, settings.pod_name, time)
@@ -102,7 +104,7 @@ class Parts:
         self.world = World(
             release_namespace=settings.namespace,
             watched=settings.watched_namespaces,
-            tenancy=Tenancy(cluster, settings.namespace, settings.watched_namespaces),
+            tenancy=Tenancy(cluster, settings.namespace, settings.watched_namespaces, own),
             engine_keys=EngineKeys(cluster, secrets, settings.namespace),
             engine_access=access if settings.engine_network_policies else None,
             url=f"{settings.gateway_url}/v1",

@@ -6,13 +6,14 @@ import logging
 import random
 import signal
 from collections.abc import Coroutine
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
 from overspill_operator.adapters import http_port
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.adapters.leadership import Leadership
+from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.world import World
@@ -59,20 +60,21 @@ class Process:
         leadership = Leadership(
             connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}", settings.watched_namespaces
         )
-        tenancy = Tenancy(connected, settings.namespace, settings.watched_namespaces)
+        own = OwnDeployment(connected, settings.namespace, settings.deployment, settings.pod_name, time)
+        tenancy = Tenancy(connected, settings.namespace, settings.watched_namespaces, own)
         self._leadership = leadership
         cluster = connected.guarded(leadership.seconds_left)
         runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
         self._take_signals()
         try:
-            if await self._unless_stopping(self._take_turn(leadership, tenancy)):
+            if await self._unless_stopping(self._take_turn(leadership, tenancy, own)):
                 await self._lead(cluster, leadership)
         finally:
             await leadership.release()
             await runner.cleanup()
             await connected.close()
 
-    async def _take_turn(self, leadership: Leadership, tenancy: Tenancy) -> None:
+    async def _take_turn(self, leadership: Leadership, tenancy: Tenancy, own: OwnDeployment) -> None:
         """Wait until this process leads, which it must not where namespaces are another release's."""
         while True:
             try:
@@ -83,6 +85,7 @@ class Process:
                     self._hindrance = await tenancy.hindrance() or await tenancy.claim_watched()
                 if not self._hindrance:
                     return
+                await own.warn("NotLeading", f"This operator does not lead: {self._hindrance}")
             except ClusterError as error:
                 self._hindrance = f"it is not known whose namespaces are: {error}"
             await leadership.release()

@@ -26,6 +26,8 @@ class Settings:
     """Headless Service of the gateways' admin port."""
     gateway_addresses: tuple[str, ...]
     """``host:port`` of gateways outside the cluster's Services, for an operator that runs on a workstation."""
+    deployment: str
+    """This operator's own Deployment, in that namespace; empty: it has none."""
     pepper_secret: str
     """Secret with the pepper, to be made where it is missing; empty: somebody else makes it."""
     watched_namespaces: tuple[str, ...]
@@ -58,6 +60,7 @@ class Settings:
             ),
             gateway_admin_service=environment.get("OVERSPILL_GATEWAY_ADMIN_SERVICE") or "overspill-gateway-admin",
             gateway_addresses=tuple(filter(None, environment.get("OVERSPILL_GATEWAY_ADDRESSES", "").split(","))),
+            deployment=environment.get("OVERSPILL_DEPLOYMENT", ""),
             pepper_secret=environment.get("OVERSPILL_MAKE_KEY_PEPPER", ""),
             watched_namespaces=_namespaces(environment.get("OVERSPILL_WATCH_NAMESPACES", "")),
             engine_network_policies=_switch(environment, "OVERSPILL_ENGINE_NETWORK_POLICIES"),

@@ -3,6 +3,7 @@
 import logging
 from time import monotonic
 
+from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.core import tenancy
 from overspill_operator.ports import LEASES, Cluster, ClusterError
 
@@ -15,8 +16,11 @@ LOOK_AGAIN_SECONDS = 30.0
 class Tenancy:
     """Namespaces of one release."""
 
-    def __init__(self, cluster: Cluster, release: str, watched: tuple[str, ...]) -> None:
-        """``release``: its own namespace; ``watched``: its namespaces, none: all."""
+    def __init__(
+        self, cluster: Cluster, release: str, watched: tuple[str, ...], own: OwnDeployment | None = None
+    ) -> None:
+        """``release``: its own namespace; ``watched``: its namespaces, none: all; ``own``: where it is told."""
+        self._own = own
         self._cluster = cluster
         self._release = release
         self._watched = watched
@@ -58,7 +62,10 @@ class Tenancy:
         other = await self._claim(namespace)
         if other:
             if known != other:
-                logger.warning("%s", tenancy.claimed_by(namespace, other))
+                told = tenancy.claimed_by(namespace, other)
+                logger.warning("%s", told)
+                if self._own is not None:
+                    await self._own.warn("NamespaceTaken", told)
             self._foreign[namespace] = other, monotonic() + LOOK_AGAIN_SECONDS
             return other
         self._foreign.pop(namespace, None)
