@@ -3,7 +3,7 @@
 The engine goes in steps, as vLLM does: every running request gets a token, what is left of a step's token budget reads
 prompts, first come first served, and a request that finds no place in the batch waits. A step takes a base time, and
 time for each prompt token read, each answer written on and, optionally, each token of context that is attended to.
-The gateways drive the real ``next_step``, ``ServiceRates``, ``ReplicaLoad``, ``ReleaseWindow`` and ``WaitingQueue``.
+The gateways drive the real ``next_step``, ``ReplicaState``, ``ServiceRates`` and ``WaitingQueue``.
 """
 
 import heapq
@@ -14,11 +14,11 @@ from itertools import count
 from random import Random
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import History, HoldIt, Pool, Refuse, Step, UseHosted, UseReplica, next_step
 from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
-from overspill_gateway.core.release import ReleaseWindow, next_release_at
+from overspill_gateway.core.release import next_release_at
+from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.target import FirstTokenTarget
 from overspill_gateway.core.waiting import WaitingQueue
 
@@ -151,7 +151,7 @@ class Request:
     """True ones; ``ask`` has an estimate."""
     output_tokens: int
     arrived: float
-    history: "History[Replica]" = field(default_factory=History)
+    history: "History[ReplicaState]" = field(default_factory=History)
     local: bool = False
     sent: float | None = None
     first_token: float | None = None
@@ -178,36 +178,15 @@ class Request:
         return self.first_token - self.arrived
 
 
-@dataclass(eq=False)
-class Replica:
-    """An engine as one gateway sees it."""
-
-    engine: Engine
-    served_by: str
-    load: ReplicaLoad
-    outlier: Outlier
-    window: ReleaseWindow
-
-
 class Hosted:
-    """A hosted API with room for so many requests at a time."""
+    """A hosted API that takes this long."""
 
-    def __init__(self, served_by: str = "hosted/a", concurrency: int = 1_000_000, seconds: float = 3.0) -> None:
-        self.served_by = served_by
-        self.concurrency = concurrency
+    def __init__(self, served_by: str = "hosted/a", seconds: float = 3.0) -> None:
+        self.state = HostedState(served_by)
         self.seconds = seconds
-        self.in_flight = 0
-
-    def lacks(self, _ask: Ask, _now: float) -> bool:
-        """It has all that is called."""
-        return False
-
-    def may_take(self, _ask: Ask, _now: float) -> bool:
-        """Whether there is room."""
-        return self.in_flight < self.concurrency
 
 
-StepOf = Callable[["Gateway", Request], "Step[Replica, Hosted]"]
+StepOf = Callable[["Gateway", Request], "Step[ReplicaState, HostedState]"]
 
 
 class Gateway:
@@ -235,9 +214,12 @@ class Gateway:
         self.scrapes = scrapes
         self.step_of = step_of
         self.turn = 0
-        self.pool: Pool[Replica, Hosted] = Pool(
-            has_local=True, may_wake=True, replicas=[], hosted=hosted, cold_start_hosted=False, held=0,
-            held_max=held_max, attempts_max=3, rates=self.rates, target=FirstTokenTarget(target),
+        self.engines: dict[ReplicaState, Engine] = {}
+        self.hosted_seconds = {one.state: one.seconds for one in hosted}
+        self.pool: Pool[ReplicaState, HostedState] = Pool(
+            has_local=True, may_wake=True, replicas=[], hosted=[one.state for one in hosted],
+            cold_start_hosted=False, held=0, held_max=held_max, attempts_max=3, rates=self.rates,
+            target=FirstTokenTarget(target),
         )  # fmt: skip
         self._release_due = float("inf")
         for engine in engines:
@@ -245,20 +227,20 @@ class Gateway:
 
     def replica_comes(self, engine: Engine) -> None:
         """A replica becomes usable."""
-        load = ReplicaLoad()
         number = len(self.pool.replicas)
-        replica = Replica(engine, f"local/{number}", load, Outlier(), ReleaseWindow(load, self.rates))
+        replica = ReplicaState(f"local/{number}", self.rates)
+        self.engines[replica] = engine
         self.pool.replicas = [*self.pool.replicas, replica]
         if self.scrapes:
             self.clock.at(self.clock.now + 0.1 + 0.37 * number % 1.0, lambda: self._scrape(replica))
         self.release()
 
-    def _scrape(self, replica: Replica) -> None:
-        engine = replica.engine
+    def _scrape(self, replica: ReplicaState) -> None:
+        engine = self.engines[replica]
         replica.load.scraped(self.clock.now, engine.running, len(engine.waiting), 0.0)
         self.clock.at(self.clock.now + 1.0, lambda: self._scrape(replica))
 
-    def next_step(self, request: Request) -> "Step[Replica, Hosted]":
+    def next_step(self, request: Request) -> "Step[ReplicaState, HostedState]":
         """What is to be done."""
         self.turn += 1
         self.pool.held = len(self.queue)
@@ -290,22 +272,19 @@ class Gateway:
         request.history.hold_expired = True
         self._act(request, self.next_step(request))
 
-    def _act(self, request: Request, step: "Step[Replica, Hosted]") -> None:
+    def _act(self, request: Request, step: "Step[ReplicaState, HostedState]") -> None:
         if isinstance(step, UseReplica):
             self._send(request, step.replica, step.snapshot, step.reason)
         elif isinstance(step, UseHosted):
             request.outcome, request.reason = "hosted", step.reason
-            hosted = step.hosted
-            hosted.in_flight += 1
-            self.clock.at(self.clock.now + hosted.seconds, lambda: self._hosted_done(request, hosted))
+            self.clock.at(self.clock.now + self.hosted_seconds[step.hosted], lambda: self._hosted_done(request))
         elif isinstance(step, Refuse):
             request.outcome, request.reason, request.retry_after = "refused", step.why, step.retry_after_seconds
             self._settled(request)
         else:
             raise TypeError(step)
 
-    def _hosted_done(self, request: Request, hosted: Hosted) -> None:
-        hosted.in_flight -= 1
+    def _hosted_done(self, request: Request) -> None:
         self._settled(request)
         self.release()
 
@@ -313,13 +292,12 @@ class Gateway:
         if request.on_settled is not None:
             request.on_settled(request)
 
-    def _send(self, request: Request, replica: Replica, snapshot: LoadSnapshot | None, reason: str) -> None:
+    def _send(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None, reason: str) -> None:
         now = self.clock.now
         request.outcome, request.reason, request.local, request.sent = "local", reason, True, now
         request.predicted = snapshot.predicted_seconds if snapshot is not None else None
-        replica.load.sent(request.ask)
-        replica.window.sent(now)
-        replica.engine.submit(
+        replica.sent(request.ask, now)
+        self.engines[replica].submit(
             Job(
                 request.prompt_tokens,
                 request.output_tokens,
@@ -328,18 +306,17 @@ class Gateway:
             )
         )
 
-    def _first_token(self, request: Request, replica: Replica, snapshot: LoadSnapshot | None) -> None:
+    def _first_token(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None) -> None:
         request.first_token = self.clock.now
         if self.plain:
             return
-        replica.load.first_token(request.ask)
-        replica.window.first_token()
+        replica.first_token(request.ask)
         if snapshot is not None and self.rates.first_tokens.takes(self.clock.now):
             self.rates.first_tokens.passed = 0
             self.rates.observed_first_token(request.ask.prompt_tokens, snapshot, request.engine_seconds, self.clock.now)
         self.release()
 
-    def _end(self, request: Request, replica: Replica, snapshot: LoadSnapshot | None) -> None:
+    def _end(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None) -> None:
         now = request.ended = self.clock.now
         running = replica.load.in_flight
         assert request.first_token is not None
@@ -349,16 +326,14 @@ class Gateway:
             self.rates.finished(self.rates.answers.passed - 1, now)  # the one that is learned from is counted with it
             self.rates.answers.passed = 0
         if self.plain:
-            replica.load.first_token(request.ask)
-            replica.window.first_token()
+            replica.first_token(request.ask)
             if snapshot is not None and learns:
                 self.rates.observed_plain(
                     request.ask.prompt_tokens, snapshot, now - request.sent, request.output_tokens, running, now
                 )
         elif learns:
             self.rates.observed_output(request.output_tokens, now - request.first_token, running, now)
-        replica.load.done(request.ask, first_token_came=True)
-        replica.window.done(first_token_came=True)
+        replica.done(request.ask, first_token_came=True)
         self._settled(request)
         self.release()
 
@@ -374,7 +349,7 @@ class Gateway:
             queue.discard(request)
             self._act(request, step)
         if queue and self.pool.replicas:
-            due = next_release_at(self.pool.replicas, self.clock.now)
+            due = next_release_at([replica.window for replica in self.pool.replicas], self.clock.now)
             if due < self._release_due:
                 self._release_due = due
                 self.clock.at(due, self._release_timer)

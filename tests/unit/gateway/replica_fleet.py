@@ -8,12 +8,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.load import ReplicaLoad, work_of
+from overspill_gateway.core.balance import choose_replica
+from overspill_gateway.core.load import work_of
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.replica_state import ReplicaState
 
 PREFIXES_CACHED = 40
 """Conversations whose prefix one engine keeps."""
@@ -23,9 +25,8 @@ class Replica:
     """One replica and its engine."""
 
     def __init__(self, name: str, speed: float = 1000.0) -> None:
-        self.served_by = f"local/{name}"
-        self.load = ReplicaLoad()
-        self.outlier = Outlier()
+        self.state = ReplicaState(f"local/{name}", ServiceRates())
+        self.load, self.outlier, self.served_by = self.state.load, self.state.outlier, self.state.served_by
         self.speed = speed
         """Work a second."""
         self.free_at = 0.0
@@ -51,6 +52,15 @@ class Replica:
 def fleet(*speeds: float) -> list[Replica]:
     """Replicas of these speeds."""
     return [Replica(f"pod-{number}", speed) for number, speed in enumerate(speeds)]
+
+
+def choose(
+    replicas: Sequence[Replica], ask: Ask, now: float, turn: int, avoid: Collection[Replica] = ()
+) -> Replica | None:
+    """Which of these ``choose_replica`` takes."""
+    states = [replica.state for replica in replicas]
+    chosen = choose_replica(states, ask, now, turn, [replica.state for replica in avoid])
+    return replicas[states.index(chosen)] if chosen is not None else None
 
 
 Choice = Callable[[Sequence[Replica], Ask, float, int], Replica | None]

@@ -14,8 +14,10 @@ from statistics import median
 import pytest
 
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Job, Replica, Request, Speed, Traffic
+from overspill_gateway.core.replica_state import ReplicaState
+from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Job, Request, Speed, Traffic
 
 TARGET = 2.0
 WARM = 30.0
@@ -73,7 +75,7 @@ class World:
         scrapes: bool = True,
         hosted: bool = True,
         held_max: int = 500,
-        step_of: "Callable[[Gateway, Request], Step[Replica, Hosted]] | None" = None,
+        step_of: "Callable[[Gateway, Request], Step[ReplicaState, HostedState]] | None" = None,
     ) -> None:
         traffic, speed = WORKLOADS[name]
         self.capacity = capacity(name)
@@ -197,10 +199,10 @@ def test_plain_or_without_gauges_or_with_others_it_still_holds(name: str) -> Non
         assert len(requests) / (120.0 - WARM) > 0.85 * world.capacity
 
 
-def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[Replica, Hosted]]":
+def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[ReplicaState, HostedState]]":
     """What one would do without predictions: so many requests a replica and no more."""
 
-    def step_of(gateway: Gateway, _: Request) -> "Step[Replica, Hosted]":
+    def step_of(gateway: Gateway, _: Request) -> "Step[ReplicaState, HostedState]":
         idlest = min(gateway.pool.replicas, key=lambda replica: replica.load.in_flight)
         if idlest.load.in_flight >= limit:
             return UseHosted(gateway.pool.hosted[0], ServedReason.QUEUE_FULL)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.ejection import Outlier
+from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.outcome import Failure, FailureKind
 from overspill_gateway.core.plan import (
@@ -23,48 +23,37 @@ from overspill_gateway.core.plan import (
     next_step,
 )
 from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import ROOM_MIN, ReleaseWindow
+from overspill_gateway.core.release import ROOM_MIN
+from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.target import FirstTokenTarget
 
 NOW = 1000.0
 RATES = ServiceRates()
 
 
-class FakeReplica:
+def replica_with(*, prompt_tokens: int = 0, requests: int = 0, rates: ServiceRates | None = None) -> ReplicaState:
     """A replica with a load."""
-
-    def __init__(self, *, prompt_tokens: int = 0, requests: int = 0, rates: ServiceRates | None = None) -> None:
-        self.served_by = f"local/{requests}"
-        self.load = ReplicaLoad()
-        self.outlier = Outlier()
-        self.window = ReleaseWindow(self.load, rates or ServiceRates())
-        for _ in range(requests):
-            self.load.sent(Ask(prompt_tokens=prompt_tokens))
-            self.window.sent(NOW)
+    replica = ReplicaState(f"local/{requests}", rates or ServiceRates())
+    for _ in range(requests):
+        replica.sent(Ask(prompt_tokens=prompt_tokens), NOW)
+    return replica
 
 
-@dataclass
-class FakeHosted:
-    """A hosted API with a name."""
-
-    served_by: str
-    may: bool = True
-    lacking: bool = False
-
-    def lacks(self, _ask: Ask, _now: float) -> bool:
-        """As told."""
-        return self.lacking
-
-    def may_take(self, _ask: Ask, _now: float) -> bool:
-        """As told."""
-        return self.may
+def hosted_named(name: str, *, may: bool = True, lacking: bool = False) -> HostedState:
+    """A hosted API that may take a request, or rests; and that has said that it lacks what is called, or not."""
+    hosted = HostedState(name)
+    if not may:
+        hosted.outlier.returns_at = float("inf")
+    if lacking:
+        hosted.has_said_that_it_lacks(Ask().hosted_path, NOW)
+    return hosted
 
 
 @dataclass
 class World:
     """A pool, by what differs from: a pool at zero that may wake, nothing hosted, Hold, room in the queue."""
 
-    replicas: list[FakeReplica] = field(default_factory=list)
+    replicas: list[ReplicaState] = field(default_factory=list)
     hosted: list[str] = field(default_factory=list)
     has_local: bool = True
     may_wake: bool = True
@@ -76,9 +65,9 @@ class World:
     target: float | None = None
     rates: ServiceRates = field(default_factory=ServiceRates)
 
-    def pool(self) -> Pool[FakeReplica, FakeHosted]:
+    def pool(self) -> Pool[ReplicaState, HostedState]:
         """As the plan sees it."""
-        hosted = [FakeHosted(name, name not in self.unable) for name in self.hosted]
+        hosted = [hosted_named(name, may=name not in self.unable) for name in self.hosted]
         return Pool(
             self.has_local, self.may_wake, self.replicas, hosted, self.cold_start_hosted, self.held, self.held_max,
             self.attempts_max, self.rates, FirstTokenTarget(self.target),
@@ -87,7 +76,7 @@ class World:
 
 def past(
     *failures: FailureKind, hosted: tuple[str, ...] = (), held: bool = False, late: bool = False, expired: bool = False
-) -> History[FakeReplica]:
+) -> History[ReplicaState]:
     """A history with these failures."""
     return History(
         failures=[Failure(kind, "x", "y") for kind in failures],
@@ -99,8 +88,8 @@ def past(
 
 
 def step_of(
-    world: World, history: History[FakeReplica] | None = None, ask: Ask | None = None
-) -> Step[FakeReplica, FakeHosted]:
+    world: World, history: History[ReplicaState] | None = None, ask: Ask | None = None
+) -> Step[ReplicaState, HostedState]:
     """What is to be done with a request of a hundred tokens."""
     return next_step(world.pool(), history or past(), 0, ask or Ask(prompt_tokens=100), NOW)
 
@@ -135,7 +124,7 @@ RESET, STATUS = FailureKind.RESET, FailureKind.STATUS
         (World(hosted=[A, B]), past(RESET, STATUS, hosted=(A,)), (B, ServedReason.HOSTED_FAILED)),
     ],
 )
-def test_spilling(world: World, history: History[FakeReplica], expected: tuple[str, ServedReason]) -> None:
+def test_spilling(world: World, history: History[ReplicaState], expected: tuple[str, ServedReason]) -> None:
     """A request leaves the pool for the first hosted API that has not failed it, for a stated reason."""
     step = step_of(world, history)
 
@@ -156,7 +145,7 @@ def test_spilling(world: World, history: History[FakeReplica], expected: tuple[s
         (World(hosted=[A]), past(RESET, STATUS, hosted=(A,)), Refusal.FAILED),
     ],
 )
-def test_refusing(world: World, history: History[FakeReplica], why: Refusal) -> None:
+def test_refusing(world: World, history: History[ReplicaState], why: Refusal) -> None:
     """Nobody serves where nobody may, and the reason is the one that the client can act on."""
     step = step_of(world, history)
 
@@ -165,14 +154,14 @@ def test_refusing(world: World, history: History[FakeReplica], why: Refusal) -> 
 
 
 @pytest.mark.parametrize("history", [past(), past(RESET), past(held=True)])
-def test_holding(history: History[FakeReplica]) -> None:
+def test_holding(history: History[ReplicaState]) -> None:
     """A request waits for a replica where the route says so, also after a replica has died under it."""
     assert step_of(World(), history) == HoldIt()
 
 
 def test_replicas_come_first() -> None:
     """A replica that can serve is used before any hosted API."""
-    replica = FakeReplica()
+    replica = replica_with()
 
     step = step_of(World([replica], [A], cold_start_hosted=True))
 
@@ -182,7 +171,7 @@ def test_replicas_come_first() -> None:
 
 def test_a_replica_after_waiting_or_failing_says_so() -> None:
     """The reason tells what the request has been through."""
-    world = World([FakeReplica()])
+    world = World([replica_with()])
     held, failed = step_of(world, past(held=True)), step_of(world, past(RESET, held=True))
 
     assert isinstance(held, UseReplica)
@@ -193,7 +182,7 @@ def test_a_replica_after_waiting_or_failing_says_so() -> None:
 
 def test_replicas_that_all_answer_with_a_fault_are_not_waited_for() -> None:
     """Each replica is there and has failed this request with a status: holding it would change nothing."""
-    replica = FakeReplica()
+    replica = replica_with()
     history = past(STATUS)
     history.failed_replicas.append(replica)
 
@@ -233,9 +222,9 @@ def test_none_may_take_it(world: World, ask: Ask, why: Refusal | None) -> None:
 # -- the target ----------------------------------------------------------------------------------------------------
 
 
-def busy(requests: int = 30) -> FakeReplica:
+def busy(requests: int = 30) -> ReplicaState:
     """A replica with 100 tokens to read for each request: a tenth of a second each."""
-    return FakeReplica(prompt_tokens=100, requests=requests)
+    return replica_with(prompt_tokens=100, requests=requests)
 
 
 def test_late_requests_go_to_a_hosted_api() -> None:
@@ -307,7 +296,7 @@ def test_a_prompt_that_is_late_even_alone_is_not_held() -> None:
 
 def test_those_who_wait_go_before_newcomers() -> None:
     """A newcomer joins the queue although a replica has room; one that has failed elsewhere has waited already."""
-    world = World([FakeReplica()], held=3)
+    world = World([replica_with()], held=3)
 
     assert step_of(world) == HoldIt(late=True)
     assert isinstance(step_of(world, past(held=True)), UseReplica)
@@ -331,7 +320,7 @@ def test_one_that_waited_for_a_late_replica_goes_to_a_hosted_api_as_soon_as_one_
 
 def test_a_new_replica_gets_those_who_wait_a_few_at_a_time() -> None:
     """Its window is full: the rest waits on, and goes to another replica that has room."""
-    full, empty = busy(ROOM_MIN), FakeReplica()
+    full, empty = busy(ROOM_MIN), replica_with()
 
     assert step_of(World([full], held=3), past(held=True)) == HoldIt()
     step = step_of(World([full, empty], held=3), past(held=True))
@@ -353,7 +342,7 @@ def test_held_too_long_is_told_so() -> None:
 
 def test_a_replica_that_rests_is_a_last_resort() -> None:
     """Every replica fails: a hosted API takes over while one may; without one a replica is asked all the same."""
-    replica = FakeReplica()
+    replica = replica_with()
     for _ in range(20):
         replica.outlier.failed(NOW, FailureKind.STATUS, None)
     assert replica.outlier.ejected(NOW)
@@ -400,14 +389,14 @@ histories = st.builds(
 
 
 @given(worlds(), histories, st.booleans())
-def test_every_step_is_one_that_may_be_taken(world: World, history: History[FakeReplica], local_only: bool) -> None:  # noqa: FBT001
+def test_every_step_is_one_that_may_be_taken(world: World, history: History[ReplicaState], local_only: bool) -> None:  # noqa: FBT001
     """No hosted API that failed, may not, or is none of its business; no holding past the deadline or a full queue."""
     ask = Ask(prompt_tokens=100, local_only=local_only)
     step = step_of(world, history, ask)
 
     if isinstance(step, UseHosted):
         assert not local_only
-        assert step.hosted.may
+        assert step.hosted.may_take(Ask(), NOW)
         assert step.hosted.served_by not in history.failed_hosted
     elif isinstance(step, UseReplica):
         assert step.replica in world.replicas
@@ -424,9 +413,9 @@ def test_every_step_is_one_that_may_be_taken(world: World, history: History[Fake
 
 
 @given(worlds(), histories)
-def test_an_idle_replica_is_never_waited_for(world: World, history: History[FakeReplica]) -> None:
+def test_an_idle_replica_is_never_waited_for(world: World, history: History[ReplicaState]) -> None:
     """Whatever was learned, a request never waits beside a replica that does nothing, unless others wait before it."""
-    world.replicas.append(FakeReplica())
+    world.replicas.append(replica_with())
     step = step_of(world, history)
 
     assert not isinstance(step, HoldIt) or (world.held > 0 and not history.was_held)

@@ -1,13 +1,11 @@
 """How many of those who wait a replica gets: a few, then one more for each that it begins. See also test_admission."""
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
+from overspill_gateway.core.load import FRESH_SECONDS
 from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.release import (
     LOOK_SECONDS_MAX,
@@ -15,45 +13,39 @@ from overspill_gateway.core.release import (
     ROOM_MAX,
     ROOM_MIN,
     SETTLE_SECONDS,
-    ReleaseWindow,
     next_release_at,
 )
+from overspill_gateway.core.replica_state import ReplicaState
 
 ASK = Ask(prompt_tokens=100)
 
 
-@dataclass
-class FakeReplica:
-    """A replica, told of requests as the gateway tells it."""
+class OneReplica:
+    """A replica, told of many requests at once."""
 
-    load: ReplicaLoad = field(default_factory=ReplicaLoad)
-    rates: ServiceRates = field(default_factory=ServiceRates)
-    window: ReleaseWindow = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.window = ReleaseWindow(self.load, self.rates)
+    def __init__(self) -> None:
+        self.rates = ServiceRates()
+        self.state = ReplicaState("local/a", self.rates)
+        self.load, self.window = self.state.load, self.state.window
 
     def send(self, count: int = 1, now: float = 0.0) -> None:
         """So many requests go there."""
         for _ in range(count):
-            self.load.sent(ASK)
-            self.window.sent(now)
+            self.state.sent(ASK, now)
 
     def begin(self, count: int = 1) -> None:
         """So many first tokens come."""
         for _ in range(count):
-            self.load.first_token(ASK)
-            self.window.first_token()
+            self.state.first_token(ASK)
 
     def end(self, *, begun: bool = True) -> None:
         """One ends."""
-        self.load.done(ASK, first_token_came=begun)
-        self.window.done(first_token_came=begun)
+        self.state.done(ASK, first_token_came=begun)
 
 
 def test_a_new_replica_gets_a_few_then_twice_as_many() -> None:
     """Each request that is begun makes room for two."""
-    replica = FakeReplica()
+    replica = OneReplica()
     for expected in (ROOM_MIN, 2 * ROOM_MIN, 4 * ROOM_MIN, 8 * ROOM_MIN):
         assert replica.window.room(0.0) == expected
         replica.send(expected)
@@ -63,7 +55,7 @@ def test_a_new_replica_gets_a_few_then_twice_as_many() -> None:
 
 def test_room_is_bounded() -> None:
     """However many are begun."""
-    replica = FakeReplica()
+    replica = OneReplica()
     for _ in range(300):
         replica.send()
         replica.begin()
@@ -73,7 +65,7 @@ def test_room_is_bounded() -> None:
 
 def test_one_that_ends_before_its_first_token_makes_room_for_one() -> None:
     """A client that leaves gives its place to another, and proves no speed."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(ROOM_MIN)
     replica.end(begun=False)
 
@@ -82,7 +74,7 @@ def test_one_that_ends_before_its_first_token_makes_room_for_one() -> None:
 
 def test_gauges_that_show_nobody_waiting_make_room() -> None:
     """Plain answers show no first token; what waits no more in the engine has been begun."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(ROOM_MIN)
     replica.load.scraped(0.5, running=4, waiting=0, kv_cache_usage=0.1)
     assert replica.window.room(0.6) == ROOM_MIN
@@ -94,7 +86,7 @@ def test_gauges_that_show_nobody_waiting_make_room() -> None:
 
 def test_gauges_that_show_a_queue_halve_what_may_come() -> None:
     """A queue in the engine is what holding is to avoid."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(ROOM_MIN)
     replica.begin(ROOM_MIN)
     replica.send(2 * ROOM_MIN)
@@ -110,7 +102,7 @@ def test_gauges_that_show_a_queue_halve_what_may_come() -> None:
 
 def test_a_queue_of_others_takes_room() -> None:
     """Requests of other gateways that wait in the engine wait before ours."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(1)
     replica.begin(1)
     replica.load.scraped(1.0, running=5, waiting=3, kv_cache_usage=0.5)
@@ -122,7 +114,7 @@ def test_a_queue_of_others_takes_room() -> None:
 @pytest.mark.parametrize("waiting", [0, 50])
 def test_an_idle_replica_always_has_room(waiting: int) -> None:
     """With none of ours there one may go, whatever others do: nobody waits for good."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.load.scraped(1.0, running=10, waiting=waiting, kv_cache_usage=1.0)
 
     assert replica.window.room(1.0) >= 1
@@ -130,7 +122,7 @@ def test_an_idle_replica_always_has_room(waiting: int) -> None:
 
 def test_silence_settles() -> None:
     """No token, no gauges: after two seconds a few more may go, so that nothing depends on being told."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(ROOM_MIN, now=10.0)
 
     assert replica.window.room(10.0 + SETTLE_SECONDS - 0.01) == 0
@@ -139,7 +131,7 @@ def test_silence_settles() -> None:
 
 def test_places_are_learned_from_a_queue_that_stays() -> None:
     """One look at a queue says nothing: between two steps somebody waits in an empty engine as well."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(1)
     for second, (running, waiting) in enumerate([(3, 5), (10, 9), (16, 4), (16, 4)]):
         replica.load.scraped(float(second + 1), running=running, waiting=waiting, kv_cache_usage=0.3)
@@ -149,13 +141,13 @@ def test_places_are_learned_from_a_queue_that_stays() -> None:
 
 def test_those_who_wait_are_looked_at_again() -> None:
     """At the latest after a second, and when silence settles; never in a busy loop."""
-    replica = FakeReplica()
+    replica = OneReplica()
     replica.send(1, now=10.0)
 
     assert next_release_at([], 10.0) == 10.0 + LOOK_SECONDS_MAX
-    assert next_release_at([replica], 10.0) == 10.0 + LOOK_SECONDS_MAX
-    assert next_release_at([replica], 11.5) == 10.0 + SETTLE_SECONDS
-    assert next_release_at([replica], 11.99) == 11.99 + LOOK_SECONDS_MIN
+    assert next_release_at([replica.window], 10.0) == 10.0 + LOOK_SECONDS_MAX
+    assert next_release_at([replica.window], 11.5) == 10.0 + SETTLE_SECONDS
+    assert next_release_at([replica.window], 11.99) == 11.99 + LOOK_SECONDS_MIN
 
 
 class WindowMachine(RuleBasedStateMachine):
@@ -163,7 +155,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.replica = FakeReplica()
+        self.replica = OneReplica()
         self.now = 0.0
         self.unseen = self.seen = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import pytest
 
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.proxy import scrapes
+from overspill_gateway.proxy.backend import Replica
+from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.proxy.problems import BackendProblems
 from overspill_gateway.proxy.scrapes import EngineGauges, Pools
-from overspill_gateway.wire.pool import Address
 from unit.gateway.backends import Backend, Received, Wire
 from unit.gateway.harness import eventually
 
@@ -46,18 +51,19 @@ class Engine(Backend):
     def __init__(self, answer: Says) -> None:
         super().__init__(script=None)  # type: ignore[arg-type]  # it serves no requests
         self.says = answer
-        self.load = ReplicaLoad()
         self.asked_at: list[float] = []
 
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-        return Address("127.0.0.1", self.port)
+    async def listen(self, tls: ssl.SSLContext | None = None) -> None:
+        """Be there; from now on there is a replica of it."""
+        await super().listen(tls)
+        fact = EndpointFact("127.0.0.1", self.port, "pod", "uid", ready=True, terminating=False)
+        problems = BackendProblems("team/a", "local", (), lambda: None)
+        self.replica = Replica(fact, self.port, 1.0, BackendCounters(), problems, ServiceRates())
 
     @property
-    def host_line(self) -> bytes:
-        """As replicas have it."""
-        return b"host: 127.0.0.1:%d\r\n" % self.port
+    def load(self) -> ReplicaLoad:
+        """Of its replica."""
+        return self.replica.load
 
     async def answer(self, received: Received, wire: Wire) -> None:
         """Say what a test wants it to say."""
@@ -74,7 +80,7 @@ async def reading(*engines: Engine, busy: bool = True, pools: Pools | None = Non
         await engine.listen()
     if busy:
         engines[0].load.sent(Ask())
-    gauges = EngineGauges(pools or (lambda: [engines]))
+    gauges = EngineGauges(pools or (lambda: [[engine.replica for engine in engines]]))
     gauges.start()
     try:
         yield gauges
@@ -108,10 +114,10 @@ async def test_an_idle_route_costs_its_engines_nothing() -> None:
     """Nobody is asked before the first request, nor after the last; connections are closed."""
     engine, looks = Engine(says(VLLM)), 0
 
-    def pools() -> list[list[Engine]]:
+    def pools() -> list[list[Replica]]:
         nonlocal looks
         looks += 1
-        return [[engine]]
+        return [[engine.replica]]
 
     async with reading(engine, busy=False, pools=pools):
         await eventually(lambda: looks > 10)
@@ -190,7 +196,7 @@ async def test_an_engine_that_is_gone_is_a_failure_like_any_other() -> None:
     await engine.listen()
     engine.kill()
     engine.load.sent(Ask())
-    gauges = EngineGauges(lambda: [[engine]])
+    gauges = EngineGauges(lambda: [[engine.replica]])
     gauges.start()
     await eventually(lambda: gauges.failures_total >= 2)
     gauges.stop()

@@ -8,11 +8,12 @@ replica's work is, and when one rests, is said elsewhere (``core.load``, ``core.
 
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.load import ReplicaLoad, work_of
+from overspill_gateway.core.backend_state import BackendState
+from overspill_gateway.core.load import work_of
+from overspill_gateway.core.replica_state import ReplicaState
 
 LOAD_FACTOR: Final = 1.25
 """A conversation's replica serves it up to this many times the mean work."""
@@ -31,35 +32,7 @@ _MIX: Final = 0x9E3779B97F4A7C15
 _MIX_AGAIN: Final = 0xBF58476D1CE4E5B9
 
 
-class Balanced(Protocol):
-    """A replica, as far as choosing one goes."""
-
-    @property
-    def load(self) -> ReplicaLoad:
-        """Its work."""
-        ...
-
-    @property
-    def outlier(self) -> Outlier:
-        """How it has fared lately."""
-        ...
-
-    @property
-    def served_by(self) -> str:
-        """``local/<pod>``, the same in every gateway."""
-        ...
-
-
-class Ejectable(Protocol):
-    """A replica or a hosted API, as far as resting goes."""
-
-    @property
-    def outlier(self) -> Outlier:
-        """How it has fared lately."""
-        ...
-
-
-R = TypeVar("R", bound=Balanced)
+R = TypeVar("R", bound=ReplicaState)
 
 
 def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid: Collection[R] = ()) -> R | None:
@@ -94,7 +67,7 @@ def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid
     return _home(candidates, works, bound, ask.prefix)
 
 
-def all_ejected(backends: Iterable[Ejectable], now: float) -> bool:
+def all_ejected(backends: Iterable[BackendState], now: float) -> bool:
     """Whether every one of the backends rests: asking any of them is a last resort."""
     return all(now < backend.outlier.returns_at for backend in backends)
 
@@ -114,7 +87,7 @@ def _candidates(replicas: Sequence[R], now: float, avoid: Collection[R]) -> Sequ
     return [replica for replica in allowed if now >= replica.outlier.returns_at] or allowed
 
 
-def _share(replica: Balanced, now: float) -> float:
+def _share(replica: ReplicaState, now: float) -> float:
     """The share of work of a replica that is new or returns; one that is asked while it rests has no less."""
     started = (now - replica.load.usable_since) / SLOW_START_SECONDS
     share = 1.0 if started >= 1.0 else max(SLOW_START_SHARE_MIN, started)

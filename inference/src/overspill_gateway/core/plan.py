@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.balance import choose_replica
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.outcome import REPEATABLE, Failure, FailureKind
 from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
-from overspill_gateway.core.release import ReleaseWindow
+from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.target import FirstTokenTarget
 
 
@@ -53,49 +52,8 @@ class ServedReason(StrEnum):
     """Nobody served: the answer is the gateway's own."""
 
 
-class Servable(Protocol):
-    """A replica, as far as deciding goes."""
-
-    @property
-    def served_by(self) -> str:
-        """``local/<pod>``."""
-        ...
-
-    @property
-    def load(self) -> ReplicaLoad:
-        """Its work."""
-        ...
-
-    @property
-    def outlier(self) -> Outlier:
-        """How it has fared lately."""
-        ...
-
-    @property
-    def window(self) -> ReleaseWindow:
-        """What it may be given of those who wait."""
-        ...
-
-
-class Payable(Protocol):
-    """A hosted API, as far as deciding goes."""
-
-    @property
-    def served_by(self) -> str:
-        """``hosted/<name>``."""
-        ...
-
-    def may_take(self, ask: Ask, now: float) -> bool:
-        """Whether its limits, the budget, its health and what it can do allow it this request now."""
-        ...
-
-    def lacks(self, ask: Ask, now: float) -> bool:
-        """Whether it has said lately that it lacks what this request calls."""
-        ...
-
-
-R = TypeVar("R", bound=Servable)
-H = TypeVar("H", bound=Payable)
+R = TypeVar("R", bound=ReplicaState)
+H = TypeVar("H", bound=HostedState)
 
 RETRY_AFTER_SECONDS_MIN: Final = 1
 RETRY_AFTER_SECONDS_MAX: Final = 120
@@ -255,7 +213,7 @@ def _if_in_time(pool: Pool[R, H], history: History[R], replica: R, ask: Ask, now
     return UseReplica(replica, _local_reason(history), told)
 
 
-def _told(rates: ServiceRates, replica: Servable, ask: Ask, now: float) -> LoadSnapshot:
+def _told(rates: ServiceRates, replica: ReplicaState, ask: Ask, now: float) -> LoadSnapshot:
     """What is expected of a request at a replica."""
     window = replica.window
     return rates.snapshot(replica.load, ask, now, window.unbegun, window.begun_unseen)

@@ -7,7 +7,7 @@ replica is fast enough (``core.plan``).
 """
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
 from overspill_gateway.core.prediction import ServiceRates
@@ -111,20 +111,11 @@ class ReleaseWindow:
         return room if room > 0 else int(load.in_flight == 0)
 
 
-class Releasing(Protocol):
-    """A replica, as far as releasing goes."""
-
-    @property
-    def window(self) -> ReleaseWindow:
-        """What it may be given."""
-        ...
-
-
-def next_release_at(replicas: Iterable[Releasing], now: float) -> float:
+def next_release_at(windows: Iterable[ReleaseWindow], now: float) -> float:
     """When to look again at those who wait, if nothing happens before: predictions age and silence settles."""
     due = now + LOOK_SECONDS_MAX
-    for replica in replicas:
-        settles = replica.window.sent_at + SETTLE_SECONDS
+    for window in windows:
+        settles = window.sent_at + SETTLE_SECONDS
         if now < settles < due:
             due = settles
     return max(due, now + LOOK_SECONDS_MIN)

@@ -9,13 +9,12 @@ from urllib.parse import urlsplit
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.body import json_string
-from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.engine_keys import EngineKeys
-from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.provider_traits import form_of
-from overspill_gateway.core.release import ReleaseWindow
+from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.unusable import UnusableError
 from overspill_gateway.core.usage import Price
@@ -34,14 +33,12 @@ _CONTROLS: Final = re.compile("[\x00-\x20\x7f]")
 LOCAL_IDLE_SECONDS: Final = 4.0
 """Shorter than vLLM keeps an idle connection (uvicorn: 5 s), so that it is not closed under a request."""
 HOSTED_IDLE_SECONDS: Final = 30.0
-LACKS_SECONDS: Final = 60.0
-"""A hosted API that lacks a path or its model is asked again after this long: it costs one request a moment."""
 LOCAL_CONNECT_SECONDS_MAX: Final = 0.5
 """Inside a cluster a connection takes milliseconds; a pod that vanished without a word costs this much."""
 
 
-class Replica:
-    """One replica of a route."""
+class Replica(ReplicaState):
+    """One replica of a route, with its connections."""
 
     def __init__(
         self,
@@ -55,19 +52,16 @@ class Replica:
         outbound: Outbound | None = None,
     ) -> None:
         """``outbound`` knows what a name leads to; without it the address is literal."""
+        super().__init__(f"local/{fact.pod}", rates)
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
         self.keys = EngineKeys()
-        self.served_by = f"local/{fact.pod}"
         self.counters = counters
         self.problems = problems
         """Of all replicas of the route together."""
         self.health = Health.UNKNOWN
         self.exchanges: set[Attempt] = set()
         """Attempts at it now."""
-        self.load = ReplicaLoad()
-        self.outlier = Outlier()
-        self.window = ReleaseWindow(self.load, rates)
         self.reports_usage = True
         """An engine always does where it is asked to, and it is."""
         self.probe_failures = 0
@@ -97,21 +91,6 @@ class Replica:
     def usable(self) -> bool:
         """Whether it may get a new request."""
         return usable(self.fact, self.health)
-
-    def sent(self, ask: Ask, now: float) -> None:
-        """A request goes there."""
-        self.load.sent(ask)
-        self.window.sent(now)
-
-    def first_token(self, ask: Ask) -> None:
-        """A request's first token has come."""
-        self.load.first_token(ask)
-        self.window.first_token()
-
-    def done(self, ask: Ask, *, first_token_came: bool) -> None:
-        """A request has ended there."""
-        self.load.done(ask, first_token_came=first_token_came)
-        self.window.done(first_token_came=first_token_came)
 
 
 class HostedTarget:
@@ -152,8 +131,8 @@ class HostedTarget:
         self.model = json_string(backend.model)
 
 
-class Hosted:
-    """One hosted API of a route."""
+class Hosted(HostedState):
+    """One hosted API of a route, with its connections and its meter."""
 
     def __init__(
         self,
@@ -166,24 +145,25 @@ class Hosted:
         reads: StreamReads | None = None,
     ) -> None:
         """``connection_seconds``: how old a connection may be and still get a request."""
+        offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)
+        super().__init__(
+            f"hosted/{backend.name}",
+            unable=Needs(sum(need.value for has, need in offered if not has)),
+            paths=frozenset(path.encode() for path in backend.paths) if backend.paths is not None else None,
+            context_tokens=backend.context_tokens,
+        )
         self.backend = backend
         self.meter = meter
-        self.served_by = f"hosted/{backend.name}"
         self.counters = meter.counters
         self.problems = problems
         self.path_prefix = target.path_prefix
         self.model = target.model
         self.exchanges: set[Attempt] = set()
         """Attempts at it now."""
-        self.outlier = Outlier()
-        self.is_only_backend = False
-        """Nobody else serves the route: it is asked even while it should rest."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""
         self.form = form_of(target.host, backend.max_tokens_field, stream_options=backend.stream_options)
         """How it takes what the gateway adds to a request; learned where a refusal says otherwise."""
-        self._paths = frozenset(path.encode() for path in backend.paths) if backend.paths is not None else None
-        self._lacking: dict[bytes, float] = {}
         self.head_lines = target.head_lines
         self.pool = Pool(
             Address(target.host, target.port, target.secure),
@@ -193,38 +173,15 @@ class Hosted:
             connection_seconds=connection_seconds,
             reads=reads,
         )
-        offered = (backend.tools, Needs.TOOLS), (backend.json_mode, Needs.JSON_MODE), (backend.vision, Needs.VISION)
-        self._lacks = sum(need.value for has, need in offered if not has)
 
     @property
     def price(self) -> Price | None:
         """What tokens cost there; None: unknown."""
         return self.meter.price
 
-    def may_take(self, ask: Ask, now: float) -> bool:
-        """Whether health, what it can do, its limits and the budget allow this request now."""
-        if now < self.outlier.returns_at and not self.is_only_backend:
-            return False
-        if self._lacks and ask.needs & self._lacks:
-            return False
-        if self._paths is not None and ask.hosted_path not in self._paths:
-            return False
-        context = self.backend.context_tokens
-        if context is not None and ask.prompt_tokens + (ask.output_tokens_max or 1) > context:
-            return False
+    def affords(self, ask: Ask, now: float) -> bool:
+        """Whether its limits and the budget allow this request now."""
         return self.meter.may_take(ask, now)
-
-    def has_path(self, path: bytes) -> bool:
-        """Whether it was not said of it that it lacks a path."""
-        return self._paths is None or path in self._paths
-
-    def lacks(self, ask: Ask, now: float) -> bool:
-        """Whether it has said lately that it lacks the path or the model that this request calls."""
-        return bool(self._lacking) and now < self._lacking.get(ask.hosted_path, 0.0)
-
-    def has_said_that_it_lacks(self, path: bytes, now: float) -> None:
-        """Ask others first for a while; the paths are the few that hosted APIs have."""
-        self._lacking[path] = now + LACKS_SECONDS
 
     def worst_case(self, ask: Ask) -> int:
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""

@@ -268,7 +268,7 @@ class Route:
     def _look_again_at_held(self, now: float) -> None:
         """Silence settles as well: without a timer a request could wait for an event that never comes."""
         if self.held and self._release_timer is None:
-            due = next_release_at(self.pool.replicas, now) - now
+            due = next_release_at([replica.window for replica in self.pool.replicas], now) - now
             self._release_timer = asyncio.get_running_loop().call_later(due, self._release_due)
 
     def _release_due(self) -> None:

@@ -10,12 +10,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import random
-from typing import Final, Protocol
+from typing import Final
 
 from overspill_api.engine_metrics import EngineFigures, read_figures
-from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.proxy.backend import Replica
 from overspill_gateway.proxy.question import Question
-from overspill_gateway.wire.pool import Address, Pool
+from overspill_gateway.wire.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -35,26 +35,7 @@ CONCURRENT_MAX: Final = 32
 """Engines that are asked at the same time; more wait for their turn."""
 
 
-class Gauged(Protocol):
-    """A replica, as far as reading its gauges goes."""
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-        ...
-
-    @property
-    def host_line(self) -> bytes:
-        """``host: ...`` with its line end."""
-        ...
-
-    @property
-    def load(self) -> ReplicaLoad:
-        """What is written to."""
-        ...
-
-
-Pools = Callable[[], Iterable[Sequence[Gauged]]]
+Pools = Callable[[], Iterable[Sequence[Replica]]]
 """The usable replicas of each route, as they are now."""
 
 
@@ -132,7 +113,7 @@ class _Engine:
         "_timer",
     )  # fmt: skip
 
-    def __init__(self, replica: Gauged, gauges: EngineGauges, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, replica: Replica, gauges: EngineGauges, loop: asyncio.AbstractEventLoop) -> None:
         self._replica = replica
         self._gauges = gauges
         self._loop = loop

@@ -1,0 +1,36 @@
+"""What is known of one replica, as far as deciding goes: its work, how it fares, what it may still be given.
+
+Not here: its address, its connections and its health check (``proxy.backend``).
+"""
+
+from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.backend_state import BackendState
+from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.release import ReleaseWindow
+
+
+class ReplicaState(BackendState):
+    """One replica of a route. Told of every request there."""
+
+    def __init__(self, served_by: str, rates: ServiceRates) -> None:
+        super().__init__(served_by)
+        self.load = ReplicaLoad()
+        """Its work."""
+        self.window = ReleaseWindow(self.load, rates)
+        """What it may be given of those who wait."""
+
+    def sent(self, ask: Ask, now: float) -> None:
+        """A request goes there."""
+        self.load.sent(ask)
+        self.window.sent(now)
+
+    def first_token(self, ask: Ask) -> None:
+        """A request's first token has come."""
+        self.load.first_token(ask)
+        self.window.first_token()
+
+    def done(self, ask: Ask, *, first_token_came: bool) -> None:
+        """A request has ended there."""
+        self.load.done(ask, first_token_came=first_token_came)
+        self.window.done(first_token_came=first_token_came)
