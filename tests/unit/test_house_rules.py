@@ -20,6 +20,10 @@ PACKAGES = (
     "cli/src/overspill_cli",
 )
 LINES_MAX = 460
+SYSTEM_CLOCK = re.compile(
+    r"^\s*(from|import) time\b|\b(datetime|date)\.(now|utcnow|today)\(|\bloop(\(\))?\.(time|call_later|call_at)\("
+    r"|\basyncio\.sleep\("
+)
 CLOCKS = {"time", "random", "secrets", "logging", "asyncio", "socket", "httpx", "aiohttp", "kopf", "kubernetes", "os"}
 
 
@@ -74,6 +78,18 @@ def test_deciding_reads_no_clock_and_does_no_io(path: Path) -> None:
     }
 
     assert not imported & CLOCKS
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _modules() if "overspill_operator" in path.parts and path.name not in ("clock.py", "main.py")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_operator_has_one_clock(path: Path) -> None:
+    """What looks at the time, or waits, is given a ``clock.Clock``: tests and simulators move the time themselves."""
+    found = [line for line in path.read_text().splitlines() if SYSTEM_CLOCK.search(line)]
+
+    assert found == []
 
 
 @pytest.mark.parametrize("folder", ["api", "operator", "cli"])

@@ -11,6 +11,7 @@ import uvloop
 from overspill_operator import json_logs
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.app.cleanup import clean_up
+from overspill_operator.clock import SystemClock
 from overspill_operator.process import LeadershipLostError, Process, ignore_harmless_signals
 from overspill_operator.settings import Settings
 
@@ -48,11 +49,11 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> None:
-    await Process(settings).run()
+    await Process(settings, SystemClock()).run()
 
 
 async def _clean_up(settings: Settings) -> None:
-    cluster = await ApiServer.connect()
+    cluster = await ApiServer.connect(SystemClock())
     try:
         pepper = os.environ.get("OVERSPILL_DELETE_KEY_PEPPER", "")
         await clean_up(cluster, settings.namespace, settings.watched_namespaces, pepper)

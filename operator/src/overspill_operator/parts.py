@@ -1,12 +1,10 @@
 """The parts of a leader, put together: who tells whom of what. Starting and ending them is ``process``."""
 
-import asyncio
 import logging
 import random
 from base64 import b64decode
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from time import monotonic, time
 from typing import Any
 
 from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
@@ -29,6 +27,7 @@ from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.app.world import Caches, World
+from overspill_operator.clock import Clock
 from overspill_operator.core import in_force
 from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.engine_state import engine_state, is_settled
@@ -58,24 +57,25 @@ COUNTS_SECONDS = 1.0
 class Parts:
     """The parts of a leader, put together."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, clock: Clock) -> None:
         self._settings = settings
-        queue = WorkQueue(self._reconcile, workers=WORKERS, jitter=random.random)
+        queue = WorkQueue(self._reconcile, clock, workers=WORKERS, jitter=random.random)
         self._queue = queue
         self._engines: dict[str, tuple[object, ...]] = {}
         routes = Routes(self._on_route)
         self.gateways = GatewayStreams(
-            self._on_demand, self._all_routes, self._on_refused, fixed=settings.gateway_addresses
+            clock, self._on_demand, self._all_routes, self._on_refused, fixed=settings.gateway_addresses
         )
         self.slices = WatchCache(
             cluster,
             ENDPOINT_SLICES,
+            clock=clock,
             namespace=settings.namespace,
             labels=f"kubernetes.io/service-name={settings.gateway_admin_service}",
             on_change=self.gateways.on_slice,
         )
         engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
-        watch = partial(WatchCache, cluster, labels=engines, namespaces=settings.watched_namespaces)
+        watch = partial(WatchCache, cluster, clock=clock, labels=engines, namespaces=settings.watched_namespaces)
         caches = Caches(
             deployments=watch(DEPLOYMENTS, on_change=self._on_engine),
             services=watch(SERVICES, on_change=self._on_child),
@@ -83,15 +83,21 @@ class Parts:
             budgets=watch(DISRUPTION_BUDGETS, on_change=self._on_child),
             policies=watch(NETWORK_POLICIES, on_change=self._on_child),
             compiled=WatchCache(
-                cluster, SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled
+                cluster,
+                SECRETS,
+                clock=clock,
+                namespace=settings.namespace,
+                labels=LABEL_COMPILED,
+                on_change=self._on_compiled,
             ),
         )
-        own = OwnDeployment(cluster, settings.namespace, settings.deployment, settings.pod_name, time)
+        own = OwnDeployment(cluster, settings.namespace, settings.deployment, settings.pod_name, clock)
         self.profiles = Profiles(settings.profiles, self._all_routes)
-        self.scraper = EngineScraper(cluster, self._routes_to_scrape, self._on_reading)
-        events = EventRecorder(cluster, settings.pod_name, time)
+        self.scraper = EngineScraper(cluster, clock, self._routes_to_scrape, self._on_reading)
+        events = EventRecorder(cluster, settings.pod_name, clock)
         scaler = Scaler(
             cluster,
+            clock,
             routes,
             caches.deployments,
             self.gateways,
@@ -99,12 +105,12 @@ class Parts:
             events,
             on_decided=lambda key: queue.add((ROUTE, key)),
         )
-        secrets = SecretReader(cluster, random.random, lambda key: queue.add((ROUTE, key)))
+        secrets = SecretReader(cluster, clock, random.random, lambda key: queue.add((ROUTE, key)))
         access = EngineAccess(settings.namespace, settings.engine_metrics_from)
         self.world = World(
             release_namespace=settings.namespace,
             watched=settings.watched_namespaces,
-            tenancy=Tenancy(cluster, settings.namespace, settings.watched_namespaces, own),
+            tenancy=Tenancy(cluster, clock, settings.namespace, settings.watched_namespaces, own),
             engine_keys=EngineKeys(cluster, secrets, settings.namespace),
             engine_access=access if settings.engine_network_policies else None,
             url=f"{settings.gateway_url}/v1",
@@ -116,12 +122,12 @@ class Parts:
             scaler=scaler,
             secrets=secrets,
             events=events,
-            applier=Applier(cluster),
+            applier=Applier(cluster, clock),
             slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
-            diagnosis=Diagnosis(cluster, self._engine_of, lambda key: queue.add((ROUTE, key))),
+            diagnosis=Diagnosis(cluster, clock, self._engine_of, lambda key: queue.add((ROUTE, key))),
             queue=queue,
             profiles=self.profiles.current,
-            now_unix=time,
+            clock=clock,
         )
         self.profiles.read()
         self._teller = RouteTeller(self.world)
@@ -141,7 +147,10 @@ class Parts:
         yield "slots", self._expire_slots()
         yield "profiles", self._follow_profiles()
         if self._settings.pepper_secret:
-            yield "pepper", keep_pepper(world.cluster, self._settings.namespace, self._settings.pepper_secret)
+            yield (
+                "pepper",
+                keep_pepper(world.cluster, world.clock, self._settings.namespace, self._settings.pepper_secret),
+            )
 
     async def _reconcile(self, key: Key) -> None:
         kind, name = key
@@ -214,12 +223,12 @@ class Parts:
 
     async def _expire_slots(self) -> None:
         while True:
-            await asyncio.sleep(SLOTS_EVERY_SECONDS)
-            self.world.slots.expire(monotonic())
+            await self.world.clock.sleep(SLOTS_EVERY_SECONDS)
+            self.world.slots.expire(self.world.clock.monotonic())
 
     async def _follow_profiles(self) -> None:
         while True:
-            await asyncio.sleep(CHECK_EVERY_SECONDS)
+            await self.world.clock.sleep(CHECK_EVERY_SECONDS)
             self.profiles.read()
 
 

@@ -6,7 +6,6 @@ import logging
 import random
 import signal
 from collections.abc import Coroutine
-from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +16,7 @@ from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.world import World
+from overspill_operator.clock import Clock
 from overspill_operator.edge.kopf_app import KopfApp
 from overspill_operator.parts import Parts
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
@@ -42,9 +42,10 @@ class LeadershipLostError(Exception):
 class Process:
     """One operator process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         """By ``settings``."""
         self._settings = settings
+        self._clock = clock
         self._leadership: Leadership | None = None
         self._world: World | None = None
         self._ready = False
@@ -56,12 +57,11 @@ class Process:
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises where it cannot go on: Kubernetes then starts it anew."""
         settings = self._settings
-        connected = await ApiServer.connect()
-        leadership = Leadership(
-            connected, settings.namespace, f"{settings.pod_name}_{uuid4().hex[:8]}", settings.watched_namespaces
-        )
-        own = OwnDeployment(connected, settings.namespace, settings.deployment, settings.pod_name, time)
-        tenancy = Tenancy(connected, settings.namespace, settings.watched_namespaces, own)
+        connected = await ApiServer.connect(self._clock)
+        identity = f"{settings.pod_name}_{uuid4().hex[:8]}"
+        leadership = Leadership(connected, self._clock, settings.namespace, identity, settings.watched_namespaces)
+        own = OwnDeployment(connected, settings.namespace, settings.deployment, settings.pod_name, self._clock)
+        tenancy = Tenancy(connected, self._clock, settings.namespace, settings.watched_namespaces, own)
         self._leadership = leadership
         cluster = connected.guarded(leadership.seconds_left)
         runner = await http_port.serve(settings.port, self._unhealthy, self._unready)
@@ -92,13 +92,13 @@ class Process:
             if self._hindrance != self._hindrance_told:
                 logger.error("not leading: %s", self._hindrance)
                 self._hindrance_told = self._hindrance
-            await asyncio.sleep(HINDERED_SECONDS)
+            await self._clock.sleep(HINDERED_SECONDS)
 
     async def _lead(self, cluster: ApiServer, leadership: Leadership) -> None:
         """Act until told to stop or until leading is lost."""
-        self._lead_since = monotonic()
+        self._lead_since = self._clock.monotonic()
         kopf_app = KopfApp(self._settings.watched_namespaces)
-        parts = Parts(self._settings, cluster)
+        parts = Parts(self._settings, cluster, self._clock)
         self._world = world = parts.world
         kopf_app.watch(MODEL_ROUTES.plural, world.routes.put, world.routes.remove)
         kopf_app.watch(CONSUMERS.plural, world.consumers.put, world.consumers.remove)
@@ -122,8 +122,8 @@ class Process:
 
     async def _start(self, cluster: ApiServer, kopf_app: KopfApp, world: World) -> None:
         """Bring everything up in order, then work for ever."""
-        while await _missing_kinds(cluster):  # noqa: ASYNC110 - the API server has no event for it
-            await asyncio.sleep(API_WAIT_SECONDS)
+        while await _missing_kinds(cluster):
+            await self._clock.sleep(API_WAIT_SECONDS)
         await kopf_app.start()
         self._take_signals()  # Kopf has put its own handlers there
         sweep = Sweep(world, random.random, self._note_trouble)
@@ -131,7 +131,7 @@ class Process:
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
         self._ready = True
-        logger.info("ready", extra={"seconds": round(monotonic() - self._lead_since, 3)})
+        logger.info("ready", extra={"seconds": round(self._clock.monotonic() - self._lead_since, 3)})
         async with asyncio.TaskGroup() as group:
             group.create_task(world.queue.run(), name="queue")
             group.create_task(sweep.run(), name="sweep")
@@ -159,7 +159,7 @@ class Process:
     def _unhealthy(self) -> str:
         if self._world is None:
             return ""
-        if not self._ready and monotonic() - self._lead_since > STALE_SECONDS:
+        if not self._ready and self._clock.monotonic() - self._lead_since > STALE_SECONDS:
             return "leading for two minutes without having seen every object: is the API server reachable?"
         queue = self._world.queue
         if queue.longest_run_seconds > STALE_SECONDS:

@@ -1,17 +1,10 @@
 """A cluster in memory: what the tests of driving need of ``ports.Cluster``, with calls that can be made to fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
-
-
-async def until(look: Callable[[], object]) -> None:
-    """Wait until something is so, five seconds at most."""
-    async with asyncio.timeout(5):
-        while not look():  # noqa: ASYNC110 - what is waited for is the subject's, and tells nobody
-            await asyncio.sleep(0.001)
 
 
 class FakeCluster:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from time import monotonic
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from kubernetes.aio import client, config
 
 from overspill_api.names import FIELD_MANAGER
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock
 from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
 
 REQUEST_SECONDS = 20.0
@@ -41,17 +41,18 @@ _RESOURCE = re.compile(r"^/apis?/(?:v1|[^/]+/[^/]+)(?:/namespaces/[^/]+)?/([a-z]
 class ApiServer:
     """``ports.Cluster`` on a real API server. ``close`` it in the end."""
 
-    def __init__(self, api: client.ApiClient, seconds_to_write: Callable[[], float]) -> None:
+    def __init__(self, api: client.ApiClient, clock: Clock, seconds_to_write: Callable[[], float]) -> None:
         """``seconds_to_write``: asked before every change, which is given up after that long.
 
         None are left to a leader whose lease has run out, so that no write of it is under way when another one leads.
         """
         self._host = api.configuration.host
         self._api = api
+        self._clock = clock
         self._seconds_to_write = seconds_to_write
 
     @classmethod
-    async def connect(cls) -> "ApiServer":
+    async def connect(cls, clock: Clock) -> "ApiServer":
         """With the pod's service account, or outside a cluster the current context of KUBECONFIG."""
         configuration = client.Configuration()
         configuration.connection_pool_maxsize = 64
@@ -60,14 +61,14 @@ class ApiServer:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(client.ApiClient(configuration), lambda: REQUEST_SECONDS)
+        return cls(client.ApiClient(configuration), clock, lambda: REQUEST_SECONDS)
 
     def guarded(self, seconds_to_write: Callable[[], float]) -> "ApiServer":
         """The same server over the same connections, for changes that only a leader may make.
 
         The lease's renewals keep a connection open, so that a wake after hours of silence need not open one.
         """
-        return ApiServer(self._api, seconds_to_write)
+        return ApiServer(self._api, self._clock, seconds_to_write)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -163,7 +164,7 @@ class ApiServer:
             timeout = aiohttp.ClientTimeout(total=min(REQUEST_SECONDS, left), connect=5)
         if timeout.total is not None and timeout.total <= 0:
             raise ClusterError(0, "NotLeader", "this process is no longer the leader, so it changes nothing")
-        began = monotonic()
+        began = self._clock.monotonic()
         try:
             response = await self._request(
                 method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
@@ -172,7 +173,7 @@ class ApiServer:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
         finally:
-            telemetry.API_CALLS.labels(method, _resource(path)).observe(monotonic() - began)
+            telemetry.API_CALLS.labels(method, _resource(path)).observe(self._clock.monotonic() - began)
         return answer
 
     async def _request(

@@ -9,13 +9,13 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from time import time
 
 import aiohttp
 
 from overspill_api.engine_metrics import EngineFigures, read_figures
 from overspill_api.names import ENGINE_PORT, engine_name
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.core.engine_metrics import queue_reading
 from overspill_operator.ports import ENDPOINT_SLICES, Cluster, ClusterError
@@ -49,10 +49,11 @@ class EngineScraper:
     """The ``app.scaler.QueueSource`` that asks the replicas themselves."""
 
     def __init__(
-        self, cluster: Cluster, wanted: Callable[[], Iterable[str]], on_reading: Callable[[str], None]
+        self, cluster: Cluster, clock: Clock, wanted: Callable[[], Iterable[str]], on_reading: Callable[[str], None]
     ) -> None:
         """``wanted`` names the routes to ask about; ``on_reading`` gets each one that was asked about."""
         self._cluster = cluster
+        self._clock = clock
         self._wanted = wanted
         self._on_reading = on_reading
         self._readings: dict[str, _Reading] = {}
@@ -76,7 +77,7 @@ class EngineScraper:
         """Read for ever."""
         async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
             while True:
-                await asyncio.sleep(EVERY_SECONDS)
+                await self._clock.sleep(EVERY_SECONDS)
                 every = sorted(self._wanted())
                 for key in self._readings.keys() - every:
                     del self._readings[key]
@@ -97,7 +98,7 @@ class EngineScraper:
         figures = await asyncio.gather(*(self._ask(session, address, limit) for address in addresses))
         result = queue_reading(figures)
         if result.answered:
-            reading.waiting, reading.read_unix, reading.missed = result.waiting, time(), 0
+            reading.waiting, reading.read_unix, reading.missed = result.waiting, self._clock.unix(), 0
         else:
             reading.missed += 1
         self._on_reading(key)

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from overspill_api import names
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock
 from overspill_operator.core.objects import Metadata
 from overspill_operator.ports import EVENTS, Cluster, ClusterError, Json
 
@@ -28,18 +28,18 @@ NOTE_LENGTH_MAX = 1000
 class EventRecorder:
     """Takes Events and posts them in their order."""
 
-    def __init__(self, cluster: Cluster, instance: str, now_unix: Callable[[], float]) -> None:
+    def __init__(self, cluster: Cluster, instance: str, clock: Clock) -> None:
         """``instance``: the pod that reports."""
         self._cluster = cluster
         self._instance = instance
-        self._now_unix = now_unix
+        self._clock = clock
         self._waiting: asyncio.Queue[tuple[str, Json]] = asyncio.Queue(WAITING_MAX)
         self._count = 0
         self._tokens: dict[str, tuple[float, float]] = {}
 
     def record(self, kind: str, meta: Metadata, *, warning: bool, reason: str, note: str, action: str) -> None:
         """Post an Event about an object, or give it up where too many wait, or that object has had too many."""
-        now = self._now_unix()
+        now = self._clock.unix()
         if not self._may_post(meta.uid, now):
             telemetry.EVENTS_DROPPED.inc()
             return

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from random import uniform
-from time import time
 
 import aiohttp
 
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
+from overspill_operator.clock import Clock
 from overspill_operator.core.demand_lines import LineError, read_line
 from overspill_operator.core.engine_access import KeySenders
 from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
@@ -48,12 +48,13 @@ class GatewayStreams:
 
     def __init__(
         self,
+        clock: Clock,
         on_demand: Callable[[list[str], float], None],
         on_coverage: Callable[[], None],
         on_refused: Callable[[set[tuple[str, str]]], None] = lambda _documents: None,
         fixed: Iterable[str] = (),
     ) -> None:
-        """``on_demand`` gets the routes that a line speaks of and when it came (loop time).
+        """``on_demand`` gets the routes that a line speaks of and when it came (monotonic).
 
         ``on_coverage`` is called when what status says of the gateways has changed; ``on_refused`` gets kind and key
         of the documents that a gateway has begun or ceased to refuse.
@@ -61,6 +62,7 @@ class GatewayStreams:
         """
         self.views: dict[str, GatewayView] = {}
         self.reported = Coverage.NONE
+        self._clock = clock
         self._on_demand = on_demand
         self._on_coverage = on_coverage
         self._on_refused = on_refused
@@ -70,7 +72,7 @@ class GatewayStreams:
         self._slices: dict[str, set[str]] = {}
         self._told: dict[str, dict[str, float]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._started_unix = time()
+        self._started_unix = self._clock.unix()
         self._worse_since: float | None = None
         self._senders = KeySenders.UNKNOWN
 
@@ -82,13 +84,13 @@ class GatewayStreams:
     @property
     def key_senders(self) -> KeySenders:
         """Which of them send replicas their keys."""
-        now = time()
+        now = self._clock.unix()
         return key_senders(self.views.values(), self.unheard(now), now)
 
     @property
     def starting(self) -> bool:
         """Whether this process has only just begun to listen."""
-        return time() - self._started_unix < STARTING_SECONDS
+        return self._clock.unix() - self._started_unix < STARTING_SECONDS
 
     @property
     def identities(self) -> frozenset[str]:
@@ -111,7 +113,7 @@ class GatewayStreams:
             self._start_missing()
             try:
                 while True:
-                    await asyncio.sleep(TICK_SECONDS)
+                    await self._clock.sleep(TICK_SECONDS)
                     self._report()
             finally:
                 for task in self._tasks.values():
@@ -149,21 +151,22 @@ class GatewayStreams:
             self._on_refused(set(view.refused))
         if not task.cancelled() and task.exception() is not None:
             logger.error("demand stream failed", exc_info=task.exception(), extra={"gateway": address})
-            asyncio.get_running_loop().call_later(RETRY_SECONDS_MAX, self._start_missing)
+            self._clock.call_later(RETRY_SECONDS_MAX, self._start_missing)
         elif not task.cancelled():
             self._start_missing()
 
     async def _follow(self, address: str) -> None:
         """Until the address is no gateway's any more and its stream has ended: a gateway that drains still counts."""
-        loop, failures = asyncio.get_running_loop(), 0
+        failures = 0
         while failures == 0 or address in self._addresses:
-            began = loop.time()
+            began = self._clock.monotonic()
             why = await self._stream(address)
             # A stream that says something and ends at once is no better than one that says nothing.
-            failures = 1 if loop.time() - began >= HEALTHY_SECONDS else failures + 1
+            failures = 1 if self._clock.monotonic() - began >= HEALTHY_SECONDS else failures + 1
             level = logging.WARNING if failures == FAILURES_TOLD else logging.DEBUG
             logger.log(level, "demand stream of a gateway keeps ending: %s", why, extra={"gateway": address})
-            await asyncio.sleep(min(RETRY_SECONDS * 2 ** min(failures - 1, 10), RETRY_SECONDS_MAX) * uniform(0.5, 1))  # noqa: S311
+            pause = min(RETRY_SECONDS * 2 ** min(failures - 1, 10), RETRY_SECONDS_MAX)
+            await self._clock.sleep(pause * uniform(0.5, 1))  # noqa: S311
 
     async def _stream(self, address: str) -> str:
         """Read one stream to its end; why it ended."""
@@ -175,7 +178,7 @@ class GatewayStreams:
             async with self._session.get(f"http://{address}/demand", allow_redirects=False) as response:
                 response.raise_for_status()
                 async for content in response.content.iter_any():
-                    received = asyncio.get_running_loop().time()
+                    received = self._clock.monotonic()
                     for line in reader.feed(content):
                         self._take(address, line, received)
                     if reader.skipped:
@@ -190,7 +193,7 @@ class GatewayStreams:
 
     def _take(self, address: str, content: bytes, received: float) -> None:
         """Take one line; one that can't be read is left out and counted."""
-        now = time()
+        now = self._clock.unix()
         try:
             line = read_line(content, now)
         except LineError as error:
@@ -212,7 +215,7 @@ class GatewayStreams:
     def _doubt(self, address: str, what: str, message: str) -> None:
         """Say what is not believed of a gateway: once for each thing in a while, however often it says it."""
         telemetry.DEMAND_REFUSED.labels(what).inc()
-        now = time()
+        now = self._clock.unix()
         told = self._told.setdefault(address, {})
         if len(told) >= TOLD_MAX:
             told.clear()
@@ -236,7 +239,7 @@ class GatewayStreams:
 
     def _report(self) -> None:
         """Tell when coverage has changed: at once when it gets better, after a while when it gets worse."""
-        now = time()
+        now = self._clock.unix()
         self._look_at_senders()
         actual = self.coverage(now)
         if actual is self.reported:

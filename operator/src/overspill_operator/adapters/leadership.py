@@ -5,9 +5,9 @@ import contextlib
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from time import monotonic
 
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock
 from overspill_operator.core import lease
 from overspill_operator.core.tenancy import ANNOTATION_WATCHED, LEASE_NAME
 from overspill_operator.ports import LEASES, Cluster, ClusterError, Json
@@ -18,12 +18,15 @@ logger = logging.getLogger(__name__)
 class Leadership:
     """This process's part in the election."""
 
-    def __init__(self, cluster: Cluster, namespace: str, identity: str, watched: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, namespace: str, identity: str, watched: tuple[str, ...] = ()
+    ) -> None:
         """``watched``: namespaces of the release, told to other releases; none: all.
 
         ``cluster`` must not ask this object whether it may write: taking the lease is how it comes to.
         """
         self._cluster = cluster
+        self._clock = clock
         self._namespace = namespace
         self._identity = identity
         self._annotations = {ANNOTATION_WATCHED: ",".join(watched)} if watched else {}
@@ -38,19 +41,19 @@ class Leadership:
 
     def seconds_left(self) -> float:
         """How long this process may still act, unless it renews: no write may be under way for longer."""
-        return self._held_until - monotonic()
+        return self._held_until - self._clock.monotonic()
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
-        while not await self._try():  # noqa: ASYNC110 - the world has no event for it
-            await asyncio.sleep(lease.STANDBY_POLL_SECONDS)
+        while not await self._try():
+            await self._clock.sleep(lease.STANDBY_POLL_SECONDS)
         telemetry.LEADER.set(1)
         logger.info("leading", extra={"identity": self._identity})
 
     async def keep(self) -> None:
         """Renew until that fails for too long, then return: whoever calls must stop acting."""
-        while self.is_held():  # noqa: ASYNC110 - the clock has no event for it
-            await asyncio.sleep(lease.RENEW_EVERY_SECONDS if await self._try() else 0.5)
+        while self.is_held():
+            await self._clock.sleep(lease.RENEW_EVERY_SECONDS if await self._try() else 0.5)
         telemetry.LEADER.set(0)
 
     async def release(self) -> None:
@@ -62,7 +65,7 @@ class Leadership:
         with contextlib.suppress(ClusterError):
             current = await self._cluster.get(self._path)
             if current and (current.get("spec") or {}).get("holderIdentity") == self._identity:
-                spec = lease.lease_spec(current, "", _now())
+                spec = lease.lease_spec(current, "", self._now())
                 await self._cluster.replace(self._path, {**current, "spec": spec})
 
     @property
@@ -71,7 +74,7 @@ class Leadership:
 
     async def _try(self) -> bool:
         """One round; whether this process holds the lease after it."""
-        began = monotonic()
+        began = self._clock.monotonic()
         try:
             async with asyncio.timeout(lease.GIVE_UP_AFTER_SECONDS / 2):
                 # A leader knows its lease: one call renews it, and a conflict says that somebody else has written.
@@ -91,18 +94,18 @@ class Leadership:
         return held
 
     async def _round(self, current: Json | None) -> bool:
-        self._seen = lease.observe(current, self._seen, monotonic())
-        match lease.step(self._seen, self._identity, monotonic(), holds=self.is_held()):
+        self._seen = lease.observe(current, self._seen, self._clock.monotonic())
+        match lease.step(self._seen, self._identity, self._clock.monotonic(), holds=self.is_held()):
             case lease.Step.CREATE:
                 manifest = {
                     "apiVersion": "coordination.k8s.io/v1",
                     "kind": "Lease",
                     "metadata": {"name": LEASE_NAME, "namespace": self._namespace, "annotations": self._annotations},
-                    "spec": lease.lease_spec(None, self._identity, _now()),
+                    "spec": lease.lease_spec(None, self._identity, self._now()),
                 }
                 self._own = await self._cluster.create(LEASES.path(self._namespace), manifest)
             case lease.Step.TAKE | lease.Step.RENEW:
-                spec = lease.lease_spec(current, self._identity, _now())
+                spec = lease.lease_spec(current, self._identity, self._now())
                 meta = {**(current or {}).get("metadata", {}), "annotations": self._annotations}
                 self._own = await self._cluster.replace(self._path, {**(current or {}), "metadata": meta, "spec": spec})
             case lease.Step.WAIT:
@@ -110,6 +113,5 @@ class Leadership:
                 return False
         return True
 
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.unix(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

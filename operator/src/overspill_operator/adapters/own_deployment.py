@@ -2,10 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from overspill_api import names
+from overspill_operator.clock import Clock
 from overspill_operator.ports import DEPLOYMENTS, EVENTS, Cluster, ClusterError
 
 logger = logging.getLogger(__name__)
@@ -17,15 +17,13 @@ NOTE_BYTES_MAX = 1000
 class OwnDeployment:
     """Tells each thing once, also over restarts: an Event's name is made from what it says."""
 
-    def __init__(
-        self, cluster: Cluster, namespace: str, name: str, instance: str, now_unix: Callable[[], float]
-    ) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, name: str, instance: str, clock: Clock) -> None:
         """``name``: of the Deployment, empty where there is none; ``instance``: the pod that reports."""
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
         self._instance = instance
-        self._now_unix = now_unix
+        self._clock = clock
         self._told: set[str] = set()
 
     async def warn(self, reason: str, note: str) -> None:
@@ -40,7 +38,7 @@ class OwnDeployment:
                 "apiVersion": "events.k8s.io/v1",
                 "kind": "Event",
                 "metadata": {"namespace": self._namespace, "name": f"{self._name}.{_digest(note)}"},
-                "eventTime": datetime.fromtimestamp(self._now_unix(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "eventTime": datetime.fromtimestamp(self._clock.unix(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
                 "reportingController": names.FIELD_MANAGER,
                 "reportingInstance": self._instance,
                 "action": "Lead",

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
-from time import monotonic
 
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock
 from overspill_operator.ports import Cluster, ClusterError, Json, Resource
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class WatchCache:
         cluster: Cluster,
         resource: Resource,
         *,
+        clock: Clock,
         labels: str,
         namespace: str = "",
         namespaces: tuple[str, ...] = (),
@@ -46,6 +47,7 @@ class WatchCache:
         self.trouble = ""
         """Why objects cannot be listed or watched now; empty: they can."""
         self._cluster = cluster
+        self._clock = clock
         self._places = namespaces or (namespace,)
         self._listed: set[str] = set()
         self._labels = labels
@@ -108,30 +110,30 @@ class WatchCache:
     async def _follow(self, place: str) -> None:
         attempt = 0
         while True:
-            began = monotonic()
+            began = self._clock.monotonic()
             try:
                 version = await self._list(place)
                 self._listed.add(place)
                 if self._listed.issuperset(self._places):
                     self.synced.set()
                 while True:
-                    began = monotonic()
-                    mended = asyncio.get_running_loop().call_later(HEALTHY_SECONDS, self._mended)
+                    began = self._clock.monotonic()
+                    mended = self._clock.call_later(HEALTHY_SECONDS, self._mended)
                     try:
                         version = await self._watch(place, version)
                     finally:
                         mended.cancel()
-                    attempt = 0 if monotonic() - began >= HEALTHY_SECONDS else attempt + 1
+                    attempt = 0 if self._clock.monotonic() - began >= HEALTHY_SECONDS else attempt + 1
                     if attempt:
                         await self._pause(attempt)
             except ClusterError as error:
-                attempt = 1 if monotonic() - began >= HEALTHY_SECONDS else attempt + 1
+                attempt = 1 if self._clock.monotonic() - began >= HEALTHY_SECONDS else attempt + 1
                 self._broke(error, attempt)
                 await self._pause(attempt)
 
     async def _pause(self, attempt: int) -> None:
         """Longer after each failure: a list of everything is dear for the API server, and a refusal seldom passes."""
-        await asyncio.sleep(uniform(0.5, 1.0) * min(0.1 * 2 ** min(attempt, 20), RETRY_SECONDS_MAX))  # noqa: S311
+        await self._clock.sleep(uniform(0.5, 1.0) * min(0.1 * 2 ** min(attempt, 20), RETRY_SECONDS_MAX))  # noqa: S311
 
     def _broke(self, error: ClusterError, attempt: int) -> None:
         trouble = f"{self.resource.plural} can't be listed or watched: {error}"

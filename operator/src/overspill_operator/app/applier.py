@@ -1,10 +1,10 @@
 """Server-side apply of what shall be: only where it is not so already, and only over objects that are ours."""
 
 from dataclasses import dataclass
-from time import monotonic
 
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.clock import Clock
 from overspill_operator.core.drift import has_drifted, projected
 from overspill_operator.core.dropped_fields import dropped_fields, explanation
 from overspill_operator.core.manifests import ANNOTATION_HASH, Manifest
@@ -31,9 +31,10 @@ class _Refusal:
 class Applier:
     """Applies manifests and remembers how the API server wrote them down."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
         """On ``cluster``."""
         self._cluster = cluster
+        self._clock = clock
         self._accepted: dict[str, tuple[Manifest, object]] = {}
         self._refused: dict[str, _Refusal] = {}
         self._dropped: dict[str, tuple[Manifest, ClusterError]] = {}
@@ -83,7 +84,7 @@ class Applier:
     def seconds_until_retry(self, cache: WatchCache, namespace: str, name: str) -> float:
         """When a refused object may be tried again."""
         refused = self._refused.get(cache.resource.path(namespace, name))
-        return max(0.0, refused.again_at - monotonic()) + 0.01 if refused else RETRY_SECONDS_MAX
+        return max(0.0, refused.again_at - self._clock.monotonic()) + 0.01 if refused else RETRY_SECONDS_MAX
 
     async def remove(self, cache: WatchCache, namespace: str, name: str) -> None:
         """Delete the object where there is one."""
@@ -140,14 +141,14 @@ class Applier:
     def _recall(self, path: str, desired: Manifest) -> None:
         """Raise a refusal that is too young to be tried again."""
         refused = self._refused.get(path)
-        if refused and refused.desired == desired and monotonic() < refused.again_at:
+        if refused and refused.desired == desired and self._clock.monotonic() < refused.again_at:
             raise refused.error
 
     def _remember(self, path: str, desired: Manifest, error: ClusterError) -> None:
         before = self._refused.get(path)
         failures = before.failures + 1 if before and before.desired == desired else 1
         pause = min(RETRY_SECONDS * 2.0 ** (failures - 1), RETRY_SECONDS_MAX)
-        self._refused[path] = _Refusal(desired, error, failures, monotonic() + pause)
+        self._refused[path] = _Refusal(desired, error, failures, self._clock.monotonic() + pause)
 
     def _drop(self, path: str) -> None:
         for memory in (self._accepted, self._refused, self._clean, self._dropped):

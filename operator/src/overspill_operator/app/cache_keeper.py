@@ -22,7 +22,7 @@ class CacheKeeper:
         live = self._world.caches.claim(route)
         if live is None or "deletionTimestamp" in live["metadata"]:
             return
-        verdict = retention(live, self._world.now_unix())
+        verdict = retention(live, self._world.clock.unix())
         name = cache_claim_name(route.meta.name)
         if verdict.delete:
             await self._world.applier.remove(self._world.caches.claims, route.meta.namespace, name)
@@ -46,7 +46,7 @@ class CacheKeeper:
         live = self._world.caches.claim(route)
         if live is None or not is_marked(live):
             return ""
-        return retention(live, self._world.now_unix()).note
+        return retention(live, self._world.clock.unix()).note
 
     async def _mark(self, route: RouteObject, live: Json, text: str | None) -> None:
         name, cache = cache_claim_name(route.meta.name), self._world.caches.claims

@@ -64,13 +64,13 @@ class ConsumerReconciler:
                 await self._say(consumer, false(ConditionType.READY, "DocumentRefused", message))
                 return
         refused = refused_references(consumer, consumer.spec, world.routes.of) if consumer.spec else []
-        refusal = refusal_of("consumer", key, world.gateways.views.values(), world.now_unix())
+        refusal = refusal_of("consumer", key, world.gateways.views.values(), world.clock.unix())
         await self._say(consumer, _ready(consumer, refusal, refused), consent.statement(consumer, refused))
 
     async def _say(self, consumer: ConsumerObject, *statements: Statement | None) -> None:
         world, meta, before = self._world, consumer.meta, consumer.status
         told = [statement for statement in statements if statement]
-        conditions = condition_list(told, before.get("conditions") or (), meta.generation, world.now_unix())
+        conditions = condition_list(told, before.get("conditions") or (), meta.generation, world.clock.unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
         document = fitted(document, CONSUMER_STATUS)
         if same(before, document):

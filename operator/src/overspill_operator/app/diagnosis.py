@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic
 
+from overspill_operator.clock import Clock
 from overspill_operator.core.engine_state import engine_state
 from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.pod_problems import PodProblem, event_problem, pod_problem, puzzling
@@ -46,10 +46,11 @@ class Diagnosis:
     """Engines that have fewer ready replicas than decided, or replicas of an earlier template."""
 
     def __init__(
-        self, cluster: Cluster, engine_of: Callable[[str], Json | None], on_finding: Callable[[str], None]
+        self, cluster: Cluster, clock: Clock, engine_of: Callable[[str], Json | None], on_finding: Callable[[str], None]
     ) -> None:
         """``engine_of``: a route's Deployment; ``on_finding`` gets the key of a route of which there is news."""
         self._cluster = cluster
+        self._clock = clock
         self._engine_of = engine_of
         self._on_finding = on_finding
         self._suspects: dict[str, _Suspect] = {}
@@ -61,7 +62,7 @@ class Diagnosis:
             return None
         known = self._suspects.get(key)
         if known is None:
-            self._suspects[key] = _Suspect(monotonic() + FIRST_LOOK_SECONDS, FIRST_LOOK_SECONDS)
+            self._suspects[key] = _Suspect(self._clock.monotonic() + FIRST_LOOK_SECONDS, FIRST_LOOK_SECONDS)
             return None
         return known.finding.problem
 
@@ -86,10 +87,10 @@ class Diagnosis:
 
     async def _look_on(self) -> None:
         while True:
-            key = self._longest_due(monotonic())
+            key = self._longest_due(self._clock.monotonic())
             if key is not None:
                 await self._look(key, self._suspects[key], tell=True)
-            await asyncio.sleep(TICK_SECONDS)
+            await self._clock.sleep(TICK_SECONDS)
 
     def _longest_due(self, now: float) -> str | None:
         """The suspect whose look is due for longest, so that none starves the others."""
@@ -109,7 +110,7 @@ class Diagnosis:
             finding = suspect.finding
         finally:
             suspect.is_looked_at, suspect.has_been_looked_at = False, True
-            suspect.next_look = monotonic() + suspect.pause
+            suspect.next_look = self._clock.monotonic() + suspect.pause
             suspect.pause = min(suspect.pause * 2, LOOK_SECONDS_MAX)
         if finding != suspect.finding:
             suspect.finding, suspect.pause = finding, FIRST_LOOK_SECONDS

@@ -4,13 +4,13 @@ A chart's template cannot make it: tools that render without asking the cluster 
 and no key that was given out would work any more.
 """
 
-import asyncio
 import logging
 import secrets
 from base64 import b64encode
 
 from overspill_api.keys import ALPHANUMERIC
 from overspill_api.names import LABEL_MANAGED_BY, MANAGED_BY, PEPPER_KEY
+from overspill_operator.clock import Clock
 from overspill_operator.ports import SECRETS, Cluster, ClusterError
 
 logger = logging.getLogger(__name__)
@@ -22,16 +22,16 @@ LOOK_EVERY_SECONDS = 60.0
 RETRY_SECONDS = 2.0
 
 
-async def keep_pepper(cluster: Cluster, namespace: str, name: str) -> None:
+async def keep_pepper(cluster: Cluster, clock: Clock, namespace: str, name: str) -> None:
     """Make it, and for ever after make it anew should somebody delete it: new keys shall work."""
     while True:
         try:
             await ensure_pepper(cluster, namespace, name)
         except ClusterError as error:
             logger.warning("the pepper of API keys cannot be made, so no key works: %s", error)
-            await asyncio.sleep(RETRY_SECONDS)
+            await clock.sleep(RETRY_SECONDS)
         else:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await clock.sleep(LOOK_EVERY_SECONDS)
 
 
 async def ensure_pepper(cluster: Cluster, namespace: str, name: str) -> bool:

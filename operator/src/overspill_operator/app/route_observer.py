@@ -55,7 +55,7 @@ class RouteObserver:
             key_senders=world.gateways.key_senders,
             engine_access=world.engine_access,
             no_room_since_unix=world.diagnosis.no_room_since(route.key),
-            now_unix=world.now_unix(),
+            now_unix=world.clock.unix(),
         )
 
     def last_good(self, route: RouteObject) -> RouteObject | None:

@@ -7,7 +7,6 @@ for behind another one's Service. It is written before what it no longer speaks 
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from time import monotonic
 
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_name
@@ -121,7 +120,7 @@ class RouteParts:
             return  # its number is on its way; once it is there, this comes again
         if not world.applier.is_due(caches.deployments, desired):
             return
-        if _makes_pods(desired, live) and not world.slots.take(route.key, monotonic()):
+        if _makes_pods(desired, live) and not world.slots.take(route.key, world.clock.monotonic()):
             return
         try:
             changes_pods = applied_hash(live) != applied_hash(desired)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 from overspill_operator.app.cache_keeper import CacheKeeper
@@ -61,7 +60,7 @@ class RouteTeller:
         if self._news.has_changed(route):
             world.queue.add((ROUTE, key))
         if has_traffic(key, world.gateways.views.values(), route.meta.uid):
-            due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - monotonic()
+            due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - world.clock.monotonic()
             world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
 
     async def say(
@@ -85,9 +84,9 @@ class RouteTeller:
         if current is None or current.meta.generation != route.meta.generation:
             return  # there is a newer one, and it is in the queue
         traffic = self._traffic(current)
-        gateways, look_again = self._news.facts(current, world.now_unix())
+        gateways, look_again = self._news.facts(current, world.clock.unix())
         if look_again is not None:
-            world.queue.add_after((ROUTE, route.key), look_again - world.now_unix() + 0.1, background=True)
+            world.queue.add_after((ROUTE, route.key), look_again - world.clock.unix() + 0.1, background=True)
         document = status_document(
             current,
             faults=faults,
@@ -99,12 +98,12 @@ class RouteTeller:
             gateways=gateways,
             decisions=world.scaler.decisions(route),
             url=world.url,
-            now_unix=world.now_unix(),
+            now_unix=world.clock.unix(),
             retained_cache=self._keeper.note(route),
         )
         self._alert(current, gateways, document)
         if await self._write(current, document) and traffic:
-            self._sampled[route.key] = monotonic()
+            self._sampled[route.key] = world.clock.monotonic()
 
     def _alert(self, route: RouteObject, gateways: GatewayFacts, document: dict[str, Any]) -> None:
         """An event for each of budget.alerts, once each a period; status remembers which was told."""
@@ -127,7 +126,7 @@ class RouteTeller:
         if same(before, document):
             return True
         if urgent_part(before) == urgent_part(document):
-            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - monotonic()
+            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - world.clock.monotonic()
             if pause > 0:
                 world.queue.add_after((ROUTE, route.key), pause, background=True)
                 return False
@@ -136,7 +135,7 @@ class RouteTeller:
             written = await write_status(world.cluster, path, document, ROUTE_STATUS, world.routes.wrote)
         if written is None:
             return True
-        self._written[route.key] = monotonic()
+        self._written[route.key] = world.clock.monotonic()
         if before.get("observedGeneration") != written.get("observedGeneration"):
             self._log_taken(route, written)
         for condition, is_warning in transitions(before, written):
@@ -159,12 +158,12 @@ class RouteTeller:
 
     def _traffic(self, route: RouteObject) -> TrafficFigures | None:
         """Fresh figures, every now and then; None: leave those that status has."""
-        world, now, uid = self._world, monotonic(), route.meta.uid
+        world, now, uid = self._world, self._world.clock.monotonic(), route.meta.uid
         views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view], uid)]
         due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
         if not views or not due:
             return None
-        unix = world.now_unix()
+        unix = world.clock.unix()
         spend = read_spend(route.status)
         gone: frozenset[str] = frozenset()
         if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:

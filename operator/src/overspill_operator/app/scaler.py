@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from time import time
+from functools import partial
 from typing import Any, Protocol
 
 from overspill_api.names import engine_name
@@ -20,6 +20,7 @@ from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.objects import Routes
+from overspill_operator.clock import Clock, Timer
 from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
 from overspill_operator.core.conditions import parse_timestamp, timestamp
 from overspill_operator.core.engine_state import engine_state
@@ -59,7 +60,7 @@ class _State:
     idle_seconds: float = 600.0
     doubts: str = ""
     doubts_until_unix: float = 0.0
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
     bounds: Bounds | None = None
     bounds_of: Scaling | None = None
     writing: bool = False
@@ -72,6 +73,7 @@ class Scaler:
     def __init__(
         self,
         cluster: Cluster,
+        clock: Clock,
         routes: Routes,
         deployments: WatchCache,
         gateways: GatewayStreams,
@@ -81,6 +83,7 @@ class Scaler:
     ) -> None:
         """``on_decided`` gets the keys of routes whose number has changed."""
         self._cluster = cluster
+        self._clock = clock
         self._routes = routes
         self._deployments = deployments
         self._gateways = gateways
@@ -106,7 +109,7 @@ class Scaler:
         if route.spec.self_hosted is None:
             # An engine that is added again later begins anew: without the former one's replicas and wishes.
             state.desired = 0
-            state.memory = Memory(watching_since_unix=time(), wishes_since_unix=time())
+            state.memory = Memory(watching_since_unix=self._clock.unix(), wishes_since_unix=self._clock.unix())
         state.has_engine = route.spec.self_hosted is not None
         self.evaluate(route.key)
 
@@ -120,7 +123,7 @@ class Scaler:
 
     def may_wake(self, route: RouteObject) -> bool:
         """Whether the rules let the engine run now."""
-        rules = self._rules(self._state(route), route, time())
+        rules = self._rules(self._state(route), route, self._clock.unix())
         return rules is not None and (rules.bounds.maximum > 0 if rules.fixed is None else rules.fixed > 0)
 
     def decisions(self, route: RouteObject) -> list[dict[str, Any]]:
@@ -129,7 +132,7 @@ class Scaler:
 
     def facts(self, route: RouteObject) -> ScalingFacts | None:
         """What status says about scaling; None: the route has no engine."""
-        state, now = self._state(route), time()
+        state, now = self._state(route), self._clock.unix()
         rules = self._rules(state, route, now)
         if rules is None:
             return None
@@ -156,7 +159,7 @@ class Scaler:
         state = self._states.get(route.key)
         if state is None or state.desired == 0:
             return False
-        now = time()
+        now = self._clock.unix()
         rules = self._rules(state, route, now)
         if rules is None or rules.fixed is not None or state.desired >= rules.bounds.maximum:
             return False
@@ -174,11 +177,11 @@ class Scaler:
             state.timer.cancel()
 
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
-        """Decide for a route and act on it. ``heard_at``: loop time of the line that asked for it."""
+        """Decide for a route and act on it. ``heard_at``: when (monotonic) the line came that asked for it."""
         route = self._routes.get(key)
         if route is None or not self._deployments.synced.is_set():
             return
-        now = time()
+        now = self._clock.unix()
         state = self._state(route)
         if state.scaling is None:
             self._on_decided(key)  # which spec is in force is for the reconcile to say, which then comes back here
@@ -221,7 +224,7 @@ class Scaler:
                     answer = await self._cluster.merge_patch(path, {"spec": {"replicas": number}})
                     self._deployments.wrote(_scaled(live, number, answer))
                 if heard_at is not None:
-                    telemetry.WAKES.observe(asyncio.get_running_loop().time() - heard_at)
+                    telemetry.WAKES.observe(self._clock.monotonic() - heard_at)
                     heard_at = None
         except ClusterError as error:
             logger.warning("scale not written, reconciling: %s", error, extra={"route": route.key})
@@ -256,7 +259,7 @@ class Scaler:
             state.timer.cancel()
             state.timer = None
         if check_unix is not None:
-            state.timer = asyncio.get_running_loop().call_later(max(0.01, check_unix - now + 0.01), self._due, key)
+            state.timer = self._clock.call_later(max(0.01, check_unix - now + 0.01), partial(self._due, key))
 
     def _due(self, key: str) -> None:
         """A time has come: a window's edge may also change what the gateways must know."""
@@ -273,7 +276,7 @@ class Scaler:
             state = self._states[route.key] = _State(
                 uid=route.meta.uid,
                 desired=self._first_number(route),
-                memory=Memory(watching_since_unix=time(), wishes_since_unix=_given_up_unix(decisions)),
+                memory=Memory(watching_since_unix=self._clock.unix(), wishes_since_unix=_given_up_unix(decisions)),
                 decisions=decisions,
             )
         return state
@@ -293,7 +296,7 @@ class Scaler:
         if route.spec is None:
             return 0
         scaling = route.spec.scaling
-        return scaling.replicas if scaling.replicas is not None else bounds_at(scaling, time()).minimum
+        return scaling.replicas if scaling.replicas is not None else bounds_at(scaling, self._clock.unix()).minimum
 
     def _rules(self, state: _State, route: RouteObject, now: float) -> Rules | None:
         scaling = state.scaling

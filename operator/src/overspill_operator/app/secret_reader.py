@@ -7,9 +7,9 @@ always the route's own, and the name one that its spec holds.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
 from overspill_api.names import engine_key_secret
+from overspill_operator.clock import Clock
 from overspill_operator.core.credentials import read_api_key, secret_names
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.ports import SECRETS, Cluster, ClusterError, Json
@@ -48,12 +48,14 @@ class SecretReader:
     def __init__(
         self,
         cluster: Cluster,
+        clock: Clock,
         jitter: Callable[[], float],
         on_change: Callable[[str], None] = lambda _key: None,
     ) -> None:
         """``jitter`` gives numbers from 0 to 1; ``on_change`` gets the keys of routes whose Secret is another one."""
         self._on_change = on_change
         self._cluster = cluster
+        self._clock = clock
         self._jitter = jitter
         self._entries: dict[str, _Entry] = {}
         self._used: dict[str, frozenset[str]] = {}
@@ -68,7 +70,7 @@ class SecretReader:
             raise ValueError(f"ModelRoute {route.key} does not name a Secret {name!r}, so it is not read")
         namespace, path = route.meta.namespace, f"{route.meta.namespace}/{name}"
         entry = self._entries.get(path)
-        now = monotonic()
+        now = self._clock.monotonic()
         if entry is not None:
             entry.asked_at = now
             entry.routes.add(route.key)
@@ -123,10 +125,10 @@ class SecretReader:
 
     async def _read_on(self) -> None:
         while True:
-            path = self._oldest_due(monotonic())
+            path = self._oldest_due(self._clock.monotonic())
             if path is not None:
                 await self._read_again(path, self._entries[path])
-            await asyncio.sleep(READ_PAUSE_SECONDS)
+            await self._clock.sleep(READ_PAUSE_SECONDS)
 
     def _oldest_due(self, now: float) -> str | None:
         """The Secret that was read longest ago, where it is time; what nobody uses any more is forgotten."""
@@ -148,7 +150,7 @@ class SecretReader:
         except ClusterError:
             data = entry.data  # what was read last stays, as in ``read``
         finally:
-            entry.is_being_read, entry.read_at = False, monotonic()
+            entry.is_being_read, entry.read_at = False, self._clock.monotonic()
         if data != entry.data and self._entries.get(path) is entry:
             # Whether it is complete is for those who use it to say: they ask anew.
             entry.keep = 0.0
@@ -158,4 +160,4 @@ class SecretReader:
     def seconds_until_due(self, route: RouteObject, name: str) -> float:
         """When reading it anew may say something else."""
         entry = self._entries.get(f"{route.meta.namespace}/{name}")
-        return max(0.0, entry.read_at + entry.keep - monotonic()) + 0.05 if entry else 0.0
+        return max(0.0, entry.read_at + entry.keep - self._clock.monotonic()) + 0.05 if entry else 0.0

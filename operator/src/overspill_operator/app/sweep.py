@@ -47,7 +47,7 @@ class Sweep:
         async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS):
             while existing is None or self._unseen(existing):
                 if existing is not None:
-                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                    await self._world.clock.sleep(LOOK_AGAIN_SECONDS)
                 try:
                     # What has been deleted meanwhile need not be waited for.
                     existing = await self._existing()
@@ -56,7 +56,7 @@ class Sweep:
                     # Kinds that were installed a moment ago are not served for another moment.
                     logger.debug("objects not listed yet: %s", error)
                     self._tell(_missing_right(error))
-                    await asyncio.sleep(pause)
+                    await self._world.clock.sleep(pause)
                     pause = min(pause * 2, LIST_AGAIN_SECONDS_MAX)
         self._everything(full=True)
 
@@ -75,7 +75,7 @@ class Sweep:
         """Sweep for ever."""
         rounds = 0
         while True:
-            await asyncio.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
+            await self._world.clock.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
             try:
                 await self._forget_vanished()
                 self._tell("")

@@ -1,9 +1,9 @@
 """Which namespaces are this release's: found out before leading, and claimed before anything is changed in one."""
 
 import logging
-from time import monotonic
 
 from overspill_operator.adapters.own_deployment import OwnDeployment
+from overspill_operator.clock import Clock
 from overspill_operator.core import tenancy
 from overspill_operator.ports import LEASES, Cluster, ClusterError
 
@@ -17,11 +17,12 @@ class Tenancy:
     """Namespaces of one release."""
 
     def __init__(
-        self, cluster: Cluster, release: str, watched: tuple[str, ...], own: OwnDeployment | None = None
+        self, cluster: Cluster, clock: Clock, release: str, watched: tuple[str, ...], own: OwnDeployment | None = None
     ) -> None:
         """``release``: its own namespace; ``watched``: its namespaces, none: all; ``own``: where it is told."""
         self._own = own
         self._cluster = cluster
+        self._clock = clock
         self._release = release
         self._watched = watched
         self._mine: set[str] = set()
@@ -57,7 +58,7 @@ class Tenancy:
         if namespace in self._mine:
             return ""
         known, until = self._foreign.get(namespace, ("", 0.0))
-        if known and monotonic() < until:
+        if known and self._clock.monotonic() < until:
             return known
         other = await self._claim(namespace)
         if other:
@@ -66,7 +67,7 @@ class Tenancy:
                 logger.warning("%s", told)
                 if self._own is not None:
                     await self._own.warn("NamespaceTaken", told)
-            self._foreign[namespace] = other, monotonic() + LOOK_AGAIN_SECONDS
+            self._foreign[namespace] = other, self._clock.monotonic() + LOOK_AGAIN_SECONDS
             return other
         self._foreign.pop(namespace, None)
         self._mine.add(namespace)

@@ -8,10 +8,11 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from time import monotonic
+from functools import partial
 from typing import Final
 
 from overspill_operator.adapters import telemetry
+from overspill_operator.clock import Clock, Timer
 from overspill_operator.ports import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,11 @@ class WorkQueue:
     """The queue and its workers."""
 
     def __init__(
-        self, reconcile: Callable[[Key], Awaitable[None]], *, workers: int, jitter: Callable[[], float]
+        self, reconcile: Callable[[Key], Awaitable[None]], clock: Clock, *, workers: int, jitter: Callable[[], float]
     ) -> None:
         """``jitter`` gives numbers from 0 to 1, so that failures of many keys do not come back together."""
         self._reconcile = reconcile
+        self._clock = clock
         self._workers = workers
         self._jitter = jitter
         # Ordered sets: a key leaves the one for the other in constant time.
@@ -39,7 +41,7 @@ class WorkQueue:
         self._since: dict[Key, float] = {}
         self._running: dict[Key, float] = {}
         self._again: dict[Key, bool] = {}
-        self._timers: dict[tuple[Key, bool], asyncio.TimerHandle] = {}
+        self._timers: dict[tuple[Key, bool], tuple[float, Timer]] = {}
         self._failures: dict[Key, int] = {}
         self._wake = asyncio.Semaphore(0)
 
@@ -54,29 +56,29 @@ class WorkQueue:
                 del self._background[key]
                 self._waiting[key] = None
             return
-        self._since[key] = monotonic()
+        self._since[key] = self._clock.monotonic()
         (self._background if background else self._waiting)[key] = None
         telemetry.QUEUE_LENGTH.set(len(self._since))
         self._wake.release()
 
     def add_after(self, key: Key, seconds: float, *, background: bool = False) -> None:
         """Reconcile ``key`` in a while; of several such wishes the earliest counts."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        timer = self._timers.get((key, background))
-        if timer is not None:
-            if timer.when() <= due:
+        due = self._clock.monotonic() + seconds
+        known = self._timers.get((key, background))
+        if known is not None:
+            if known[0] <= due:
                 return
-            timer.cancel()
-        self._timers[key, background] = loop.call_at(due, self._due, key, background)
+            known[1].cancel()
+        timer = self._clock.call_later(seconds, partial(self._due, key, background))
+        self._timers[key, background] = due, timer
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of an object that is gone."""
         self._failures.pop(key, None)
         for background in (False, True):
-            timer = self._timers.pop((key, background), None)
-            if timer is not None:
-                timer.cancel()
+            known = self._timers.pop((key, background), None)
+            if known is not None:
+                known[1].cancel()
 
     async def run(self) -> None:
         """Work for ever."""
@@ -87,12 +89,12 @@ class WorkQueue:
     @property
     def oldest_wait_seconds(self) -> float:
         """How long the key that has waited longest has waited."""
-        return monotonic() - min(self._since.values(), default=monotonic())
+        return self._clock.monotonic() - min(self._since.values(), default=self._clock.monotonic())
 
     @property
     def longest_run_seconds(self) -> float:
         """How long the reconcile that runs longest has run."""
-        return monotonic() - min(self._running.values(), default=monotonic())
+        return self._clock.monotonic() - min(self._running.values(), default=self._clock.monotonic())
 
     def _due(self, key: Key, background: bool) -> None:  # noqa: FBT001 - called by the loop
         self._timers.pop((key, background), None)
@@ -103,7 +105,7 @@ class WorkQueue:
             await self._wake.acquire()
             key, _ = (self._waiting or self._background).popitem(last=False)
             del self._since[key]
-            self._running[key] = began = monotonic()
+            self._running[key] = began = self._clock.monotonic()
             telemetry.QUEUE_LENGTH.set(len(self._since))
             result = "error"
             try:
@@ -114,7 +116,7 @@ class WorkQueue:
                 self._failed(key, error)
             finally:
                 del self._running[key]
-                telemetry.RECONCILES.labels(key[0], result).observe(monotonic() - began)
+                telemetry.RECONCILES.labels(key[0], result).observe(self._clock.monotonic() - began)
                 if key in self._again:
                     self.add(key, background=self._again.pop(key))
 

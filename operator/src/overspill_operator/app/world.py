@@ -18,6 +18,7 @@ from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.clock import Clock
 from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
@@ -102,8 +103,8 @@ class World:
     """What is to be reconciled."""
     profiles: Callable[[], Mapping[str, Profile]]
     """Hardware profiles as they are now."""
-    now_unix: Callable[[], float]
-    """The clock."""
+    clock: Clock
+    """The time."""
 
 
 def _own(cache: WatchCache, route: RouteObject, name: str) -> Json | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from time import time
 
 import aiohttp
 import pytest
@@ -12,7 +11,8 @@ from overspill_operator.adapters import engine_scraper
 from overspill_operator.adapters.engine_scraper import FRESH_SECONDS, ROUNDS_MISSED, EngineScraper, in_turn
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.ports import ENDPOINT_SLICES
-from unit.operator_.fakes import FakeCluster, until
+from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 KEY = "chat/tiny"
 SLICE = ENDPOINT_SLICES.path("chat", "tiny-engine-x")
@@ -46,70 +46,70 @@ def cluster_with(*endpoints: tuple[str, bool]) -> FakeCluster:
     return cluster
 
 
-async def one_round(cluster: FakeCluster, scraper_rounds: int = 1) -> EngineScraper:
+async def one_round(clock: VirtualClock, cluster: FakeCluster, scraper_rounds: int = 1) -> EngineScraper:
     """A scraper after so many rounds."""
-    scraper = EngineScraper(cluster, lambda: [KEY], lambda _key: None)
+    scraper = EngineScraper(cluster, clock, lambda: [KEY], lambda _key: None)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session:
         for _ in range(scraper_rounds):
             await scraper._read(session, KEY)
     return scraper
 
 
-async def test_ready_replicas_are_asked(engine: dict[str, str]) -> None:
+async def test_ready_replicas_are_asked(clock: VirtualClock, engine: dict[str, str]) -> None:
     """One that is not ready is not, and its silence is none."""
-    scraper = await one_round(cluster_with(("127.0.0.1", True), ("127.0.0.2", False)))
-    assert scraper.queue(KEY, time()) == QueueDepth(9)
+    scraper = await one_round(clock, cluster_with(("127.0.0.1", True), ("127.0.0.2", False)))
+    assert scraper.queue(KEY, clock.now) == QueueDepth(9)
     assert scraper.unread(KEY) == ""
     assert engine
 
 
-async def test_an_old_reading_is_none(engine: dict[str, str]) -> None:
+async def test_an_old_reading_is_none(clock: VirtualClock, engine: dict[str, str]) -> None:
     """It says nothing about now."""
-    scraper = await one_round(cluster_with(("127.0.0.1", True)))
-    assert scraper.queue(KEY, time() + FRESH_SECONDS + 1) is None
+    scraper = await one_round(clock, cluster_with(("127.0.0.1", True)))
+    assert scraper.queue(KEY, clock.now + FRESH_SECONDS + 1) is None
     assert engine
 
 
-async def test_an_engine_that_says_nothing_of_it_is_told_after_some_rounds(engine: dict[str, str]) -> None:
+async def test_an_engine_that_says_nothing_of_it_is_told_after_some_rounds(
+    clock: VirtualClock, engine: dict[str, str]
+) -> None:
     """Another server, NaN, or no answer: scaling goes on without, and status says so."""
     engine["text"] = 'vllm:num_requests_waiting{engine="0"} NaN\n'
-    once = await one_round(cluster_with(("127.0.0.1", True)))
-    assert (once.queue(KEY, time()), once.unread(KEY)) == (None, "")
-    often = await one_round(cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
+    once = await one_round(clock, cluster_with(("127.0.0.1", True)))
+    assert (once.queue(KEY, clock.now), once.unread(KEY)) == (None, "")
+    often = await one_round(clock, cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
     assert "vllm:num_requests_waiting" in often.unread(KEY)
 
 
-async def test_routes_that_are_not_asked_for_are_forgotten(
-    engine: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_routes_that_are_not_asked_for_are_forgotten(clock: VirtualClock, engine: dict[str, str]) -> None:
     """What was read of a route that idles now has no say."""
-    monkeypatch.setattr(engine_scraper, "EVERY_SECONDS", 0.01)
     wanted, read = [KEY], asyncio.Event()
-    scraper = EngineScraper(cluster_with(("127.0.0.1", True)), lambda: list(wanted), lambda _key: read.set())
+    scraper = EngineScraper(cluster_with(("127.0.0.1", True)), clock, lambda: list(wanted), lambda _key: read.set())
     task = asyncio.create_task(scraper.run())
-    async with asyncio.timeout(5):
-        await read.wait()
-        assert scraper.queue(KEY, time()) == QueueDepth(9)
-        wanted.clear()
-        await until(lambda: scraper.queue(KEY, time()) is None)
+    await clock.until(read.is_set)
+    assert scraper.queue(KEY, clock.now) == QueueDepth(9)
+    wanted.clear()
+    await clock.until(lambda: scraper.queue(KEY, clock.now) is None)
     task.cancel()
     assert engine
 
 
-async def test_a_page_without_end_is_no_metrics(engine: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_without_end_is_no_metrics(
+    clock: VirtualClock, engine: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is read no further than metrics are long."""
     monkeypatch.setattr(engine_scraper, "BODY_BYTES_MAX", 1000)
     engine["text"] += "#" * 100_000
-    scraper = await one_round(cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
-    assert scraper.queue(KEY, time()) is None
+    scraper = await one_round(clock, cluster_with(("127.0.0.1", True)), ROUNDS_MISSED)
+    assert scraper.queue(KEY, clock.now) is None
     assert scraper.unread(KEY)
 
 
 @pytest.mark.parametrize("number", ["1e308", "1e9", "-1"])
-async def test_a_number_that_cannot_be_is_none(engine: dict[str, str], number: str) -> None:
+async def test_a_number_that_cannot_be_is_none(clock: VirtualClock, engine: dict[str, str], number: str) -> None:
     """No engine holds a billion requests."""
     engine["text"] = f"vllm:num_requests_waiting {number}\n"
-    assert (await one_round(cluster_with(("127.0.0.1", True)))).queue(KEY, time()) is None
+    assert (await one_round(clock, cluster_with(("127.0.0.1", True)))).queue(KEY, clock.now) is None
 
 
 def test_each_route_has_its_turn_before_any_has_another() -> None:

@@ -3,15 +3,15 @@
 from overspill_operator.adapters.event_recorder import BURST, REFILL_SECONDS, EventRecorder
 from unit.operator_.core.builders import route
 from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 LOUD = route("hosted: [{name: a, baseURL: 'https://x.test', model: m}]", name="loud").meta
 QUIET = route("hosted: [{name: a, baseURL: 'https://x.test', model: m}]", name="quiet").meta
 
 
-def test_an_object_that_flutters_fills_nothing() -> None:
+def test_an_object_that_flutters_fills_nothing(clock: VirtualClock) -> None:
     """A burst, then one a minute; another object has its own."""
-    now = 1_800_000_000.0
-    recorder = EventRecorder(FakeCluster(), "pod", lambda: now)
+    recorder = EventRecorder(FakeCluster(), "pod", clock)
 
     def record(times: int, *, quiet: bool = False) -> int:
         before = recorder._waiting.qsize()
@@ -22,5 +22,5 @@ def test_an_object_that_flutters_fills_nothing() -> None:
 
     assert record(200) == BURST
     assert record(3, quiet=True) == 3
-    now += REFILL_SECONDS
+    clock.advance(REFILL_SECONDS)
     assert record(200) == 1

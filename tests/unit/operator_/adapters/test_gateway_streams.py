@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from time import time
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
 from overspill_operator.core.engine_access import KeySenders
 from overspill_operator.core.traffic import Coverage, GatewayView
-from unit.operator_.fakes import until
+from unit.operator_.virtual_clock import BEGIN_UNIX, VirtualClock
 
 
 def line(*routes: dict[str, Any], gateway: str = "g1") -> bytes:
     """A line of the stream."""
-    return json.dumps({"gateway": gateway, "now_unix_seconds": time(), "routes": routes}).encode() + b"\n"
+    return json.dumps({"gateway": gateway, "now_unix_seconds": BEGIN_UNIX, "routes": routes}).encode() + b"\n"
 
 
 class Gateway:
@@ -62,67 +61,72 @@ async def gateway() -> AsyncIterator[Gateway]:
     await runner.cleanup()
 
 
-async def test_a_gateway_is_listened_to_from_when_it_is_named_until_it_is_gone(gateway: Gateway) -> None:
+async def test_a_gateway_is_listened_to_from_when_it_is_named_until_it_is_gone(
+    clock: VirtualClock, gateway: Gateway
+) -> None:
     """Its lines are handed over with the routes they speak of; a broken stream is opened again."""
     heard: list[list[str]] = []
-    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    streams = GatewayStreams(clock, lambda keys, _at: heard.append(keys), lambda: None)
     task = asyncio.create_task(streams.run())
     streams.on_slice("ns/s", gateway.slice)
     gateway.lines.put_nowait(line({"route": "a/b", "held": 1}))
-    await until(lambda: heard == [["a/b"]])
-    assert (streams.expected, streams.coverage(time()), streams.reported) == (1, Coverage.COMPLETE, Coverage.COMPLETE)
+    await clock.until(lambda: heard == [["a/b"]])
+    assert (streams.expected, streams.coverage(clock.now), streams.reported) == (
+        1,
+        Coverage.COMPLETE,
+        Coverage.COMPLETE,
+    )
     assert streams.identities == frozenset({"g1"})
 
     gateway.lines.put_nowait(None)
-    await until(lambda: gateway.connections == 2)
+    await clock.until(lambda: gateway.connections == 2)
     gateway.lines.put_nowait(line({"route": "a/b"}, gateway="g2"))
-    await until(lambda: streams.identities == frozenset({"g2"}))
+    await clock.until(lambda: streams.identities == frozenset({"g2"}))
 
     # No longer named: what it still has to say is heard to the end, and then it is forgotten.
     streams.on_slice("ns/s", None)
     gateway.lines.put_nowait(line({"route": "c/d"}, gateway="g2"))
-    await until(lambda: heard[-1] == ["c/d"])
+    await clock.until(lambda: heard[-1] == ["c/d"])
     gateway.lines.put_nowait(None)
-    await until(lambda: not streams.views)
+    await clock.until(lambda: not streams.views)
     assert gateway.connections == 2
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_line_that_is_none_breaks_only_its_stream(gateway: Gateway) -> None:
+async def test_a_line_that_is_none_breaks_only_its_stream(clock: VirtualClock, gateway: Gateway) -> None:
     """The stream is opened again; nothing else is harmed."""
     heard: list[list[str]] = []
-    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    streams = GatewayStreams(clock, lambda keys, _at: heard.append(keys), lambda: None)
     task = asyncio.create_task(streams.run())
     streams.on_slice("ns/s", gateway.slice)
     gateway.lines.put_nowait(b"what?\n")
-    await until(lambda: gateway.connections == 1)
+    await clock.until(lambda: gateway.connections == 1)
     gateway.lines.put_nowait(None)
-    await until(lambda: gateway.connections == 2)
+    await clock.until(lambda: gateway.connections == 2)
     gateway.lines.put_nowait(line({"route": "a/b"}))
-    await until(lambda: heard == [["a/b"]])
+    await clock.until(lambda: heard == [["a/b"]])
     gateway.lines.put_nowait(None)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_status_hears_of_the_worse_only_when_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_hears_of_the_worse_only_when_it_lasts(clock: VirtualClock) -> None:
     """A gateway that is replaced is silent for a moment; a thousand routes need not say so."""
     told: list[Coverage] = []
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: told.append(streams.reported))
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: told.append(streams.reported))
     streams.reported = Coverage.COMPLETE
-    now = time() + 1000
-    monkeypatch.setattr(gateway_streams, "time", lambda: now)
+    clock.advance(1000)
     streams._report()
     assert told == []
-    now += gateway_streams.WORSE_AFTER_SECONDS + 1
+    clock.advance(gateway_streams.WORSE_AFTER_SECONDS + 1)
     streams._report()
     assert told == [Coverage.NONE]
 
 
-def test_a_gateway_that_drains_does_not_stand_in_for_another() -> None:
+def test_a_gateway_that_drains_does_not_stand_in_for_another(clock: VirtualClock) -> None:
     """It is still heard while it finishes; the new one is not yet."""
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, fixed=["192.0.2.2:9090"])
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None, fixed=["192.0.2.2:9090"])
     streams.views["192.0.2.1:9090"] = GatewayView(0.0, 100.0)
     assert (streams.unheard(100.0), streams.coverage(100.0)) == (1, Coverage.PARTIAL)
     streams.views["192.0.2.2:9090"] = GatewayView(100.0, 100.0)
@@ -130,14 +134,14 @@ def test_a_gateway_that_drains_does_not_stand_in_for_another() -> None:
 
 
 async def test_routes_are_looked_at_again_once_every_gateway_sends_engines_their_keys(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: VirtualClock,
 ) -> None:
     """When the last old gateway of an upgrade has gone: once, and not for one that is silent for a moment."""
     told: list[KeySenders] = []
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: told.append(streams.key_senders), fixed=["new:1"])
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: told.append(streams.key_senders), fixed=["new:1"])
     streams.reported = Coverage.COMPLETE
-    now = time() + 1000
-    monkeypatch.setattr(gateway_streams, "time", lambda: now)
+    clock.advance(1000)
+    now = clock.now
     streams.views["new:1"] = GatewayView(now, now, sends_engine_keys=True)
     streams.views["old:1"] = GatewayView(now, now)
     streams._report()
@@ -167,17 +171,17 @@ def test_addresses_of_a_slice() -> None:
     assert six == {"[2001:db8::1]:9090"}
 
 
-async def test_no_line_ends_a_stream(gateway: Gateway) -> None:
+async def test_no_line_ends_a_stream(clock: VirtualClock, gateway: Gateway) -> None:
     """Numbers of 400 digits, deep JSON, no JSON, a line without end: skipped; what comes next is heard."""
     heard: list[list[str]] = []
-    streams = GatewayStreams(lambda keys, _at: heard.append(keys), lambda: None)
+    streams = GatewayStreams(clock, lambda keys, _at: heard.append(keys), lambda: None)
     task = asyncio.create_task(streams.run())
     streams.on_slice("ns/s", gateway.slice)
     huge = b'{"gateway":"g","now_unix_seconds":1,"routes":[{"route":"default/a","held":1' + b"0" * 400 + b"}]}\n"
     for content in (huge, b"[" * 100_000 + b"\n", b"what?\n", b"x" * (gateway_streams.LINE_BYTES_MAX + 1) + b"\n"):
         gateway.lines.put_nowait(content)
     gateway.lines.put_nowait(line({"route": "a/b", "held": 1}))
-    await until(lambda: heard[-1:] == [["a/b"]])
+    await clock.until(lambda: heard[-1:] == [["a/b"]])
     assert heard == [["default/a"], ["a/b"]]
     assert gateway.connections == 1
     gateway.lines.put_nowait(None)
@@ -186,45 +190,39 @@ async def test_no_line_ends_a_stream(gateway: Gateway) -> None:
 
 
 async def test_a_stream_that_ends_at_once_is_opened_ever_more_seldom(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: VirtualClock, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also when it says something each time; the log says so once."""
-    pauses: list[float] = []
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: None)
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None)
     monkeypatch.setattr(streams, "_session", object())
     streams._addresses = {"g:1"}
 
     async def stream(_address: str) -> str:
         return "the gateway has ended it"
 
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 10:
-            raise asyncio.CancelledError
-
     monkeypatch.setattr(streams, "_stream", stream)
-    monkeypatch.setattr(gateway_streams.asyncio, "sleep", pause)
-    with pytest.raises(asyncio.CancelledError):
-        await streams._follow("g:1")
-    assert pauses[0] <= 0.1
-    assert pauses[-1] >= gateway_streams.RETRY_SECONDS_MAX / 2
+    task = asyncio.create_task(streams._follow("g:1"))
+    await clock.until(lambda: len(clock.pauses) == 10)
+    task.cancel()
+    assert clock.pauses[0] <= 0.1
+    assert clock.pauses[-1] >= gateway_streams.RETRY_SECONDS_MAX / 2
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert gateway.connections == 0
 
 
-async def test_refused_documents_are_told_when_they_come_and_go(gateway: Gateway) -> None:
+async def test_refused_documents_are_told_when_they_come_and_go(clock: VirtualClock, gateway: Gateway) -> None:
     """By kind and key; a gateway that is gone refuses nothing any more."""
     told: list[set[tuple[str, str]]] = []
-    streams = GatewayStreams(lambda _keys, _at: None, lambda: None, told.append)
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None, told.append)
     task = asyncio.create_task(streams.run())
     streams.on_slice("ns/s", gateway.slice)
     refused = {"gateway": "g", "now_unix_seconds": 1, "refused": [{"kind": "route", "key": "a/b", "message": "no"}]}
     gateway.lines.put_nowait(json.dumps(refused).encode() + b"\n")
-    await until(lambda: told == [{("route", "a/b")}])
+    await clock.until(lambda: told == [{("route", "a/b")}])
     gateway.lines.put_nowait(json.dumps(refused).encode() + b"\n")
     gateway.lines.put_nowait(line({"route": "a/b"}, gateway="g"))
     gateway.lines.put_nowait(json.dumps(refused | {"refused": []}).encode() + b"\n")
-    await until(lambda: len(told) == 2)
+    await clock.until(lambda: len(told) == 2)
     assert told[1] == {("route", "a/b")}
     gateway.lines.put_nowait(None)
     task.cancel()

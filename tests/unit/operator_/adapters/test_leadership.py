@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from overspill_operator.adapters import leadership as leadership_module
 from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.core import lease
 from overspill_operator.ports import ClusterError, Json
 from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 
 class Leases(FakeCluster):
@@ -60,30 +60,12 @@ class _Reached(Leases):
         return await self._reach().replace(path, manifest)
 
 
-class Clock:
-    """Time that the test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        """Now."""
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """In place of the module's own."""
-    made = Clock()
-    monkeypatch.setattr(leadership_module, "monotonic", made)
-    return made
-
-
 @pytest.mark.parametrize("seed", range(40))
-async def test_two_processes_under_one_name_never_both_lead(clock: Clock, seed: int) -> None:
+async def test_two_processes_under_one_name_never_both_lead(clock: VirtualClock, seed: int) -> None:
     """Over minutes of renewals, cuts, deletions of the Lease and releases, in any order."""
     chance = random.Random(seed)
     leases = Leases()
-    processes = {name: Leadership(leases.seen_by(name), "ns", f"operator-0_{name}") for name in ("a", "b")}
+    processes = {name: Leadership(leases.seen_by(name), clock, "ns", f"operator-0_{name}") for name in ("a", "b")}
     led: set[str] = set()
     deleted = clock.now
     for process in processes.values():  # both have seen the Lease once
@@ -105,10 +87,10 @@ async def test_two_processes_under_one_name_never_both_lead(clock: Clock, seed: 
     assert led == {"a", "b"}
 
 
-async def test_no_write_may_take_longer_than_the_lease(clock: Clock) -> None:
+async def test_no_write_may_take_longer_than_the_lease(clock: VirtualClock) -> None:
     """What is left is told with each write; nothing is, once somebody else has the Lease."""
     leases = Leases()
-    ours: Any = Leadership(leases, "ns", "operator-0_a")
+    ours: Any = Leadership(leases, clock, "ns", "operator-0_a")
     assert await ours._try()
     clock.now += 3.0
     assert ours.seconds_left() == pytest.approx(lease.GIVE_UP_AFTER_SECONDS - 3.0)

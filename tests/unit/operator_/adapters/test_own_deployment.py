@@ -4,6 +4,7 @@ from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.ports import ClusterError, Json
 from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/staging/deployments/overspill-operator"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/staging/events"
@@ -26,7 +27,7 @@ class Events(FakeCluster):
 
 def own(cluster: FakeCluster, name: str = "overspill-operator") -> OwnDeployment:
     """As one process sees it."""
-    return OwnDeployment(cluster, "staging", name, "pod", lambda: 1_800_000_000.0)
+    return OwnDeployment(cluster, "staging", name, "pod", VirtualClock())
 
 
 def with_deployment() -> Events:
@@ -78,8 +79,8 @@ async def test_an_operator_without_a_deployment_tells_nobody() -> None:
 async def test_a_namespace_that_another_release_owns_is_told_there() -> None:
     """Once, however many routes are in it."""
     cluster = with_deployment()
-    await Tenancy(cluster, "first", ()).other_holder("chat")
-    second = Tenancy(cluster, "staging", (), own(cluster))
+    await Tenancy(cluster, VirtualClock(), "first", ()).other_holder("chat")
+    second = Tenancy(cluster, VirtualClock(), "staging", (), own(cluster))
     for _ in range(3):
         assert await second.other_holder("chat") == "first"
     (note,) = cluster.notes

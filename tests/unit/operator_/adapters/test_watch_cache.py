@@ -10,19 +10,22 @@ import pytest
 from overspill_operator.adapters import watch_cache
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.ports import SERVICES, ClusterError, Json, WatchEvent
-from unit.operator_.fakes import FakeCluster, until
+from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 PATH = SERVICES.path("chat", "s")
 
 
 @asynccontextmanager
-async def running(cluster: FakeCluster, heard: list[tuple[str, bool]]) -> AsyncIterator[WatchCache]:
+async def running(
+    clock: VirtualClock, cluster: FakeCluster, heard: list[tuple[str, bool]]
+) -> AsyncIterator[WatchCache]:
     """A cache at work; ``heard`` gets keys and whether there is an object."""
 
     def on_change(key: str, live: Json | None) -> None:
         heard.append((key, live is not None))
 
-    cache = WatchCache(cluster, SERVICES, namespace="chat", labels="x", on_change=on_change)
+    cache = WatchCache(cluster, SERVICES, clock=clock, namespace="chat", labels="x", on_change=on_change)
     task = asyncio.create_task(cache.run())
     try:
         async with asyncio.timeout(5):
@@ -33,9 +36,9 @@ async def running(cluster: FakeCluster, heard: list[tuple[str, bool]]) -> AsyncI
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until_read(cluster: FakeCluster) -> None:
+async def until_read(clock: VirtualClock, cluster: FakeCluster) -> None:
     """Wait until the watch has taken all that was given to it."""
-    await until(cluster.watches.empty)
+    await clock.until(cluster.watches.empty)
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -45,70 +48,70 @@ def event(kind: str, live: dict[str, Any]) -> WatchEvent:
     return WatchEvent(kind, live)
 
 
-async def test_it_knows_what_is_and_hears_what_changes() -> None:
+async def test_it_knows_what_is_and_hears_what_changes(clock: VirtualClock) -> None:
     """List, then watch."""
     cluster = FakeCluster()
     heard: list[tuple[str, bool]] = []
     cluster.put(PATH, {})
-    async with running(cluster, heard) as cache:
+    async with running(clock, cluster, heard) as cache:
         assert cache.get("chat", "s") is not None
         cluster.watches.put_nowait(event("MODIFIED", cluster.put(PATH, {"spec": 1})))
         cluster.watches.put_nowait(event("DELETED", cluster.put(PATH, {})))
-        await until_read(cluster)
+        await until_read(clock, cluster)
         assert cache.get("chat", "s") is None
     assert heard == [("chat/s", True), ("chat/s", True), ("chat/s", False)]
 
 
-async def test_what_was_written_here_is_known_at_once_and_its_echo_is_no_news() -> None:
+async def test_what_was_written_here_is_known_at_once_and_its_echo_is_no_news(clock: VirtualClock) -> None:
     """Nor does an older state from the watch undo it."""
     cluster = FakeCluster()
     heard: list[tuple[str, bool]] = []
     old = cluster.put(PATH, {"spec": "old"})
-    async with running(cluster, heard) as cache:
+    async with running(clock, cluster, heard) as cache:
         new = cluster.put(PATH, {"spec": "new"})
         cache.wrote(new)
         cluster.watches.put_nowait(event("MODIFIED", old))
         cluster.watches.put_nowait(event("MODIFIED", new))
-        await until_read(cluster)
+        await until_read(clock, cluster)
         live = cache.get("chat", "s")
         assert live is not None
         assert live["spec"] == "new"
     assert heard == [("chat/s", True)]
 
 
-async def test_what_vanished_while_the_watch_was_broken_is_found() -> None:
+async def test_what_vanished_while_the_watch_was_broken_is_found(clock: VirtualClock) -> None:
     """A gone version means a new list."""
     cluster = FakeCluster()
     heard: list[tuple[str, bool]] = []
     cluster.put(PATH, {})
-    async with running(cluster, heard) as cache:
+    async with running(clock, cluster, heard) as cache:
         del cluster.objects[PATH]
         cluster.put(SERVICES.path("chat", "t"), {})
         cluster.watches.put_nowait(ClusterError(410, "Expired", "too old"))
-        await until(lambda: cache.get("chat", "t"))
+        await clock.until(lambda: cache.get("chat", "t"))
         assert cache.get("chat", "s") is None
     assert ("chat/s", False) in heard
 
 
-async def test_a_watch_that_ends_in_order_goes_on_without_a_list() -> None:
+async def test_a_watch_that_ends_in_order_goes_on_without_a_list(clock: VirtualClock) -> None:
     """The server ends each after a while."""
     cluster = FakeCluster()
     heard: list[tuple[str, bool]] = []
-    async with running(cluster, heard):
+    async with running(clock, cluster, heard):
         cluster.watches.put_nowait(None)
-        await until(lambda: len(cluster.calls) == 3)
+        await clock.until(lambda: len(cluster.calls) == 3)
     assert [verb for verb, _ in cluster.calls] == ["LIST", "WATCH", "WATCH"]
 
 
-async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there() -> None:
+async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there(clock: VirtualClock) -> None:
     """That is no news; what somebody else wrote meanwhile is, once the answer has come."""
     cluster = FakeCluster()
     heard: list[tuple[str, bool]] = []
-    async with running(cluster, heard) as cache:
+    async with running(clock, cluster, heard) as cache:
         with cache.writing("chat", "s"):
             ours = cluster.put(PATH, {"spec": "ours"})
             cluster.watches.put_nowait(event("ADDED", ours))
-            await until_read(cluster)
+            await until_read(clock, cluster)
             cache.wrote(ours)
         assert heard == []
 
@@ -116,7 +119,7 @@ async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there() -> Non
             ours = cluster.put(PATH, {"spec": "ours again"})
             cluster.watches.put_nowait(event("MODIFIED", ours))
             cluster.watches.put_nowait(event("MODIFIED", cluster.put(PATH, {"spec": "theirs"})))
-            await until_read(cluster)
+            await until_read(clock, cluster)
             cache.wrote(ours)
         assert heard == [("chat/s", True)]
         live = cache.get("chat", "s")
@@ -125,46 +128,32 @@ async def test_the_watch_may_tell_of_a_write_before_its_answer_is_there() -> Non
 
 
 async def test_a_missing_right_is_named_once_and_asked_for_ever_more_seldom(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A watch that is forbidden although lists are not: pauses grow, the trouble says what mends it, the log once."""
-    pauses: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 12:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr(watch_cache.asyncio, "sleep", pause)
     cluster = FakeCluster()
     for _ in range(12):
         cluster.watches.put_nowait(ClusterError(403, "Forbidden", "account may not watch services"))
-    cache = WatchCache(cluster, SERVICES, labels="")
-    with pytest.raises(asyncio.CancelledError):
-        await cache.run()
+    cache = WatchCache(cluster, SERVICES, clock=clock, labels="")
+    task = asyncio.create_task(cache.run())
+    await clock.until(lambda: len(clock.pauses) == 12)
+    task.cancel()
     assert "services can't be listed or watched: 403 Forbidden" in cache.trouble
     assert "ClusterRole" in cache.trouble
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
-    assert pauses[-1] >= watch_cache.RETRY_SECONDS_MAX / 2 > pauses[0]
+    assert clock.pauses[-1] >= watch_cache.RETRY_SECONDS_MAX / 2 > clock.pauses[0]
 
 
 @pytest.mark.parametrize("end", [None, ClusterError(410, "Expired", "too old")])
 async def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(
-    monkeypatch: pytest.MonkeyPatch, end: ClusterError | None
+    clock: VirtualClock, end: ClusterError | None
 ) -> None:
     """Neither in order nor as too old: a server in trouble is not asked without a pause."""
-    pauses: list[float] = []
-
-    async def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        if len(pauses) == 8:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr(watch_cache.asyncio, "sleep", pause)
     cluster = FakeCluster()
     for _ in range(8):
         cluster.watches.put_nowait(end)
-    with pytest.raises(asyncio.CancelledError):
-        await WatchCache(cluster, SERVICES, labels="").run()
+    task = asyncio.create_task(WatchCache(cluster, SERVICES, clock=clock, labels="").run())
+    await clock.until(lambda: len(clock.pauses) == 8)
+    task.cancel()
     assert len([call for call in cluster.calls if call[0] == "WATCH"]) == 8
-    assert pauses[-1] > 5.0
+    assert clock.pauses[-1] > 5.0

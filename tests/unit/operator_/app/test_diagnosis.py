@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
-from overspill_operator.app import diagnosis
 from overspill_operator.app.diagnosis import LOOKERS, Diagnosis
 from overspill_operator.ports import POD_EVENTS, PODS, Json, Listing
-from unit.operator_.fakes import FakeCluster, until
+from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 
 class Pods(FakeCluster):
@@ -45,54 +43,47 @@ def running(subject: Diagnosis) -> Iterator[None]:
         task.cancel()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that a test need not wait for."""
-    monkeypatch.setattr(diagnosis, "FIRST_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(diagnosis, "TICK_SECONDS", 0.001)
-
-
 def no_engine(_: str) -> Json | None:
     """No Deployment."""
     return None
 
 
-async def test_none_starves() -> None:
+async def test_none_starves(clock: VirtualClock) -> None:
     """With many that are always due, each has its turn before any has a second one."""
     cluster = Pods()
-    subject = Diagnosis(cluster, no_engine, lambda _: None)
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
     names = {f"r{number}" for number in range(50)}
     for name in names:
         subject.suspect(f"chat/{name}", waiting=True)
     with running(subject):
-        await until(lambda: len(cluster.looked) >= 3 * len(names))
+        await clock.until(lambda: len(cluster.looked) >= 3 * len(names))
     assert set(cluster.looked[: len(names)]) == names
     counts = [cluster.looked.count(name) for name in names]
     assert max(counts) - min(counts) <= 1 + LOOKERS
 
 
-async def test_one_that_hangs_holds_up_none() -> None:
+async def test_one_that_hangs_holds_up_none(clock: VirtualClock) -> None:
     """The others are looked at on and on; fewer looks at a time than there are lookers are lost."""
     cluster = Pods()
     cluster.hangs = {f"r{number}" for number in range(LOOKERS - 1)}
-    subject = Diagnosis(cluster, no_engine, lambda _: None)
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
     for number in range(10):
         subject.suspect(f"chat/r{number}", waiting=True)
     with running(subject):
-        await until(lambda: cluster.looked.count("r9") >= 3)
+        await clock.until(lambda: cluster.looked.count("r9") >= 3)
 
 
-async def test_what_is_found_is_told_once() -> None:
+async def test_what_is_found_is_told_once(clock: VirtualClock) -> None:
     """And forgotten once the engine waits no more."""
     cluster = Pods()
     waiting = {"reason": "ImagePullBackOff", "message": "no"}
     status = {"containerStatuses": [{"name": "engine", "state": {"waiting": waiting}}]}
     cluster.pods = [{"metadata": {"name": "p", "uid": "u"}, "status": status}]
     told: list[str] = []
-    subject = Diagnosis(cluster, no_engine, told.append)
+    subject = Diagnosis(cluster, clock, no_engine, told.append)
     subject.suspect("chat/r", waiting=True)
     with running(subject):
-        await until(lambda: cluster.looked.count("r") >= 3)
+        await clock.until(lambda: cluster.looked.count("r") >= 3)
     assert told == ["chat/r"]
     problem = subject.suspect("chat/r", waiting=True)
     assert problem is not None
@@ -101,12 +92,12 @@ async def test_what_is_found_is_told_once() -> None:
     assert subject.suspect("chat/r", waiting=True) is None
 
 
-async def test_after_a_restart_what_was_known_is_looked_up_at_once() -> None:
+async def test_after_a_restart_what_was_known_is_looked_up_at_once(clock: VirtualClock) -> None:
     """Once; from then on it has its turn like the others."""
     cluster = Pods()
     scheduled = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
     cluster.pods = [{"metadata": {"name": "p", "uid": "u"}, "status": {"conditions": [scheduled]}}]
-    subject = Diagnosis(cluster, no_engine, lambda _: None)
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
     assert await subject.look_at_once("chat/r") is None
     subject.suspect("chat/r", waiting=True)
     problem = await subject.look_at_once("chat/r")
@@ -116,7 +107,7 @@ async def test_after_a_restart_what_was_known_is_looked_up_at_once() -> None:
     assert cluster.looked == ["r"]
 
 
-async def test_events_are_asked_for_where_the_pod_is_silent() -> None:
+async def test_events_are_asked_for_where_the_pod_is_silent(clock: VirtualClock) -> None:
     """Those about that pod alone; a volume that another node holds is a lack of room."""
     cluster = Pods()
     scheduled = [{"type": "PodScheduled", "status": "True"}]
@@ -130,10 +121,10 @@ async def test_events_are_asked_for_where_the_pod_is_silent() -> None:
     attach = {"type": "Warning", "reason": "FailedAttachVolume", "message": "Multi-Attach error for volume v"}
     cluster.put(POD_EVENTS.path("chat", "e1"), {**attach, "involvedObject": {"uid": "u-new"}})
     cluster.put(POD_EVENTS.path("chat", "e2"), {**attach, "reason": "Other", "involvedObject": {"uid": "u-old"}})
-    subject = Diagnosis(cluster, no_engine, lambda _: None)
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
     subject.suspect("chat/r", waiting=True)
     with running(subject):
-        await until(lambda: subject.no_room_since("chat/r") is not None)
+        await clock.until(lambda: subject.no_room_since("chat/r") is not None)
     problem = subject.suspect("chat/r", waiting=True)
     assert problem is not None
     assert "FailedAttachVolume: Multi-Attach error" in problem.message

@@ -9,15 +9,15 @@ from overspill_api.names import engine_name
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.watch_cache import WatchCache
-from overspill_operator.app import scaler as scaler_module
 from overspill_operator.app.objects import Routes
-from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.scaler import DOUBTS_SECONDS, Scaler
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.core.demand_lines import read_line
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.traffic import Coverage, GatewayView
 from overspill_operator.ports import DEPLOYMENTS
 from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 BEGIN = 1_790_000_000.0
 ENGINE = {"source": "hf://a/b", "profile": "cpu"}
@@ -39,14 +39,13 @@ class NoQueues:
 class Rig:
     """A scaler whose clock the test sets."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = BEGIN
-        monkeypatch.setattr(scaler_module, "time", lambda: self.now)
+    def __init__(self) -> None:
+        self.clock = VirtualClock(BEGIN)
         self.cluster = FakeCluster()
         self.routes = Routes(lambda _key: None)
-        self.deployments = WatchCache(self.cluster, DEPLOYMENTS, labels="")
+        self.deployments = WatchCache(self.cluster, DEPLOYMENTS, clock=self.clock, labels="")
         self.deployments.synced.set()
-        self.gateways = GatewayStreams(lambda _keys, _at: None, lambda: None, fixed=["g:1"])
+        self.gateways = GatewayStreams(self.clock, lambda _keys, _at: None, lambda: None, fixed=["g:1"])
         self.decided: list[str] = []
         self.start()
 
@@ -54,11 +53,12 @@ class Rig:
         """A process that begins."""
         self.scaler = Scaler(
             self.cluster,
+            self.clock,
             self.routes,
             self.deployments,
             self.gateways,
             NoQueues(),
-            EventRecorder(self.cluster, "pod", lambda: self.now),
+            EventRecorder(self.cluster, "pod", self.clock),
             self.decided.append,
         )
 
@@ -81,49 +81,49 @@ class Rig:
 
     def hears(self, figures: str) -> None:
         """The gateway says something of the route."""
-        line = f'{{"gateway":"g","now_unix_seconds":{self.now},"routes":[{{"route":"ns/r",{figures}}}]}}'
+        line = f'{{"gateway":"g","now_unix_seconds":{self.clock.now},"routes":[{{"route":"ns/r",{figures}}}]}}'
         view = self.gateways.views.setdefault("g:1", GatewayView(BEGIN, BEGIN))
-        view.take(read_line(line.encode(), self.now), self.now)
+        view.take(read_line(line.encode(), self.clock.now), self.clock.now)
         self.scaler.evaluate("ns/r")
 
 
 @pytest.fixture
-async def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+async def rig() -> Rig:
     """In a loop, because the scaler sets timers."""
     asyncio.get_running_loop()
-    return Rig(monkeypatch)
+    return Rig()
 
 
 async def test_a_route_made_again_brings_neither_replicas_nor_wishes(rig: Rig) -> None:
     """The former one's Deployment may still be there, and gateways may still have its wish."""
     first = rig.route(uid="first", selfHosted=ENGINE)
-    rig.hears(f'"uid":"first","held":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.hears(f'"uid":"first","held":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(first) == 3
     rig.engine("first", 3)
 
     second = rig.route(uid="second", selfHosted=ENGINE)
 
     assert rig.scaler.desired(second) == 0
-    rig.hears(f'"uid":"first","held":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.hears(f'"uid":"first","held":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(second) == 0
-    rig.hears(f'"uid":"second","wants_replica":true,"last_arrival_unix_seconds":{rig.now + 1}')
+    rig.hears(f'"uid":"second","wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now + 1}')
     assert rig.scaler.desired(second) == 1
 
 
 async def test_an_engine_that_is_taken_away_and_added_again_begins_anew(rig: Rig) -> None:
     """Without its replicas of before, and without the wish that a gateway still has."""
     route = rig.route(selfHosted=ENGINE, hosted=HOSTED)
-    rig.hears(f'"in_flight_spilled":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.hears(f'"in_flight_spilled":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(route) == 3
 
     rig.route(generation=2, hosted=HOSTED)
-    rig.now += 5
-    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.now - 5}')
+    rig.clock.now += 5
+    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now - 5}')
     route = rig.route(generation=3, selfHosted=ENGINE, hosted=HOSTED)
 
     assert rig.scaler.desired(route) == 0
-    rig.now += 1
-    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.clock.now += 1
+    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(route) == 1
 
 
@@ -133,7 +133,7 @@ async def test_an_engine_given_up_stays_so_over_a_restart(rig: Rig) -> None:
     wish = f'"wants_replica":true,"last_arrival_unix_seconds":{BEGIN}'
     rig.hears(wish)
     assert rig.scaler.desired(route) == 1
-    rig.now += 1801
+    rig.clock.now += 1801
     rig.hears(wish)
     decisions = rig.scaler.decisions(route)
     assert (decisions[0]["to"], decisions[0]["reason"]) == (0, "StartTimeout")
@@ -146,8 +146,8 @@ async def test_an_engine_given_up_stays_so_over_a_restart(rig: Rig) -> None:
     route = rig.route(selfHosted=ENGINE, hosted=HOSTED, scaling={"idleAfter": "3s"}, status=status)
     rig.hears(wish)
     assert rig.scaler.desired(route) == 0
-    rig.now += 1
-    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.clock.now += 1
+    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(route) == 1
 
 
@@ -156,10 +156,10 @@ async def test_a_changed_spec_ends_the_pause_after_a_start_that_failed(rig: Rig)
     fields: dict[str, Any] = {"selfHosted": ENGINE, "scaling": {"idleAfter": "3s"}}
     route = rig.route(**fields)
     rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{BEGIN}')
-    rig.now += 1801
+    rig.clock.now += 1801
     rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{BEGIN}')
-    rig.now += 1
-    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.now}')
+    rig.clock.now += 1
+    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
     assert rig.scaler.desired(route) == 0
 
     route = rig.route(generation=2, **fields)
@@ -181,7 +181,7 @@ async def test_status_speaks_of_doubts_for_a_while(rig: Rig) -> None:
     facts = rig.scaler.facts(route)
     assert facts is not None
     assert facts.doubts == "g: held is below 0"
-    rig.now += scaler_module.DOUBTS_SECONDS + 1
+    rig.clock.now += DOUBTS_SECONDS + 1
     facts = rig.scaler.facts(route)
     assert facts is not None
     assert facts.doubts == ""

@@ -5,7 +5,6 @@ from base64 import b64encode
 
 import pytest
 
-from overspill_operator.app import secret_reader
 from overspill_operator.app.secret_reader import (
     AGAIN_SECONDS,
     KEEP_SECONDS,
@@ -15,29 +14,12 @@ from overspill_operator.app.secret_reader import (
 )
 from overspill_operator.ports import SECRETS, ClusterError
 from unit.operator_.core.builders import route
-from unit.operator_.fakes import FakeCluster, until
+from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 PATH = SECRETS.path("chat", "s")
 ROUTE_HOSTED = [{"name": "a", "baseURL": "https://x.test/v1", "model": "m", "credentials": {"secretName": "s"}}]
 ROUTE = route({"hosted": ROUTE_HOSTED})
-
-
-class Clock:
-    """A monotonic clock that the test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        """What it shows."""
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put in place of the module's own."""
-    made = Clock()
-    monkeypatch.setattr(secret_reader, "monotonic", made)
-    return made
 
 
 def text(value: str) -> str:
@@ -45,11 +27,11 @@ def text(value: str) -> str:
     return b64encode(value.encode()).decode()
 
 
-async def test_a_secret_is_remembered_for_a_while(clock: Clock) -> None:
+async def test_a_secret_is_remembered_for_a_while(clock: VirtualClock) -> None:
     """A thousand routes with one Secret cost one call a minute."""
     cluster = FakeCluster()
     cluster.put(PATH, {"data": {"api-key": text("k")}})
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     for _ in range(3):
         assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("k")}
     assert len(cluster.calls) == 1
@@ -58,32 +40,27 @@ async def test_a_secret_is_remembered_for_a_while(clock: Clock) -> None:
     assert len(cluster.calls) == 2
 
 
-async def test_a_renewed_key_is_found_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_renewed_key_is_found_without_being_asked_for(clock: VirtualClock) -> None:
     """Those that use it are told, and read the new one; what is as it was is no news."""
-    monkeypatch.setattr(secret_reader, "AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
     cluster = FakeCluster()
     cluster.put(PATH, {"data": {"api-key": text("old")}})
     told: list[str] = []
-    reader = SecretReader(cluster, lambda: 0.5, told.append)
+    reader = SecretReader(cluster, clock, lambda: 0.5, told.append)
     await reader.read(ROUTE, "s", "api-key")
     task = asyncio.create_task(reader.run())
-    await until(lambda: len(cluster.calls) > 5)
+    await clock.until(lambda: len(cluster.calls) > 5)
     assert told == []
     cluster.errors.append(ClusterError(500, "InternalError", "etcd"))
-    await until(lambda: not cluster.errors)
+    await clock.until(lambda: not cluster.errors)
     cluster.put(PATH, {"data": {"api-key": text("new")}})
-    await until(lambda: told)
+    await clock.until(lambda: told)
     task.cancel()
     assert set(told) == {ROUTE.key}
     assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("new")}
 
 
-async def test_none_waits_for_ever_and_what_nobody_uses_is_forgotten(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
+async def test_none_waits_for_ever_and_what_nobody_uses_is_forgotten(clock: VirtualClock) -> None:
     """The one that was read longest ago comes first; after a while without a question a Secret is let go."""
-    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
     cluster = FakeCluster()
     names = [f"s{number}" for number in range(20)]
     hosted = [
@@ -91,45 +68,43 @@ async def test_none_waits_for_ever_and_what_nobody_uses_is_forgotten(
         for name in names[:16]
     ]
     many = route({"hosted": hosted})
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     for name in names[:16]:
         await reader.read(many, name)
     cluster.calls.clear()
     clock.now += AGAIN_SECONDS
     task = asyncio.create_task(reader.run())
-    await until(lambda: len(cluster.calls) >= 16)
+    await clock.until(lambda: len(cluster.calls) >= 16)
     assert len({path for _, path in cluster.calls}) == 16
     clock.now += UNUSED_SECONDS + 1
-    await until(lambda: reader.seconds_until_due(many, "s0") == 0.0)
+    await clock.until(lambda: reader.seconds_until_due(many, "s0") == 0.0)
     task.cancel()
 
 
-async def test_what_no_route_names_any_more_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_no_route_names_any_more_is_not_read_again(clock: VirtualClock) -> None:
     """The right to read a Secret ends with the last route that names it."""
-    monkeypatch.setattr(secret_reader, "AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr(secret_reader, "READ_PAUSE_SECONDS", 0.001)
     cluster = FakeCluster()
     second = route({"hosted": ROUTE_HOSTED}, name="second")
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     for user in (ROUTE, second):
         await reader.read(user, "s")
         reader.retain(user.key, frozenset({"s"}))
     reader.retain(ROUTE.key, frozenset())
     task = asyncio.create_task(reader.run())
-    await until(lambda: len(cluster.calls) > 3)
+    await clock.until(lambda: len(cluster.calls) > 3)
     other = [{**ROUTE_HOSTED[0], "credentials": {"secretName": "t"}}]
     await reader.read(route({"hosted": other}, name="third"), "t")
     reader.retain(second.key, frozenset({"other"}))
     cluster.calls.clear()
-    await until(lambda: len(cluster.calls) > 5)
+    await clock.until(lambda: len(cluster.calls) > 5)
     task.cancel()
     assert [path for _, path in cluster.calls].count(PATH) <= 1  # it may have been under way
 
 
-async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock) -> None:
+async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: VirtualClock) -> None:
     """2 s, 4 s, 8 s; and what comes is found."""
     cluster = FakeCluster()
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     pauses = []
     for _ in range(3):
         assert await reader.read(ROUTE, "s", "api-key") is None
@@ -140,11 +115,11 @@ async def test_a_missing_one_is_looked_for_soon_and_then_less_often(clock: Clock
     assert await reader.read(ROUTE, "s", "api-key") is not None
 
 
-async def test_one_without_the_key_counts_as_missing(clock: Clock) -> None:
+async def test_one_without_the_key_counts_as_missing(clock: VirtualClock) -> None:
     """A person who adds the key need not wait a minute."""
     cluster = FakeCluster()
     cluster.put(PATH, {"data": {"other": text("k")}})
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     assert await reader.read(ROUTE, "s", "api-key") == {"other": text("k")}
     assert reader.seconds_until_due(ROUTE, "s") < MISSING_SECONDS + 1
     clock.now += MISSING_SECONDS + 0.1
@@ -152,12 +127,12 @@ async def test_one_without_the_key_counts_as_missing(clock: Clock) -> None:
     assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("k")}
 
 
-async def test_only_what_the_route_names_is_read() -> None:
+async def test_only_what_the_route_names_is_read(clock: VirtualClock) -> None:
     """Whatever asks: another Secret of the namespace is not the route's, and one of elsewhere has no name here."""
     cluster = FakeCluster()
     cluster.put(SECRETS.path("chat", "other"), {"data": {"api-key": text("k")}})
     cluster.put(SECRETS.path("team-a", "bank"), {"data": {"api-key": text("k")}})
-    reader = SecretReader(cluster, lambda: 0.5)
+    reader = SecretReader(cluster, clock, lambda: 0.5)
     for name in ("other", "bank", "../../team-a/secrets/bank", ""):
         with pytest.raises(ValueError, match="does not name a Secret"):
             await reader.read(ROUTE, name, "api-key")

@@ -3,6 +3,7 @@
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.ports import Listing
 from unit.operator_.fakes import FakeCluster
+from unit.operator_.virtual_clock import VirtualClock
 
 CLAIM = "/apis/coordination.k8s.io/v1/namespaces/chat/leases/overspill-release"
 LEADER = "/apis/coordination.k8s.io/v1/namespaces/first/leases/overspill-operator"
@@ -11,17 +12,17 @@ LEADER = "/apis/coordination.k8s.io/v1/namespaces/first/leases/overspill-operato
 async def test_a_namespace_belongs_to_who_claims_it_first() -> None:
     """The second release hears whose it is; the first one goes on having it after a restart."""
     cluster = FakeCluster()
-    assert await Tenancy(cluster, "first", ()).other_holder("chat") == ""
+    assert await Tenancy(cluster, VirtualClock(), "first", ()).other_holder("chat") == ""
     assert cluster.objects[CLAIM]["spec"] == {"holderIdentity": "first"}
 
-    assert await Tenancy(cluster, "second", ()).other_holder("chat") == "first"
-    assert await Tenancy(cluster, "first", ()).other_holder("chat") == ""
+    assert await Tenancy(cluster, VirtualClock(), "second", ()).other_holder("chat") == "first"
+    assert await Tenancy(cluster, VirtualClock(), "first", ()).other_holder("chat") == ""
 
 
 async def test_a_claim_is_asked_for_once() -> None:
     """Of 500 routes in one namespace, one asks the API server."""
     cluster = FakeCluster()
-    tenancy = Tenancy(cluster, "first", ())
+    tenancy = Tenancy(cluster, VirtualClock(), "first", ())
     for _ in range(500):
         await tenancy.other_holder("chat")
     assert len(cluster.calls) <= 2
@@ -30,12 +31,12 @@ async def test_a_claim_is_asked_for_once() -> None:
 async def test_a_release_over_anothers_namespace_must_not_lead() -> None:
     """Said by the claim in the namespace, which is all that a release with namespaces of its own may see."""
     cluster = FakeCluster()
-    await Tenancy(cluster, "first", ()).other_holder("chat")
+    await Tenancy(cluster, VirtualClock(), "first", ()).other_holder("chat")
 
-    reason = await Tenancy(cluster, "second", ("chat",)).hindrance()
+    reason = await Tenancy(cluster, VirtualClock(), "second", ("chat",)).hindrance()
 
     assert "namespace chat belongs to the release in namespace first" in reason
-    assert await Tenancy(cluster, "second", ("search",)).hindrance() == ""
+    assert await Tenancy(cluster, VirtualClock(), "second", ("search",)).hindrance() == ""
 
 
 async def test_two_releases_over_everything_cannot_both_lead() -> None:
@@ -50,7 +51,7 @@ async def test_two_releases_over_everything_cannot_both_lead() -> None:
 
 
 async def _hindrance(cluster: FakeCluster, release: str) -> str:
-    tenancy = Tenancy(_EverywhereCluster(cluster), release, ())  # type: ignore[arg-type]
+    tenancy = Tenancy(_EverywhereCluster(cluster), VirtualClock(), release, ())  # type: ignore[arg-type]
     return await tenancy.hindrance()
 
 

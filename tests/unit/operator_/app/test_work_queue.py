@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from overspill_operator.app.work_queue import BACKOFF_SECONDS, Key, WorkQueue
-from unit.operator_.fakes import until
+from unit.operator_.virtual_clock import VirtualClock
 
 
 @asynccontextmanager
-async def running(reconcile: Callable[[Key], Awaitable[None]], workers: int = 2) -> AsyncIterator[WorkQueue]:
+async def running(
+    clock: VirtualClock, reconcile: Callable[[Key], Awaitable[None]], workers: int = 2
+) -> AsyncIterator[WorkQueue]:
     """A queue at work."""
-    queue = WorkQueue(reconcile, workers=workers, jitter=lambda: 1.0)
+    queue = WorkQueue(reconcile, clock, workers=workers, jitter=lambda: 1.0)
     task = asyncio.create_task(queue.run())
     try:
         yield queue
@@ -26,14 +28,14 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_key_that_waits_is_worked_on_once() -> None:
+async def test_a_key_that_waits_is_worked_on_once(clock: VirtualClock) -> None:
     """However often it was added."""
     done: list[Key] = []
 
     async def reconcile(key: Key) -> None:
         done.append(key)
 
-    queue = WorkQueue(reconcile, workers=2, jitter=lambda: 1.0)
+    queue = WorkQueue(reconcile, clock, workers=2, jitter=lambda: 1.0)
     for _ in range(3):
         queue.add(("K", "a"))
     task = asyncio.create_task(queue.run())
@@ -42,7 +44,7 @@ async def test_a_key_that_waits_is_worked_on_once() -> None:
     assert done == [("K", "a")]
 
 
-async def test_a_key_that_is_worked_on_is_worked_on_again_afterwards() -> None:
+async def test_a_key_that_is_worked_on_is_worked_on_again_afterwards(clock: VirtualClock) -> None:
     """Never twice at the same time, and no change is lost."""
     gate, running_now, seen = asyncio.Event(), 0, []
 
@@ -53,7 +55,7 @@ async def test_a_key_that_is_worked_on_is_worked_on_again_afterwards() -> None:
         await gate.wait()
         running_now -= 1
 
-    async with running(reconcile) as queue:
+    async with running(clock, reconcile) as queue:
         queue.add(("K", "a"))
         await settled()
         queue.add(("K", "a"))
@@ -65,7 +67,7 @@ async def test_a_key_that_is_worked_on_is_worked_on_again_afterwards() -> None:
         assert seen == [1, 1]
 
 
-async def test_as_many_at_a_time_as_there_are_workers() -> None:
+async def test_as_many_at_a_time_as_there_are_workers(clock: VirtualClock) -> None:
     """A slow one holds up no other."""
     gate, started = asyncio.Event(), []
 
@@ -73,7 +75,7 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
         started.append(key[1])
         await gate.wait()
 
-    async with running(reconcile, workers=2) as queue:
+    async with running(clock, reconcile, workers=2) as queue:
         for name in "abc":
             queue.add(("K", name))
         await settled()
@@ -83,14 +85,14 @@ async def test_as_many_at_a_time_as_there_are_workers() -> None:
         assert started == ["a", "b", "c"]
 
 
-async def test_the_background_waits_for_what_is_asked_for() -> None:
+async def test_the_background_waits_for_what_is_asked_for(clock: VirtualClock) -> None:
     """A resync does not delay a person."""
     done: list[str] = []
 
     async def reconcile(key: Key) -> None:
         done.append(key[1])
 
-    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    queue = WorkQueue(reconcile, clock, workers=1, jitter=lambda: 1.0)
     queue.add(("K", "resync"), background=True)
     queue.add(("K", "person"))
     task = asyncio.create_task(queue.run())
@@ -99,66 +101,66 @@ async def test_the_background_waits_for_what_is_asked_for() -> None:
     assert done == ["person", "resync"]
 
 
-async def test_a_failure_is_tried_again_and_the_others_go_on() -> None:
+async def test_a_failure_is_tried_again_and_the_others_go_on(clock: VirtualClock) -> None:
     """After a pause that doubles."""
-    loop = asyncio.get_running_loop()
     attempts: list[float] = []
     done: list[str] = []
 
     async def reconcile(key: Key) -> None:
         if key[1] == "bad" and len(attempts) < 3:
-            attempts.append(loop.time())
+            attempts.append(clock.now)
             raise RuntimeError("no")
         done.append(key[1])
 
-    async with running(reconcile, workers=1) as queue:
+    async with running(clock, reconcile, workers=1) as queue:
         queue.add(("K", "bad"))
         queue.add(("K", "good"))
         await settled()
         assert done == ["good"]
-        await until(lambda: "bad" in done)
+        await clock.until(lambda: "bad" in done)
     first, second = attempts[1] - attempts[0], attempts[2] - attempts[1]
     assert first >= BACKOFF_SECONDS * 0.9
     assert second >= 2 * BACKOFF_SECONDS * 0.9
 
 
-async def test_of_several_times_the_earliest_counts() -> None:
+async def test_of_several_times_the_earliest_counts(clock: VirtualClock) -> None:
     """A later wish does not put off an earlier one."""
     done = asyncio.Event()
 
     async def reconcile(_key: Key) -> None:
         done.set()
 
-    async with running(reconcile) as queue:
+    async with running(clock, reconcile) as queue:
         queue.add_after(("K", "a"), 0.01)
         queue.add_after(("K", "a"), 1000)
-        async with asyncio.timeout(5):
-            await done.wait()
+        clock.advance(0.01)
+        await settled()
+        assert done.is_set()
 
 
-async def test_forgetting_drops_what_was_due() -> None:
+async def test_forgetting_drops_what_was_due(clock: VirtualClock) -> None:
     """A deleted object does not come back by its timer."""
     done: list[str] = []
 
     async def reconcile(key: Key) -> None:
         done.append(key[1])
 
-    async with running(reconcile) as queue:
+    async with running(clock, reconcile) as queue:
         queue.add_after(("K", "a"), 0.0)
         queue.forget(("K", "a"))
         queue.add_after(("K", "b"), 0.001)
-        await until(lambda: "b" in done)
+        await clock.until(lambda: "b" in done)
     assert done == ["b"]
 
 
-async def test_an_edit_overtakes_a_resync_of_the_same_key() -> None:
+async def test_an_edit_overtakes_a_resync_of_the_same_key(clock: VirtualClock) -> None:
     """A key that waits in the background goes to the front queue when a person changes its object, and is done once."""
     done: list[Key] = []
 
     async def reconcile(key: Key) -> None:
         done.append(key)
 
-    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    queue = WorkQueue(reconcile, clock, workers=1, jitter=lambda: 1.0)
     for name in "abc":
         queue.add(("K", name), background=True)
     queue.add(("K", "c"))
@@ -169,7 +171,7 @@ async def test_an_edit_overtakes_a_resync_of_the_same_key() -> None:
     assert done == [("K", "c"), ("K", "a"), ("K", "b")]
 
 
-async def test_a_resync_wished_during_a_reconcile_stays_in_the_background() -> None:
+async def test_a_resync_wished_during_a_reconcile_stays_in_the_background(clock: VirtualClock) -> None:
     """Only a change that somebody waits for goes before what others wait for."""
     gate, done = asyncio.Event(), []
 
@@ -177,7 +179,7 @@ async def test_a_resync_wished_during_a_reconcile_stays_in_the_background() -> N
         done.append(key[1])
         await gate.wait()
 
-    async with running(reconcile, workers=1) as queue:
+    async with running(clock, reconcile, workers=1) as queue:
         queue.add(("K", "a"))
         await settled()
         queue.add(("K", "a"), background=True)
@@ -188,18 +190,18 @@ async def test_a_resync_wished_during_a_reconcile_stays_in_the_background() -> N
     assert done == ["a", "c", "b", "a"]
 
 
-async def test_a_background_wish_for_later_does_not_hide_a_foreground_one() -> None:
+async def test_a_background_wish_for_later_does_not_hide_a_foreground_one(clock: VirtualClock) -> None:
     """Each kind of wish has a time of its own."""
     done: list[Key] = []
 
     async def reconcile(key: Key) -> None:
         done.append(key)
 
-    queue = WorkQueue(reconcile, workers=1, jitter=lambda: 1.0)
+    queue = WorkQueue(reconcile, clock, workers=1, jitter=lambda: 1.0)
     queue.add(("K", "other"), background=True)
     queue.add_after(("K", "a"), 0.0, background=True)
     queue.add_after(("K", "a"), 0.001)
-    await until(lambda: ("K", "a") in queue._waiting)
+    await clock.until(lambda: ("K", "a") in queue._waiting)
     task = asyncio.create_task(queue.run())
     await settled()
     task.cancel()
