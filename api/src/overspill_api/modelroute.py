@@ -23,7 +23,7 @@ from overspill_api.quantities import (
     TimeZoneName,
     UsdAmount,
     VariableName,
-    duration_seconds,
+    WrittenDuration,
 )
 from overspill_api.rules import Rule, Unique, cel_text
 from overspill_api.scaling import Objective, Scaling
@@ -111,7 +111,7 @@ class Rollout(Strict):
     where there is none. Replace: an old one goes first; meanwhile hosted APIs stand in where the route has
     them, else requests wait. Auto: as Surge, and as Replace from the moment on when a new replica has found
     no room for surgeTimeout, or waits for a volume that another node holds."""
-    surge_timeout: Duration = "30s"
+    surge_timeout: Duration = WrittenDuration("30s")
     """With Auto: how long a new replica may find no node before an old one goes first. Make it longer than
     a node takes to come where nodes are added on demand. Default: 30s."""
 
@@ -254,7 +254,7 @@ class HostedAPI(Strict):
 class Hold(Strict):
     """Bounds of the queue of requests that wait for a replica."""
 
-    timeout: Duration = "120s"
+    timeout: Duration = WrittenDuration("120s")
     """The longest a request waits for a replica before it is answered with 503. Default: 120s."""
     max_requests: Annotated[int, Field(ge=0, le=100_000)] = 500
     """The most requests of this route that wait in one gateway; the next one spills, or gets 429 where
@@ -285,18 +285,18 @@ class Timeouts(Strict):
             cel="!has(self.total) || !has(self.firstToken) "
             f"|| ![self.total, self.firstToken].all(time, time.matches({cel_text(POSITIVE_DURATION_PATTERN)})) "
             "|| duration(self.total) >= duration(self.firstToken)",
-            holds=lambda timeouts: duration_seconds(timeouts.total) >= duration_seconds(timeouts.first_token),
+            holds=lambda timeouts: timeouts.total.seconds >= timeouts.first_token.seconds,
         ),
     )
 
-    connect: PositiveDuration = "2s"
+    connect: PositiveDuration = WrittenDuration("2s")
     """For a connection to be made. Default: 2s."""
-    first_token: PositiveDuration = "30s"  # noqa: S105  a time, not a password
+    first_token: PositiveDuration = WrittenDuration("30s")
     """Of a streamed answer: from the request being sent to its first token. Comments by which a backend says that it is
     working are none. A plain answer comes whole, so total holds for it until it begins. Default: 30s."""
-    idle: PositiveDuration = "20s"
+    idle: PositiveDuration = WrittenDuration("20s")
     """Between two pieces of a streamed answer. Default: 20s."""
-    total: PositiveDuration = "10m"
+    total: PositiveDuration = WrittenDuration("10m")
     """For the whole request, the time it is held included; not shorter than firstToken. Default: 10m."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from overspill_api.quantities import Duration, UsdAmount
+from overspill_api.quantities import Duration, UsdAmount, WrittenDuration
 from overspill_api.schema import Strict
 
 
@@ -55,9 +55,9 @@ class Profile(Strict):
     """User of the engine, never root; null: the namespace chooses, as with OpenShift's restricted-v2."""
     read_only_root_filesystem: bool = True
     """Mount the image read-only; /tmp, the home and the cache folders are writable all the same."""
-    startup_timeout: Duration = "30m"
+    startup_timeout: Duration = WrittenDuration("30m")
     """The longest that loading may take before the pod is restarted."""
-    drain_timeout: Duration = "60s"
+    drain_timeout: Duration = WrittenDuration("60s")
     """The longest that a replica going away may finish what it has begun."""
     usd_per_replica_hour: UsdAmount | None = None
     """What one replica costs; needed for objective Cost."""

@@ -5,9 +5,10 @@ The forms go into the CRD, so that the API server refuses what these functions c
 
 import re
 from decimal import ROUND_CEILING, Decimal
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 from overspill_api.rules import Form
 
@@ -52,14 +53,50 @@ _USD_PROBLEM: Final = (
     'is not an amount of US dollars; write it as a quoted decimal without sign or unit, such as "0.15"'
 )
 
-Duration = Annotated[str, StringConstraints(max_length=32), Form(DURATION_PATTERN, _DURATION_PROBLEM)]
+_SECONDS_PER_UNIT: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+
+
+class WrittenDuration(str):
+    """A duration as a person wrote it, such as ``500ms``, ``2s``, ``1h30m`` or ``0``; read once, when it is made.
+
+    Raises ValueError that names the text when it is not a duration.
+    """
+
+    __slots__ = ("seconds",)
+
+    seconds: float
+    """What it means."""
+
+    def __new__(cls, text: str) -> Self:
+        """Read ``text``."""
+        if not re.fullmatch(DURATION_PATTERN, text):
+            raise ValueError(f'"{text}" {_DURATION_PROBLEM}')
+        made = super().__new__(cls, text)
+        parts = _DURATION_PART.findall(text)
+        made.seconds = float(sum((Decimal(number) * _SECONDS_PER_UNIT[unit] for number, unit in parts), Decimal(0)))
+        return made
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Text, in documents and their schema; ``Duration`` and ``PositiveDuration`` make it this in the end."""
+        return core_schema.str_schema()
+
+
+Duration = Annotated[
+    WrittenDuration,
+    StringConstraints(max_length=32),
+    Form(DURATION_PATTERN, _DURATION_PROBLEM),
+    AfterValidator(WrittenDuration),
+]
 PositiveDuration = Annotated[
-    str,
+    WrittenDuration,
     StringConstraints(max_length=32),
     Form(
         POSITIVE_DURATION_PATTERN,
         "is not a duration above zero; write a number with ms, s, m or h, at most 9999h, such as 2s",
     ),
+    AfterValidator(WrittenDuration),
 ]
 TimeOfDay = Annotated[str, StringConstraints(max_length=16), Form(TIME_OF_DAY_PATTERN, _TIME_OF_DAY_PROBLEM)]
 UsdAmount = Annotated[str, StringConstraints(max_length=32), Form(USD_PATTERN, _USD_PROBLEM)]
@@ -150,20 +187,6 @@ VariableName = Annotated[
 
 NANO_USD: Final = 1_000_000_000
 """Nano-dollars in a dollar; money is an integer number of them everywhere."""
-
-_SECONDS_PER_UNIT: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
-_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-
-
-def duration_seconds(text: str) -> float:
-    """Seconds of a duration such as ``500ms``, ``2s``, ``1h30m`` or ``0``.
-
-    Raises ValueError that names the text when it is not a duration.
-    """
-    if not re.fullmatch(DURATION_PATTERN, text):
-        raise ValueError(f'"{text}" {_DURATION_PROBLEM}')
-    parts = _DURATION_PART.findall(text)
-    return float(sum((Decimal(number) * _SECONDS_PER_UNIT[unit] for number, unit in parts), Decimal(0)))
 
 
 def minutes_of_day(text: str) -> int:

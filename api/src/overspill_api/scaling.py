@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from overspill_api.quantities import DnsLabel, Duration, PositiveDuration, TimeOfDay, TimeZoneName
+from overspill_api.quantities import DnsLabel, Duration, PositiveDuration, TimeOfDay, TimeZoneName, WrittenDuration
 from overspill_api.rules import Rule, Unique
 from overspill_api.schema import Strict
 
@@ -140,7 +140,7 @@ class Scaling(Strict):
     once, since an API server answers for /scale only where there is one. Default: Overspill."""
     targets: ScalingTargets = ScalingTargets()
     """What one replica is meant to carry."""
-    idle_after: Duration = "10m"
+    idle_after: Duration = WrittenDuration("10m")
     """Time without a request after which the engine goes to minReplicas (and to zero where that is 0).
     Default: 10m."""
     windows: Annotated[list[ScalingWindow], Field(max_length=32), Unique("name")] = []

@@ -10,11 +10,12 @@ from overspill_api.quantities import (
     DURATION_PATTERN,
     NANO_USD,
     POSITIVE_DURATION_PATTERN,
-    duration_seconds,
+    WrittenDuration,
     minutes_of_day,
     nano_to_usd,
     usd_to_nano,
 )
+from overspill_api.scaling import Scaling
 
 
 @pytest.mark.parametrize(
@@ -22,14 +23,23 @@ from overspill_api.quantities import (
 )
 def test_durations(text: str, seconds: float) -> None:
     """Parts add up."""
-    assert duration_seconds(text) == seconds
+    assert WrittenDuration(text).seconds == seconds
 
 
 @pytest.mark.parametrize("text", ["", "1", "1d", "s", "-1s", "1s ", "1s\n", "1..5s", "1 s"])
 def test_what_is_no_duration_is_named(text: str) -> None:
     """The error quotes the text and says how to write it."""
     with pytest.raises(ValueError, match="is not a duration; write a number"):
-        duration_seconds(text)
+        WrittenDuration(text)
+
+
+def test_a_duration_of_a_document_is_read_when_that_is_accepted() -> None:
+    """From then on its seconds are there, of a default as of a written one; the document keeps its text."""
+    scaling = Scaling.model_validate({"idleAfter": "1h30m"})
+
+    assert (scaling.idle_after.seconds, Scaling().idle_after.seconds) == (5400.0, 600.0)
+    assert scaling.model_dump_json(by_alias=True, include={"idle_after"}) == '{"idleAfter":"1h30m"}'
+    assert scaling.model_copy(deep=True).idle_after.seconds == 5400.0
 
 
 @given(st.from_regex(DURATION_PATTERN, fullmatch=True).map(str.strip))
@@ -38,7 +48,7 @@ def test_positive_durations_are_those_above_zero(text: str) -> None:
     ascii_text = text.encode("ascii", "ignore").decode()
     if ascii_text != text or re.fullmatch(DURATION_PATTERN, text) is None:
         return
-    assert (re.fullmatch(POSITIVE_DURATION_PATTERN, text) is not None) == (duration_seconds(text) > 0)
+    assert (re.fullmatch(POSITIVE_DURATION_PATTERN, text) is not None) == (WrittenDuration(text).seconds > 0)
 
 
 @pytest.mark.parametrize(("text", "minutes"), [("00:00", 0), ("08:30", 510), ("23:59", 1439)])

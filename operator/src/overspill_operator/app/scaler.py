@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from overspill_api.names import engine_name
 from overspill_api.profile import Profile
-from overspill_api.quantities import duration_seconds
 from overspill_api.scaling import Autoscaler, Scaling
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.event_recorder import EventRecorder
@@ -98,10 +97,10 @@ class Scaler:
         if route.spec is None:
             return
         if profile is not None:
-            state.startup_seconds = duration_seconds(profile.startup_timeout)
+            state.startup_seconds = profile.startup_timeout.seconds
         if state.scaling != route.spec.scaling:
             state.scaling = route.spec.scaling
-            state.idle_seconds = duration_seconds(route.spec.scaling.idle_after)
+            state.idle_seconds = route.spec.scaling.idle_after.seconds
         if state.generation != route.meta.generation:
             # What kept the engine from starting may have been mended by this change.
             state.generation = route.meta.generation

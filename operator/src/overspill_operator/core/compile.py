@@ -27,7 +27,7 @@ from overspill_api.modelroute import (
     Timeouts,
 )
 from overspill_api.names import ENGINE_PORT, engine_name
-from overspill_api.quantities import duration_seconds, usd_to_nano
+from overspill_api.quantities import usd_to_nano
 from overspill_operator.core.objects import Metadata
 
 
@@ -123,7 +123,7 @@ def _hosted(entry: HostedAPI, api_key: str | None) -> HostedBackend:
 
 def _hedging(hedging: Hedging) -> HedgingRules:
     return HedgingRules(
-        after_seconds=duration_seconds(hedging.after),
+        after_seconds=hedging.after.seconds,
         max_percent=hedging.max_percent,
         hosted_nano_usd_per_hour=usd_to_nano(hedging.hosted_cost_per_hour),
     )
@@ -152,18 +152,18 @@ def _overflow(spec: ModelRouteSpec, *, hosted_usable: bool) -> OverflowRules:
     first_token = spec.overflow.time_to_first_token
     return OverflowRules(
         on_cold_start="Hosted" if hosted_usable and wanted is ColdStart.HOSTED else "Hold",
-        time_to_first_token_seconds=duration_seconds(first_token) if first_token else None,
-        hold_timeout_seconds=duration_seconds(spec.overflow.hold.timeout),
+        time_to_first_token_seconds=first_token.seconds if first_token else None,
+        hold_timeout_seconds=spec.overflow.hold.timeout.seconds,
         hold_requests_max=spec.overflow.hold.max_requests,
     )
 
 
 def _timeouts(timeouts: Timeouts) -> TimeoutRules:
     return TimeoutRules(
-        connect_seconds=duration_seconds(timeouts.connect),
-        first_token_seconds=duration_seconds(timeouts.first_token),
-        idle_seconds=duration_seconds(timeouts.idle),
-        total_seconds=duration_seconds(timeouts.total),
+        connect_seconds=timeouts.connect.seconds,
+        first_token_seconds=timeouts.first_token.seconds,
+        idle_seconds=timeouts.idle.seconds,
+        total_seconds=timeouts.total.seconds,
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from overspill_api.modelroute import SelfHosted
 from overspill_api.names import ENGINE_CONTAINER, ENGINE_KEY, ENGINE_PORT
 from overspill_api.profile import Profile
-from overspill_api.quantities import duration_seconds
 from overspill_operator.core import served_model, sources
 from overspill_operator.core.engine_options import RESERVED_VARIABLES, misused_arguments, misused_template
 from overspill_operator.core.faults import Fault, FaultReason
@@ -69,7 +68,7 @@ def pod_template(
     that gateways ask for (see ``served_model``; default the same). ``key_secret``: the Secret with the engine's key.
     """
     source = sources.resolve(self_hosted.source)
-    drain = ceil(duration_seconds(profile.drain_timeout))
+    drain = ceil(profile.drain_timeout.seconds)
     container: dict[str, Any] = {
         "name": ENGINE_CONTAINER,
         "image": profile.image,
@@ -215,7 +214,7 @@ def _volumes(profile: Profile, source: sources.Source, claim: str | None) -> lis
 def _probes(profile: Profile) -> dict[str, Any]:
     """Loading may take the profile's whole start-up time; a busy engine is slow to answer and is left alive."""
     health = {"httpGet": {"path": "/health", "port": "http"}}
-    attempts = max(1, ceil(duration_seconds(profile.startup_timeout) / STARTUP_PROBE_PERIOD_SECONDS))
+    attempts = max(1, ceil(profile.startup_timeout.seconds / STARTUP_PROBE_PERIOD_SECONDS))
     return {
         "startupProbe": {
             **health,

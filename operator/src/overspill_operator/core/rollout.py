@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from overspill_api.modelroute import Rollout, RolloutStrategy
-from overspill_api.quantities import duration_seconds
 from overspill_operator.core.conditions import parse_timestamp
 from overspill_operator.core.drift import amount
 from overspill_operator.core.engine_state import engine_state
@@ -55,7 +54,7 @@ def strategy(rollout: Rollout, live: Json | None, no_room_since_unix: float | No
 
 def seconds_of_patience(rollout: Rollout, no_room_since_unix: float, now_unix: float) -> float:
     """How long room is still waited for."""
-    return no_room_since_unix + duration_seconds(rollout.surge_timeout) - now_unix
+    return no_room_since_unix + rollout.surge_timeout.seconds - now_unix
 
 
 def no_room_since(template: Json, pods: Sequence[Json], refused: str) -> float | None:
