@@ -11,6 +11,7 @@ from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, 
 from overspill_operator.adapters.engine_scraper import EngineScraper
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.adapters.kubernetes_engines import KubernetesEngines
 from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
@@ -96,10 +97,9 @@ class Parts:
         self.scraper = EngineScraper(cluster, clock, self._routes_to_scrape, self._on_reading)
         events = EventRecorder(cluster, settings.pod_name, clock)
         scaler = Scaler(
-            cluster,
+            KubernetesEngines(cluster, caches.deployments),
             clock,
             routes,
-            caches.deployments,
             self.gateways,
             self.scraper,
             events,

@@ -1,12 +1,16 @@
-"""What the operator asks of a cluster: eight calls on JSON objects. ``adapters.api_server`` makes them on Kubernetes.
+"""What the operator asks of the world.
 
-Tests and a later runtime without a cluster bring their own.
+Where engines run is behind ``Engines``: replicas of a route, whatever they are made of. On Kubernetes that is
+``adapters.kubernetes_engines``; processes on one machine would be another one. ``Events`` tells people what happened.
+``Cluster`` is Kubernetes alone: eight calls on JSON objects, which ``adapters.api_server`` makes. Tests bring doubles.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
+
+from overspill_operator.core.objects import Metadata, RouteObject
 
 Json = Mapping[str, Any]
 
@@ -146,3 +150,40 @@ class Cluster(Protocol):
 
     async def delete(self, path: str, *, uid: str = "") -> None:
         """Away with it; that it is not there (or is another one than ``uid``) is no error."""
+
+
+class EngineError(Exception):
+    """What was asked of an engine was refused, or nobody was there to do it: the next reconcile tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Replicas of one route's engine."""
+
+    wanted: int | None
+    """How many there are to be, as was written last; None: nobody has said."""
+    ready: int = 0
+    """How many can answer."""
+    ready_since_unix: float | None = None
+    """Since when the engine as a whole has been available; None: it is not, or nobody knows."""
+
+
+class Engines(Protocol):
+    """Engines of routes, wherever they run."""
+
+    @property
+    def are_known(self) -> bool:
+        """Whether all that there are have been seen: nothing is decided before."""
+
+    def replicas(self, route: RouteObject) -> Replicas | None:
+        """The route's replicas, with what was just written; None: it has no engine."""
+
+    async def set_replicas(self, route: RouteObject, number: int) -> None:
+        """There shall be so many from now on. Raises EngineError. A route without an engine has none afterwards."""
+
+
+class Events(Protocol):
+    """Tells people of what has happened to an object; it does not wait, and what cannot be told is given up."""
+
+    def record(self, kind: str, meta: Metadata, *, warning: bool, reason: str, note: str, action: str) -> None:
+        """Tell it: ``reason`` for programs, ``note`` for people."""

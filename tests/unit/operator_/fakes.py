@@ -1,10 +1,11 @@
-"""A cluster in memory: what the tests of driving need of ``ports.Cluster``, with calls that can be made to fail."""
+"""The ports in memory: what the tests of driving need of them, with calls that can be made to fail."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from overspill_operator.ports import ClusterError, Json, Listing, WatchEvent
+from overspill_operator.core.objects import Metadata, RouteObject
+from overspill_operator.ports import ClusterError, EngineError, Json, Listing, Replicas, WatchEvent
 
 
 class FakeCluster:
@@ -88,3 +89,39 @@ class FakeCluster:
         self.calls.append((verb, path))
         if self.errors:
             raise self.errors.pop(0)
+
+
+class FakeEngines:
+    """``ports.Engines`` of no machine: replicas by the uid of their route, ready when the test says so."""
+
+    def __init__(self) -> None:
+        self.are_known = True
+        self.live: dict[str, Replicas] = {}
+        self.written: list[int] = []
+        self.errors: list[EngineError] = []
+
+    def replicas(self, route: RouteObject) -> Replicas | None:
+        """See ``ports.Engines``."""
+        return self.live.get(route.meta.uid)
+
+    async def set_replicas(self, route: RouteObject, number: int) -> None:
+        """See ``ports.Engines``; takes a turn of the event loop."""
+        await asyncio.sleep(0)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.written.append(number)
+        self.live[route.meta.uid] = Replicas(number)
+
+
+class FakeEvents:
+    """``ports.Events`` that are kept."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def record(self, _kind: str, meta: Metadata, *, warning: bool, reason: str, note: str, action: str) -> None:
+        """See ``ports.Events``."""
+        assert action
+        assert note
+        assert warning in (True, False)
+        self.told.append((meta.key, reason))

@@ -25,10 +25,10 @@ from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.rolled_out import rolled_out
+from overspill_operator.core.scaling_state import DECISIONS_MAX
 from overspill_operator.core.traffic import Coverage
 from overspill_operator.core.unenforced import unenforced_fields
 
-DECISIONS_MAX = 5
 NOTHING_SPENT = Spend().model_dump(by_alias=True, mode="json")
 
 

@@ -17,6 +17,9 @@ STALE_AFTER_SECONDS = 25.0
 
 DOUBTS_TOLD_MAX = 3
 
+DOUBTS_SECONDS = 60.0
+"""How long status speaks of figures that were not believed after they were last heard."""
+
 
 class Coverage(StrEnum):
     """How much of the demand is known."""
@@ -141,6 +144,28 @@ def doubts_of(key: str, views: Iterable[GatewayView]) -> str:
     told = [f"{view.identity}: {view.doubts[key].message}" for view in views if key in view.doubts]
     more = f", and {len(told) - DOUBTS_TOLD_MAX} more gateways" if len(told) > DOUBTS_TOLD_MAX else ""
     return ", ".join(told[:DOUBTS_TOLD_MAX]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class ToldDoubts:
+    """What status says of a route's figures that are not believed: for a while, so that it does not flutter."""
+
+    text: str = ""
+    """What was heard last."""
+    until_unix: float = 0.0
+    """How long it is told."""
+
+    def heard(self, doubts: str, now_unix: float) -> "ToldDoubts":
+        """After a look at what is not believed now; empty: nothing."""
+        return ToldDoubts(doubts, now_unix + DOUBTS_SECONDS) if doubts else self
+
+    def told(self, now_unix: float) -> str:
+        """What is told now; empty: nothing."""
+        return self.text if now_unix < self.until_unix else ""
+
+    def is_news(self, doubts: str, now_unix: float) -> bool:
+        """Whether there are doubts while status speaks of none."""
+        return bool(doubts) and now_unix >= self.until_unix
 
 
 def has_traffic(key: str, views: Iterable[GatewayView], uid: str = "") -> bool:

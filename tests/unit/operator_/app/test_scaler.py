@@ -5,18 +5,15 @@ from typing import Any
 
 import pytest
 
-from overspill_api.names import engine_name
-from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
-from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.objects import Routes
-from overspill_operator.app.scaler import DOUBTS_SECONDS, Scaler
+from overspill_operator.app.scaler import Scaler
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.core.demand_lines import read_line
 from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.traffic import Coverage, GatewayView
-from overspill_operator.ports import DEPLOYMENTS
-from unit.operator_.fakes import FakeCluster
+from overspill_operator.core.traffic import DOUBTS_SECONDS, Coverage, GatewayView
+from overspill_operator.ports import EngineError, Replicas
+from unit.operator_.fakes import FakeEngines, FakeEvents
 from unit.operator_.virtual_clock import VirtualClock
 
 BEGIN = 1_790_000_000.0
@@ -41,10 +38,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.clock = VirtualClock(BEGIN)
-        self.cluster = FakeCluster()
+        self.engines, self.events = FakeEngines(), FakeEvents()
         self.routes = Routes(lambda _key: None)
-        self.deployments = WatchCache(self.cluster, DEPLOYMENTS, clock=self.clock, labels="")
-        self.deployments.synced.set()
         self.gateways = GatewayStreams(self.clock, lambda _keys, _at: None, lambda: None, fixed=["g:1"])
         self.decided: list[str] = []
         self.start()
@@ -52,13 +47,12 @@ class Rig:
     def start(self) -> None:
         """A process that begins."""
         self.scaler = Scaler(
-            self.cluster,
+            self.engines,
             self.clock,
             self.routes,
-            self.deployments,
             self.gateways,
             NoQueues(),
-            EventRecorder(self.cluster, "pod", self.clock),
+            self.events,
             self.decided.append,
         )
 
@@ -74,10 +68,8 @@ class Rig:
         return route
 
     def engine(self, uid: str, replicas: int) -> None:
-        """A Deployment of the route with this identity."""
-        owner = {"kind": "ModelRoute", "name": "r", "uid": uid}
-        meta = {"namespace": "ns", "name": engine_name("r"), "resourceVersion": "1", "ownerReferences": [owner]}
-        self.deployments.wrote({"metadata": meta, "spec": {"replicas": replicas}})
+        """An engine of the route with this identity."""
+        self.engines.live[uid] = Replicas(replicas)
 
     def hears(self, figures: str) -> None:
         """The gateway says something of the route."""
@@ -185,3 +177,61 @@ async def test_status_speaks_of_doubts_for_a_while(rig: Rig) -> None:
     facts = rig.scaler.facts(route)
     assert facts is not None
     assert facts.doubts == ""
+
+
+async def test_a_number_is_written_where_the_engine_has_another(rig: Rig) -> None:
+    """The last one decided, also where it changes while a write is under way; the event says what has changed."""
+    rig.route(selfHosted=ENGINE)
+    rig.engine("u1", 0)
+    rig.hears(f'"held":5,"last_arrival_unix_seconds":{rig.clock.now}')
+    rig.hears(f'"held":25,"last_arrival_unix_seconds":{rig.clock.now}')
+    await rig.clock.until(lambda: rig.engines.live["u1"].wanted == 3)
+
+    rig.hears(f'"held":25,"last_arrival_unix_seconds":{rig.clock.now}')
+
+    assert rig.engines.written == [3]
+    assert rig.events.told == [("ns/r", "ScaledUp"), ("ns/r", "ScaledUp")]
+
+
+async def test_it_looks_again_when_it_is_time_and_not_before(rig: Rig) -> None:
+    """Nobody need say that nobody asks: the engine goes to zero once idleAfter has passed."""
+    rig.route(selfHosted=ENGINE, scaling={"idleAfter": "10s"})
+    rig.engine("u1", 0)
+    rig.hears(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
+    await rig.clock.until(lambda: rig.engines.written == [1])
+    rig.engines.live["u1"] = Replicas(1, ready=1, ready_since_unix=rig.clock.now)
+    rig.hears(f'"last_arrival_unix_seconds":{rig.clock.now}')
+
+    rig.clock.advance(9.9)
+    assert rig.engines.written == [1]
+    rig.clock.advance(0.2)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert rig.engines.written == [1, 0]
+
+
+async def test_a_write_that_fails_is_left_to_the_reconcile(rig: Rig) -> None:
+    """Which is asked for, and finds that nothing is being written any more."""
+    route = rig.route(selfHosted=ENGINE)
+    rig.engine("u1", 0)
+    rig.engines.errors.append(EngineError("0 Unreachable: no"))
+    rig.decided.clear()
+    rig.hears(f'"held":5,"last_arrival_unix_seconds":{rig.clock.now}')
+    assert rig.scaler.is_writing(route)
+    await rig.clock.until(lambda: rig.decided)
+
+    assert not rig.scaler.is_writing(route)
+    assert rig.decided == ["ns/r"]
+    rig.scaler.write(route)
+    await rig.clock.until(lambda: rig.engines.written == [1])
+
+
+async def test_nothing_is_decided_before_all_engines_are_known(rig: Rig) -> None:
+    """A number from before must not be taken for none."""
+    route = rig.route(selfHosted=ENGINE)
+    rig.engines.are_known = False
+
+    rig.hears(f'"held":5,"last_arrival_unix_seconds":{rig.clock.now}')
+
+    assert rig.scaler.desired(route) == 0

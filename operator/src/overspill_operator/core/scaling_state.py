@@ -1,0 +1,223 @@
+"""How many replicas one route has, over time: what is remembered of it, what is decided next, and why.
+
+What is seen and the time come in, the next state and the reasons go out; no clock, no I/O, no log, nothing global. What
+the rules are is in ``autoscaler``. ``app.scaler`` drives it in the operator: it listens, looks again when it is time,
+and writes. A simulator drives it in virtual time, without asyncio, as fast as the processor goes::
+
+    state = ScalingState.begun(now)
+    state = state.accept(ScalingPolicy(Scaling(max_replicas=4), startup_timeout_seconds=300.0), generation=1, now=now)
+    while now < end:
+        step = state.decide(Observation(demand, ready, ready_since_unix, queue), now)
+        state = step.state  # state.replicas is what there shall be; step.change says what has changed, and why
+        now = min(next_event_unix, step.check_unix or math.inf)
+
+``demand`` is a ``traffic.Demand``: made directly, or by ``traffic.demand_of`` from what each gateway has said and when.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.profile import Profile
+from overspill_api.scaling import Autoscaler, Scaling
+from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
+from overspill_operator.core.conditions import parse_timestamp, timestamp
+from overspill_operator.core.traffic import Demand
+from overspill_operator.core.windows import Bounds, bounds_at
+
+Json = Mapping[str, Any]
+
+DECISIONS_MAX = 5
+STARTUP_SECONDS = 1800.0
+"""Of an engine whose profile is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPolicy:
+    """What a spec and its profile say about scaling."""
+
+    scaling: Scaling
+    """``spec.scaling``."""
+    startup_timeout_seconds: float = STARTUP_SECONDS
+    """The longest that loading may take; a replica that takes longer does not count as loading."""
+    has_engine: bool = True
+    """Whether there is anything to scale: else the route is served by hosted APIs alone."""
+
+
+def policy_of(spec: ModelRouteSpec, profile: Profile | None, before: ScalingPolicy | None = None) -> ScalingPolicy:
+    """The policy of a spec; without a profile the start-up time is that of the policy ``before``."""
+    startup = before.startup_timeout_seconds if before else STARTUP_SECONDS
+    if profile is not None:
+        startup = profile.startup_timeout.seconds
+    return ScalingPolicy(spec.scaling, startup, has_engine=spec.self_hosted is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is seen of a route when it is decided upon."""
+
+    demand: Demand
+    """What the gateways say, all together."""
+    ready: int = 0
+    """Replicas that can answer."""
+    ready_since_unix: float | None = None
+    """Since when the engine as a whole has been available; None: it is not, or nobody knows."""
+    queue: QueueDepth | None = None
+    """Requests that wait inside the replicas; None: not read, or too long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Another number of replicas."""
+
+    at_unix: float
+    """When it was decided."""
+    before: int
+    """How many there were to be."""
+    after: int
+    """How many there shall be."""
+    reason: Reason
+    """Why, for programs."""
+    message: str
+    """Why, for people, with the figures behind it."""
+
+    def as_status(self) -> dict[str, Any]:
+        """An entry of ``status.decisions``."""
+        return {
+            "time": timestamp(self.at_unix),
+            "from": self.before,
+            "to": self.after,
+            "reason": self.reason.value,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingState:
+    """What is known and remembered of one route's scaling."""
+
+    replicas: int
+    """How many there shall be."""
+    memory: Memory
+    """What the rules remember."""
+    policy: ScalingPolicy | None = None
+    """In force; None: which spec is in force is not known yet, so nothing is decided."""
+    generation: int = 0
+    """Of the route, when its policy came into force."""
+    bounds: Bounds | None = None
+    """Of the policy when it was decided last; they hold until their next change."""
+    decisions: tuple[Json, ...] = ()
+    """The last ones, newest first, as status shows them."""
+
+    @classmethod
+    def begun(
+        cls,
+        now_unix: float,
+        *,
+        known: Sequence[int] = (),
+        decisions: Sequence[Json] = (),
+        policy: ScalingPolicy | None = None,
+    ) -> "ScalingState":
+        """State of a route that is watched from now on.
+
+        ``known``: numbers that a process before this one has left, in status or with the engine; of several the
+        highest counts, because one too many costs less than one too few. ``decisions``: what it wrote of them.
+        ``policy``: of a new route, which begins with the least that this allows; it is not in force by that.
+        """
+        replicas = max(known, default=0)
+        if not known and policy is not None:
+            fixed = policy.scaling.replicas
+            replicas = fixed if fixed is not None else bounds_at(policy.scaling, now_unix).minimum
+        memory = Memory(watching_since_unix=now_unix, wishes_since_unix=_given_up_unix(decisions))
+        return cls(replicas, memory, decisions=tuple(decisions))
+
+    def accept(self, policy: ScalingPolicy, *, generation: int, now_unix: float) -> "ScalingState":
+        """The state once ``policy`` is in force."""
+        replicas, memory = self.replicas, self.memory
+        if generation != self.generation:
+            # What kept the engine from starting may have been mended by this change.
+            memory = replace(memory, failed_starts=0, next_wake_unix=None)
+        if not policy.has_engine:
+            # An engine that is added again later begins anew: without the former one's replicas and wishes.
+            replicas, memory = 0, Memory(watching_since_unix=now_unix, wishes_since_unix=now_unix)
+        same = self.policy is not None and self.policy.scaling == policy.scaling
+        bounds = self.bounds if same else None
+        return replace(self, replicas=replicas, memory=memory, policy=policy, generation=generation, bounds=bounds)
+
+    def rules(self, now_unix: float) -> Rules | None:
+        """The policy as it holds now; None: no policy is in force, or there is no engine."""
+        policy, bounds = self.policy, self.bounds
+        if policy is None or not policy.has_engine:
+            return None
+        if bounds is None or (bounds.next_change_unix is not None and now_unix >= bounds.next_change_unix):
+            bounds = bounds_at(policy.scaling, now_unix)
+        scaling = policy.scaling
+        return Rules(
+            fixed=scaling.replicas,
+            external=scaling.autoscaler is Autoscaler.EXTERNAL,
+            bounds=bounds,
+            concurrency=scaling.targets.concurrency,
+            queue_depth=scaling.targets.queue_depth,
+            idle_after_seconds=scaling.idle_after.seconds,
+            startup_timeout_seconds=policy.startup_timeout_seconds,
+        )
+
+    def may_wake(self, now_unix: float) -> bool:
+        """Whether the policy lets the engine run now."""
+        rules = self.rules(now_unix)
+        return rules is not None and (rules.bounds.maximum > 0 if rules.fixed is None else rules.fixed > 0)
+
+    def queue_matters(self, now_unix: float) -> bool:
+        """Whether queues inside the replicas can change the number: some replica is wanted, and more are allowed."""
+        if self.replicas == 0:
+            return False
+        rules = self.rules(now_unix)
+        return rules is not None and rules.fixed is None and self.replicas < rules.bounds.maximum
+
+    @property
+    def start_failed(self) -> bool:
+        """Whether the engine is at zero because no replica was ready in time."""
+        return self.memory.failed_starts > 0 and self.replicas == 0
+
+    def decide(self, seen: Observation, now_unix: float) -> "Step":
+        """What to do now."""
+        rules = self.rules(now_unix)
+        if rules is None:
+            return Step(self, None, None)
+        pool = Pool(self.replicas, seen.ready, seen.ready_since_unix)
+        decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix)
+        state = replace(self, memory=decision.memory, bounds=rules.bounds)
+        if decision.replicas == self.replicas:
+            return Step(state, decision, None)
+        change = Change(now_unix, self.replicas, decision.replicas, decision.reason, decision.message)
+        decisions = (change.as_status(), *self.decisions)[:DECISIONS_MAX]
+        return Step(replace(state, replicas=decision.replicas, decisions=decisions), decision, change)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes of deciding."""
+
+    state: ScalingState
+    """From now on."""
+    decision: Decision | None
+    """By the rules, with its reasons also where nothing changes; None: nothing is to be decided."""
+    change: Change | None
+    """Another number; None: it stays."""
+
+    @property
+    def check_unix(self) -> float | None:
+        """When to decide again even if nothing is heard; None: only when something is."""
+        return self.decision.check_unix if self.decision else None
+
+
+def _given_up_unix(decisions: Sequence[Json]) -> float | None:
+    """When the engine was last given up, as status has it: a wish from before was heard by the process before."""
+    last = decisions[0] if decisions else {}
+    if last.get("reason") not in (Reason.IDLE.value, Reason.START_TIMEOUT.value):
+        return None
+    try:
+        return parse_timestamp(last["time"])
+    except (KeyError, TypeError, ValueError):
+        return None  # written by hand
