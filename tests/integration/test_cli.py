@@ -101,12 +101,30 @@ def test_a_consumer_of_another_namespace(command_line: CommandLine) -> None:
 
 
 def test_without_a_release_the_message_says_where_to_look(command_line: CommandLine) -> None:
-    """No key is made where no pepper is."""
+    """No key is made where no pepper is; where there is not even the namespace, nothing is waited for."""
     result = command_line.overspill("keys", "create", "lost", "--release-namespace", "elsewhere")
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == (
-        "overspill: there is no Secret overspill-key-pepper in namespace elsewhere: is Overspill installed there? "
-        "Say with --release-namespace where it is. The operator makes the Secret within seconds of its start; "
-        "if it is installed there, wait until its pod is ready and type this again\n"
+        "overspill: there is no namespace elsewhere, so Overspill is not installed there: "
+        "say with --release-namespace where it is\n"
     )
+
+
+def test_a_key_that_is_asked_for_right_after_the_installation(command_line: CommandLine) -> None:
+    """The pepper is waited for, and what is waited for is said."""
+    command_line.kubectl("create", "namespace", "fresh")
+    asked = ("keys", "create", "early", "--release-namespace", "fresh")
+    late = command_line.overspill(*asked, "--wait-seconds", "1")
+    assert (late.returncode, late.stdout) == (1, "")
+    assert "Waiting up to 1 s for Secret overspill-key-pepper in namespace fresh" in late.stderr
+    assert "kubectl -n fresh get pods" in late.stderr
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(command_line.overspill, *asked)
+        command_line.kubectl(
+            "-n", "fresh", "create", "secret", "generic", "overspill-key-pepper", "--from-literal=pepper=abc"
+        )
+        made = waiting.result()
+    assert made.returncode == 0, made.stderr
+    assert hash_matches(b"abc", made.stdout.strip(), command_line.spec("early")["keys"][0]["hash"])

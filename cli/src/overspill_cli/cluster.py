@@ -26,8 +26,8 @@ class Cluster(Protocol):
         """Namespace of objects whose namespace is not said."""
         ...
 
-    def pepper(self, namespace: str, secret: str) -> bytes:
-        """Pepper of the release in a namespace."""
+    def pepper(self, namespace: str, secret: str) -> bytes | None:
+        """Pepper of the release in a namespace; None where its Secret is not there."""
         ...
 
     def consumer(self, namespace: str, name: str) -> Object | None:
@@ -83,18 +83,14 @@ class KubernetesCluster:
         self._core = client.CoreV1Api()
         self._objects = client.CustomObjectsApi()
 
-    def pepper(self, namespace: str, secret: str) -> bytes:
-        """Pepper of the release in a namespace."""
+    def pepper(self, namespace: str, secret: str) -> bytes | None:
+        """Pepper of the release in a namespace; None where its Secret is not there."""
         with _readable_errors(f"read Secret {namespace}/{secret}"):
             found = _or_none(
                 lambda: self._core.read_namespaced_secret(secret, namespace, _request_timeout=TIMEOUT_SECONDS)
             )
         if found is None:
-            raise CommandError(
-                f"there is no Secret {secret} in namespace {namespace}: is Overspill installed there? "
-                "Say with --release-namespace where it is. The operator makes the Secret within seconds of its start; "
-                "if it is installed there, wait until its pod is ready and type this again"
-            )
+            return None
         if PEPPER_KEY not in (found.data or {}):
             raise CommandError(
                 f"Secret {namespace}/{secret} has no key {PEPPER_KEY}: put one into it, or delete it and the operator "

@@ -12,6 +12,7 @@ from overspill_api.quantities import ConsumerName, DnsLabel, ObjectName
 from overspill_cli import consumers
 from overspill_cli.cluster import Cluster
 from overspill_cli.errors import CommandError
+from overspill_cli.pepper import WAIT_SECONDS, read_pepper
 
 ROUTES_NAMED_MAX = 12
 
@@ -25,6 +26,7 @@ def create_key(
     release_namespace: str,
     pepper_secret: str,
     create_namespace: bool = False,
+    wait_seconds: float = WAIT_SECONDS,
     random: RandomSource | None = None,
 ) -> None:
     """Make a key for a Consumer, which is created if there is none, and print the key."""
@@ -35,7 +37,8 @@ def create_key(
     parsed = parse_key(key)
     if parsed is None:
         raise AssertionError("a new key has the form of a key")
-    entry = {"id": parsed.id, "hash": key_hash(cluster.pepper(release_namespace, pepper_secret), key)}
+    pepper = read_pepper(cluster, release_namespace, pepper_secret, wait_seconds=wait_seconds)
+    entry = {"id": parsed.id, "hash": key_hash(pepper, key)}
     present = cluster.consumer(namespace, name)
     if present is None:
         cluster.create(consumers.new_consumer(name, namespace, entry, routes))

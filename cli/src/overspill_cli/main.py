@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from overspill_cli import commands
 from overspill_cli.cluster import KubernetesCluster
 from overspill_cli.errors import CommandError
+from overspill_cli.pepper import WAIT_SECONDS
 
 RELEASE_NAMESPACE = "overspill-system"
 PEPPER_SECRET = "overspill-key-pepper"  # noqa: S105  the name of a Secret
@@ -65,6 +66,14 @@ def parser() -> argparse.ArgumentParser:
         "--create-namespace", action="store_true", help="make the Consumer's namespace where it is not there"
     )
 
+    create.add_argument(
+        "--wait-seconds",
+        type=float,
+        default=WAIT_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait for that Secret, which the operator makes when it first starts (default: %(default)g)",
+    )
+
     listing = actions.add_parser("list", parents=[cluster], help="list Consumers and the ids of their keys")
     listing.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
 
@@ -114,6 +123,7 @@ def run_keys(options: argparse.Namespace) -> None:
             release_namespace=options.release_namespace,
             pepper_secret=options.pepper_secret,
             create_namespace=options.create_namespace,
+            wait_seconds=options.wait_seconds,
         )
     elif options.action == "list":
         commands.list_keys(cluster, None if options.all_namespaces else namespace)

@@ -37,11 +37,9 @@ class MemoryCluster:
         """None of a namespace that is not listed here."""
         return self.routes.get(namespace, frozenset()) if self.may_look else None
 
-    def pepper(self, namespace: str, secret: str) -> bytes:
+    def pepper(self, namespace: str, secret: str) -> bytes | None:
         """Only where the release is."""
-        if (namespace, secret) != ("overspill-system", "overspill-key-pepper"):
-            raise CommandError("no pepper")
-        return PEPPER
+        return PEPPER if (namespace, secret) == ("overspill-system", "overspill-key-pepper") else None
 
     def consumer(self, namespace: str, name: str) -> dict[str, Any] | None:
         """One object."""

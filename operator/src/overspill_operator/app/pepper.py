@@ -24,13 +24,17 @@ RETRY_SECONDS = 2.0
 
 async def keep_pepper(cluster: Cluster, clock: Clock, namespace: str, name: str) -> None:
     """Make it, and for ever after make it anew should somebody delete it: new keys shall work."""
+    told = ""
     while True:
         try:
             await ensure_pepper(cluster, namespace, name)
         except ClusterError as error:
-            logger.warning("the pepper of API keys cannot be made, so no key works: %s", error)
+            if str(error) != told:
+                logger.warning("the pepper of API keys cannot be made, so no key works: %s", error)
+            told = str(error)
             await clock.sleep(RETRY_SECONDS)
         else:
+            told = ""
             await clock.sleep(LOOK_EVERY_SECONDS)
 
 
