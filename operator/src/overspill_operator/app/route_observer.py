@@ -7,7 +7,7 @@ from overspill_api.modelroute import HostedAPI, ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name
 from overspill_operator.app.world import World
 from overspill_operator.core import in_force
-from overspill_operator.core.credentials import read_api_key
+from overspill_operator.core.credentials import read_api_key, why_unread
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
 from overspill_operator.ports import ClusterError, Json
@@ -46,7 +46,7 @@ class RouteObserver:
             lost_names=lost,
             api_keys=api_keys,
             missing_credentials=missing,
-            source_secret_missing=await self._source_secret_missing(route, route.spec),
+            source_secret_problem=await self._source_secret_problem(route, route.spec),
             live_engine=world.caches.engine(route),
             live_claim=world.caches.claim(route),
             compiled_names=self.compiled_names(route) if lost else frozenset(),
@@ -72,7 +72,7 @@ class RouteObserver:
             data = await self._world.secrets.read(route, name, credentials.key)
         except ClusterError as error:
             # One API is left out until its Secret can be read; the others serve.
-            return False, f"Secret {name!r} cannot be read: {self._try_again(route, error)}"
+            return False, self._try_again(route, name, error)
         stored = read_api_key(data or {}, credentials.key)
         if stored.text is not None:
             return True, stored.text
@@ -102,25 +102,25 @@ class RouteObserver:
         except (ValueError, AttributeError):
             return ()  # written by somebody else, and soon put right
 
-    async def _source_secret_missing(self, route: RouteObject, spec: ModelRouteSpec | None) -> bool:
+    async def _source_secret_problem(self, route: RouteObject, spec: ModelRouteSpec | None) -> str:
         name = spec.self_hosted.source_secret_name if spec and spec.self_hosted else None
         if name is None:
-            return False
+            return ""
         try:
-            is_missing = await self._world.secrets.read(route, name) is None
+            data = await self._world.secrets.read(route, name)
         except ClusterError as error:
-            self._try_again(route, error)
-            return True
-        if is_missing:
-            self._look_again(route, name)
-        return is_missing
+            return self._try_again(route, name, error)
+        if data is not None:
+            return ""
+        self._look_again(route, name)
+        return f"there is no Secret {name!r} in this namespace; create it, or remove the field"
 
-    def _try_again(self, route: RouteObject, error: ClusterError) -> str:
+    def _try_again(self, route: RouteObject, name: str, error: ClusterError) -> str:
         """Come back for a Secret that was not given; why it was not. Raises where there was no answer at all."""
         if not error.is_answer:
             raise error
         self._world.queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
-        return error.message
+        return why_unread(name, route.meta.namespace, error.status, error.message)
 
     def _look_again(self, route: RouteObject, secret_name: str) -> None:
         """Reconcile again once a Secret that is missing may have come."""

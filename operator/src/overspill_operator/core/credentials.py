@@ -33,6 +33,17 @@ def secret_names(spec: ModelRouteSpec | None) -> frozenset[str]:
     return frozenset(names)
 
 
+def why_unread(name: str, namespace: str, status: int, message: str) -> str:
+    """Why a Secret cannot be read and what mends it, where the API server has refused it."""
+    if status not in (401, 403):
+        return f"Secret {name!r} cannot be read: {message.rstrip('.')}"
+    return (
+        f"the operator may not read Secret {name!r}: its account needs the right to get secrets in namespace "
+        f"{namespace}, which the chart's roles give in every namespace of the release (operator.watchNamespaces). "
+        f"The API server says: {message.rstrip('.')}"
+    )
+
+
 def read_api_key(data: Mapping[str, Any], key: str) -> StoredKey:
     """The API key in a Secret's data (base64 by key)."""
     try:

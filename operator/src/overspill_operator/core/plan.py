@@ -42,8 +42,8 @@ class RouteWorld:
     """By usable hosted entry, its API key; None where it needs none."""
     missing_credentials: Mapping[str, str]
     """By hosted entry that is not usable, what is missing."""
-    source_secret_missing: bool
-    """Whether ``sourceSecretName`` names a Secret that is not there."""
+    source_secret_problem: str
+    """What is wrong with the Secret that ``sourceSecretName`` names; empty: nothing, or none is named."""
     live_engine: Mapping[str, Any] | None
     """The route's own Deployment as it is."""
     live_claim: Mapping[str, Any] | None
@@ -241,12 +241,7 @@ def _outside_faults(spec: ModelRouteSpec, world: RouteWorld) -> list[Fault]:
     faults = [Fault(FaultReason.CREDENTIALS_MISSING, message) for message in world.missing_credentials.values()]
     if spec.self_hosted and world.engine_key_problem:
         faults.append(Fault(FaultReason.ENGINE_REFUSED, world.engine_key_problem, keeps_last_good=False))
-    if spec.self_hosted and world.source_secret_missing:
-        faults.append(
-            Fault(
-                FaultReason.SOURCE_SECRET_MISSING,
-                f"spec.selfHosted.sourceSecretName: there is no Secret {spec.self_hosted.source_secret_name!r} in this "
-                "namespace; create it, or remove the field.",
-            )
-        )
+    if spec.self_hosted and world.source_secret_problem:
+        message = f"spec.selfHosted.sourceSecretName: {world.source_secret_problem}."
+        faults.append(Fault(FaultReason.SOURCE_SECRET_MISSING, message))
     return faults

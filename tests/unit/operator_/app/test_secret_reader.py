@@ -9,6 +9,7 @@ from overspill_operator.app.secret_reader import (
     AGAIN_SECONDS,
     KEEP_SECONDS,
     MISSING_SECONDS,
+    READ_PAUSE_SECONDS,
     UNUSED_SECONDS,
     SecretReader,
 )
@@ -137,3 +138,35 @@ async def test_only_what_the_route_names_is_read(clock: VirtualClock) -> None:
         with pytest.raises(ValueError, match="does not name a Secret"):
             await reader.read(ROUTE, name, "api-key")
     assert cluster.calls == []
+
+
+async def test_one_that_is_created_late_is_found_within_ten_seconds(clock: VirtualClock) -> None:
+    """Also where hundreds of others are read in turn, and however long it has been missing."""
+    cluster, told = FakeCluster(), list[tuple[str, float]]()
+    reader = SecretReader(cluster, clock, lambda: 0.5, lambda key: told.append((key, clock.now)))
+    for number in range(40):
+        names = [f"s{number}-{place}" for place in range(16)]
+        for name in names:
+            cluster.put(SECRETS.path("chat", name), {"data": {"api-key": text("k")}})
+        hosted = [{**ROUTE_HOSTED[0], "name": name, "credentials": {"secretName": name}} for name in names]
+        crowd = route({"hosted": hosted}, name=f"crowd{number}")
+        for name in names:
+            await reader.read(crowd, name, "api-key")
+    assert await reader.read(ROUTE, "s", "api-key") is None
+    task = asyncio.create_task(reader.run())
+
+    async def pass_time(seconds: float) -> None:
+        for _ in range(round(seconds / READ_PAUSE_SECONDS)):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            clock.advance(READ_PAUSE_SECONDS)
+
+    await pass_time(120)
+    assert told == []
+    created = clock.now
+    cluster.put(PATH, {"data": {"api-key": text("k")}})
+    await pass_time(30)
+    task.cancel()
+    assert told[0][0] == ROUTE.key
+    assert told[0][1] - created < 10
+    assert await reader.read(ROUTE, "s", "api-key") == {"api-key": text("k")}

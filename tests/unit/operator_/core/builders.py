@@ -43,7 +43,7 @@ def world(**changes: Any) -> RouteWorld:
         "lost_names": {},
         "api_keys": {},
         "missing_credentials": {},
-        "source_secret_missing": False,
+        "source_secret_problem": "",
         "live_engine": None,
         "live_claim": None,
         "compiled_names": frozenset(),

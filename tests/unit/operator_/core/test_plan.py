@@ -2,6 +2,7 @@
 
 import json
 
+from overspill_operator.core.credentials import why_unread
 from overspill_operator.core.faults import FaultReason
 from overspill_operator.core.plan import plan_route
 from unit.operator_.core.builders import route, world
@@ -45,7 +46,7 @@ def test_faults_of_the_spec_are_all_told_and_nothing_is_planned() -> None:
     scaling: {windows: [{name: w, from: "00:00", to: "01:00", timeZone: Mars/Base, minReplicas: 1}]}
     hosted: [{name: a, baseURL: "https://x.test", model: m, credentials: {secretName: c}}]
     """
-    plan = plan_route(route(bad), world(source_secret_missing=True, missing_credentials={"a": "no Secret c."}))
+    plan = plan_route(route(bad), world(source_secret_problem="no", missing_credentials={"a": "no Secret c."}))
     assert {fault.reason for fault in plan.faults} == {
         FaultReason.UNKNOWN_TIME_ZONE,
         FaultReason.RESERVED_ARGUMENT,
@@ -56,14 +57,27 @@ def test_faults_of_the_spec_are_all_told_and_nothing_is_planned() -> None:
     assert (plan.deployment, plan.service, plan.document) == (None, None, None)
 
 
+def test_what_is_wrong_with_a_source_secret_is_told() -> None:
+    """That it is missing, or that the operator may not read it: never the one for the other."""
+    secret = "selfHosted: {source: hf://a/b, profile: cpu, sourceSecretName: s}"
+    problem = why_unread("s", "chat", 403, 'secrets "s" is forbidden: no.')
+    (fault,) = plan_route(route(secret), world(source_secret_problem=problem)).faults
+    assert fault.message == (
+        "spec.selfHosted.sourceSecretName: the operator may not read Secret 's': its account needs the right to get "
+        "secrets in namespace chat, which the chart's roles give in every namespace of the release "
+        '(operator.watchNamespaces). The API server says: secrets "s" is forbidden: no.'
+    )
+    assert why_unread("s", "chat", 500, "etcd.") == "Secret 's' cannot be read: etcd"
+
+
 def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
     """Hosted requests go on; an engine that does not exist cannot be woken, one that does still can."""
     secret = "selfHosted: {source: hf://a/b, profile: cpu, sourceSecretName: s}"
-    new = plan_route(route(secret), world(source_secret_missing=True))
+    new = plan_route(route(secret), world(source_secret_problem="no"))
     assert new.deployment is None
     assert new.document is not None
     assert json.loads(new.document)["local"]["may_wake"] is False
-    old = plan_route(route(secret), world(source_secret_missing=True, live_engine={}))
+    old = plan_route(route(secret), world(source_secret_problem="no", live_engine={}))
     assert old.document is not None
     assert json.loads(old.document)["local"]["may_wake"] is True
 

@@ -78,7 +78,7 @@ def test_a_spec_that_is_refused_is_asked_for_by_the_old_name() -> None:
     """The document has the new name for clients, and the one that replicas know for replicas."""
     live = engine_of("one")[2]
     broken = f"{{model: two, {ENGINE[:-1]}, sourceSecretName: s}}}}"
-    plan = plan_route(route(broken), world(live_engine=live, replicas=1, source_secret_missing=True))
+    plan = plan_route(route(broken), world(live_engine=live, replicas=1, source_secret_problem="no"))
     assert plan.deployment is None
     assert plan.document is not None
     document = json.loads(plan.document)
