@@ -9,6 +9,11 @@ QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes")
 """Libraries whose informative lines say nothing to a reader of this operator's log."""
 
 
+def _is_no_attempt(record: logging.LogRecord) -> bool:
+    """Kopf tells of each attempt that failed as an ERROR; what matters of it is told by this operator, once."""
+    return not (record.name.startswith("kopf.") and str(record.msg).startswith("Request attempt "))
+
+
 def configure(level: str) -> None:
     """Log from ``level`` on; libraries from WARNING on unless the level is DEBUG."""
     handler = logging.StreamHandler(sys.stderr)
@@ -21,5 +26,6 @@ def configure(level: str) -> None:
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     if logging.getLogger().level > logging.DEBUG:
+        handler.addFilter(_is_no_attempt)
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -65,6 +65,7 @@ LEASES = Resource("/apis/coordination.k8s.io/v1", "leases")
 POD_EVENTS = Resource("/api/v1", "events")
 """In the older group: there Events can be selected by the object that they are about in every Kubernetes."""
 EVENTS = Resource("/apis/events.k8s.io/v1", "events")
+ACCESS_REVIEWS = Resource("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews")
 MODEL_ROUTES = Resource("/apis/overspill.dev/v1alpha1", "modelroutes")
 CONSUMERS = Resource("/apis/overspill.dev/v1alpha1", "consumers")
 

@@ -6,6 +6,7 @@ import logging
 import random
 import signal
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +14,13 @@ from overspill_operator.adapters import http_port
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.adapters.own_deployment import OwnDeployment
+from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.rights import Rights
 from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.world import World
 from overspill_operator.clock import Clock
+from overspill_operator.core.rights import is_missing_right
 from overspill_operator.edge.kopf_app import KopfApp
 from overspill_operator.parts import Parts
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
@@ -31,6 +35,9 @@ API_WAIT_SECONDS = 0.2
 
 HINDERED_SECONDS = 2.0
 """How soon a release whose namespaces are another one's looks again."""
+
+TELL_SECONDS = 5.0
+"""How soon a missing right is an Event."""
 
 HARMLESS_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -49,7 +56,8 @@ class Process:
         self._leadership: Leadership | None = None
         self._world: World | None = None
         self._ready = False
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
+        self._caches: tuple[WatchCache, ...] = ()
         self._stopping = asyncio.Event()
         self._lead_since = 0.0
         self._hindrance = self._hindrance_told = ""
@@ -68,7 +76,7 @@ class Process:
         self._take_signals()
         try:
             if await self._unless_stopping(self._take_turn(leadership, tenancy, own)):
-                await self._lead(cluster, leadership)
+                await self._lead(cluster, leadership, own)
         finally:
             await leadership.release()
             await runner.cleanup()
@@ -94,16 +102,21 @@ class Process:
                 self._hindrance_told = self._hindrance
             await self._clock.sleep(HINDERED_SECONDS)
 
-    async def _lead(self, cluster: ApiServer, leadership: Leadership) -> None:
+    async def _lead(self, cluster: ApiServer, leadership: Leadership, own: OwnDeployment) -> None:
         """Act until told to stop or until leading is lost."""
         self._lead_since = self._clock.monotonic()
         kopf_app = KopfApp(self._settings.watched_namespaces)
         parts = Parts(self._settings, cluster, self._clock)
         self._world = world = parts.world
+        self._caches = (parts.slices, *world.caches.all)
         kopf_app.watch(MODEL_ROUTES.plural, world.routes.put, world.routes.remove)
         kopf_app.watch(CONSUMERS.plural, world.consumers.put, world.consumers.remove)
         work = dict(parts.loops())
         work["lease"] = leadership.keep()
+        work["rights"] = Rights(
+            cluster, self._clock, self._settings.watched_namespaces, partial(self._note, "watch")
+        ).run()
+        work["troubles"] = self._tell_troubles(own)
         work["kopf"] = self._start(cluster, kopf_app, world)
         work["stop"] = _wait(self._stopping)
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
@@ -126,7 +139,7 @@ class Process:
             await self._clock.sleep(API_WAIT_SECONDS)
         await kopf_app.start()
         self._take_signals()  # Kopf has put its own handlers there
-        sweep = Sweep(world, random.random, self._note_trouble)
+        sweep = Sweep(world, random.random, partial(self._note, "list"))
         await sweep.first()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
@@ -168,8 +181,20 @@ class Process:
             return f"an object has been waiting for {queue.oldest_wait_seconds:.0f} s"
         return ""
 
-    def _note_trouble(self, trouble: str) -> None:
-        self._trouble = trouble
+    def _note(self, of: str, trouble: str) -> None:
+        self._troubles[of] = trouble
+
+    def _all_troubles(self) -> list[str]:
+        """Why something is not seen: first of what people write, then of where gateways are, then of what is made."""
+        noted = [self._troubles.get(of, "") for of in ("list", "watch")]
+        return [trouble for trouble in (*noted, *(cache.trouble for cache in self._caches)) if trouble]
+
+    async def _tell_troubles(self, own: OwnDeployment) -> None:
+        """Missing rights, on the operator's own Deployment: no ModelRoute shows what keeps it from being seen."""
+        while True:
+            await self._clock.sleep(TELL_SECONDS)
+            for trouble in filter(is_missing_right, self._all_troubles()):
+                await own.warn("RightMissing", trouble)
 
     def _unready(self) -> str:
         if self._hindrance:
@@ -177,9 +202,9 @@ class Process:
         if self._leadership is None or not self._leadership.heard.is_set():
             return "the API server has not been reached yet"
         if self._world is not None:
-            trouble = next((cache.trouble for cache in self._world.caches.all if cache.trouble), "") or self._trouble
-            if trouble:
-                return trouble
+            troubles = self._all_troubles()
+            if troubles:
+                return "\n".join(troubles)
         if self._world is not None and not self._ready:
             return "objects are being read"
         return ""

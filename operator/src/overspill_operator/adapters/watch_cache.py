@@ -12,6 +12,7 @@ from random import uniform
 
 from overspill_operator.adapters import telemetry
 from overspill_operator.clock import Clock
+from overspill_operator.core.rights import HOW
 from overspill_operator.ports import Cluster, ClusterError, Json, Resource
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class WatchCache:
     def _broke(self, error: ClusterError, attempt: int) -> None:
         trouble = f"{self.resource.plural} can't be listed or watched: {error}"
         if error.status in (401, 403):
-            trouble += " Grant the operator's account list and watch (the chart's ClusterRole has them)."
+            trouble += f" {HOW}"
         is_news = error.status in (401, 403) or attempt > BROKEN_TOLD
         if is_news and not self.trouble:
             logger.warning("watch broke, listing again: %s", trouble)

@@ -9,6 +9,7 @@ from overspill_operator.app.consumer_reconciler import CONSUMER
 from overspill_operator.app.route_teller import ROUTE
 from overspill_operator.app.world import World
 from overspill_operator.core.credentials import secret_names
+from overspill_operator.core.rights import HOW
 from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError, Resource
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Sweep:
         await self._world.caches.synced()
         existing: tuple[set[str], set[str]] | None = None
         pause = LIST_AGAIN_SECONDS
-        async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS):
+        async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS) as limit:
             while existing is None or self._unseen(existing):
                 if existing is not None:
                     await self._world.clock.sleep(LOOK_AGAIN_SECONDS)
@@ -56,6 +57,8 @@ class Sweep:
                     # Kinds that were installed a moment ago are not served for another moment.
                     logger.debug("objects not listed yet: %s", error)
                     self._tell(_missing_right(error))
+                    # Starting anew grants no right; the time is for Kopf to deliver what is there.
+                    limit.reschedule(asyncio.get_running_loop().time() + pause + FIRST_SEEN_TIMEOUT_SECONDS)
                     await self._world.clock.sleep(pause)
                     pause = min(pause * 2, LIST_AGAIN_SECONDS_MAX)
         self._everything(full=True)
@@ -139,7 +142,4 @@ def _missing_right(error: ClusterError) -> str:
     """What to tell of a list that failed; empty where it passes by itself."""
     if error.status not in (401, 403):
         return ""
-    return (
-        f"ModelRoutes or Consumers can't be listed: {error}. Grant the operator's account list and watch (the chart's "
-        "ClusterRole has them)."
-    )
+    return f"ModelRoutes or Consumers can't be listed: {error}. {HOW}"

@@ -6,7 +6,8 @@ Kopf runs as long as this process leads. Its tasks are started one by one (``kop
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -89,6 +90,13 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         pass
 
 
+class _Backoffs:
+    """Pauses between attempts, in seconds: 1, 2, 4 and so on up to 30, without end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((1.0, 2.0, 4.0, 8.0, 16.0), repeat(30.0))
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True  # a Lease elects the leader
@@ -98,6 +106,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 20
+    # For ever: after the last of Kopf's own pauses a missing right ends the process, which grants none.
+    settings.networking.error_backoffs = _Backoffs()
     settings.execution.max_workers = 1  # no handler is synchronous
     settings.persistence.finalizer = f"{GROUP}/kopf"  # never set: no handler asks for it
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{GROUP}")
