@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cluster.api import ApiError
-from operator_rig import CHECKOUT, RELEASE, Json, Rig, rig, route_path, wait_for
+from operator_rig import CHECKOUT, RELEASE, Json, Operator, Rig, rig, route_path, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -154,3 +154,35 @@ def test_a_key_that_no_header_can_carry_is_told_and_not_compiled(
         return str(entries[0].get("api_key", ""))
 
     wait_for("the mended key", lambda: key() == "mended")
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+def test_a_right_to_see_what_people_write_that_is_missing(world: Rig, verb: str) -> None:
+    """Named by /readyz and once in the log; the process goes on, asks seldom, and sees everything once it may."""
+    assert world.leader is not None
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    role = next(r for r in world.live(roles)["items"] if r["metadata"]["name"].endswith("overspill-operator"))
+    path = f"{roles}/{role['metadata']['name']}"
+    reduced = [
+        {**rule, "verbs": [have for have in rule["verbs"] if have != verb]}
+        if rule.get("resources") == ["modelroutes", "consumers"]
+        else rule
+        for rule in role["rules"]
+    ]
+    assert reduced != role["rules"]
+    world.leader.stop()
+    world.patch(path, {"rules": reduced})
+    second = Operator(world, f"no-{verb}", kubeconfig=world.folder / "account.kubeconfig", OVERSPILL_LOG_LEVEL="INFO")
+    try:
+        wait_for("its word", lambda: f"can't be {verb}ed" in second.get("/readyz")[1])
+        assert "Grant the operator's account list and watch" in second.get("/readyz")[1]
+        world.patch(path, {"rules": role["rules"]})
+        world.route(f"after-{verb}", spec("own"), "team-b")
+        wait_for("the document", lambda: world.document(f"after-{verb}", "team-b"), 60)
+        wait_for("that it is ready", lambda: second.get("/readyz")[0] == 200, 60)
+        lines = [json.loads(line) for line in second.log.read_text().splitlines()]
+        assert len([line for line in lines if f"can't be {verb}ed" in line["message"]]) == 1
+        assert not [line for line in lines if line["level"] == "ERROR"]
+    finally:
+        second.stop()
+        world.patch(path, {"rules": role["rules"]})

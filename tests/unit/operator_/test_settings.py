@@ -59,3 +59,18 @@ def test_a_log_line_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert (line["level"], line["logger"], line["message"], line["route"]) == (
         "INFO", "overspill_operator.x", "scaled", "a/b",
     )  # fmt: skip
+
+
+def test_attempts_of_kopf_are_no_errors_of_the_operator(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are told at DEBUG, as its own are; its other errors are told."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    attempt = "Request attempt #3 failed; will retry: GET https://x"
+    try:
+        for level, told in (("INFO", 1), ("DEBUG", 2)):
+            json_logs.configure(level)
+            logging.getLogger("kopf._cogs.clients.watching").error(attempt)
+            logging.getLogger("kopf.objects").error("Watcher has failed")
+            assert len(capsys.readouterr().err.splitlines()) == told
+    finally:
+        root.handlers[:], root.level = before[0], before[1]
