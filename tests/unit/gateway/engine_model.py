@@ -332,7 +332,7 @@ class Gateway:
                     request.ask.prompt_tokens, snapshot, now - request.sent, request.output_tokens, running, now
                 )
         elif learns:
-            self.rates.observed_output(request.output_tokens, now - request.first_token, running, now)
+            self.rates.observed_output(replica.rates, request.output_tokens, now - request.first_token, running, now)
         replica.done(request.ask, first_token_came=True)
         self._settled(request)
         self.release()

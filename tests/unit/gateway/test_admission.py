@@ -7,7 +7,6 @@ The bars are what is reached with room for another random seed, not what would b
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
 from random import Random
 from statistics import median
 
@@ -17,47 +16,10 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.replica_state import ReplicaState
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Job, Request, Speed, Traffic
+from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed, Traffic
+from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
 
 TARGET = 2.0
-WARM = 30.0
-
-READING = (Traffic(2, lambda _: 1.0, prompt_tokens=1500, output_tokens=60), Speed())
-"""Long prompts, short answers: reading is what takes time."""
-MIXED = (Traffic(2, lambda _: 1.0), Speed())
-WRITING = (Traffic(2, lambda _: 1.0, prompt_tokens=300, output_tokens=300), Speed(running_max=32))
-"""Long answers and few places: a request waits for one to end."""
-LONG_TAIL = (Traffic(2, lambda _: 1.0, prompt_tokens=800, prompt_spread=1.5), Speed(attention_seconds=2e-6))
-"""Prompts from 20 to 30,000 tokens, the long ones dearer by the token."""
-SMALL = (
-    Traffic(2, lambda _: 1.0, prompt_tokens=150, output_tokens=40),
-    Speed(step_seconds=0.006, prompt_token_seconds=1 / 40_000, running_max=256),
-)
-"""A small model on a fast GPU: hundreds of requests a second."""
-WORKLOADS = {"reading": READING, "mixed": MIXED, "writing": WRITING, "long tail": LONG_TAIL, "small": SMALL}
-
-
-@cache
-def capacity(name: str) -> float:
-    """Requests a second that two engines end, kept full."""
-    traffic, speed = WORKLOADS[name]
-    clock, random, ended = Clock(), Random(5), [0]
-    engines = [Engine(clock, replace(speed)) for _ in range(2)]
-
-    def feed(engine: Engine) -> None:
-        request = traffic.request(random, clock.now)
-
-        def end() -> None:
-            ended[0] += clock.now > WARM
-            feed(engine)
-
-        engine.submit(Job(request.prompt_tokens, request.output_tokens, lambda: None, end))
-
-    for engine in engines:
-        for _ in range(speed.running_max + 8):
-            feed(engine)
-    clock.run(WARM + 60.0)
-    return ended[0] / 60.0
 
 
 class World:

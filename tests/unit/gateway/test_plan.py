@@ -97,13 +97,14 @@ def step_of(
 def learned(seconds_per_token: float = 0.001) -> ServiceRates:
     """Rates of an engine that reads a thousand tokens a second."""
     rates = ServiceRates()
-    load = ReplicaLoad()
+    load, own = ReplicaLoad(), rates.of_new_replica()
     for number in range(300):
         tokens = 20 + 37 * number % 4000
         now = NOW - 30.0 + 0.1 * number
-        snapshot = rates.snapshot(load, Ask(prompt_tokens=tokens), now)
+        snapshot = rates.snapshot(own, load, Ask(prompt_tokens=tokens), now)
         rates.observed_first_token(tokens, snapshot, 0.02 + seconds_per_token * tokens, now)
-        rates.observed_output(100, 2.0, 8, now)
+        rates.observed_output(own, 100, 2.0, 8, now)
+    rates.gone(own)
     return rates
 
 
@@ -419,3 +420,35 @@ def test_an_idle_replica_is_never_waited_for(world: World, history: History[Repl
     step = step_of(world, history)
 
     assert not isinstance(step, HoldIt) or (world.held > 0 and not history.was_held)
+
+
+@pytest.mark.parametrize("target", [None, 2.0])
+def test_a_slow_replica_with_nothing_to_do_is_tried_now_and_then(target: float | None) -> None:
+    """It may have recovered, which nobody would see otherwise; not with a long prompt, nor what failed or waits."""
+    rates = learned()
+    fast, slow = replica_with(rates=rates), replica_with(rates=rates)
+    slow.rates.slowness, rates.slow_replicas = 10.0, 1
+    world = World([fast, slow], target=target, rates=rates)
+
+    def replica_of(history: History[ReplicaState], tokens: int) -> ReplicaState:
+        step = step_of(world, history, Ask(prompt_tokens=tokens))
+        assert isinstance(step, UseReplica)
+        return step.replica
+
+    assert replica_of(past(), 4000) is fast
+    assert replica_of(past(STATUS), 100) is fast
+    assert replica_of(past(held=True), 100) is fast
+    assert replica_of(past(), 100) is slow
+    assert replica_of(past(), 100) is fast, "a moment ago it was tried"
+
+
+def test_the_replica_that_keeps_the_target_is_taken_by_what_each_is_expected_to_take() -> None:
+    """The least work is at one of which more is expected than the target: the other serves."""
+    rates = learned()
+    quick, dull = replica_with(prompt_tokens=100, requests=3, rates=rates), replica_with(rates=rates)
+    dull.rates.reading.factor = 20.0
+    dull.rates.tried_at = NOW
+    step = step_of(World([quick, dull], [A], target=2.0, rates=rates), ask=Ask(prompt_tokens=500))
+
+    assert isinstance(step, UseReplica)
+    assert step.replica is quick

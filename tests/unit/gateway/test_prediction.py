@@ -7,10 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.line import LEARNED_PER_SECOND, OUTLIER_FACTOR, Line, Sampling
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.prediction import LEARNED_PER_SECOND, LEVELS, OUTLIER_FACTOR, Line, Sampling, ServiceRates
+from overspill_gateway.core.pace import ReplicaRates
+from overspill_gateway.core.prediction import LEVELS, ServiceRates
 
 IDLE = ReplicaLoad()
+
+
+def own(rates: ServiceRates) -> ReplicaRates:
+    """Of the route's only replica."""
+    return rates._replicas[0] if rates._replicas else rates.of_new_replica()
 
 
 def taught(seconds_per_token: float = 0.001, base: float = 0.02, since: float = 0.0, count: int = 400) -> ServiceRates:
@@ -25,13 +32,13 @@ def teach(rates: ServiceRates, seconds_per_token: float, base: float, since: flo
     for number in range(count):
         now = since + 0.1 * number
         tokens = 20 + 1237 * number % 4000
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=tokens), now)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=tokens), now)
         rates.observed_first_token(tokens, snapshot, base + seconds_per_token * tokens, now)
 
 
 def expected(rates: ServiceRates, tokens: int, load: ReplicaLoad = IDLE, now: float = 50.0) -> float:
     """Seconds to the first token of so many."""
-    seconds = rates.predict_first_token(load, Ask(prompt_tokens=tokens), now)
+    seconds = rates.snapshot(own(rates), load, Ask(prompt_tokens=tokens), now).predicted_seconds
     assert seconds is not None
     return seconds
 
@@ -40,7 +47,7 @@ def test_nothing_learned_nothing_told() -> None:
     """A guess would keep requests away from a replica that nobody has tried."""
     rates = ServiceRates()
 
-    assert rates.predict_first_token(IDLE, Ask(prompt_tokens=100), 0.0) is None
+    assert rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=100), 0.0).predicted_seconds is None
     assert rates.replica_requests_per_second() is None
     assert rates.promise_place(10, 1, 0.0) is None
 
@@ -55,7 +62,7 @@ def test_prompts_of_one_length_teach_little_of_others_and_are_known_well() -> No
     """Where all prompts are alike the length that is known is right; a far longer one is taken for no bargain."""
     rates = ServiceRates()
     for number in range(100):
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=500), 0.1 * number)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=500), 0.1 * number)
         rates.observed_first_token(500, snapshot, 0.3, 0.1 * number)
 
     assert expected(rates, 500) == pytest.approx(0.3, rel=0.05)
@@ -86,7 +93,7 @@ def test_what_the_engine_has_begun_is_not_read_again() -> None:
     rates, load = taught(), ReplicaLoad()
     for _ in range(20):
         load.sent(Ask(prompt_tokens=1000))
-    told = rates.snapshot(load, Ask(prompt_tokens=100), 50.0, unbegun=2, begun_unseen=18)
+    told = rates.snapshot(own(rates), load, Ask(prompt_tokens=100), 50.0, unbegun=2, begun_unseen=18)
 
     assert 2000 < told.work < 3300
 
@@ -95,8 +102,8 @@ def test_a_full_engine_makes_wait_for_a_place() -> None:
     """With 8 places, answers of 100 tokens at 50 ms each, one place comes free every 0.6 s."""
     rates, load = taught(), ReplicaLoad()
     for _ in range(200):
-        rates.observed_output(100, 99 * 0.05, 8, 50.0)
-    rates.observed_slots(8, full=True)
+        rates.observed_output(own(rates), 100, 99 * 0.05, 8, 50.0)
+    rates.observed_slots(own(rates), 8, full=True)
     for _ in range(10):
         ask = Ask(prompt_tokens=1)
         load.sent(ask)
@@ -108,13 +115,13 @@ def test_a_full_engine_makes_wait_for_a_place() -> None:
 def test_places_are_learned_up_and_down() -> None:
     """More running than there were places: there are more; fewer, and others wait: there are fewer, in time."""
     rates = ServiceRates()
-    rates.observed_slots(10, full=False)
+    rates.observed_slots(own(rates), 10, full=False)
     assert rates.slots == 0
-    rates.observed_slots(10, full=True)
-    rates.observed_slots(32, full=False)
+    rates.observed_slots(own(rates), 10, full=True)
+    rates.observed_slots(own(rates), 32, full=False)
     assert rates.slots == 32
     for _ in range(20):
-        rates.observed_slots(16, full=True)
+        rates.observed_slots(own(rates), 16, full=True)
     assert rates.slots == pytest.approx(16, rel=0.02)
 
 
@@ -124,7 +131,7 @@ def test_a_few_outliers_do_not_poison(factor: float) -> None:
     rates = taught()
     before = expected(rates, 1000)
     for number in range(3):
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=1000), 40.0 + number / 10)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=1000), 40.0 + number / 10)
         rates.observed_first_token(1000, snapshot, before * factor, 40.0 + number / 10)
 
     assert 0.66 < expected(rates, 1000) / before < 1.5
@@ -145,12 +152,12 @@ def test_requests_that_were_given_up_are_heard_of() -> None:
     before = expected(rates, 1000)
     for number in range(30):
         now = 40.0 + 0.1 * number
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=1000), now)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=1000), now)
         rates.observed_no_token(1000, snapshot, 0.01, now)
     assert expected(rates, 1000) == before
     for number in range(30):
         now = 43.0 + 0.1 * number
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=1000), now)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=1000), now)
         rates.observed_no_token(1000, snapshot, 10.0, now)
     assert expected(rates, 1000) > 2.0 * before
 
@@ -159,9 +166,9 @@ def test_tails_are_wider_where_times_scatter() -> None:
     """The time that one in twenty exceeds follows what is seen."""
     steady, scattered = taught(), ServiceRates()
     for number in range(400):
-        snapshot = scattered.snapshot(IDLE, Ask(prompt_tokens=1000), 0.1 * number)
+        snapshot = scattered.snapshot(own(scattered), IDLE, Ask(prompt_tokens=1000), 0.1 * number)
         scattered.observed_first_token(1000, snapshot, 1.0 if number % 7 else 2.5, 0.1 * number)
-    told = [rates.snapshot(IDLE, Ask(prompt_tokens=1000), 45.0) for rates in (steady, scattered)]
+    told = [rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=1000), 45.0) for rates in (steady, scattered)]
     ratios = [one.tail_seconds / (one.predicted_seconds or inf) for one in told]
 
     assert ratios[0] < 1.15
@@ -172,7 +179,7 @@ def test_expected_lengths_follow_the_route_and_the_client() -> None:
     """The mean of what was seen, at most what the client asked for, for each answer."""
     rates = ServiceRates()
     for _ in range(300):
-        rates.observed_output(100, 1.0, 4, 1.0)
+        rates.observed_output(own(rates), 100, 1.0, 4, 1.0)
 
     assert rates.output_tokens_expected(Ask()) == pytest.approx(100, abs=2)
     assert rates.output_tokens_expected(Ask(output_tokens_max=10)) == 10
@@ -184,7 +191,7 @@ def test_places_are_promised_one_after_the_other() -> None:
     """Those refused are told later and later times, at the rate at which requests end; with time the debt is gone."""
     rates = taught()
     for number in range(1000):
-        rates.observed_output(10, 1.0, 4, number / 10)
+        rates.observed_output(own(rates), 10, 1.0, 4, number / 10)
     told = [rates.promise_place(50, 2, 100.0) for _ in range(100)]
     later = rates.promise_place(0, 2, 200.0)
 
@@ -200,7 +207,7 @@ def test_embeddings_are_learned_as_answers_without_output() -> None:
     rates = ServiceRates()
     for number in range(200):
         tokens = 20 + 1237 * number % 4000
-        snapshot = rates.snapshot(IDLE, Ask(prompt_tokens=tokens), 0.1 * number)
+        snapshot = rates.snapshot(own(rates), IDLE, Ask(prompt_tokens=tokens), 0.1 * number)
         rates.observed_plain(tokens, snapshot, 0.01 + 0.0005 * tokens, 0, 1.0, 0.1 * number)
 
     assert expected(rates, 2000) == pytest.approx(1.01, rel=0.1)
@@ -257,18 +264,18 @@ def test_whatever_is_seen_predictions_are_numbers(
     load = ReplicaLoad(in_flight=3, prompt_tokens_pending=pending)
     for kind, prompt, seconds, output, running, elapsed in seen:
         now += elapsed
-        snapshot = rates.snapshot(load, Ask(prompt_tokens=prompt), now, unbegun=2, begun_unseen=1)
+        snapshot = rates.snapshot(own(rates), load, Ask(prompt_tokens=prompt), now, unbegun=2, begun_unseen=1)
         if kind == "first":
             rates.observed_first_token(prompt, snapshot, seconds, now)
         elif kind == "plain":
             rates.observed_plain(prompt, snapshot, seconds, output, running, now)
         elif kind == "output":
-            rates.observed_output(output, seconds, running, now)
+            rates.observed_output(own(rates), output, seconds, running, now)
         elif kind == "none":
             rates.observed_no_token(prompt, snapshot, seconds, now)
         else:
-            rates.observed_slots(running, full=running % 2 == 1)
-    told = rates.snapshot(load, Ask(prompt_tokens=tokens), now)
+            rates.observed_slots(own(rates), running, full=running % 2 == 1)
+    told = rates.snapshot(own(rates), load, Ask(prompt_tokens=tokens), now)
 
     for seconds_told in (told.predicted_seconds or 0.0, told.tail_seconds, told.alone_seconds, told.raw_seconds):
         assert isfinite(seconds_told)

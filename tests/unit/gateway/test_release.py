@@ -132,11 +132,22 @@ def test_silence_settles() -> None:
 def test_places_are_learned_from_a_queue_that_stays() -> None:
     """One look at a queue says nothing: between two steps somebody waits in an empty engine as well."""
     replica = OneReplica()
-    replica.send(1)
+    replica.send(5)
     for second, (running, waiting) in enumerate([(3, 5), (10, 9), (16, 4), (16, 4)]):
         replica.load.scraped(float(second + 1), running=running, waiting=waiting, kv_cache_usage=0.3)
         replica.window.room(float(second + 1))
-        assert replica.rates.slots == (16 if second == 3 else 0)
+        assert replica.state.rates.slots == (16 if second == 3 else 0)
+        replica.begin()
+
+
+def test_an_engine_that_has_ended_no_step_in_between_shows_no_places() -> None:
+    """A slow one reads a prompt for seconds: the same numbers again are the same moment, not a full batch."""
+    replica = OneReplica()
+    replica.send(5)
+    for second in range(5):
+        replica.load.scraped(float(second + 1), running=2, waiting=3, kv_cache_usage=0.3)
+        replica.window.room(float(second + 1))
+    assert replica.state.rates.slots == 0
 
 
 def test_those_who_wait_are_looked_at_again() -> None:

@@ -5,11 +5,10 @@ from itertools import pairwise
 import pytest
 
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
+from overspill_gateway.core.pace import TRY_SECONDS_MAX, TRY_SECONDS_MIN, ReplicaRates
+from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.target import (
     RETURN_SECONDS,
-    TRY_SECONDS_MAX,
-    TRY_SECONDS_MIN,
     UNLEARNED_REQUESTS_MAX,
     FirstTokenTarget,
 )
@@ -18,6 +17,7 @@ from overspill_gateway.core.target import (
 def told(predicted: float | None, *, tail: float | None = None, alone: float = 0.1) -> LoadSnapshot:
     """What is expected of a request."""
     snapshot = LoadSnapshot()
+    snapshot.own = ReplicaRates()
     snapshot.predicted_seconds = predicted
     snapshot.tail_seconds = tail if tail is not None else predicted or 0.0
     snapshot.alone_seconds = alone
@@ -30,10 +30,13 @@ def kept(
     now: float,
     *,
     requests: int = 5,
-    rates: ServiceRates | None = None,
 ) -> bool:
-    """Whether it stays, at a replica with so many requests."""
-    return target.is_kept(snapshot, ReplicaLoad(in_flight=requests), rates or ServiceRates(), now, may_try=True)
+    """Whether it stays, at the only replica, with so many requests."""
+    load = ReplicaLoad(in_flight=requests)
+    if target.is_kept(snapshot, load, now) or target.is_tried(snapshot, load, now):
+        return True
+    target.missed(snapshot, now)
+    return False
 
 
 def test_the_tail_is_what_counts() -> None:
@@ -91,21 +94,26 @@ def test_now_and_then_one_tries_against_the_prediction() -> None:
 
 def test_a_try_that_was_worth_it_is_followed_by_another_soon() -> None:
     """A first token that came much earlier than predicted: the prediction is wrong, and is to learn."""
-    target, dark, rates = FirstTokenTarget(2.0), told(100.0), ServiceRates()
+    target, dark = FirstTokenTarget(2.0), told(100.0)
     tried = []
     for at in range(200):
-        if kept(target, dark, at / 10.0, requests=0, rates=rates):
+        if kept(target, dark, at / 10.0, requests=0):
             tried.append(at / 10.0)
-            rates.brighter_at = at / 10.0 + 0.05
+            dark.own.brighter_at = at / 10.0 + 0.05
 
     assert len(tried) == pytest.approx(20.0 / TRY_SECONDS_MIN, abs=2)
 
 
-def test_requests_with_a_history_do_not_try() -> None:
-    """One that has failed somewhere or has waited is no guinea pig."""
-    target = FirstTokenTarget(2.0)
+def test_each_replica_is_tried_for_itself() -> None:
+    """One that keeps the target or was tried a moment ago says nothing of another."""
+    target, dark, bright, other = FirstTokenTarget(2.0), told(100.0), told(1.0), told(100.0)
 
-    assert not target.is_kept(told(100.0), ReplicaLoad(), ServiceRates(), 0.0, may_try=False)
+    assert target.is_tried(dark, ReplicaLoad(), 0.0)
+    assert target.is_tried(other, ReplicaLoad(), 0.1)
+    assert target.is_kept(bright, ReplicaLoad(), 0.2)
+    assert not target.is_tried(dark, ReplicaLoad(), 0.9)
+    assert target.is_tried(dark, ReplicaLoad(), 1.0)
+    assert target.tries == 3
 
 
 def test_waiting_is_in_vain_for_what_is_late_by_itself() -> None:

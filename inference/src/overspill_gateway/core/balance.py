@@ -54,6 +54,9 @@ def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid
         work = load.expected_work(now)
         if now < load.usable_since + SLOW_START_SECONDS or now < replica.outlier.fully_back_at:
             work = (work + own) / _share(replica, now) - own
+        slowness = replica.rates.slowness
+        if slowness != 1.0:
+            work = (work + own) * slowness - own
         works.append(work)
         total += work
         if work < least:  # noqa: PLR1730 - a call of min() takes three times as long

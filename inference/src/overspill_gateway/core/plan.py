@@ -196,17 +196,25 @@ def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: f
 
 def _if_in_time(pool: Pool[R, H], history: History[R], replica: R, ask: Ask, now: float) -> Step[R, H]:
     """A replica if it keeps the target, or if there is nothing to be gained by going elsewhere."""
-    rates = pool.rates
-    told = _told(rates, replica, ask, now)
+    if pool.rates.slow_replicas:
+        slow = _slow_to_try(pool, history, ask, now)
+        if slow is not None:
+            return UseReplica(slow, ServedReason.PREFERRED, _told(pool.rates, slow, ask, now))
+    told = _told(pool.rates, replica, ask, now)
     target = pool.target
-    if target.seconds is None:
+    if target.is_kept(told, replica.load, now):
         return UseReplica(replica, _local_reason(history), told)
-    may_try = not history.failures and not history.was_held
-    kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
-    if not kept and len(pool.replicas) > 1:
+    chosen, chosen_told = replica, told
+    kept = False
+    if len(pool.replicas) > 1:
         replica, told = _fastest(pool, history, (replica, told), ask, now)
-        kept = target.is_kept(told, replica.load, rates, now, may_try=may_try)
+        kept = target.is_kept(told, replica.load, now)
+    if not kept and not history.failures and not history.was_held:
+        kept = target.is_tried(told, replica.load, now)
+        if not kept and chosen is not replica and target.is_tried(chosen_told, chosen.load, now):
+            replica, told, kept = chosen, chosen_told, True
     if not kept:
+        target.missed(told, now)
         step = _in_no_time(pool, history, ask, now)
         if isinstance(step, UseHosted) or not target.waits_in_vain(told, replica.load):
             return step
@@ -216,7 +224,21 @@ def _if_in_time(pool: Pool[R, H], history: History[R], replica: R, ask: Ask, now
 def _told(rates: ServiceRates, replica: ReplicaState, ask: Ask, now: float) -> LoadSnapshot:
     """What is expected of a request at a replica."""
     window = replica.window
-    return rates.snapshot(replica.load, ask, now, window.unbegun, window.begun_unseen)
+    return rates.snapshot(replica.rates, replica.load, ask, now, window.unbegun, window.begun_unseen)
+
+
+def _slow_to_try(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> R | None:
+    """A replica that is slower than the rest and has nothing to do, now and then: it may have recovered.
+
+    With a prompt of usual length at most: who waits for what may be slow is not to wait long.
+    """
+    if history.was_held or history.failures or ask.prompt_tokens > pool.rates.prompt_tokens:
+        return None
+    for replica in pool.replicas:
+        own = replica.rates
+        if own.slowness > 1.0 and not replica.load.in_flight and now >= replica.outlier.returns_at and own.tries(now):
+            return replica
+    return None
 
 
 def _fastest(

@@ -5,26 +5,20 @@ is full, for a place. Three things are learned, each robust against outliers and
 prompt tokens ahead (a line), seconds between tokens by running requests (a line), and by what factor reality differs
 from what follows, at each level of load. The last mends whatever the first two leave out.
 
+All replicas of a route teach these, each seen through a factor of its own (``core.pace``): the shape is that of the
+model and its traffic, the factor that of a replica.
+
 Not here: what follows from a prediction (``core.plan``), and how much work a replica has (``core.load``).
 """
 
-from math import exp, frexp
+from math import exp, frexp, log
 from typing import Final
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import FRESH_SECONDS, STALE_SECONDS, ReplicaLoad
+from overspill_gateway.core.line import MEMORY_OBSERVATIONS, SECONDS_MAX, SECONDS_MIN, Line, Sampling
+from overspill_gateway.core.load import FRESH_SECONDS, OUTPUT_TOKEN_WORK, STALE_SECONDS, ReplicaLoad
+from overspill_gateway.core.pace import QUIET_SECONDS, Pace, ReplicaRates
 
-MEMORY_SECONDS: Final = 30.0
-"""An observation counts a third after this time ..."""
-MEMORY_OBSERVATIONS: Final = 25
-"""... but so many are always remembered, however old."""
-SECONDS_MIN: Final = 1e-5
-SECONDS_MAX: Final = 1e5
-"""Nothing takes less, or is worth knowing more of: it keeps sums of squares within what numbers hold."""
-OUTLIER_FACTOR: Final = 3.0
-"""An observation further off than this counts as if it were this far off ..."""
-YOUNG_FORGETS: Final = 0.5
-"""... and, while a line is young, halves what came before: its beginning may be what is wrong."""
 PRIOR_PROMPT_TOKENS: Final = 200.0
 """A prompt so long is taken to cost as much as an empty one, until prompts of several lengths tell."""
 OUTPUT_TOKENS_EXPECTED: Final = 256.0
@@ -50,107 +44,38 @@ PROMISED_SHARE: Final = 2.0 / 3.0
 """Of the places that become free, for those who were told to come back; newcomers take the rest."""
 READING_TOKENS: Final = 1024.0
 """Of prompts that an engine has begun to read, not read yet: half a step's."""
-LEARNED_PER_SECOND: Final = 100.0
 SURE_MIN: Final = 1e-3
 PREFILL_TO_DECODE: Final = 0.01
 """Seconds per prompt token over seconds per output token of one request, until learned: to divide a plain answer's."""
-
-
-class Line:
-    """Seconds as a line over some measure of work, fitted to relative errors: base plus slope, neither negative."""
-
-    __slots__ = ("_prior", "_updated", "_w", "_x", "_xx", "_xy", "_y", "base", "count", "slope")
-
-    def __init__(self, prior: float) -> None:
-        self.base = 0.0
-        """Seconds at no work."""
-        self.slope = 0.0
-        """Seconds more for one more unit of work."""
-        self.count = 0
-        """Observations, ever."""
-        self._prior = prior
-        self._w = self._x = self._y = self._xx = self._xy = 0.0
-        self._updated = 0.0
-
-    def at(self, x: float) -> float:
-        """Seconds at this much work."""
-        return self.base + self.slope * x
-
-    def observe(self, x: float, seconds: float, now: float, sure: float = 1.0) -> None:
-        """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
-        seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
-        told = max(self.base + self.slope * x, SECONDS_MIN)
-        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - sure / MEMORY_OBSERVATIONS)
-        if self.count:
-            seen, seconds = seconds, min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
-            if seconds != seen and sure == 1.0 and self.count < MEMORY_OBSERVATIONS:
-                forget *= YOUNG_FORGETS
-            weight = sure / (told * told)
-        else:
-            weight = sure / (seconds * seconds)
-        self._updated = now
-        self.count += 1
-        wx = weight * x
-        w = self._w = self._w * forget + weight
-        self._x = self._x * forget + wx
-        self._y = self._y * forget + weight * seconds
-        self._xx = self._xx * forget + wx * x
-        self._xy = self._xy * forget + wx * seconds
-        x_mean, y_mean = self._x / w, self._y / w
-        # Where all work is alike nothing tells base from slope; then the prior divides, and weighs as much as a
-        # spread of a tenth would.
-        doubt = 0.01 * (x_mean + self._prior) ** 2
-        prior_slope = y_mean / (x_mean + self._prior)
-        covariance = self._xy / w - x_mean * y_mean
-        slope = (covariance + doubt * prior_slope) / (self._xx / w - x_mean * x_mean + doubt)
-        slope = min(max(slope, 0.0), y_mean / x_mean if x_mean > 0.0 else prior_slope)
-        self.slope = slope
-        self.base = max(0.0, y_mean - slope * x_mean)
-
-
-class Sampling:
-    """Which of many like events are looked at: all of few, some hundred a second of many.
-
-    By count and not by time: first tokens come in bursts, one for each step of an engine, and whoever is the first of a
-    burst is not like the rest.
-    """
-
-    __slots__ = ("_events", "_every", "_seconds", "_taken_at", "passed")
-
-    def __init__(self) -> None:
-        self.passed = 0
-        """Events since the last that was looked at, this one included."""
-        self._every = 1
-        self._events = self._seconds = 0.0
-        self._taken_at = float("-inf")
-
-    def takes(self, now: float) -> bool:
-        """Whether this event is looked at; then ``passed`` of them are over, and the caller sets it to 0."""
-        self.passed += 1
-        if self.passed < self._every:
-            if now < self._taken_at + 1.0:
-                return False
-            self._events = self._seconds = 0.0  # the flood is over
-            self._every = 1
-        self._events = 0.98 * self._events + self.passed
-        self._seconds = 0.98 * self._seconds + min(now - self._taken_at, 1.0)
-        self._taken_at = now
-        wanted = 1 + int(self._events / (max(self._seconds, 1e-4) * LEARNED_PER_SECOND))
-        self._every = min(wanted, 2 * self._every)
-        return True
+COMPARE_SECONDS: Final = 1.0
+"""Replicas are compared so often: a factor changes by a few percent with each request."""
+SLOWNESS_MIN: Final = 1.5
+"""A replica that differs by less is taken for one like the rest when work is divided ..."""
+SLOWNESS_LEFT: Final = 1.25
+"""... and one that was not before, by less than this."""
+SLOWNESS_MAX: Final = 10.0
+"""However slow, it gets a tenth of another's share: little is lost by it, and it is seen when it recovers."""
+SLOWNESS_EVIDENCE: Final = 1.44
+"""The square of the logarithm of a difference, times the observations that it rests on: three standard deviations of
+first tokens that scatter by 40 %. A difference of 1.5 takes nine observations, one of 10 a single one."""
 
 
 class LoadSnapshot:
     """What was expected of one request when it was chosen for a replica, kept to compare with what came."""
 
-    __slots__ = ("alone_seconds", "level", "places_short", "predicted_seconds", "raw_seconds", "tail_seconds", "work")
+    __slots__ = (
+        "alone_seconds", "level", "own", "places_short", "predicted_seconds", "raw_seconds", "tail_seconds", "work",
+    )  # fmt: skip
+
+    own: ReplicaRates
+    """Of the replica."""
 
     work: float
     """Prompt tokens to be read before its first token, its own among them."""
     places_short: float
     """Requests that have to end before it gets a place in the engine's batch; 0: there is one."""
     raw_seconds: float
-    """What the lines say."""
+    """What the lines say, at a replica like the rest."""
     level: int
     """Level of load, for the factors."""
     predicted_seconds: float | None
@@ -162,23 +87,27 @@ class LoadSnapshot:
 
 
 class ServiceRates:
-    """The service rates of one route's replicas, which are taken to be alike."""
+    """The service rates of one route."""
 
     __slots__ = (
-        "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at", "_output",
-        "_output_tokens", "_promised_until", "_prompt_tokens", "_tail", "_trend", "answers", "brighter_at",
-        "first_tokens", "slots",
+        "_compared_at", "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at",
+        "_output", "_output_tokens", "_promised_until", "_replicas", "_tail", "_trend", "answers", "first_tokens",
+        "prompt_tokens", "slots", "slow_replicas",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.slots = 0.0
-        """Requests that a replica runs at a time; 0: not known, none ever waited for a place."""
+        """Requests that a new replica is expected to run at a time; 0: not known."""
         self.first_tokens = Sampling()
         """Which first tokens are learned from."""
         self.answers = Sampling()
         """Which answers are."""
-        self.brighter_at = float("-inf")
-        """When a first token last came much earlier than predicted."""
+        self.prompt_tokens = PROMPT_TOKENS_EXPECTED
+        """The usual length of a prompt."""
+        self.slow_replicas = 0
+        """Replicas that are known to be slower than the rest."""
+        self._replicas: list[ReplicaRates] = []
+        self._compared_at = float("-inf")
         self._observed_at = float("-inf")
         self._first_token = Line(PRIOR_PROMPT_TOKENS)
         self._output = Line(8.0)
@@ -186,34 +115,78 @@ class ServiceRates:
         self._level = [1.0] * LEVELS
         self._tail = [TAIL_START] * LEVELS
         self._output_tokens = OUTPUT_TOKENS_EXPECTED
-        self._prompt_tokens = PROMPT_TOKENS_EXPECTED
         self._finished = 0.0
         self._finished_at = float("-inf")
         self._finished_since = float("-inf")
         self._promised_until = float("-inf")
 
+    # -- replicas ----------------------------------------------------------------------------------------------
+
+    def of_new_replica(self) -> ReplicaRates:
+        """What a replica that comes has of its own: it is like the rest, until it is seen to differ."""
+        own = ReplicaRates()
+        own.slots = self.slots
+        self._replicas.append(own)
+        return own
+
+    def gone(self, own: ReplicaRates) -> None:
+        """A replica is no more. What it has taught of the route stays."""
+        if own in self._replicas:
+            self._replicas.remove(own)
+            self._compare(self._compared_at)
+
+    def _compare(self, now: float) -> None:
+        """Say what is usual, and who differs from it: no prediction changes by this."""
+        self._compared_at = now
+        replicas = self._replicas
+        for own in replicas:
+            for pace in (own.reading, own.writing):
+                if now - pace.heard_at > QUIET_SECONDS:
+                    pace.factor, pace.count = 1.0, 0.0
+        usual = _usual([own.reading for own in replicas])
+        if usual != 1.0:
+            self._first_token.scale(usual)
+        usual = _usual([own.writing for own in replicas])
+        if usual != 1.0:
+            self._output.scale(usual)
+        self.slow_replicas = 0
+        reading_work, writing_work = self.prompt_tokens, OUTPUT_TOKEN_WORK * self._output_tokens
+        for own in replicas:
+            reading, writing = own.reading, own.writing
+            if not writing.count:
+                factor, count = reading.factor, reading.count
+            elif not reading.count:
+                factor, count = writing.factor, writing.count
+            else:
+                factor = reading.factor * reading_work + writing.factor * writing_work
+                factor /= reading_work + writing_work
+                count = min(reading.count, writing.count)
+            off = abs(log(factor))
+            least = log(SLOWNESS_MIN if own.slowness == 1.0 else SLOWNESS_LEFT)
+            if off < least or off * off * (count + 1.0) < SLOWNESS_EVIDENCE:
+                factor = 1.0
+            own.slowness = min(max(factor, 1.0 / SLOWNESS_MAX), SLOWNESS_MAX)
+            self.slow_replicas += own.slowness > 1.0
+
     # -- predicting --------------------------------------------------------------------------------------------
 
-    def predict_first_token(self, load: ReplicaLoad, ask: Ask, now: float) -> float | None:
-        """Seconds to the first token of a request sent now, as often more as less; None: nothing is learned yet."""
-        return self.snapshot(load, ask, now).predicted_seconds
-
     def snapshot(
-        self, load: ReplicaLoad, ask: Ask, now: float, unbegun: int = 0, begun_unseen: int = 0
+        self, own: ReplicaRates, load: ReplicaLoad, ask: Ask, now: float, unbegun: int = 0, begun_unseen: int = 0
     ) -> LoadSnapshot:
-        """What is expected of a request that would be sent now.
+        """What is expected of a request that would be sent to a replica now.
 
         Of those whose first token was not seen the engine has begun ``begun_unseen``, as its gauges showed, and not
         ``unbegun``: a plain answer's first token is never seen, and yet its prompt is read.
         """
         told = LoadSnapshot()
         line = self._first_token
-        own = ask.prompt_tokens
+        pace = own.reading.factor
+        prompt_tokens = ask.prompt_tokens
         work = float(load.prompt_tokens_pending)
         if begun_unseen:
             begun = work * begun_unseen / (begun_unseen + unbegun)
             work -= begun - min(0.5 * begun, READING_TOKENS)
-        work += own
+        work += prompt_tokens
         requests = float(load.in_flight)
         age = now - load.scraped_at
         if age < STALE_SECONDS:
@@ -223,13 +196,14 @@ class ServiceRates:
                     others *= (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS)
                 requests += others
                 if load.waiting:
-                    work += others * load.waiting / (load.running + load.waiting) * self._prompt_tokens
+                    work += others * load.waiting / (load.running + load.waiting) * self.prompt_tokens
         raw = line.base + line.slope * work
-        short = requests + 1.0 - self.slots if self.slots else 0.0
+        slots = own.slots
+        short = requests + 1.0 - slots if slots else 0.0
         if short > 0.0:
-            alone = line.base + line.slope * own
-            turnover = self._output_tokens * self._output.at(self.slots) / self.slots
-            queued = short * turnover + alone
+            alone = line.base + line.slope * prompt_tokens
+            turnover = self._output_tokens * self._output.at(slots) / slots
+            queued = short * turnover * own.writing.factor / pace + alone
             raw = max(raw, queued)
         else:
             short = 0.0
@@ -237,12 +211,13 @@ class ServiceRates:
         level = min(max(level, 0), 15)
         if short:
             level += 16
+        told.own = own
         told.work = work
         told.places_short = short
         told.raw_seconds = raw
         told.level = level
-        factor = self._trend * self._level[level]
-        told.alone_seconds = (line.base + line.slope * own) * factor
+        factor = self._trend * self._level[level] * pace
+        told.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
         predicted = raw * factor
         told.predicted_seconds = predicted if line.count else None
         told.tail_seconds = predicted * self._tail[level]
@@ -257,10 +232,10 @@ class ServiceRates:
         return int(expected * ask.answers)
 
     def replica_requests_per_second(self) -> float | None:
-        """Requests that a busy replica begins and ends in a second; None: nothing is learned yet."""
+        """Requests that a busy replica like most begins and ends in a second; None: nothing is learned yet."""
         if not self._first_token.count:
             return None
-        seconds = self._first_token.slope * self._prompt_tokens
+        seconds = self._first_token.slope * self.prompt_tokens
         if self._output.count:
             # Reading and writing share the engine's steps; what one request costs is its share of a full batch.
             running = self.slots or 32.0
@@ -276,11 +251,16 @@ class ServiceRates:
         """A replica's first token has come, so many seconds after the request was sent."""
         if seconds <= 0.0:
             return
-        self._prompt_tokens += 0.05 * (prompt_tokens - self._prompt_tokens)
-        line = self._first_token
-        if not snapshot.places_short or line.count < MEMORY_OBSERVATIONS:
-            line.observe(snapshot.work, seconds, now, sure)
+        self.prompt_tokens += 0.05 * (prompt_tokens - self.prompt_tokens)
+        line, own = self._first_token, snapshot.own
         level, raw, told = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
+        if not snapshot.places_short or line.count < MEMORY_OBSERVATIONS:
+            if told is not None and len(self._replicas) > 1:
+                if now >= self._compared_at + COMPARE_SECONDS:
+                    self._compare(now)
+                told_now = raw * self._trend * self._level[level] * own.reading.factor
+                own.reading.observe(max(seconds, SECONDS_MIN) / max(told_now, SECONDS_MIN), now, sure)
+            line.observe(snapshot.work, seconds / own.reading.factor, now, sure)
         if told is None or told <= 0.0:
             return
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
@@ -289,9 +269,9 @@ class ServiceRates:
         tail *= 1.0 + TAIL_GAIN * (1.0 - TAIL_SHARE) if error > tail else 1.0 - TAIL_GAIN * TAIL_SHARE
         self._tail[level] = min(max(tail, 1.0), TAIL_MAX)
         # Compared with what the factors say now, so that requests sent before a change count once.
-        error = seconds / (raw * self._trend * self._level[level])
+        error = seconds / (raw * self._trend * self._level[level] * own.reading.factor)
         if error < BRIGHTER:
-            self.brighter_at = now
+            own.brighter_at = now
         error = (min(max(error, 0.5), 2.0) - 1.0) * sure
         gain = TREND_GAIN if now - self._observed_at < RARE_SECONDS else RARE_GAIN
         self._observed_at = now
@@ -307,16 +287,24 @@ class ServiceRates:
         if told is not None and seconds > told:
             self.observed_first_token(prompt_tokens, snapshot, seconds, now)
 
-    def observed_output(self, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0) -> None:
+    def observed_output(
+        self, own: ReplicaRates, tokens: int, seconds: float, running: float, now: float, sure: float = 1.0
+    ) -> None:
         """An answer has ended: its tokens, the seconds from its first to its last, requests at the replica then."""
         self.finished(1, now)
         if tokens <= 0:
             return
         self._output_tokens += 0.03 * (tokens - self._output_tokens)
         if tokens > 1 and seconds > 0.0:
-            if self.slots and running > self.slots:
-                running = self.slots
-            self._output.observe(running, seconds / (tokens - 1), now, sure)
+            slots = own.slots
+            if slots and running > slots:
+                running = slots
+            line, pace = self._output, own.writing
+            each = seconds / (tokens - 1)
+            if line.count and len(self._replicas) > 1:
+                told = max(line.at(running) * pace.factor, SECONDS_MIN)
+                pace.observe(max(each, SECONDS_MIN) / told, now, sure)
+            line.observe(running, each / pace.factor, now, sure)
 
     def finished(self, count: int, now: float) -> None:
         """So many answers have ended."""
@@ -332,25 +320,31 @@ class ServiceRates:
         """A plain answer has come, whose first token nobody saw: its time is divided as the rates say."""
         if seconds <= 0.0:
             return
-        told = snapshot.predicted_seconds
-        if self.slots and running > self.slots:
-            running = self.slots
+        told, own = snapshot.predicted_seconds, snapshot.own
+        slots = own.slots
+        if slots and running > slots:
+            running = slots
         if told is not None and self._output.count:
-            first, rest = told, tokens * self._output.at(running)
+            first, rest = told, tokens * self._output.at(running) * own.writing.factor
         else:
             first, rest = snapshot.work * PREFILL_TO_DECODE + 1.0, float(tokens)
         # An answer tells most of the part that makes up most of it; else the one's error would be put on the other.
         share = first / (first + rest) if first + rest > 0.0 else 1.0
         self.observed_first_token(prompt_tokens, snapshot, seconds * share, now, max(share * share, SURE_MIN))
         share = 1.0 - share
-        self.observed_output(tokens, seconds * share, running, now, max(share * share, SURE_MIN))
+        self.observed_output(own, tokens, seconds * share, running, now, max(share * share, SURE_MIN))
 
-    def observed_slots(self, running: int, *, full: bool) -> None:
+    def observed_slots(self, own: ReplicaRates, running: int, *, full: bool) -> None:
         """A replica runs so many requests; ``full``: others wait there, and it has not begun more lately."""
+        slots = own.slots
         if full:
-            self.slots = running if running > self.slots else self.slots + 0.25 * (running - self.slots)
-        elif self.slots and running > self.slots:
-            self.slots = float(running)
+            own.slots = running if running > slots else slots + 0.25 * (running - slots)
+        elif slots and running > slots:
+            own.slots = float(running)
+        else:
+            return
+        known = [one.slots for one in self._replicas]
+        self.slots = max(known, default=0.0) if all(known) else 0.0
 
     # -- what to tell those who are refused --------------------------------------------------------------------
 
@@ -366,10 +360,30 @@ class ServiceRates:
         By then those who wait now have gone, and those who were told before have come. None: nothing is learned yet.
         """
         # After a quiet time fewer ended than could have; what the rates say is believed by half.
-        able = 0.5 * (self.replica_requests_per_second() or 0.0) * replicas
+        able = 0.5 * (self.replica_requests_per_second() or 0.0) * replicas * self._relative_speed()
         per_second = max(self.finished_per_second(now), able)
         if per_second <= 0.0:
             return None
         place = 1.0 / (PROMISED_SHARE * per_second)
         self._promised_until = max(self._promised_until, now + held / per_second) + place
         return self._promised_until - now
+
+    def _relative_speed(self) -> float:
+        """The mean speed of the replicas, in terms of that of most."""
+        replicas = self._replicas
+        return sum(1.0 / own.slowness for own in replicas) / len(replicas) if replicas else 1.0
+
+
+def _usual(paces: list[Pace]) -> float:
+    """Make 1 the factor of the middle one of those that were heard of, and return what that factor was.
+
+    Of two the faster: a new replica is taken for as fast as the better half, and finds out if it is not.
+    """
+    factors = sorted([pace.factor for pace in paces if pace.count])
+    if not factors:
+        return 1.0
+    usual = factors[(len(factors) - 1) // 2]
+    for pace in paces:
+        if pace.count:
+            pace.factor /= usual
+    return usual

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
+from overspill_gateway.core.pace import ReplicaRates
 from overspill_gateway.core.prediction import ServiceRates
 
 ROOM_MIN: Final = 4
@@ -29,6 +30,8 @@ class ReleaseWindow:
     __slots__ = (
         "_gauges_seen_at",
         "_load",
+        "_moved",
+        "_own",
         "_rates",
         "_running",
         "_waited",
@@ -38,7 +41,7 @@ class ReleaseWindow:
         "unbegun",
     )
 
-    def __init__(self, load: ReplicaLoad, rates: ServiceRates) -> None:
+    def __init__(self, load: ReplicaLoad, rates: ServiceRates, own: ReplicaRates) -> None:
         self.limit = float(ROOM_MIN)
         """Requests that may be at the replica and not begun."""
         self.unbegun = 0
@@ -49,9 +52,11 @@ class ReleaseWindow:
         """When the last was sent."""
         self._load = load
         self._rates = rates
+        self._own = own
         self._gauges_seen_at = load.scraped_at
         self._running = -1
         self._waited = False
+        self._moved = False
 
     def sent(self, now: float) -> None:
         """A request goes to the replica; ``load`` knows of it already."""
@@ -68,10 +73,12 @@ class ReleaseWindow:
 
     def done(self, *, first_token_came: bool) -> None:
         """A request has ended there."""
+        self._moved = True
         if not first_token_came:
             self._begun()
 
     def _begun(self) -> None:
+        self._moved = True
         if self.begun_unseen:
             self.begun_unseen -= 1
         elif self.unbegun:
@@ -89,9 +96,10 @@ class ReleaseWindow:
             self.limit = max(float(ROOM_MIN), 0.5 * self.limit)
         # A full engine runs no more than it ran a moment ago, and yet others wait, then and now; one that is still
         # taking them in runs more each time, and between two steps somebody waits in an empty one as well.
-        full = waiting > 0 and self._waited and 0 < load.running <= self._running
-        self._rates.observed_slots(load.running, full=full)
-        self._running, self._waited = load.running, waiting > 0
+        # One that has ended no step in between, as slow ones do, has shown nothing.
+        full = waiting > 0 and self._waited and self._moved and 0 < load.running <= self._running
+        self._rates.observed_slots(self._own, load.running, full=full)
+        self._running, self._waited, self._moved = load.running, waiting > 0, False
 
     def room(self, now: float) -> int:
         """Requests that may go there now."""

@@ -14,10 +14,13 @@ class ReplicaState(BackendState):
     """One replica of a route. Told of every request there."""
 
     def __init__(self, served_by: str, rates: ServiceRates) -> None:
+        """``rates``: those of the route, which are to be told when it is gone."""
         super().__init__(served_by)
         self.load = ReplicaLoad()
         """Its work."""
-        self.window = ReleaseWindow(self.load, rates)
+        self.rates = rates.of_new_replica()
+        """How it differs from the route's other replicas."""
+        self.window = ReleaseWindow(self.load, rates, self.rates)
         """What it may be given of those who wait."""
 
     def sent(self, ask: Ask, now: float) -> None:

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
+from overspill_gateway.core.pace import TRY_SECONDS_MIN
+from overspill_gateway.core.prediction import LoadSnapshot
 
 RETURN_SECONDS: Final = 5.0
 """Without a request that would have been late, this long, until the full target counts again."""
 UNLEARNED_REQUESTS_MAX: Final = 32
 """At a replica whose rates nobody knows yet: enough to learn them, and no flood."""
-TRY_SECONDS_MIN: Final = 1.0
-"""Between two requests that try a replica with none of ours against the prediction ..."""
-TRY_SECONDS_MAX: Final = 60.0
-"""... doubling up to this while none of them changes it: prompts may be too long for the target even alone."""
 
 
 @dataclass(slots=True)
@@ -35,43 +32,41 @@ class FirstTokenTarget:
     """How often the lower bound came into force."""
     tries: int = 0
     """Requests that were let in against the prediction."""
-    _tried_at: float = float("-inf")
-    _try_seconds: float = TRY_SECONDS_MIN
 
-    def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, rates: ServiceRates, now: float, *, may_try: bool) -> bool:
-        """Whether a request stays; ``may_try``: it has not been through anything yet."""
+    def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
+        """Whether a request stays at a replica of which this is expected."""
         target = self.seconds
         if target is None:
             return True
         if told.predicted_seconds is None:
             return load.in_flight < UNLEARNED_REQUESTS_MAX
+        ceiling = target * self.return_below if now < self.spilling_until else target
+        if told.tail_seconds > ceiling:
+            return False
+        told.own.try_seconds = TRY_SECONDS_MIN
+        return True
+
+    def is_tried(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
+        """Whether a request that no replica keeps the target for goes to this one all the same."""
+        if load.in_flight or told.predicted_seconds is None or not told.own.tries(now):
+            return False
+        self.tries += 1
+        return True
+
+    def missed(self, told: LoadSnapshot, now: float) -> None:
+        """No replica keeps it for a request; this was expected of the best of them."""
+        target, predicted = self.seconds, told.predicted_seconds
+        if target is None or predicted is None:
+            return
         spilling = now < self.spilling_until
         ceiling = target * self.return_below if spilling else target
-        tail = told.tail_seconds
-        if tail <= ceiling:
-            self._try_seconds = TRY_SECONDS_MIN
-            return True
-        if may_try and load.in_flight == 0 and self._tries(rates, now):
-            return True
-        if told.alone_seconds * tail <= ceiling * told.predicted_seconds:  # load makes it late, not its own length
+        if told.alone_seconds * told.tail_seconds <= ceiling * predicted:  # load makes it late, not its own length
             if not spilling:
                 self.switches += 1
             self.spilling_until = now + RETURN_SECONDS
-        return False
 
     def waits_in_vain(self, told: LoadSnapshot, load: ReplicaLoad) -> bool:
         """Whether a request that nobody else takes gains nothing by waiting: it would be as late by itself."""
         if load.in_flight == 0 or told.predicted_seconds is None:
             return True
         return told.predicted_seconds <= 1.25 * told.alone_seconds
-
-    def _tries(self, rates: ServiceRates, now: float) -> bool:
-        if rates.brighter_at > self._tried_at:  # the last try was worth it
-            self._try_seconds = TRY_SECONDS_MIN
-        if now < self._tried_at + self._try_seconds:
-            return False
-        if self._tried_at > rates.brighter_at:
-            self._try_seconds = min(2.0 * self._try_seconds, TRY_SECONDS_MAX)
-        self._tried_at = now
-        self.tries += 1
-        return True

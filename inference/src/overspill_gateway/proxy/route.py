@@ -154,6 +154,7 @@ class Route:
         listed = {(f"{fact.address}:{fact.port}", fact.uid): fact for fact in self._facts} if local else {}
         for key in [key for key in self.replicas if key not in listed]:
             replica = self.replicas.pop(key)
+            self.rates.gone(replica.rates)
             replica.counters.ejections_gone += replica.outlier.ejections_total
             replica.fact = None
             replica.probe_failures = replica.connect_failures = 0

@@ -300,7 +300,7 @@ def _learn(call: Call, attempt: "Attempt", replica: Replica, usage: Usage | None
     route.rates.finished(ended - 1, now)  # the one that is learned from is counted with it
     running = replica.load.in_flight + 1
     if call.facts.stream:
-        route.rates.observed_output(usage.output_tokens, now - attempt.first_token_at, running, now)
+        route.rates.observed_output(replica.rates, usage.output_tokens, now - attempt.first_token_at, running, now)
     else:
         seconds = now - attempt.sent_at
         route.rates.observed_plain(ask.prompt_tokens, snapshot, seconds, usage.output_tokens, running, now)
