@@ -21,7 +21,7 @@ PACKAGES = (
 )
 LINES_MAX = 460
 SYSTEM_CLOCK = re.compile(
-    r"^\s*(from|import) time\b|\b(datetime|date)\.(now|utcnow|today)\(|\bloop(\(\))?\.(time|call_later|call_at)\("
+    r"^\s*(from|import) time\b|\b(datetime|date)\.(now|utcnow|today)\(|loop(\(\))?\.(time|call_later|call_at)\("
     r"|\basyncio\.sleep\("
 )
 CLOCKS = {"time", "random", "secrets", "logging", "asyncio", "socket", "httpx", "aiohttp", "kopf", "kubernetes", "os"}
@@ -90,6 +90,21 @@ def test_the_operator_has_one_clock(path: Path) -> None:
     found = [line for line in path.read_text().splitlines() if SYSTEM_CLOCK.search(line)]
 
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _modules() if path.match("overspill_operator/app/*.py")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_part_of_the_operator_uses_all_that_it_is_given(path: Path) -> None:
+    """Reconcilers and what they act through get what they use by name, not a bag of everything."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            accesses = [part for part in ast.walk(node) if isinstance(part, ast.Attribute)]
+            kept = {part.attr for part in accesses if isinstance(part.ctx, ast.Store) and part.attr.startswith("_")}
+            used = {part.attr for part in accesses if isinstance(part.ctx, ast.Load)}
+            assert kept <= used, f"{node.name} keeps {sorted(kept - used)} and never looks at it"
 
 
 @pytest.mark.parametrize("folder", ["api", "operator", "cli"])

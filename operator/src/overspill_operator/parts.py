@@ -3,7 +3,7 @@
 import logging
 import random
 from base64 import b64decode
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,22 +12,28 @@ from overspill_operator.adapters.engine_scraper import EngineScraper
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.kubernetes_engines import KubernetesEngines
+from overspill_operator.adapters.kubernetes_statuses import KubernetesStatuses
 from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
+from overspill_operator.app.cache_keeper import CacheKeeper
+from overspill_operator.app.caches import Caches
+from overspill_operator.app.compiled_documents import CompiledDocuments
 from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconciler
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.engine_keys import EngineKeys
 from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.pepper import keep_pepper
+from overspill_operator.app.route_observer import RouteObserver
+from overspill_operator.app.route_parts import RouteParts
 from overspill_operator.app.route_reconciler import RouteReconciler
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import Key, WorkQueue
-from overspill_operator.app.world import Caches, World
 from overspill_operator.clock import Clock
 from overspill_operator.core import in_force
 from overspill_operator.core.engine_access import EngineAccess
@@ -60,10 +66,12 @@ class Parts:
 
     def __init__(self, settings: Settings, cluster: Cluster, clock: Clock) -> None:
         self._settings = settings
-        queue = WorkQueue(self._reconcile, clock, workers=WORKERS, jitter=random.random)
-        self._queue = queue
+        self._clock = clock
+        self._cluster = cluster
+        self.queue = queue = WorkQueue(self._reconcile, clock, workers=WORKERS, jitter=random.random)
         self._engines: dict[str, tuple[object, ...]] = {}
-        routes = Routes(self._on_route)
+        self.routes = Routes(self._on_route)
+        self.consumers = Consumers(lambda key: queue.add((CONSUMER, key)))
         self.gateways = GatewayStreams(
             clock, self._on_demand, self._all_routes, self._on_refused, fixed=settings.gateway_addresses
         )
@@ -75,81 +83,139 @@ class Parts:
             labels=f"kubernetes.io/service-name={settings.gateway_admin_service}",
             on_change=self.gateways.on_slice,
         )
+        self.caches = self._watched(settings)
+        self.profiles = Profiles(settings.profiles, self._all_routes)
+        self.scraper = EngineScraper(cluster, clock, self._routes_to_scrape, self._on_reading)
+        self._events = EventRecorder(cluster, settings.pod_name, clock)
+        self._secrets = SecretReader(cluster, clock, random.random, self._look_at_route)
+        self._slots = CreationSlots(self._look_at_route)
+        self._diagnosis = Diagnosis(cluster, clock, self._engine_of, self._look_at_route)
+        self._scaler = Scaler(
+            KubernetesEngines(cluster, self.caches.deployments),
+            clock,
+            self.routes,
+            self.gateways,
+            self.scraper,
+            self._events,
+            on_decided=self._look_at_route,
+        )
+        self.profiles.read()
+        self._reconcilers(settings)
+
+    def _watched(self, settings: Settings) -> Caches:
         engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
-        watch = partial(WatchCache, cluster, clock=clock, labels=engines, namespaces=settings.watched_namespaces)
-        caches = Caches(
+        cache = partial(WatchCache, self._cluster, clock=self._clock)
+        watch = partial(cache, labels=engines, namespaces=settings.watched_namespaces)
+        return Caches(
             deployments=watch(DEPLOYMENTS, on_change=self._on_engine),
             services=watch(SERVICES, on_change=self._on_child),
             claims=watch(CLAIMS, on_change=self._on_child),
             budgets=watch(DISRUPTION_BUDGETS, on_change=self._on_child),
             policies=watch(NETWORK_POLICIES, on_change=self._on_child),
-            compiled=WatchCache(
-                cluster,
-                SECRETS,
-                clock=clock,
-                namespace=settings.namespace,
-                labels=LABEL_COMPILED,
-                on_change=self._on_compiled,
-            ),
+            compiled=cache(SECRETS, namespace=settings.namespace, labels=LABEL_COMPILED, on_change=self._on_compiled),
         )
+
+    def _reconcilers(self, settings: Settings) -> None:
+        """What acts: each part with what it uses, and nothing else."""
+        cluster, clock, queue, caches = self._cluster, self._clock, self.queue, self.caches
         own = OwnDeployment(cluster, settings.namespace, settings.deployment, settings.pod_name, clock)
-        self.profiles = Profiles(settings.profiles, self._all_routes)
-        self.scraper = EngineScraper(cluster, clock, self._routes_to_scrape, self._on_reading)
-        events = EventRecorder(cluster, settings.pod_name, clock)
-        scaler = Scaler(
-            KubernetesEngines(cluster, caches.deployments),
-            clock,
-            routes,
-            self.gateways,
-            self.scraper,
-            events,
-            on_decided=lambda key: queue.add((ROUTE, key)),
-        )
-        secrets = SecretReader(cluster, clock, random.random, lambda key: queue.add((ROUTE, key)))
+        tenancy = Tenancy(cluster, clock, settings.namespace, settings.watched_namespaces, own)
         access = EngineAccess(settings.namespace, settings.engine_metrics_from)
-        self.world = World(
-            release_namespace=settings.namespace,
-            watched=settings.watched_namespaces,
-            tenancy=Tenancy(cluster, clock, settings.namespace, settings.watched_namespaces, own),
-            engine_keys=EngineKeys(cluster, secrets, settings.namespace),
-            engine_access=access if settings.engine_network_policies else None,
-            url=f"{settings.gateway_url}/v1",
-            cluster=cluster,
-            caches=caches,
-            routes=routes,
-            consumers=Consumers(lambda key: queue.add((CONSUMER, key))),
+        applier = Applier(cluster, clock)
+        documents = CompiledDocuments(applier, caches.compiled, settings.namespace)
+        keeper = CacheKeeper(cluster, clock, applier, caches.claims, queue, self._events)
+        statuses = KubernetesStatuses(cluster, {ROUTE: self.routes.wrote, CONSUMER: self.consumers.wrote})
+        self._teller = RouteTeller(
+            routes=self.routes,
+            engine_of=caches.engine,
+            scaler=self._scaler,
             gateways=self.gateways,
-            scaler=scaler,
-            secrets=secrets,
-            events=events,
-            applier=Applier(cluster, clock),
-            slots=CreationSlots(lambda key: queue.add((ROUTE, key))),
-            diagnosis=Diagnosis(cluster, clock, self._engine_of, lambda key: queue.add((ROUTE, key))),
+            diagnosis=self._diagnosis,
+            keeper=keeper,
             queue=queue,
-            profiles=self.profiles.current,
+            statuses=statuses,
+            events=self._events,
+            url=f"{settings.gateway_url}/v1",
             clock=clock,
         )
-        self.profiles.read()
-        self._teller = RouteTeller(self.world)
-        self._route_reconciler = RouteReconciler(self.world, self._teller)
-        self._consumer_reconciler = ConsumerReconciler(self.world)
+        observer = RouteObserver(
+            routes=self.routes,
+            caches=caches,
+            documents=documents,
+            scaler=self._scaler,
+            gateways=self.gateways,
+            diagnosis=self._diagnosis,
+            secrets=self._secrets,
+            engine_keys=EngineKeys(cluster, self._secrets, settings.namespace),
+            engine_access=access if settings.engine_network_policies else None,
+            profiles=self.profiles.current,
+            queue=queue,
+            clock=clock,
+        )
+        parts = RouteParts(
+            caches=caches,
+            applier=applier,
+            scaler=self._scaler,
+            slots=self._slots,
+            keeper=keeper,
+            events=self._events,
+            release_namespace=settings.namespace,
+            clock=clock,
+        )
+        self._route_reconciler = RouteReconciler(
+            observer=observer,
+            parts=parts,
+            teller=self._teller,
+            routes=self.routes,
+            documents=documents,
+            scaler=self._scaler,
+            diagnosis=self._diagnosis,
+            secrets=self._secrets,
+            tenancy=tenancy,
+            queue=queue,
+            cluster=cluster,
+        )
+        self._consumer_reconciler = ConsumerReconciler(
+            consumers=self.consumers,
+            routes=self.routes,
+            documents=documents,
+            gateways=self.gateways,
+            tenancy=tenancy,
+            queue=queue,
+            statuses=statuses,
+            events=self._events,
+            clock=clock,
+        )
+
+    def sweep(self, on_trouble: Callable[[str], None]) -> Sweep:
+        """The resync; ``on_trouble`` gets why objects cannot be listed, or nothing."""
+        return Sweep(
+            cluster=self._cluster,
+            clock=self._clock,
+            caches=self.caches,
+            routes=self.routes,
+            consumers=self.consumers,
+            queue=self.queue,
+            watched=self._settings.watched_namespaces,
+            jitter=random.random,
+            on_trouble=on_trouble,
+        )
 
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """Everything that runs beside the queue."""
-        world = self.world
-        for cache in (*world.caches.all, self.slices):
+        for cache in (*self.caches.all, self.slices):
             yield f"watch {cache.resource.plural}", cache.run()
         yield "gateways", self.gateways.run()
         yield "engines", self.scraper.run()
-        yield "events", world.events.run()
-        yield "secrets", world.secrets.run()
-        yield "diagnosis", world.diagnosis.run()
+        yield "events", self._events.run()
+        yield "secrets", self._secrets.run()
+        yield "diagnosis", self._diagnosis.run()
         yield "slots", self._expire_slots()
         yield "profiles", self._follow_profiles()
         if self._settings.pepper_secret:
             yield (
                 "pepper",
-                keep_pepper(world.cluster, world.clock, self._settings.namespace, self._settings.pepper_secret),
+                keep_pepper(self._cluster, self._clock, self._settings.namespace, self._settings.pepper_secret),
             )
 
     async def _reconcile(self, key: Key) -> None:
@@ -159,10 +225,13 @@ class Parts:
         else:
             await self._consumer_reconciler.reconcile(name)
 
+    def _look_at_route(self, key: str) -> None:
+        self.queue.add((ROUTE, key))
+
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
             try:
-                self.world.scaler.evaluate(key, received)
+                self._scaler.evaluate(key, received)
                 self._teller.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.
@@ -171,64 +240,64 @@ class Parts:
     def _on_refused(self, documents: set[tuple[str, str]]) -> None:
         """Gateways have begun or ceased to refuse documents: status is to say so."""
         for kind, key in documents:
-            self._queue.add((ROUTE if kind == "route" else CONSUMER, key))
+            self.queue.add((ROUTE if kind == "route" else CONSUMER, key))
 
     def _on_route(self, key: str) -> None:
-        self._queue.add((ROUTE, key))
-        for consumer in self.world.consumers.naming(key.partition("/")[0]):
-            self._queue.add((CONSUMER, consumer), background=True)
+        self.queue.add((ROUTE, key))
+        for consumer in self.consumers.naming(key.partition("/")[0]):
+            self.queue.add((CONSUMER, consumer), background=True)
 
     def _on_reading(self, key: str) -> None:
-        self.world.scaler.evaluate(key)
+        self._scaler.evaluate(key)
 
     def _on_engine(self, key: str, live: Json | None) -> None:
         route = route_of_child(key, live)
         if live is None or is_settled(live):
-            self.world.slots.release(route)
+            self._slots.release(route)
         before, now = self._engines.get(key), _signature(live)
         self._engines[key] = now
         if live is None:
             del self._engines[key]
-        if before == now or not self.world.caches.deployments.synced.is_set():
+        if before == now or not self.caches.deployments.synced.is_set():
             return
         if before is not None and before[1:] == now[1:]:
             # Replicas that come into being: status shows them, nothing waits for it.
-            self._queue.add_after((ROUTE, route), COUNTS_SECONDS, background=True)
+            self.queue.add_after((ROUTE, route), COUNTS_SECONDS, background=True)
             return
-        self.world.scaler.evaluate(route)
-        self._queue.add((ROUTE, route))
+        self._scaler.evaluate(route)
+        self.queue.add((ROUTE, route))
 
     def _on_child(self, key: str, live: Json | None) -> None:
-        self._queue.add((ROUTE, route_of_child(key, live)))
+        self.queue.add((ROUTE, route_of_child(key, live)))
 
     def _on_compiled(self, key: str, live: Json | None) -> None:
         kind, _, source = key.partition("/")[2].partition(".")
         namespace, _, name = source.partition(".")
         if kind == "route":
             text = (live.get("data") or {}).get(COMPILED_KEY) if live else None
-            self.world.routes.note_in_force(f"{namespace}/{name}", in_force.names(b64decode(text) if text else None))
-        if live is None or self.world.caches.compiled.synced.is_set():
-            self._queue.add((ROUTE if kind == "route" else CONSUMER, f"{namespace}/{name}"))
+            self.routes.note_in_force(f"{namespace}/{name}", in_force.names(b64decode(text) if text else None))
+        if live is None or self.caches.compiled.synced.is_set():
+            self.queue.add((ROUTE if kind == "route" else CONSUMER, f"{namespace}/{name}"))
 
     def _all_routes(self) -> None:
-        for route in self.world.routes:
-            self._queue.add((ROUTE, route.key), background=True)
+        for route in self.routes:
+            self.queue.add((ROUTE, route.key), background=True)
 
     def _engine_of(self, key: str) -> Json | None:
-        route = self.world.routes.get(key)
-        return self.world.caches.engine(route) if route else None
+        route = self.routes.get(key)
+        return self.caches.engine(route) if route else None
 
     def _routes_to_scrape(self) -> list[str]:
-        return [route.key for route in self.world.routes if self.world.scaler.wants_queue_depth(route)]
+        return [route.key for route in self.routes if self._scaler.wants_queue_depth(route)]
 
     async def _expire_slots(self) -> None:
         while True:
-            await self.world.clock.sleep(SLOTS_EVERY_SECONDS)
-            self.world.slots.expire(self.world.clock.monotonic())
+            await self._clock.sleep(SLOTS_EVERY_SECONDS)
+            self._slots.expire(self._clock.monotonic())
 
     async def _follow_profiles(self) -> None:
         while True:
-            await self.world.clock.sleep(CHECK_EVERY_SECONDS)
+            await self._clock.sleep(CHECK_EVERY_SECONDS)
             self.profiles.read()
 
 

@@ -1,7 +1,7 @@
 """What the operator asks of the world.
 
 Where engines run is behind ``Engines``: replicas of a route, whatever they are made of. On Kubernetes that is
-``adapters.kubernetes_engines``; processes on one machine would be another one. ``Events`` tells people what happened.
+``adapters.kubernetes_engines``; processes on one machine would be another one. ``Statuses`` and ``Events`` tell people.
 ``Cluster`` is Kubernetes alone: eight calls on JSON objects, which ``adapters.api_server`` makes. Tests bring doubles.
 """
 
@@ -188,3 +188,13 @@ class Events(Protocol):
 
     def record(self, kind: str, meta: Metadata, *, warning: bool, reason: str, note: str, action: str) -> None:
         """Tell it: ``reason`` for programs, ``note`` for people."""
+
+
+class Statuses(Protocol):
+    """Where what is so of an object is written down for people and programs."""
+
+    async def report(self, kind: str, meta: Metadata, status: Json) -> Json | None:
+        """Write the whole status of a ModelRoute or Consumer; what was written, or None where the object is gone.
+
+        Raises ClusterError where it can't be written now.
+        """

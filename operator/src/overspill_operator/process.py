@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import random
 import signal
 from collections.abc import Coroutine
 from functools import partial
@@ -16,9 +15,7 @@ from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.rights import Rights
-from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
-from overspill_operator.app.world import World
 from overspill_operator.clock import Clock
 from overspill_operator.core.rights import is_missing_right
 from overspill_operator.edge.kopf_app import KopfApp
@@ -54,7 +51,7 @@ class Process:
         self._settings = settings
         self._clock = clock
         self._leadership: Leadership | None = None
-        self._world: World | None = None
+        self._parts: Parts | None = None
         self._ready = False
         self._troubles: dict[str, str] = {}
         self._caches: tuple[WatchCache, ...] = ()
@@ -106,18 +103,17 @@ class Process:
         """Act until told to stop or until leading is lost."""
         self._lead_since = self._clock.monotonic()
         kopf_app = KopfApp(self._settings.watched_namespaces)
-        parts = Parts(self._settings, cluster, self._clock)
-        self._world = world = parts.world
-        self._caches = (parts.slices, *world.caches.all)
-        kopf_app.watch(MODEL_ROUTES.plural, world.routes.put, world.routes.remove)
-        kopf_app.watch(CONSUMERS.plural, world.consumers.put, world.consumers.remove)
+        self._parts = parts = Parts(self._settings, cluster, self._clock)
+        self._caches = (parts.slices, *parts.caches.all)
+        kopf_app.watch(MODEL_ROUTES.plural, parts.routes.put, parts.routes.remove)
+        kopf_app.watch(CONSUMERS.plural, parts.consumers.put, parts.consumers.remove)
         work = dict(parts.loops())
         work["lease"] = leadership.keep()
         work["rights"] = Rights(
             cluster, self._clock, self._settings.watched_namespaces, partial(self._note, "watch")
         ).run()
         work["troubles"] = self._tell_troubles(own)
-        work["kopf"] = self._start(cluster, kopf_app, world)
+        work["kopf"] = self._start(cluster, kopf_app, parts)
         work["stop"] = _wait(self._stopping)
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
         try:
@@ -133,20 +129,20 @@ class Process:
             await leadership.release()
             await kopf_app.stop()
 
-    async def _start(self, cluster: ApiServer, kopf_app: KopfApp, world: World) -> None:
+    async def _start(self, cluster: ApiServer, kopf_app: KopfApp, parts: Parts) -> None:
         """Bring everything up in order, then work for ever."""
         while await _missing_kinds(cluster):
             await self._clock.sleep(API_WAIT_SECONDS)
         await kopf_app.start()
         self._take_signals()  # Kopf has put its own handlers there
-        sweep = Sweep(world, random.random, partial(self._note, "list"))
+        sweep = parts.sweep(partial(self._note, "list"))
         await sweep.first()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
         self._ready = True
         logger.info("ready", extra={"seconds": round(self._clock.monotonic() - self._lead_since, 3)})
         async with asyncio.TaskGroup() as group:
-            group.create_task(world.queue.run(), name="queue")
+            group.create_task(parts.queue.run(), name="queue")
             group.create_task(sweep.run(), name="sweep")
             group.create_task(kopf_app.ended(), name="kopf's tasks")
 
@@ -170,11 +166,11 @@ class Process:
         return not self._stopping.is_set()
 
     def _unhealthy(self) -> str:
-        if self._world is None:
+        if self._parts is None:
             return ""
         if not self._ready and self._clock.monotonic() - self._lead_since > STALE_SECONDS:
             return "leading for two minutes without having seen every object: is the API server reachable?"
-        queue = self._world.queue
+        queue = self._parts.queue
         if queue.longest_run_seconds > STALE_SECONDS:
             return f"a reconcile has been running for {queue.longest_run_seconds:.0f} s"
         if self._ready and queue.oldest_wait_seconds > STALE_SECONDS * 5:
@@ -201,11 +197,11 @@ class Process:
             return f"not leading: {self._hindrance}"
         if self._leadership is None or not self._leadership.heard.is_set():
             return "the API server has not been reached yet"
-        if self._world is not None:
+        if self._parts is not None:
             troubles = self._all_troubles()
             if troubles:
                 return "\n".join(troubles)
-        if self._world is not None and not self._ready:
+        if self._parts is not None and not self._ready:
             return "objects are being read"
         return ""
 

@@ -125,3 +125,15 @@ class FakeEvents:
         assert note
         assert warning in (True, False)
         self.told.append((meta.key, reason))
+
+
+class FakeStatuses:
+    """``ports.Statuses`` that are kept."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, str, Json]] = []
+
+    async def report(self, kind: str, meta: Metadata, status: Json) -> Json | None:
+        """See ``ports.Statuses``."""
+        self.written.append((kind, meta.key, status))
+        return status

@@ -33,7 +33,7 @@ class World(FakeCluster):
             self,
             VirtualClock(),
         )
-        for cache in self.parts.world.caches.all:
+        for cache in self.parts.caches.all:
             cache.synced.set()
         self.route: dict[str, Any] = {"status": {}}
         self.generation = 0
@@ -51,7 +51,7 @@ class World(FakeCluster):
         raw = raw_route(spec)
         raw["metadata"]["generation"] = self.generation
         self.route = {**raw, "status": self.route["status"]}
-        self.parts.world.routes.put(self.route)
+        self.parts.routes.put(self.route)
         await self.reconcile()
 
     async def reconcile(self) -> None:

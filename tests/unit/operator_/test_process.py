@@ -4,7 +4,7 @@ from typing import cast
 
 from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.adapters.watch_cache import WatchCache
-from overspill_operator.app.world import World
+from overspill_operator.parts import Parts
 from overspill_operator.ports import SECRETS, SERVICES
 from overspill_operator.process import Process
 from overspill_operator.settings import Settings
@@ -17,7 +17,7 @@ def leading() -> Process:
     process = Process(Settings.from_environment({}), VirtualClock())
     process._leadership = Leadership(FakeCluster(), VirtualClock(), "system", "me")
     process._leadership.heard.set()
-    process._world = cast("World", object())
+    process._parts = cast("Parts", object())
     process._ready = True
     return process
 

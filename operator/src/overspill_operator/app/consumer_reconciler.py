@@ -5,9 +5,12 @@ import logging
 from overspill_api.consumer import RouteReference
 from overspill_api.names import compiled_consumer_secret_name
 from overspill_api.status import ConditionType
-from overspill_operator.app.status_write import write_status
-from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS
-from overspill_operator.app.world import World
+from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.app.compiled_documents import CompiledDocuments
+from overspill_operator.app.objects import Consumers, Routes
+from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS, Tenancy
+from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.clock import Clock
 from overspill_operator.core import consent
 from overspill_operator.core.compile import compile_consumer
 from overspill_operator.core.conditions import Statement, condition_list, false, true
@@ -18,7 +21,7 @@ from overspill_operator.core.manifests import compiled_secret
 from overspill_operator.core.objects import ConsumerObject
 from overspill_operator.core.status_changes import same, transitions
 from overspill_operator.core.status_limits import CONSUMER_STATUS, fitted
-from overspill_operator.ports import CONSUMERS, ClusterError
+from overspill_operator.ports import ClusterError, Events, Statuses
 
 logger = logging.getLogger(__name__)
 
@@ -29,60 +32,78 @@ CONSUMER = "Consumer"
 class ConsumerReconciler:
     """Reconciles Consumers."""
 
-    def __init__(self, world: World) -> None:
-        """In ``world``."""
-        self._world = world
+    def __init__(
+        self,
+        *,
+        consumers: Consumers,
+        routes: Routes,
+        documents: CompiledDocuments,
+        gateways: GatewayStreams,
+        tenancy: Tenancy,
+        queue: WorkQueue,
+        statuses: Statuses,
+        events: Events,
+        clock: Clock,
+    ) -> None:
+        """``gateways``: what they refuse is told; ``queue``: what is to be reconciled again."""
+        self._consumers = consumers
+        self._routes = routes
+        self._documents = documents
+        self._gateways = gateways
+        self._tenancy = tenancy
+        self._queue = queue
+        self._statuses = statuses
+        self._events = events
+        self._clock = clock
 
     async def reconcile(self, key: str) -> None:
         """Make the compiled document as the Consumer says; a bad one keeps the last good document."""
-        world = self._world
-        consumer = world.consumers.get(key)
+        consumer = self._consumers.get(key)
         namespace, _, name = key.partition("/")
         secret_name = compiled_consumer_secret_name(namespace, name)
         if consumer is None:
-            await world.applier.remove(world.caches.compiled, world.release_namespace, secret_name)
-            world.queue.forget((CONSUMER, key))
+            await self._documents.remove(secret_name)
+            self._queue.forget((CONSUMER, key))
             return
-        if await world.tenancy.other_holder(namespace):
-            await world.applier.remove(world.caches.compiled, world.release_namespace, secret_name)
-            world.queue.add_after((CONSUMER, key), LOOK_AGAIN_SECONDS)
+        if await self._tenancy.other_holder(namespace):
+            await self._documents.remove(secret_name)
+            self._queue.add_after((CONSUMER, key), LOOK_AGAIN_SECONDS)
             return
         if consumer.spec:
             document = compile_consumer(consumer.meta, consumer.spec)
             content = document.model_dump_json(exclude_none=True).encode()
-            secret = compiled_secret(world.release_namespace, secret_name, "consumer", consumer.meta, content)
+            secret = compiled_secret(self._documents.release_namespace, secret_name, "consumer", consumer.meta, content)
             try:
-                await world.applier.ensure(world.caches.compiled, secret)
+                await self._documents.ensure(secret)
             except ClusterError as error:
                 if not error.is_answer:
                     raise
-                pause = world.applier.seconds_until_retry(world.caches.compiled, world.release_namespace, secret_name)
-                world.queue.add_after((CONSUMER, key), pause)
+                pause = self._documents.seconds_until_retry(secret_name)
+                self._queue.add_after((CONSUMER, key), pause)
                 message = (
                     f"The API server refuses the compiled document, so the gateways do not have it: {error.message}."
                 )
                 await self._say(consumer, false(ConditionType.READY, "DocumentRefused", message))
                 return
-        refused = refused_references(consumer, consumer.spec, world.routes.of) if consumer.spec else []
-        refusal = refusal_of("consumer", key, world.gateways.views.values(), world.clock.unix())
+        refused = refused_references(consumer, consumer.spec, self._routes.of) if consumer.spec else []
+        refusal = refusal_of("consumer", key, self._gateways.views.values(), self._clock.unix())
         await self._say(consumer, _ready(consumer, refusal, refused), consent.statement(consumer, refused))
 
     async def _say(self, consumer: ConsumerObject, *statements: Statement | None) -> None:
-        world, meta, before = self._world, consumer.meta, consumer.status
+        meta, before = consumer.meta, consumer.status
         told = [statement for statement in statements if statement]
-        conditions = condition_list(told, before.get("conditions") or (), meta.generation, world.clock.unix())
+        conditions = condition_list(told, before.get("conditions") or (), meta.generation, self._clock.unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
         document = fitted(document, CONSUMER_STATUS)
         if same(before, document):
             return
-        path = CONSUMERS.path(meta.namespace, meta.name, "status")
-        written = await write_status(world.cluster, path, document, CONSUMER_STATUS, world.consumers.wrote)
+        written = await self._statuses.report(CONSUMER, meta, document)
         if written is None:
             return
         for condition, is_warning in transitions(before, written):
             context = {"consumer": consumer.key, "reason": condition["reason"]}
             logger.log(logging.WARNING if is_warning else logging.INFO, "%s", condition["message"], extra=context)
-            world.events.record(
+            self._events.record(
                 CONSUMER,
                 meta,
                 warning=is_warning,

@@ -1,16 +1,27 @@
 """What the plan of a route depends on, as it is now: Secrets that it names, its objects, its replicas."""
 
 import json
-from base64 import b64decode
+from collections.abc import Callable, Mapping
 
 from overspill_api.modelroute import HostedAPI, ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name
-from overspill_operator.app.world import World
+from overspill_api.profile import Profile
+from overspill_operator.adapters.gateway_streams import GatewayStreams
+from overspill_operator.app.caches import Caches
+from overspill_operator.app.compiled_documents import CompiledDocuments
+from overspill_operator.app.diagnosis import Diagnosis
+from overspill_operator.app.engine_keys import EngineKeys
+from overspill_operator.app.objects import Routes
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.clock import Clock
 from overspill_operator.core import in_force
 from overspill_operator.core.credentials import read_api_key, why_unread
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
-from overspill_operator.ports import ClusterError, Json
+from overspill_operator.ports import ClusterError
 
 ENGINE_KEYS_MAX = 2
 """The present key, and the one that replicas from before a rotation were started with."""
@@ -22,13 +33,38 @@ SECRET_RETRY_SECONDS = 5.0
 class RouteObserver:
     """Looks at the world of one route."""
 
-    def __init__(self, world: World) -> None:
-        """In ``world``."""
-        self._world = world
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        caches: Caches,
+        documents: CompiledDocuments,
+        scaler: Scaler,
+        gateways: GatewayStreams,
+        diagnosis: Diagnosis,
+        secrets: SecretReader,
+        engine_keys: EngineKeys,
+        engine_access: EngineAccess | None,
+        profiles: Callable[[], Mapping[str, Profile]],
+        queue: WorkQueue,
+        clock: Clock,
+    ) -> None:
+        """``engine_access``: who may reach engines; None: they get no NetworkPolicy. ``profiles``: as they are now."""
+        self._routes = routes
+        self._caches = caches
+        self._documents = documents
+        self._scaler = scaler
+        self._gateways = gateways
+        self._diagnosis = diagnosis
+        self._secrets = secrets
+        self._engine_keys_of = engine_keys
+        self._engine_access = engine_access
+        self._profiles = profiles
+        self._queue = queue
+        self._clock = clock
 
     async def observe(self, route: RouteObject) -> RouteWorld:
         """Everything outside the route that its plan depends on."""
-        world = self._world
         api_keys: dict[str, str | None] = {}
         missing: dict[str, str] = {}
         for index, entry in enumerate(route.spec.hosted if route.spec else ()):
@@ -37,25 +73,25 @@ class RouteObserver:
                 api_keys[entry.name] = value
             else:
                 missing[entry.name] = f"spec.hosted[{index}].credentials ({entry.name}): {value}."
-        lost = world.routes.lost_names(route)
+        lost = self._routes.lost_names(route)
         engine_keys, engine_key_problem = await self._engine_keys(route)
         return RouteWorld(
-            profiles=world.profiles(),
-            replicas=world.scaler.desired(route),
-            may_wake=world.scaler.may_wake(route),
+            profiles=self._profiles(),
+            replicas=self._scaler.desired(route),
+            may_wake=self._scaler.may_wake(route),
             lost_names=lost,
             api_keys=api_keys,
             missing_credentials=missing,
             source_secret_problem=await self._source_secret_problem(route, route.spec),
-            live_engine=world.caches.engine(route),
-            live_claim=world.caches.claim(route),
+            live_engine=self._caches.engine(route),
+            live_claim=self._caches.claim(route),
             compiled_names=self.compiled_names(route) if lost else frozenset(),
             engine_keys=engine_keys,
             engine_key_problem=engine_key_problem,
-            key_senders=world.gateways.key_senders,
-            engine_access=world.engine_access,
-            no_room_since_unix=world.diagnosis.no_room_since(route.key),
-            now_unix=world.clock.unix(),
+            key_senders=self._gateways.key_senders,
+            engine_access=self._engine_access,
+            no_room_since_unix=self._diagnosis.no_room_since(route.key),
+            now_unix=self._clock.unix(),
         )
 
     def last_good(self, route: RouteObject) -> RouteObject | None:
@@ -69,7 +105,7 @@ class RouteObserver:
             return True, None
         name = credentials.secret_name
         try:
-            data = await self._world.secrets.read(route, name, credentials.key)
+            data = await self._secrets.read(route, name, credentials.key)
         except ClusterError as error:
             # One API is left out until its Secret can be read; the others serve.
             return False, self._try_again(route, name, error)
@@ -88,9 +124,9 @@ class RouteObserver:
         if route.spec is None or route.spec.self_hosted is None:
             return (), ""
         former = self._compiled_engine_keys(route)
-        key, problem = await self._world.engine_keys.key(route)
+        key, problem = await self._engine_keys_of.key(route)
         if key is None:
-            self._world.queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
+            self._queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
             return former, problem
         return (key, *(other for other in former if other != key))[:ENGINE_KEYS_MAX], ""
 
@@ -107,7 +143,7 @@ class RouteObserver:
         if name is None:
             return ""
         try:
-            data = await self._world.secrets.read(route, name)
+            data = await self._secrets.read(route, name)
         except ClusterError as error:
             return self._try_again(route, name, error)
         if data is not None:
@@ -119,13 +155,13 @@ class RouteObserver:
         """Come back for a Secret that was not given; why it was not. Raises where there was no answer at all."""
         if not error.is_answer:
             raise error
-        self._world.queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
+        self._queue.add_after(("ModelRoute", route.key), SECRET_RETRY_SECONDS)
         return why_unread(name, route.meta.namespace, error.status, error.message)
 
     def _look_again(self, route: RouteObject, secret_name: str) -> None:
         """Reconcile again once a Secret that is missing may have come."""
-        pause = self._world.secrets.seconds_until_due(route, secret_name)
-        self._world.queue.add_after(("ModelRoute", route.key), pause)
+        pause = self._secrets.seconds_until_due(route, secret_name)
+        self._queue.add_after(("ModelRoute", route.key), pause)
 
     def compiled_names(self, route: RouteObject) -> frozenset[str]:
         """Model names in the document that the gateways have."""
@@ -133,7 +169,4 @@ class RouteObserver:
 
     def _live(self, route: RouteObject, key: str) -> bytes | None:
         """What lies under a key in the Secret that the gateways have; None: nothing does."""
-        name = compiled_route_secret_name(route.meta.namespace, route.meta.name)
-        live: Json | None = self._world.caches.compiled.get(self._world.release_namespace, name)
-        text = (live.get("data") or {}).get(key) if live else None
-        return b64decode(text) if text else None
+        return self._documents.read(compiled_route_secret_name(route.meta.namespace, route.meta.name), key)

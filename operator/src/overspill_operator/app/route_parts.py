@@ -5,14 +5,18 @@ for behind another one's Service. It is written before what it no longer speaks 
 """
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import compiled_route_secret_name, engine_name
 from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.applier import Applier
 from overspill_operator.app.cache_keeper import CacheKeeper
-from overspill_operator.app.world import World
+from overspill_operator.app.caches import Caches
+from overspill_operator.app.creation_slots import CreationSlots
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.clock import Clock
 from overspill_operator.core.engine_state import replaces
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.in_force import accepted_spec
@@ -20,7 +24,7 @@ from overspill_operator.core.manifests import Manifest, applied_hash, cache_clai
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.ownership import is_owned
 from overspill_operator.core.plan import RoutePlan, RouteWorld, document_of
-from overspill_operator.ports import ClusterError, Json, NotOwnedError
+from overspill_operator.ports import ClusterError, Events, Json, NotOwnedError
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +48,27 @@ class Outcome:
 class RouteParts:
     """Makes the objects of a route as its plan says."""
 
-    def __init__(self, world: World) -> None:
-        """In ``world``."""
-        self._world = world
-        self._keeper = CacheKeeper(world)
+    def __init__(
+        self,
+        *,
+        caches: Caches,
+        applier: Applier,
+        scaler: Scaler,
+        slots: CreationSlots,
+        keeper: CacheKeeper,
+        events: Events,
+        release_namespace: str,
+        clock: Clock,
+    ) -> None:
+        """``release_namespace``: where compiled documents lie, and what is made is marked with."""
+        self._caches = caches
+        self._applier = applier
+        self._scaler = scaler
+        self._slots = slots
+        self._keeper = keeper
+        self._events = events
+        self._release_namespace = release_namespace
+        self._clock = clock
         self._template_generations: dict[str, int] = {}
 
     async def carry_out(self, route: RouteObject, spec: ModelRouteSpec, seen: RouteWorld, plan: RoutePlan) -> Outcome:
@@ -55,7 +76,7 @@ class RouteParts:
         outcome = Outcome(engine_hash=applied_hash(plan.deployment))
         for manifest in (plan.service, plan.claim, plan.deployment, plan.disruption_budget, plan.network_policy):
             if manifest:
-                mark_release(manifest, self._world.release_namespace)
+                mark_release(manifest, self._release_namespace)
         await self._make(outcome, route, plan)
         document = plan.document
         if outcome.faults:
@@ -67,7 +88,7 @@ class RouteParts:
         return outcome
 
     async def _make(self, outcome: Outcome, route: RouteObject, plan: RoutePlan) -> None:
-        caches = self._world.caches
+        caches = self._caches
         if plan.network_policy:
             await self._ensure(outcome, caches.policies, plan.network_policy)
         if plan.service:
@@ -80,11 +101,11 @@ class RouteParts:
             await self._ensure(outcome, caches.budgets, plan.disruption_budget)
 
     async def _take_away(self, outcome: Outcome, route: RouteObject, plan: RoutePlan) -> None:
-        caches = self._world.caches
+        caches = self._caches
         if plan.remove_engine:
             await self._remove(outcome, route, caches.deployments, engine_name(route.meta.name))
             await self._remove(outcome, route, caches.services, engine_name(route.meta.name))
-            self._world.slots.release(route.key)
+            self._slots.release(route.key)
         if plan.network_policy is None:
             await self._remove(outcome, route, caches.policies, engine_name(route.meta.name))
         if plan.disruption_budget is None:
@@ -94,49 +115,67 @@ class RouteParts:
             claim = {"kind": "PersistentVolumeClaim", "metadata": named}
             await self._part(outcome, caches.claims, claim, self._keeper.retire(route))
 
-    def forget(self, key: str) -> None:
-        """The route is gone."""
+    async def remove(self, key: str, is_orphan: Callable[[Json | None], bool]) -> None:
+        """The route is gone: what was made of it goes, where it is nobody else's. Raises the last ClusterError."""
+        namespace, _, name = key.partition("/")
+        failed: ClusterError | None = None
+        for cache, child in (
+            (self._caches.deployments, engine_name(name)),
+            (self._caches.services, engine_name(name)),
+            (self._caches.budgets, engine_name(name)),
+            (self._caches.policies, engine_name(name)),
+            (self._caches.claims, cache_claim_name(name)),
+        ):
+            try:
+                if is_orphan(cache.get(namespace, child)):
+                    await self._applier.remove(cache, namespace, child)
+            except ClusterError as error:
+                failed = error  # the others go all the same
+            self._applier.forget(cache, namespace, child)
+        self._slots.release(key)
         self._template_generations.pop(key, None)
+        if failed:
+            raise failed
 
     async def _write_document(self, outcome: Outcome, route: RouteObject, document: bytes) -> None:
-        world, meta = self._world, route.meta
+        meta = route.meta
         name = compiled_route_secret_name(meta.namespace, meta.name)
-        secret = compiled_secret(world.release_namespace, name, "route", meta, document, accepted_spec(route))
-        await self._ensure(outcome, world.caches.compiled, secret)
+        secret = compiled_secret(self._release_namespace, name, "route", meta, document, accepted_spec(route))
+        await self._ensure(outcome, self._caches.compiled, secret)
 
     async def _ensure(self, outcome: Outcome, cache: WatchCache, desired: Manifest) -> None:
-        await self._part(outcome, cache, desired, self._world.applier.ensure(cache, desired))
+        await self._part(outcome, cache, desired, self._applier.ensure(cache, desired))
 
     async def _ensure_claim(self, route: RouteObject, desired: Manifest) -> None:
         await self._keeper.welcome(route)
-        await self._world.applier.ensure(self._world.caches.claims, desired)
+        await self._applier.ensure(self._caches.claims, desired)
 
     async def _apply_engine(self, route: RouteObject, desired: Manifest) -> None:
         """The Deployment, in its turn where it makes pods; the number of replicas is the one decided by now."""
-        world, caches = self._world, self._world.caches
-        desired["spec"]["replicas"] = world.scaler.desired(route)
+        caches = self._caches
+        desired["spec"]["replicas"] = self._scaler.desired(route)
         live = caches.deployments.get(route.meta.namespace, desired["metadata"]["name"])
-        if live is not None and world.scaler.is_writing(route):
+        if live is not None and self._scaler.is_writing(route):
             return  # its number is on its way; once it is there, this comes again
-        if not world.applier.is_due(caches.deployments, desired):
+        if not self._applier.is_due(caches.deployments, desired):
             return
-        if _makes_pods(desired, live) and not world.slots.take(route.key, world.clock.monotonic()):
+        if _makes_pods(desired, live) and not self._slots.take(route.key, self._clock.monotonic()):
             return
         try:
             changes_pods = applied_hash(live) != applied_hash(desired)
-            answer = await world.applier.ensure(caches.deployments, desired, try_first=changes_pods)
+            answer = await self._applier.ensure(caches.deployments, desired, try_first=changes_pods)
             if changes_pods:
                 self._template_generations[route.key] = answer["metadata"].get("generation", 0)
         except ClusterError:
-            world.slots.release(route.key)
+            self._slots.release(route.key)
             raise
         if live is not None and replaces(answer) and not replaces(live):
             self._tell_replacing(route)
-        if answer["spec"].get("replicas") != world.scaler.desired(route):
-            world.scaler.write(route)  # decided while the apply was under way
+        if answer["spec"].get("replicas") != self._scaler.desired(route):
+            self._scaler.write(route)  # decided while the apply was under way
 
     def _tell_replacing(self, route: RouteObject) -> None:
-        self._world.events.record(
+        self._events.record(
             "ModelRoute",
             route.meta,
             warning=False,
@@ -148,12 +187,12 @@ class RouteParts:
 
     def _has_claim(self, route: RouteObject, plan: RoutePlan) -> bool:
         """Whether the engine's cache is there and its own: else its pods would wait, or write to another one's."""
-        return plan.claim is None or self._world.caches.claim(route) is not None
+        return plan.claim is None or self._caches.claim(route) is not None
 
     async def _remove(self, outcome: Outcome, route: RouteObject, cache: WatchCache, name: str) -> None:
         live = cache.get(route.meta.namespace, name)
         if live is not None and is_owned(live, route.meta.uid):
-            removal = self._world.applier.remove(cache, route.meta.namespace, name)
+            removal = self._applier.remove(cache, route.meta.namespace, name)
             await self._part(outcome, cache, {"kind": cache.resource.plural, "metadata": live["metadata"]}, removal)
 
     async def _part(self, outcome: Outcome, cache: WatchCache, desired: Manifest, work: Awaitable[object]) -> None:
@@ -162,12 +201,12 @@ class RouteParts:
         try:
             await work
         except ClusterError as error:
-            pause = self._world.applier.seconds_until_retry(cache, meta["namespace"], meta["name"])
+            pause = self._applier.seconds_until_retry(cache, meta["namespace"], meta["name"])
             outcome.retry_seconds = min(pause, outcome.retry_seconds or pause)
             if not error.is_answer:
                 outcome.unreached = error
             # A server that stumbles once is no news where the object is there already.
-            failures = self._world.applier.failures(cache, meta["namespace"], meta["name"])
+            failures = self._applier.failures(cache, meta["namespace"], meta["name"])
             is_new = cache.get(meta["namespace"], meta["name"]) is None
             if isinstance(error, NotOwnedError) or not error.may_pass or failures > 1 or (is_new and error.is_answer):
                 outcome.faults.append(self._fault(cache, desired, error, is_new=is_new))
@@ -178,7 +217,7 @@ class RouteParts:
             outcome.faults.append(Fault(FaultReason.INTERNAL_ERROR, what, keeps_last_good=False))
 
     def _fault(self, cache: WatchCache, desired: Manifest, error: ClusterError, *, is_new: bool) -> Fault:
-        caches, kind = self._world.caches, desired["kind"]
+        caches, kind = self._caches, desired["kind"]
         is_service = cache is caches.services
         if cache is caches.policies:
             message = f"The API server refuses the NetworkPolicy, so every pod may reach the engine: {error.message}."

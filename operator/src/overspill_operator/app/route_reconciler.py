@@ -3,20 +3,24 @@
 from dataclasses import replace
 
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_api.names import compiled_route_secret_name, engine_key_secret, engine_name
+from overspill_api.names import compiled_route_secret_name, engine_key_secret
+from overspill_operator.app.compiled_documents import CompiledDocuments
+from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.first_number import write_first_number
+from overspill_operator.app.objects import Routes
 from overspill_operator.app.route_observer import RouteObserver
 from overspill_operator.app.route_parts import Outcome, RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
-from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS
-from overspill_operator.app.world import World
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS, Tenancy
+from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.core.credentials import secret_names
 from overspill_operator.core.faults import Fault, FaultReason
-from overspill_operator.core.manifests import cache_claim_name
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
 from overspill_operator.core.rollout import seconds_of_patience
-from overspill_operator.ports import ClusterError
+from overspill_operator.ports import Cluster, ClusterError
 
 SECRETS_SECONDS = 60.0
 """How often the Secrets of a spec that is in force instead of a broken one are looked at."""
@@ -29,16 +33,37 @@ AGAIN_SECONDS = 1.0
 class RouteReconciler:
     """Reconciles ModelRoutes."""
 
-    def __init__(self, world: World, teller: RouteTeller) -> None:
-        """In ``world``; ``teller`` says in status what has come of it."""
-        self._world = world
-        self._observer = RouteObserver(world)
-        self._parts = RouteParts(world)
+    def __init__(
+        self,
+        *,
+        observer: RouteObserver,
+        parts: RouteParts,
+        teller: RouteTeller,
+        routes: Routes,
+        documents: CompiledDocuments,
+        scaler: Scaler,
+        diagnosis: Diagnosis,
+        secrets: SecretReader,
+        tenancy: Tenancy,
+        queue: WorkQueue,
+        cluster: Cluster,
+    ) -> None:
+        """``observer`` sees, ``parts`` makes, ``teller`` says in status what has come of it."""
+        self._observer = observer
+        self._parts = parts
         self._teller = teller
+        self._routes = routes
+        self._documents = documents
+        self._scaler = scaler
+        self._diagnosis = diagnosis
+        self._secrets = secrets
+        self._tenancy = tenancy
+        self._queue = queue
+        self._cluster = cluster
 
     async def reconcile(self, key: str) -> None:
         """Make the world as the route says, from whatever it is now."""
-        route = self._world.routes.get(key)
+        route = self._routes.get(key)
         if route is None:
             await self._remove(key)
             return
@@ -59,9 +84,9 @@ class RouteReconciler:
             message = f"{type(error).__name__}: {error}; see the operator's log."
             await self._teller.say(route, (Fault(FaultReason.INTERNAL_ERROR, message),), frozenset(), outcome)
             raise
-        self._world.routes.note_in_force(key, self._observer.compiled_names(route))
+        self._routes.note_in_force(key, self._observer.compiled_names(route))
         if outcome.retry_seconds is not None:
-            self._world.queue.add_after((ROUTE, key), outcome.retry_seconds)
+            self._queue.add_after((ROUTE, key), outcome.retry_seconds)
         await self._teller.say(route, tuple(dict.fromkeys((*faults, *outcome.faults))), usable, outcome)
         if outcome.unreached:
             raise outcome.unreached
@@ -69,18 +94,17 @@ class RouteReconciler:
 
     async def _begin_external(self, key: str) -> None:
         """Give /scale a number where another autoscaler is to write it and nobody has."""
-        route = self._world.routes.get(key)  # as it is after its status was written
+        route = self._routes.get(key)  # as it is after its status was written
         if route is None:
             return
-        if not await write_first_number(self._world.cluster, route, self._world.scaler.desired(route)):
-            self._world.queue.add_after((ROUTE, key), AGAIN_SECONDS)
+        if not await write_first_number(self._cluster, route, self._scaler.desired(route)):
+            self._queue.add_after((ROUTE, key), AGAIN_SECONDS)
 
     async def _is_foreign(self, route: RouteObject) -> bool:
         """Whether the route's namespace is another release's, which is then told and looked at again later."""
-        world = self._world
-        other = await world.tenancy.other_holder(route.meta.namespace)
+        other = await self._tenancy.other_holder(route.meta.namespace)
         if other:
-            world.queue.add_after((ROUTE, route.key), LOOK_AGAIN_SECONDS, background=True)
+            self._queue.add_after((ROUTE, route.key), LOOK_AGAIN_SECONDS, background=True)
             await self._drop_document(route.key)
         return bool(other)
 
@@ -93,17 +117,17 @@ class RouteReconciler:
                 seen = await self._observer.observe(in_force)
                 plan = plan_route(in_force, seen)
                 # The sweep knows the Secrets that the spec names, not those that the one in force does.
-                self._world.queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
+                self._queue.add_after((ROUTE, route.key), SECRETS_SECONDS, background=True)
                 if plan.drop_document:  # an older route has taken a name that only the spec in force has
                     await self._drop_document(route.key)
         in_use = secret_names(route.spec) | secret_names(in_force.spec if in_force else None)
-        self._world.secrets.retain(route.key, in_use | {engine_key_secret(route.meta.name)})
+        self._secrets.retain(route.key, in_use | {engine_key_secret(route.meta.name)})
         if in_force is None or in_force.spec is None or plan.is_blocked:
             return Outcome()
         profile = in_force.spec.self_hosted.profile if in_force.spec.self_hosted else ""
-        self._world.scaler.accept(in_force, seen.profiles.get(profile))
+        self._scaler.accept(in_force, seen.profiles.get(profile))
         self._look_after_roll_out(in_force.spec, seen, route.key)
-        may_wake = self._world.scaler.may_wake(in_force)
+        may_wake = self._scaler.may_wake(in_force)
         if may_wake != seen.may_wake:  # by the bounds that have just come into force
             seen = replace(seen, may_wake=may_wake)
             plan = plan_route(in_force, seen)
@@ -114,7 +138,7 @@ class RouteReconciler:
         if spec.self_hosted and seen.no_room_since_unix is not None:
             pause = seconds_of_patience(spec.self_hosted.rollout, seen.no_room_since_unix, seen.now_unix)
             if pause > 0:
-                self._world.queue.add_after((ROUTE, key), pause + 0.1)
+                self._queue.add_after((ROUTE, key), pause + 0.1)
 
     async def _remove(self, key: str) -> None:
         """The route is gone, and so shall be what was made of it.
@@ -122,34 +146,17 @@ class RouteReconciler:
         Kubernetes would collect what the route owns as well, once its collector knows the kind: up to a minute
         after the kind was installed.
         """
-        world = self._world
-        namespace, _, name = key.partition("/")
-        failed: ClusterError | None = None
         await self._drop_document(key)
-        for cache, child in (
-            (world.caches.deployments, engine_name(name)),
-            (world.caches.services, engine_name(name)),
-            (world.caches.budgets, engine_name(name)),
-            (world.caches.policies, engine_name(name)),
-            (world.caches.claims, cache_claim_name(name)),
-        ):
-            try:
-                if world.routes.is_orphan(cache.get(namespace, child)):
-                    await world.applier.remove(cache, namespace, child)
-            except ClusterError as error:
-                failed = error  # the others go all the same
-            world.applier.forget(cache, namespace, child)
-        world.scaler.forget(key)
-        world.slots.release(key)
-        world.diagnosis.suspect(key, waiting=False)
-        self._parts.forget(key)
-        self._teller.forget(key)
-        world.secrets.retain(key, frozenset())
-        if failed:
-            raise failed
-        world.queue.forget((ROUTE, key))
+        try:
+            await self._parts.remove(key, self._routes.is_orphan)
+        finally:
+            self._scaler.forget(key)
+            self._diagnosis.suspect(key, waiting=False)
+            self._teller.forget(key)
+            self._secrets.retain(key, frozenset())
+        self._queue.forget((ROUTE, key))
 
     async def _drop_document(self, key: str) -> None:
         namespace, _, name = key.partition("/")
         secret = compiled_route_secret_name(namespace, name)
-        await self._world.applier.remove(self._world.caches.compiled, self._world.release_namespace, secret)
+        await self._documents.remove(secret)

@@ -1,15 +1,19 @@
 """What is said of a ModelRoute: its status with what the gateways report, and events. What is so: the reconciler."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.cache_keeper import CacheKeeper
+from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.gateway_news import GatewayNews
+from overspill_operator.app.objects import Routes
 from overspill_operator.app.route_parts import Outcome
-from overspill_operator.app.status_write import write_status
-from overspill_operator.app.world import World
+from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.clock import Clock
 from overspill_operator.core.budget_status import alert_record, due_alert
 from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.faults import Fault
@@ -20,7 +24,7 @@ from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
 from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import MODEL_ROUTES, Json
+from overspill_operator.ports import Events, Json, Statuses
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +41,34 @@ TRAFFIC_SECONDS = 30.0
 class RouteTeller:
     """Writes status and posts events."""
 
-    def __init__(self, world: World) -> None:
-        """In ``world``."""
-        self._world = world
-        self._keeper = CacheKeeper(world)
-        self._news = GatewayNews(world.gateways)
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        engine_of: Callable[[RouteObject], Json | None],
+        scaler: Scaler,
+        gateways: GatewayStreams,
+        diagnosis: Diagnosis,
+        keeper: CacheKeeper,
+        queue: WorkQueue,
+        statuses: Statuses,
+        events: Events,
+        url: str,
+        clock: Clock,
+    ) -> None:
+        """``engine_of``: a route's Deployment; ``url``: ``status.url`` of every route."""
+        self._routes = routes
+        self._engine_of = engine_of
+        self._scaler = scaler
+        self._gateways = gateways
+        self._diagnosis = diagnosis
+        self._keeper = keeper
+        self._queue = queue
+        self._statuses = statuses
+        self._events = events
+        self._url = url
+        self._clock = clock
+        self._news = GatewayNews(gateways)
         self._written: dict[str, float] = {}
         self._sampled: dict[str, float] = {}
 
@@ -53,15 +80,14 @@ class RouteTeller:
 
     def note_demand(self, key: str) -> None:
         """A gateway has spoken of the route: what it has found out is told at once, figures within a while."""
-        world = self._world
-        route = world.routes.get(key)
+        route = self._routes.get(key)
         if route is None:
             return
         if self._news.has_changed(route):
-            world.queue.add((ROUTE, key))
-        if has_traffic(key, world.gateways.views.values(), route.meta.uid):
-            due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - world.clock.monotonic()
-            world.queue.add_after((ROUTE, key), max(1.0, due), background=True)
+            self._queue.add((ROUTE, key))
+        if has_traffic(key, self._gateways.views.values(), route.meta.uid):
+            due = self._sampled.get(key, 0.0) + TRAFFIC_SECONDS - self._clock.monotonic()
+            self._queue.add_after((ROUTE, key), max(1.0, due), background=True)
 
     async def say(
         self,
@@ -71,22 +97,21 @@ class RouteTeller:
         outcome: Outcome,
     ) -> None:
         """Say what is so of ``route``."""
-        world = self._world
-        engine = _engine(world.caches.engine(route), outcome)
-        scaling = world.scaler.facts(route)
+        engine = _engine(self._engine_of(route), outcome)
+        scaling = self._scaler.facts(route)
         lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
         waiting = engine.exists and lacks
-        problem = world.diagnosis.suspect(route.key, waiting=waiting)
+        problem = self._diagnosis.suspect(route.key, waiting=waiting)
         if waiting and problem is None and _had_problem(route):
             # This process has only just begun, and what was known is no less true for that.
-            problem = await world.diagnosis.look_at_once(route.key)
-        current = world.routes.get(route.key)
+            problem = await self._diagnosis.look_at_once(route.key)
+        current = self._routes.get(route.key)
         if current is None or current.meta.generation != route.meta.generation:
             return  # there is a newer one, and it is in the queue
         traffic = self._traffic(current)
-        gateways, look_again = self._news.facts(current, world.clock.unix())
+        gateways, look_again = self._news.facts(current, self._clock.unix())
         if look_again is not None:
-            world.queue.add_after((ROUTE, route.key), look_again - world.clock.unix() + 0.1, background=True)
+            self._queue.add_after((ROUTE, route.key), look_again - self._clock.unix() + 0.1, background=True)
         document = status_document(
             current,
             faults=faults,
@@ -96,14 +121,14 @@ class RouteTeller:
             usable_hosted=usable_hosted,
             traffic=traffic,
             gateways=gateways,
-            decisions=world.scaler.decisions(route),
-            url=world.url,
-            now_unix=world.clock.unix(),
+            decisions=self._scaler.decisions(route),
+            url=self._url,
+            now_unix=self._clock.unix(),
             retained_cache=self._keeper.note(route),
         )
         self._alert(current, gateways, document)
         if await self._write(current, document) and traffic:
-            self._sampled[route.key] = world.clock.monotonic()
+            self._sampled[route.key] = self._clock.monotonic()
 
     def _alert(self, route: RouteObject, gateways: GatewayFacts, document: dict[str, Any]) -> None:
         """An event for each of budget.alerts, once each a period; status remembers which was told."""
@@ -114,35 +139,34 @@ class RouteTeller:
         document["budgetAlert"] = alert_record(percent, gateways.budget)
         message = next(c["message"] for c in document["conditions"] if c["type"] == "WithinBudget")
         note = f"{percent} % of spec.budget.limit are spent. {message}"
-        self._world.events.record(
+        self._events.record(
             ROUTE, route.meta, warning=percent >= 100, reason="BudgetAlert", note=note, action="Account"
         )
         logger.info("budget alert: %s", note, extra={"route": route.key, "percent": percent})
 
     async def _write(self, route: RouteObject, document: Mapping[str, Any]) -> bool:
         """Write what has changed; false: it can wait, and will be looked at again."""
-        world, before = self._world, route.status
+        before = route.status
         document = fitted(document, ROUTE_STATUS)  # else what was cut would differ for ever
         if same(before, document):
             return True
         if urgent_part(before) == urgent_part(document):
-            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - world.clock.monotonic()
+            pause = self._written.get(route.key, 0.0) + STATUS_PAUSE_SECONDS - self._clock.monotonic()
             if pause > 0:
-                world.queue.add_after((ROUTE, route.key), pause, background=True)
+                self._queue.add_after((ROUTE, route.key), pause, background=True)
                 return False
-        path = MODEL_ROUTES.path(route.meta.namespace, route.meta.name, "status")
-        with world.routes.writing(route.key):
-            written = await write_status(world.cluster, path, document, ROUTE_STATUS, world.routes.wrote)
+        with self._routes.writing(route.key):
+            written = await self._statuses.report(ROUTE, route.meta, document)
         if written is None:
             return True
-        self._written[route.key] = world.clock.monotonic()
+        self._written[route.key] = self._clock.monotonic()
         if before.get("observedGeneration") != written.get("observedGeneration"):
             self._log_taken(route, written)
         for condition, is_warning in transitions(before, written):
             note = f"{condition['type']} is {condition['status']}. {condition['message']}"
             context = {"route": route.key, "reason": condition["reason"]}
             logger.log(logging.WARNING if is_warning else logging.INFO, "%s", note, extra=context)
-            world.events.record(
+            self._events.record(
                 ROUTE, route.meta, warning=is_warning, reason=condition["reason"], note=note, action="Reconcile"
             )
         return True
@@ -158,16 +182,16 @@ class RouteTeller:
 
     def _traffic(self, route: RouteObject) -> TrafficFigures | None:
         """Fresh figures, every now and then; None: leave those that status has."""
-        world, now, uid = self._world, self._world.clock.monotonic(), route.meta.uid
-        views = [view for view in world.gateways.views.values() if has_traffic(route.key, [view], uid)]
+        now, uid = self._clock.monotonic(), route.meta.uid
+        views = [view for view in self._gateways.views.values() if has_traffic(route.key, [view], uid)]
         due = now - self._sampled.get(route.key, -TRAFFIC_SECONDS) >= TRAFFIC_SECONDS
         if not views or not due:
             return None
-        unix = world.clock.unix()
+        unix = self._clock.unix()
         spend = read_spend(route.status)
         gone: frozenset[str] = frozenset()
-        if world.gateways.coverage(unix) is Coverage.COMPLETE and not world.gateways.starting:
-            gone = frozenset(entry.gateway for entry in spend.gateways) - world.gateways.identities
+        if self._gateways.coverage(unix) is Coverage.COMPLETE and not self._gateways.starting:
+            gone = frozenset(entry.gateway for entry in spend.gateways) - self._gateways.identities
         demand = demand_of(route.key, views, 0, unix, uid)
         return TrafficFigures(
             served_by=served_by(route.key, views, uid),

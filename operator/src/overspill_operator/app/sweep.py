@@ -1,16 +1,18 @@
 """Looking at everything anew, now and then: what was missed is found, what belongs to nobody is deleted."""
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
+from overspill_operator.app.caches import Caches
 from overspill_operator.app.consumer_reconciler import CONSUMER
+from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.route_teller import ROUTE
-from overspill_operator.app.world import World
+from overspill_operator.app.work_queue import WorkQueue
+from overspill_operator.clock import Clock
 from overspill_operator.core.credentials import secret_names
 from overspill_operator.core.rights import HOW
-from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError, Resource
+from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, Cluster, ClusterError, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +31,29 @@ class Sweep:
     """The resync."""
 
     def __init__(
-        self, world: World, jitter: Callable[[], float], on_trouble: Callable[[str], None] = lambda _trouble: None
+        self,
+        *,
+        cluster: Cluster,
+        clock: Clock,
+        caches: Caches,
+        routes: Routes,
+        consumers: Consumers,
+        queue: WorkQueue,
+        watched: tuple[str, ...],
+        jitter: Callable[[], float],
+        on_trouble: Callable[[str], None] = lambda _trouble: None,
     ) -> None:
-        """``jitter`` gives numbers from 0 to 1; ``on_trouble`` gets why objects cannot be listed, or nothing."""
-        self._world = world
+        """``watched``: namespaces of the release, none: all; ``jitter`` gives numbers from 0 to 1.
+
+        ``on_trouble`` gets why objects cannot be listed, or nothing.
+        """
+        self._cluster = cluster
+        self._clock = clock
+        self._caches = caches
+        self._routes = routes
+        self._consumers = consumers
+        self._queue = queue
+        self._watched = watched
         self._jitter = jitter
         self._on_trouble = on_trouble
         self._told = ""
@@ -42,25 +63,27 @@ class Sweep:
 
         Before that a name's claimants are not all known, and neither is what belongs to nobody.
         """
-        await self._world.caches.synced()
+        await self._caches.synced()
         existing: tuple[set[str], set[str]] | None = None
         pause = LIST_AGAIN_SECONDS
-        async with asyncio.timeout(FIRST_SEEN_TIMEOUT_SECONDS) as limit:
-            while existing is None or self._unseen(existing):
-                if existing is not None:
-                    await self._world.clock.sleep(LOOK_AGAIN_SECONDS)
-                try:
-                    # What has been deleted meanwhile need not be waited for.
-                    existing = await self._existing()
-                    self._tell("")
-                except ClusterError as error:
-                    # Kinds that were installed a moment ago are not served for another moment.
-                    logger.debug("objects not listed yet: %s", error)
-                    self._tell(_missing_right(error))
-                    # Starting anew grants no right; the time is for Kopf to deliver what is there.
-                    limit.reschedule(asyncio.get_running_loop().time() + pause + FIRST_SEEN_TIMEOUT_SECONDS)
-                    await self._world.clock.sleep(pause)
-                    pause = min(pause * 2, LIST_AGAIN_SECONDS_MAX)
+        deadline = self._clock.monotonic() + FIRST_SEEN_TIMEOUT_SECONDS
+        while existing is None or self._unseen(existing):
+            if self._clock.monotonic() > deadline:
+                raise TimeoutError("Kopf has not delivered every object that there is")
+            if existing is not None:
+                await self._clock.sleep(LOOK_AGAIN_SECONDS)
+            try:
+                # What has been deleted meanwhile need not be waited for.
+                existing = await self._existing()
+                self._tell("")
+            except ClusterError as error:
+                # Kinds that were installed a moment ago are not served for another moment.
+                logger.debug("objects not listed yet: %s", error)
+                self._tell(_missing_right(error))
+                # Starting anew grants no right; the time is for Kopf to deliver what is there.
+                deadline = self._clock.monotonic() + pause + FIRST_SEEN_TIMEOUT_SECONDS
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, LIST_AGAIN_SECONDS_MAX)
         self._everything(full=True)
 
     def _tell(self, trouble: str) -> None:
@@ -72,13 +95,13 @@ class Sweep:
 
     def _unseen(self, existing: tuple[set[str], set[str]]) -> bool:
         """Whether Kopf has yet to deliver something."""
-        return not (existing[0] <= self._world.routes.uids() and existing[1] <= self._world.consumers.uids())
+        return not (existing[0] <= self._routes.uids() and existing[1] <= self._consumers.uids())
 
     async def run(self) -> None:
         """Sweep for ever."""
         rounds = 0
         while True:
-            await self._world.clock.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
+            await self._clock.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
             try:
                 await self._forget_vanished()
                 self._tell("")
@@ -95,47 +118,46 @@ class Sweep:
 
     async def _identities(self, resource: Resource, *, fresh: bool) -> set[str]:
         identities: set[str] = set()
-        for place in self._world.watched or ("",):
-            listing = await self._world.cluster.list(resource.path(place), metadata_only=True, fresh=fresh)
+        for place in self._watched or ("",):
+            listing = await self._cluster.list(resource.path(place), metadata_only=True, fresh=fresh)
             metas = [item["metadata"] for item in listing.items]
             identities |= {meta["uid"] for meta in metas if "deletionTimestamp" not in meta}
         return identities
 
     async def _forget_vanished(self) -> None:
         """Objects whose deletion was missed while a watch was broken."""
-        known_routes, known_consumers = list(self._world.routes), list(self._world.consumers)
+        known_routes, known_consumers = list(self._routes), list(self._consumers)
         routes, consumers = await self._existing(fresh=True)
         for route in known_routes:
             if route.meta.uid not in routes:
-                self._world.routes.remove(route.key, route.meta.uid)
+                self._routes.remove(route.key, route.meta.uid)
         for consumer in known_consumers:
             if consumer.meta.uid not in consumers:
-                self._world.consumers.remove(consumer.key, consumer.meta.uid)
+                self._consumers.remove(consumer.key, consumer.meta.uid)
 
     def _everything(self, *, full: bool) -> None:
         """Compiled documents without an object are deleted by the reconcile of that object.
 
         Objects: all in a full round, in between only those that name a Secret, which nothing watches.
         """
-        world = self._world
-        for route in world.routes:
+        for route in self._routes:
             if not full and not secret_names(route.spec):
                 continue
-            world.queue.add((ROUTE, route.key), background=True)
-        for consumer in world.consumers:
+            self._queue.add((ROUTE, route.key), background=True)
+        for consumer in self._consumers:
             if full:
-                world.queue.add((CONSUMER, consumer.key), background=True)
-        for engine in world.caches.deployments:
-            if world.routes.is_orphan(engine):
+                self._queue.add((CONSUMER, consumer.key), background=True)
+        for engine in self._caches.deployments:
+            if self._routes.is_orphan(engine):
                 meta = engine["metadata"]
-                world.queue.add((ROUTE, f"{meta['namespace']}/{meta['labels'][LABEL_ROUTE]}"), background=True)
-        for secret in world.caches.compiled:
+                self._queue.add((ROUTE, f"{meta['namespace']}/{meta['labels'][LABEL_ROUTE]}"), background=True)
+        for secret in self._caches.compiled:
             labels = secret["metadata"].get("labels") or {}
             key = f"{labels.get(LABEL_SOURCE_NAMESPACE, '')}/{labels.get(LABEL_SOURCE_NAME, '')}"
             kind = {"route": ROUTE, "consumer": CONSUMER}.get(labels.get(LABEL_COMPILED, ""))
-            owner = world.routes.get(key) if kind == ROUTE else world.consumers.get(key)
+            owner = self._routes.get(key) if kind == ROUTE else self._consumers.get(key)
             if kind and owner is None:
-                world.queue.add((kind, key), background=True)
+                self._queue.add((kind, key), background=True)
 
 
 def _missing_right(error: ClusterError) -> str:
