@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
@@ -21,7 +21,7 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.core.scaling_state import Change, Observation, ScalingState, policy_of
 from overspill_operator.core.traffic import Demand, ToldDoubts, demand_of, doubts_of
-from overspill_operator.ports import EngineError, Engines, Events
+from overspill_operator.ports import EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Scaler:
         """Whether the rules let the engine run now."""
         return self._in_force(route).may_wake(self._clock.unix())
 
-    def decisions(self, route: RouteObject) -> Sequence[Any]:
+    def decisions(self, route: RouteObject) -> Sequence[Json]:
         """The last decisions, newest first, as status shows them."""
         return self._of(route).state.decisions
 
