@@ -49,10 +49,6 @@ class BackendDemand(Compiled):
     errors_total: int = 0
     """Attempts that failed, in whatever way: no connection, a timeout, a reset, an error in the answer, a redirect, a
     status that another backend may do better (401, 403, 429 and 5xx among them)."""
-    prompt_tokens_total: int = 0
-    """Prompt tokens, reported or estimated."""
-    output_tokens_total: int = 0
-    """Output tokens, reported or estimated, those of answers that were cut off included."""
     cost_nano_usd_total: int = 0
     """Nano-dollars that were charged: by reports, by estimates, and in full where nobody knows. 0 for ``local``."""
     problem: BackendProblem | None = None
@@ -80,28 +76,16 @@ class RouteDemand(Compiled):
     uid: str = ""
     """Of the ModelRoute that the gateway serves under this name, so that figures of a former one do not count; empty:
     an older gateway, or a document without it."""
-    arrivals_total: int = 0
-    """Requests that came and were let in."""
     in_flight_local: int = 0
     """Requests at replicas now."""
     in_flight_spilled: int = 0
     """Requests at hosted APIs now."""
     held: int = 0
     """Requests that wait for a replica now."""
-    spilled_total: int = 0
-    """Requests that went to a hosted API although the route has replicas of its own."""
-    spilled_output_seconds_total: float = 0.0
-    """Seconds that spilled requests took together: with arrivals, the concurrency they would have been."""
     wants_replica: bool = False
     """A request came while no replica could serve it, and since then none could: wake the pool."""
     last_arrival_unix_seconds: float | None = None
     """When the last request came; None: none in this process's life."""
-    ready_endpoints: int = 0
-    """Replicas that answer, as this gateway has found out by itself."""
-    time_to_first_token_seconds_sum: float = 0.0
-    """Sum over answered requests."""
-    time_to_first_token_count: int = 0
-    """Answered requests in the sum."""
     backends: dict[str, BackendDemand] = Field(default={})
     """By backend."""
     budget: BudgetDemand | None = None

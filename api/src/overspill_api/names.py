@@ -1,4 +1,4 @@
-"""Names that both sides and the chart must agree on: API group, labels, annotations, Secret keys, headers."""
+"""Names that both sides and the chart must agree on: API group, labels, annotations, Secret keys."""
 
 GROUP = "overspill.dev"
 VERSION = "v1alpha1"
@@ -50,12 +50,6 @@ ENGINE_PORT = 8000
 
 ENGINE_CONTAINER = "engine"
 """Name of the engine's container, for ``kubectl logs -c`` and for podTemplate merges."""
-
-HEADER_SERVED_BY = "x-overspill-served-by"
-"""Response header: ``local/<pod>`` or ``hosted/<name>``; ``none`` when nobody served."""
-
-HEADER_REASON = "x-overspill-reason"
-"""Response header: why that backend served (see ``ServedReason`` in the gateway)."""
 
 
 def engine_name(route_name: str) -> str:

@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from overspill_api.keys import hash_matches, key_hash, new_key, parse_key
+from overspill_api.keys import key_hash, new_key, parse_key
 
 PEPPER = b"pepper"
 
@@ -57,8 +57,6 @@ def test_the_hash_depends_on_pepper_and_every_character() -> None:
     assert len(bytes.fromhex(digest)) == 32
     assert digest != key_hash(b"other", key)
     assert digest != key_hash(PEPPER, key[:-1] + ("a" if key[-1] != "a" else "b"))
-    assert hash_matches(PEPPER, key, digest)
-    assert not hash_matches(PEPPER, key + "x", digest)
 
 
 def test_the_secret_is_not_shown() -> None:

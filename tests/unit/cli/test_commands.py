@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overspill_api.keys import hash_matches, parse_key
+from overspill_api.keys import key_hash, parse_key
 from overspill_cli import commands, main
 from overspill_cli.errors import CommandError
 
@@ -100,7 +100,7 @@ def test_only_the_hash_is_stored(cluster: MemoryCluster, capsys: pytest.CaptureF
 
     (stored,) = cluster.objects["chat", "team"]["spec"]["keys"]
 
-    assert hash_matches(PEPPER, key, stored["hash"])
+    assert key_hash(PEPPER, key) == stored["hash"]
     assert key.split("-")[2] not in str(cluster.objects)
 
 

@@ -214,6 +214,8 @@ class Gateway:
         self.scrapes = scrapes
         self.step_of = step_of
         self.turn = 0
+        self.spills_begun = 0
+        """How often requests that load makes late began to go elsewhere."""
         self.engines: dict[ReplicaState, Engine] = {}
         self.hosted_seconds = {one.state: one.seconds for one in hosted}
         self.pool: Pool[ReplicaState, HostedState] = Pool(
@@ -246,7 +248,10 @@ class Gateway:
         self.pool.held = len(self.queue)
         if self.step_of is not None:
             return self.step_of(self, request)
-        return next_step(self.pool, request.history, self.turn, request.ask, self.clock.now)
+        target, spilled_until = self.pool.target, self.pool.target.spilling_until
+        step = next_step(self.pool, request.history, self.turn, request.ask, self.clock.now)
+        self.spills_begun += target.spilling_until > spilled_until and spilled_until <= self.clock.now
+        return step
 
     def arrive(self, request: Request) -> None:
         """A request comes."""

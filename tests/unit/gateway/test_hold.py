@@ -99,7 +99,7 @@ async def test_a_full_queue_spills_where_it_may(gateway: GatewayUnderTest) -> No
         answer = await gateway.post()
 
     assert (answer.served_by, answer.reason) == ("hosted/openai", "QueueFull")
-    assert route.demand().spilled_total == 1
+    assert route.spilled == 1
     assert route.wants_replica
 
 
@@ -136,7 +136,7 @@ async def test_cold_start_hosted_does_not_wait(gateway: GatewayUnderTest) -> Non
 
     assert (answer.served_by, answer.reason) == ("hosted/openai", "ColdStart")
     assert route.wants_replica
-    assert route.demand().spilled_total == 1
+    assert route.spilled == 1
 
 
 async def test_a_wake_outlives_the_client_that_caused_it(gateway: GatewayUnderTest) -> None:

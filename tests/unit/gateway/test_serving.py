@@ -173,16 +173,16 @@ async def test_reported_usage_is_counted_and_priced(gateway: GatewayUnderTest) -
     async with backend(answers()) as hosted:
         route = gateway.route(local=None, hosted=[hosted.hosted(**prices)], overflow={"on_cold_start": "Hosted"})
         await gateway.post()
-        counted = route.demand().backends["hosted/openai"]
+        counted = route.counters("hosted/openai")
         # 13 fresh, 4 cached, 8 output: (13 * 150000001 + 4 * 75000000 + 8 * 600000000) / 10**6 = 7050.000013
-        assert (counted.prompt_tokens_total, counted.output_tokens_total) == (17, 8)
-        assert counted.cost_nano_usd_total == 7051
+        assert (counted.prompt_tokens, counted.output_tokens) == (17, 8)
+        assert counted.cost_nano_usd == route.demand().backends["hosted/openai"].cost_nano_usd_total == 7051
 
         hosted.script = streams(usage=True)
         await gateway.post(stream=True)
-        counted = route.demand().backends["hosted/openai"]
-        assert (counted.prompt_tokens_total, counted.output_tokens_total) == (34, 16)
-        assert counted.served_total == 2
+        counted = route.counters("hosted/openai")
+        assert (counted.prompt_tokens, counted.output_tokens) == (34, 16)
+        assert counted.served == 2
 
 
 async def test_requests_spread_over_replicas(gateway: GatewayUnderTest) -> None:

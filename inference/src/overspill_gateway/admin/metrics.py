@@ -150,13 +150,6 @@ class Metrics:
             self._running = asyncio.create_task(self._in_slices())
         return await asyncio.shield(self._running)
 
-    def render(self) -> bytes:
-        """The same at once."""
-        families: dict[str, _Family] = {}
-        for _ in self._steps(families):
-            pass
-        return _joined(families)
-
     async def _in_slices(self) -> bytes:
         families: dict[str, _Family] = {}
         began = monotonic()

@@ -30,11 +30,6 @@ def ledger_metrics(ledger: Ledger) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "overspill_ledger_durable", "1: what was spent outlives this process.", value=int(ledger.durable)
     )
-    yield GaugeMetricFamily(
-        "overspill_ledger_shared",
-        "1: all gateways spend from one ledger; 0: each has the whole limit for itself.",
-        value=int(ledger.shared),
-    )
     yield CounterMetricFamily("overspill_ledger_errors", "Writes of the ledger that failed.", value=ledger.errors)
     yield CounterMetricFamily(
         "overspill_ledger_dropped", "Changes that can never be written, and were left out.", value=ledger.dropped

@@ -34,6 +34,10 @@ def route_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
         for key, route in routes.items():
             counter.add_metric([key], getattr(route.tally, attribute))
         yield counter
+    denied = CounterMetricFamily("overspill_hedges_denied", "Hedges that a limit forbade.", labels=["route"])
+    for key, route in routes.items():
+        denied.add_metric([key], route.hedges.denied_total)
+    yield denied
 
 
 def ejection_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:

@@ -6,12 +6,11 @@ own. Each engine so finds the prefix of a conversation in its cache, which saves
 replica's work is, and when one rests, is said elsewhere (``core.load``, ``core.ejection``).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Final, TypeVar
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.backend_state import BackendState
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.replica_state import ReplicaState
 
@@ -68,11 +67,6 @@ def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid
         return equals[turn % len(equals)]
     bound = max(LOAD_FACTOR * (total + own) / len(works) - own, least + ask.prompt_tokens + BATCH_WORK)
     return _home(candidates, works, bound, ask.prefix)
-
-
-def all_ejected(backends: Iterable[BackendState], now: float) -> bool:
-    """Whether every one of the backends rests: asking any of them is a last resort."""
-    return all(now < backend.outlier.returns_at for backend in backends)
 
 
 def _candidates(replicas: Sequence[R], now: float, avoid: Collection[R]) -> Sequence[R]:

@@ -18,11 +18,9 @@ MINUTES: Final = 61
 class HedgeLedger:
     """The hedges of one route."""
 
-    __slots__ = ("_minute", "_requests", "_spent", "_spent_by_minute", "denied_total", "hedges_total")
+    __slots__ = ("_minute", "_requests", "_spent", "_spent_by_minute", "denied_total")
 
     def __init__(self) -> None:
-        self.hedges_total = 0
-        """Hedges begun, for metrics."""
         self.denied_total = 0
         """Hedges that a limit forbade, for metrics."""
         self._requests = 0
@@ -42,7 +40,6 @@ class HedgeLedger:
         """
         limit = rules.hosted_nano_usd_per_hour
         if self._may(now, rules.max_percent, limit, hosted_cost_nano_usd):
-            self.hedges_total += 1
             return True
         self.denied_total += 1
         return False

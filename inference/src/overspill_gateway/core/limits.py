@@ -82,13 +82,6 @@ class RateWindow:
         entries.append(entry)
         return entry
 
-    def take(self, now: float, amount: int) -> float:
-        """Count an amount if it fits, then 0; else the seconds until it would."""
-        wait = self.wait_seconds(now, amount)
-        if wait == 0.0:
-            self.add(now, amount)
-        return wait
-
     def correct(self, now: float, entry: Entry, counted: int, actual: int) -> None:
         """It was another amount after all: a rest is given back where it was counted, a surplus counts from now on."""
         if actual > counted:

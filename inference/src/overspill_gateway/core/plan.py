@@ -126,11 +126,6 @@ class UseReplica(Generic[R]):
     snapshot: LoadSnapshot | None = None
     """What is expected of it; None where no rates are learned."""
 
-    @property
-    def predicted_first_token_seconds(self) -> float | None:
-        """Seconds until its first token; None: nothing was learned yet."""
-        return self.snapshot.predicted_seconds if self.snapshot is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class UseHosted(Generic[H]):

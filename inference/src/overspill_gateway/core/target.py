@@ -28,10 +28,6 @@ class FirstTokenTarget:
     """While requests go elsewhere, only those below this share of the target stay."""
     spilling_until: float = float("-inf")
     """Requests that load makes late were seen so lately that the lower bound counts until then."""
-    switches: int = 0
-    """How often the lower bound came into force."""
-    tries: int = 0
-    """Requests that were let in against the prediction."""
 
     def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
         """Whether a request stays at a replica of which this is expected."""
@@ -48,21 +44,15 @@ class FirstTokenTarget:
 
     def is_tried(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
         """Whether a request that no replica keeps the target for goes to this one all the same."""
-        if load.in_flight or told.predicted_seconds is None or not told.own.tries(now):
-            return False
-        self.tries += 1
-        return True
+        return not load.in_flight and told.predicted_seconds is not None and told.own.tries(now)
 
     def missed(self, told: LoadSnapshot, now: float) -> None:
         """No replica keeps it for a request; this was expected of the best of them."""
         target, predicted = self.seconds, told.predicted_seconds
         if target is None or predicted is None:
             return
-        spilling = now < self.spilling_until
-        ceiling = target * self.return_below if spilling else target
+        ceiling = target * self.return_below if now < self.spilling_until else target
         if told.alone_seconds * told.tail_seconds <= ceiling * predicted:  # load makes it late, not its own length
-            if not spilling:
-                self.switches += 1
             self.spilling_until = now + RETURN_SECONDS
 
     def waits_in_vain(self, told: LoadSnapshot, load: ReplicaLoad) -> bool:

@@ -22,8 +22,6 @@ PROMPT_TOKENS_MAX: Final = 1 << 21
 """Of one answer: no model's context is larger. A larger number is not believed."""
 OUTPUT_TOKENS_MAX: Final = 1 << 18
 """Of one answer, reasoning included: no model writes more."""
-TAIL_BYTES: Final = 16 * 1024
-"""Of an event that is longer than is kept whole, this much of its end is looked through."""
 _REPORT_BYTES_MAX: Final = 4096
 """The longest report that is read out of an answer that is not kept."""
 _REPORTS_MAX: Final = 16

@@ -131,10 +131,6 @@ class Catalog:
             self._keys = KeyRing(self._pepper, self.consumers.values())
         return self._keys
 
-    def grant(self, authorization: bytes) -> Grant | None:
-        """What the holder of this key may call; None: nothing."""
-        return self.keys().check(authorization)
-
     def resolve(self, model: str, grant: Grant) -> Route | None:
         """The route of a model's name or alias, if this consumer may call it."""
         route = self._index().get(model)

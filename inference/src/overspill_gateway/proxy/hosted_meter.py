@@ -74,14 +74,6 @@ class HostedMeter:
         money = spending.money if spending is not None else budget.rules.limit_nano_usd
         return self.offered(ask, money) is not None
 
-    def affordable_output_tokens(self, ask: Ask) -> int | None:
-        """The limit that ``hold`` would write into the request now; None: none. 0: it may not be sent."""
-        spending = self._budget.at_hand
-        if self._budget.rules is None:
-            return None
-        found = self.offered(ask, spending.money) if spending is not None else None
-        return found.output_tokens if found is not None else 0
-
     def hold(self, ask: Ask, now: float) -> Hold | NoHold:
         """Take a place and hold the money for a call that is sent now."""
         limiter, price = self.limiter, self.price

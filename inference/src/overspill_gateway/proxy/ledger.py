@@ -176,11 +176,6 @@ class Ledger:
         """Whether what is charged outlives this process."""
         return self.path is not None
 
-    @property
-    def shared(self) -> bool:
-        """Whether all gateways of a release spend from it: not so, each has the whole limit for itself."""
-        return False
-
     def lease(self, key: LedgerKey, amount: int, limit: int, then: Callable[[], None] | None = None) -> Pending:
         """Charge a block, as far as the limit of the period has room for it; ``then``: what to call afterwards."""
         pending = Pending(then)

@@ -80,12 +80,9 @@ class Route:
         self.arrivals = 0
         self.in_flight_spilled = 0
         self.spilled = 0
-        self.spilled_seconds = 0.0
         self.wants_replica = False
         self.last_arrival_unix_seconds: float | None = None
         self.last_spill = float("-inf")
-        self.first_token_seconds_sum = 0.0
-        self.first_token_count = 0
         self.refused = 0
         self.retries = 0
         self.turn = 0
@@ -333,17 +330,11 @@ class Route:
         return RouteDemand(
             route=self.key,
             uid=self.compiled.uid,
-            arrivals_total=self.arrivals,
             in_flight_local=self.in_flight_local,
             in_flight_spilled=self.in_flight_spilled,
             held=len(self.held),
-            spilled_total=self.spilled,
-            spilled_output_seconds_total=round(self.spilled_seconds, 3),
             wants_replica=self.wants_replica,
             last_arrival_unix_seconds=self.last_arrival_unix_seconds,
-            ready_endpoints=len(self.pool.replicas),
-            time_to_first_token_seconds_sum=round(self.first_token_seconds_sum, 6),
-            time_to_first_token_count=self.first_token_count,
             budget=self.meter.budget.demand(),
             backends={
                 name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
@@ -372,8 +363,6 @@ def _backend_demand(counters: BackendCounters, problems: BackendProblems | None)
     return BackendDemand(
         served_total=counters.served,
         errors_total=counters.errors,
-        prompt_tokens_total=counters.prompt_tokens,
-        output_tokens_total=counters.output_tokens,
         cost_nano_usd_total=counters.cost_nano_usd,
         problem=problems.problem if problems is not None else None,
     )

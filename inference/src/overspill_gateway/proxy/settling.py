@@ -23,7 +23,6 @@ from overspill_gateway.proxy.metering import Left
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
     from overspill_gateway.proxy.relay import Relay
-    from overspill_gateway.proxy.route import Route
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +51,6 @@ def first_token_seen(call: Call, attempt: "Attempt", now: float, since_arrival: 
     backend.counters.first_byte.observe(since_arrival)
     if backend.problems.fails and attempt.relay is not None and attempt.relay.status < 300:
         backend.problems.answered()
-    route.first_token_seconds_sum += since_arrival
-    route.first_token_count += 1
     if isinstance(backend, Replica):
         backend.first_token(call.ask)
         snapshot = attempt.snapshot
@@ -81,7 +78,7 @@ def settle(
         backend.reports_usage = True
     call.is_served = call.is_served or begun
     _count(attempt, ending, kind, since_arrival, answered=answered)
-    vacate(call, shared, attempt, now)
+    vacate(call, shared, attempt)
     _learn_from(call, attempt, ending, kind, usage, now)
     call.route.release()  # one that waits for a late replica may go to a hosted API that is free again, too
     if ending is Ending.WHOLE and relay is not None:
@@ -166,7 +163,7 @@ def _tell_doubts(call: Call, hosted: Hosted) -> None:
         )  # fmt: skip
 
 
-def vacate(call: Call, shared: Shared, attempt: "Attempt", now: float) -> None:
+def vacate(call: Call, shared: Shared, attempt: "Attempt") -> None:
     """The attempt's places are free: at its backend, and among further attempts. Done twice, it is done once."""
     backend = attempt.backend
     backend.exchanges.discard(attempt)
@@ -178,14 +175,14 @@ def vacate(call: Call, shared: Shared, attempt: "Attempt", now: float) -> None:
     if isinstance(backend, Replica):
         backend.done(call.ask, first_token_came=attempt.first_token_at > 0.0)
     else:
-        _leave_hosted(call.route, attempt, now)
+        call.route.in_flight_spilled -= 1
     attempt.has_place = False
 
 
 def free(call: Call, shared: Shared, attempt: "Attempt") -> None:
     """A fault of ours has ended the attempt somewhere: what it still holds is free, money that may be owed charged."""
     now = monotonic()
-    vacate(call, shared, attempt, now)
+    vacate(call, shared, attempt)
     if attempt.hold is not None and not attempt.hold.settled:
         charge(call, shared, attempt, None, now, may_have_cost=attempt.was_sent, served=attempt.first_token_at > 0.0)
 
@@ -311,12 +308,6 @@ def _learn_in_vain(call: Call, attempt: "Attempt", now: float) -> None:
     snapshot = attempt.snapshot
     if call.facts.stream and snapshot is not None and attempt.was_sent and not attempt.first_token_at:
         call.route.rates.observed_no_token(call.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
-
-
-def _leave_hosted(route: "Route", attempt: "Attempt", now: float) -> None:
-    if route.pool.has_local and attempt.was_sent:
-        route.spilled_seconds += now - attempt.sent_at
-    route.in_flight_spilled -= 1
 
 
 @dataclass(slots=True)

@@ -40,16 +40,8 @@ TEN_YEARS_SECONDS: Final = 315_360_000.0
 INTEGER_DIGITS_MAX: Final = 30
 """Longer numbers are not read: reading one of a million digits takes seconds."""
 
-_REQUESTS: Final = ("in_flight_local", "in_flight_spilled", "held", "ready_endpoints")
-_TOTALS: Final = ("arrivals_total", "spilled_total", "time_to_first_token_count")
-_SECONDS: Final = ("spilled_output_seconds_total", "time_to_first_token_seconds_sum")
-_BACKEND_TOTALS: Final = (
-    "served_total",
-    "errors_total",
-    "prompt_tokens_total",
-    "output_tokens_total",
-    "cost_nano_usd_total",
-)
+_REQUESTS: Final = ("in_flight_local", "in_flight_spilled", "held")
+_BACKEND_TOTALS: Final = ("served_total", "errors_total", "cost_nano_usd_total")
 
 
 class LineError(ValueError):
@@ -177,17 +169,12 @@ def _bounded(route: RouteDemand, ahead: float, now_unix: float) -> tuple[RouteDe
     words: list[str] = []
     changes: dict[str, Any] = {}
     is_unknown = False
-    for name, most in (*((name, REQUESTS_MAX) for name in _REQUESTS), *((name, TOTAL_MAX) for name in _TOTALS)):
+    for name in _REQUESTS:
         value = getattr(route, name)
-        if not 0 <= value <= most:
+        if not 0 <= value <= REQUESTS_MAX:
             changes[name] = 0
-            words.append(f"{name} is {'below 0' if value < 0 else f'above {most}'}")
-            is_unknown |= value > most
-    for name in _SECONDS:
-        value = getattr(route, name)
-        if not 0 <= value <= TOTAL_MAX:
-            changes[name] = 0.0
-            words.append(f"{name} is no time")
+            words.append(f"{name} is {'below 0' if value < 0 else f'above {REQUESTS_MAX}'}")
+            is_unknown |= value > REQUESTS_MAX
     arrival = route.last_arrival_unix_seconds
     if arrival is not None:
         changes["last_arrival_unix_seconds"] = _past(arrival, ahead, now_unix)

@@ -20,8 +20,6 @@ class Source:
     """Further arguments that the source needs."""
     volume: dict[str, Any] | None = None
     """Pod volume to mount at ``MODEL_MOUNT``; None: no volume."""
-    downloads: bool = False
-    """Whether the engine fetches the weights itself, so that a cache helps."""
 
 
 def resolve(source: str) -> Source:
@@ -30,10 +28,10 @@ def resolve(source: str) -> Source:
     match scheme:
         case "hf":
             model, _, revision = rest.partition("@")
-            return Source(model, (f"--revision={revision}",) if revision else (), downloads=True)
+            return Source(model, (f"--revision={revision}",) if revision else ())
         case "s3":
             # vLLM streams from object storage with the loader that its image brings for it.
-            return Source(source, ("--load-format=runai_streamer",), downloads=True)
+            return Source(source, ("--load-format=runai_streamer",))
         case "pvc":
             claim, _, path = rest.partition("/")
             volume = {"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
