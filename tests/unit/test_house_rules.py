@@ -24,6 +24,8 @@ SYSTEM_CLOCK = re.compile(
     r"^\s*(from|import) time\b|\b(datetime|date)\.(now|utcnow|today)\(|loop(\(\))?\.(time|call_later|call_at)\("
     r"|\basyncio\.sleep\("
 )
+POLL_SECONDS_MAX = 0.01
+SCRIPT_SECONDS_MAX = 0.05
 CLOCKS = {"time", "random", "secrets", "logging", "asyncio", "socket", "httpx", "aiohttp", "kopf", "kubernetes", "os"}
 
 
@@ -142,6 +144,46 @@ def test_no_path_of_a_machine_in_the_tree() -> None:
         for path in _tracked("*.py", "*.md", "*.yaml", "Makefile", "scripts/*", ".ci/*")
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if pattern.search(line)
+    ]
+
+    assert found == []
+
+
+def _sleeps(path: Path) -> list[tuple[int, str]]:
+    """Line and fault of every sleep of a test that is neither a short pause of a loop nor a double's slowness."""
+    faults: list[tuple[int, str]] = []
+
+    def look(node: ast.AST, *, polls: bool, is_double: bool) -> None:
+        match node:
+            case ast.ClassDef(name="Wire"):
+                is_double = True
+            case ast.FunctionDef(args=args) | ast.AsyncFunctionDef(args=args):
+                polls = False
+                is_double |= any(argument.arg == "wire" for argument in args.args)
+            case ast.While():
+                polls = True
+            case ast.Call(func=ast.Attribute(attr="sleep") | ast.Name(id="sleep"), args=[seconds, *_]):
+                most = SCRIPT_SECONDS_MAX if is_double else POLL_SECONDS_MAX if polls else 0.0
+                length = seconds.value if isinstance(seconds, ast.Constant) else SCRIPT_SECONDS_MAX  # named: a script's
+                if not isinstance(length, int | float) or length > most:
+                    faults.append((node.lineno, ast.unparse(node)))
+        for child in ast.iter_child_nodes(node):
+            look(child, polls=polls, is_double=is_double)
+
+    look(ast.parse(path.read_text()), polls=False, is_double=False)
+    return faults
+
+
+def test_unit_tests_wait_for_conditions_and_never_for_time() -> None:
+    """A test that sleeps is slow on every machine and wrong on a busy one.
+
+    Three sleeps stand: of no time, which lets others have their turn; of at most 10 ms in a loop that looks whether
+    something is so; and of at most 50 ms in a backend's script (it is given a ``wire``), whose slowness is its part.
+    """
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {fault}"
+        for path in sorted((ROOT / "tests" / "unit").rglob("*.py"))
+        for line, fault in _sleeps(path)
     ]
 
     assert found == []

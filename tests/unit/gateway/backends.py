@@ -100,6 +100,11 @@ class Wire(asyncio.Protocol):
         self._running = asyncio.ensure_future(self._backend.answer(received, self))
         self._running.add_done_callback(self._next)
 
+    @property
+    def waits_to_write(self) -> bool:
+        """Whether the other side takes nothing more for now."""
+        return not self._may_write.is_set()
+
     async def write(self, data: bytes) -> None:
         """Write bytes, as fast as they are taken."""
         if not self._transport.is_closing():

@@ -179,16 +179,23 @@ async def test_a_replica_that_hangs_leaves_rotation(gateway: GatewayUnderTest) -
 
 async def test_a_plain_answer_may_take_longer_than_the_first_token(gateway: GatewayUnderTest) -> None:
     """A plain answer's first byte comes when all of it is made: only the total holds for it."""
+    stream_was_given_up = asyncio.Event()
 
     async def slow(received: backends.Received, wire: backends.Wire) -> None:
-        await asyncio.sleep(0.3)
+        engine.script = backends.says_nothing
+        await stream_was_given_up.wait()
         await answers()(received, wire)
 
     async with backend(slow) as engine:
         gateway.route(timeouts={"first_token_seconds": 0.1})
         gateway.endpoints(engine.fact())
 
-        assert (await gateway.post()).status == 200
+        plain = asyncio.ensure_future(gateway.post())
+        await eventually(lambda: len(engine.requests) == 1)
+        assert (await gateway.post(stream=True)).status == 504
+        stream_was_given_up.set()
+
+        assert (await plain).status == 200
 
 
 async def test_the_total_time_is_bounded(gateway: GatewayUnderTest) -> None:

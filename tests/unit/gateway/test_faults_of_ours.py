@@ -21,7 +21,7 @@ import pytest
 from overspill_gateway.proxy.route import Route
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Backend, Script, answers, backend, resets_before_head, says_nothing
-from unit.gateway.fault_observer import books_that_do_not_balance, samples
+from unit.gateway.fault_observer import balanced_metrics
 from unit.gateway.harness import Answer, Client, GatewayUnderTest, eventually, running_gateway, soon
 
 pytestmark = pytest.mark.interpreted  # it looks at the calls of Python's code
@@ -212,8 +212,10 @@ async def test_a_fault_of_ours_ends_one_request_and_nothing_else(name: str, capl
             messages = [record.getMessage() for record in caplog.records]
             if breaker.where:
                 assert len(messages) == 1, (breaker.where, messages)
-            wrong = books_that_do_not_balance(await balanced(this.gateway))
-            assert not wrong, (breaker.where, seen, wrong)
+            try:
+                await balanced_metrics(this.gateway)
+            except AssertionError as error:
+                pytest.fail(f"{breaker.where}: {seen}; {error}")
         rest(this.route)
         assert await this.ask() == normal
 
@@ -223,16 +225,6 @@ def rest(route: Route) -> None:
     for one in (*route.replicas.values(), *route.pool.hosted):
         one.outlier.__init__()  # type: ignore[misc]
     gc.collect(0)
-
-
-async def balanced(gateway: GatewayUnderTest) -> Any:
-    """Metrics once tokens are counted."""
-    for _ in range(200):
-        metrics = await samples(gateway)
-        if not books_that_do_not_balance(metrics):
-            return metrics
-        await asyncio.sleep(0.005)
-    return await samples(gateway)
 
 
 async def test_half_an_emoji_in_an_error_ends_the_client() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.route import Route
+from unit.gateway import backends
 from unit.gateway.backends import Received, Wire, answers, backend, event, stream_head, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gateway, settings, soon
 
@@ -110,10 +111,9 @@ async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) ->
             return any(one._paused for one in at_replicas(route))
 
         await eventually(paused)
-        settled = -1
-        while settled != sent:
-            settled = sent
-            await asyncio.sleep(0.1)
+        (wire,) = engine.wires
+        await eventually(lambda: wire.waits_to_write)
+        settled = sent
         assert sent < 32 * 2**20, "130 MB would have come without back-pressure"
 
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -125,6 +125,7 @@ async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: Gateway
     """While nothing is read from the engine because the client is slow, the engine is not to blame."""
 
     async def script(received: Received, wire: Wire) -> None:  # noqa: ARG001
+        engine.script = backends.stalls_stream
         await wire.write(stream_head())
         for _ in range(200):
             await wire.chunk(long_event())
@@ -132,12 +133,14 @@ async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: Gateway
         await wire.write(b"0\r\n\r\n")
 
     async with backend(script) as engine:
-        gateway.route(timeouts={"idle_seconds": 0.2})
+        route = gateway.route(timeouts={"idle_seconds": 0.2})
         gateway.endpoints(engine.fact())
         client = await gateway.client()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         gateway.send(client, stream=True)
-        await asyncio.sleep(0.6)
+        await eventually(lambda: any(one._paused for one in at_replicas(route)))
+        later = await gateway.post(stream=True)
+        assert b"stream_interrupted" in later.body, "a stream that stalled meanwhile has run into the timeout"
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         answer = await soon(client.answer())
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
 import socket
+import struct
+import termios
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
@@ -155,8 +158,10 @@ async def test_streams_are_returned_when_they_have_become_few(reads: StreamReads
     """The first chunk after a silence is left to the loop at once, and so is all that follows."""
     reads.together = True
     stream = Stream(reads)
-    await asyncio.sleep(0.1)
-    assert (stream.back, reads.together) == (0, True)  # silence costs nothing, so there is nothing to end
+    await eventually(lambda: reads._waits)
+    assert reads._timer is None  # silence costs nothing, so there is nothing to end
+    assert (stream.back, reads.together) == (0, True)
+    reads._since -= 5.0  # so long was the silence
     stream.theirs.sendall(b"x")
     await eventually(lambda: stream.back == 1)
     assert not reads.together
@@ -181,7 +186,7 @@ async def test_streams_that_speak_at_once_and_then_are_silent_are_read_in_few_tu
         for stream in streams:
             stream.theirs.sendall(b"x")
         await eventually(lambda step=step: all(len(stream.data) == step for stream in streams))  # type: ignore[misc]
-        await asyncio.sleep(0.03)
+        await eventually(lambda: reads._waits)
     reads._epoll = epoll
     assert [stream.data for stream in streams] == [[b"x"] * 5] * 40
     assert turns <= 5 * 5
@@ -265,9 +270,13 @@ class Conversation:
         return self
 
     async def says(self, data: bytes) -> None:
-        """The backend writes, and the gateway's end has the time to read it alone."""
+        """The backend writes, and the gateway's end has read it before more comes."""
         self.theirs.sendall(data)
-        await asyncio.sleep(0.01)
+        await eventually(lambda: not self.unread())
+
+    def unread(self) -> int:
+        """How much of what the backend wrote has not been read, in the kernel's measure."""
+        return int(struct.unpack("i", fcntl.ioctl(self.theirs, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
 @pytest.fixture
@@ -304,7 +313,10 @@ async def test_a_stream_that_breaks_off_is_lost(one: Conversation, reads: Stream
 async def test_a_paused_stream_is_not_read(one: Conversation, reads: StreamReads) -> None:
     """For a client that takes no more; afterwards it goes on."""
     one.connection.pause()
-    await one.says(b"1\r\nb\r\n")
+    one.theirs.sendall(b"1\r\nb\r\n")
+    for _ in range(20):
+        await asyncio.sleep(0)  # each turn of the loop would read what it watches
+    assert one.unread()
     assert one.receiver.body == b"<a"
     assert len(reads) == 0
     one.connection.resume()
