@@ -26,7 +26,7 @@ SYSTEM_CLOCK = re.compile(
 )
 POLL_SECONDS_MAX = 0.01
 SCRIPT_SECONDS_MAX = 0.05
-CLOCKS = {"time", "random", "secrets", "logging", "asyncio", "socket", "httpx", "aiohttp", "kopf", "kubernetes", "os"}
+READS_OR_WRITES = {"now", "today", "utcnow", "open", "print", "input"}
 
 
 def _tracked(*patterns: str) -> list[Path]:
@@ -68,18 +68,23 @@ def test_a_module_says_what_it_is_for_and_stays_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in _modules() if "core" in path.parts], ids=lambda path: str(path.relative_to(ROOT))
+    "path",
+    [path for path in _modules() if "core" in path.parts or "overspill_api" in path.parts],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_deciding_reads_no_clock_and_does_no_io(path: Path) -> None:
-    """Modules under core/ take time and observations as arguments, so that tests and simulations can drive them."""
-    imported = {
-        alias.name.split(".")[0]
+    """Modules under core/ and the shared types take time and observations as arguments, so that tests can drive them.
+
+    import-linter keeps modules for I/O, clocks, random sources and logs out of them; here are the calls that need no
+    such module: of ``datetime``, which is there for its arithmetic, and of builtins.
+    """
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module or "")])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name)
     }
 
-    assert not imported & CLOCKS
+    assert not called & READS_OR_WRITES
 
 
 @pytest.mark.parametrize(

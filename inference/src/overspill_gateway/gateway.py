@@ -144,10 +144,10 @@ class Gateway:
         logger.info("draining", extra={"connections": len(self.connections)})
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
         self._public.begin_drain()
-        await self._wait_until_idle(min(self.settings.drain_delay_seconds, self.settings.drain_seconds), fully=False)
+        await asyncio.sleep(min(self.settings.drain_delay_seconds, self.settings.drain_seconds))
         await self._public.stop_accepting()
         self._public.close_connections()
-        await self._wait_until_idle(deadline - asyncio.get_running_loop().time(), fully=True)
+        await self._wait_until_all_have_left(deadline)
         await self.stop()
 
     async def stop(self) -> None:
@@ -193,12 +193,11 @@ class Gateway:
             self._source_task.cancel()
             await asyncio.wait([self._source_task])
 
-    async def _wait_until_idle(self, seconds: float, *, fully: bool) -> None:
-        """Wait until nobody is being answered (and, ``fully``, nobody is connected), but no longer than this."""
+    async def _wait_until_all_have_left(self, deadline: float) -> None:
+        """Wait until nobody is connected, but no longer than to this time of the loop."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while loop.time() < until and (not fully or self.connections):  # noqa: ASYNC110 - once in a life
-            await asyncio.sleep(min(0.02, max(until - loop.time(), 0)))
+        while self.connections and loop.time() < deadline:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(0.02)
 
     def _not_ready_because(self) -> str | None:
         return "it is going away" if self._draining else self.source.missing()

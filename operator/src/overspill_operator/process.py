@@ -1,4 +1,4 @@
-"""The process: puts the parts together, waits for its turn to lead, leads, and lets go in order."""
+"""The process: waits for its turn to lead, makes a leader's parts (``parts``), leads, and lets go in order."""
 
 import asyncio
 import gc

@@ -179,7 +179,7 @@ def held(gateway: GatewayUnderTest, route: Route) -> dict[str, Any]:
         "queue": len(route.held),
         "local": route.in_flight_local + sum(replica.load.in_flight for replica in route.replicas.values()),
         "spilled": route.in_flight_spilled,
-        "hosted": sum(len(one.exchanges) for one in hosted),
+        "hosted": sum(len(one.attempts) for one in hosted),
         "holds": sum(one.meter.holds for one in hosted),
         "retries": gateway.gateway.shared.retries.active,
     }

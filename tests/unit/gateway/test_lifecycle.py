@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from overspill_gateway.proxy.exchange import Exchange
+from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.route import Route
 from unit.gateway import backends
 from unit.gateway.backends import Received, Wire, answers, backend, event, stream_head, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gateway, settings, soon
 
 
-def at_replicas(route: Route) -> list[Exchange]:
+def at_replicas(route: Route) -> list[Attempt]:
     """Requests at the replicas of a route."""
-    return [exchange for replica in route.replicas.values() for exchange in replica.exchanges]
+    return [attempt for replica in route.replicas.values() for attempt in replica.attempts]
 
 
 @pytest.mark.exhaustive

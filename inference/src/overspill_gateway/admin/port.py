@@ -1,4 +1,4 @@
-"""Handler of the admin port: /healthz, /readyz, /metrics, /demand. No key opens it; keep it inside the cluster."""
+"""Handler of the admin port: /healthz, /readyz, /metrics, /demand. It asks for no key; keep it inside the cluster."""
 
 import asyncio
 import logging

@@ -52,7 +52,7 @@ class Outlier:
 
     def __init__(self) -> None:
         self.returns_at = float("-inf")
-        """Until when it rests, seconds of the loop's clock."""
+        """Until when it rests, in seconds of the monotonic clock, as all times here."""
         self.fully_back_at = float("-inf")
         """From when on it has its full share again."""
         self.ejections = 0

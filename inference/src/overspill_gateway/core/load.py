@@ -49,9 +49,9 @@ class ReplicaLoad:
     in_flight_at_scrape: int = 0
     """``in_flight`` when the gauges were read: what others send is the difference."""
     scraped_at: float = float("-inf")
-    """When the gauges were last read, seconds of the loop's clock."""
+    """When the gauges were last read, in seconds of the monotonic clock."""
     usable_since: float = float("-inf")
-    """When it came into rotation, seconds of the loop's clock: a new one starts slowly."""
+    """When it came into rotation, in seconds of the monotonic clock: a new one starts slowly."""
     correction: float = 0.0
     """Work that the gauges show and ``in_flight`` does not, when they were read."""
     strain: float = 0.0

@@ -1,7 +1,8 @@
 """Who serves a request next: a replica, a hosted API, the waiting queue, or nobody, and for which reason.
 
-A pure function of what the route looks like now and of what the request has been through. It is asked again after
-every failure, so that a plan never outlives the world it was made for.
+Decided by what the route looks like now, by what the request has been through, and by the time, nothing else. Only what
+the pool's target and rates have to remember of it is changed. It is asked again after every failure, so that a plan
+never outlives the world it was made for.
 """
 
 from collections.abc import Sequence

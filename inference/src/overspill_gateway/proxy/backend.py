@@ -60,7 +60,7 @@ class Replica(ReplicaState):
         self.problems = problems
         """Of all replicas of the route together."""
         self.health = Health.UNKNOWN
-        self.exchanges: set[Attempt] = set()
+        self.attempts: set[Attempt] = set()
         """Attempts at it now."""
         self.reports_usage = True
         """An engine always does where it is asked to, and it is."""
@@ -85,7 +85,7 @@ class Replica(ReplicaState):
     @property
     def in_flight(self) -> int:
         """Requests at it now, from this gateway."""
-        return len(self.exchanges)
+        return len(self.attempts)
 
     @property
     def usable(self) -> bool:
@@ -158,7 +158,7 @@ class Hosted(HostedState):
         self.problems = problems
         self.path_prefix = target.path_prefix
         self.model = target.model
-        self.exchanges: set[Attempt] = set()
+        self.attempts: set[Attempt] = set()
         """Attempts at it now."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""

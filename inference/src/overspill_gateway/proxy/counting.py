@@ -1,4 +1,4 @@
-"""What is counted of each backend. On the path of a request counting is adding to a number; names come later."""
+"""What is counted of each backend, route and consumer. Counting is adding to a number; names come when somebody asks."""
 
 import math
 from bisect import bisect_left

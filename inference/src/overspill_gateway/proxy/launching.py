@@ -153,7 +153,7 @@ def _priced_hosted(call: Call, asked: Collection[str], now: float) -> Hosted | N
 def _occupy(call: Call, shared: Shared, attempt: Attempt, now: float) -> None:
     """Count the attempt where it is going to be."""
     backend, route = attempt.backend, call.route
-    backend.exchanges.add(attempt)
+    backend.attempts.add(attempt)
     if attempt.is_retry:
         shared.retries.began()
         attempt.counts_as_retry = True

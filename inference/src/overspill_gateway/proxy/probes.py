@@ -127,8 +127,8 @@ class Prober:
                 replica.probe_failures = 1  # alive but listed no more: ask again while requests run on it
         else:
             replica.probe_failures += 1
-        if replica.exchanges and gives_up_running(replica.fact, replica.connect_failures):
-            for attempt in list(replica.exchanges):
+        if replica.attempts and gives_up_running(replica.fact, replica.connect_failures):
+            for attempt in list(replica.attempts):
                 attempt.vanished("it can't be reached any more")
         self.look_again(route, replica)
 

@@ -166,7 +166,7 @@ def _tell_doubts(call: Call, hosted: Hosted) -> None:
 def vacate(call: Call, shared: Shared, attempt: "Attempt") -> None:
     """The attempt's places are free: at its backend, and among further attempts. Done twice, it is done once."""
     backend = attempt.backend
-    backend.exchanges.discard(attempt)
+    backend.attempts.discard(attempt)
     if attempt.counts_as_retry:
         shared.retries.ended()
         attempt.counts_as_retry = False

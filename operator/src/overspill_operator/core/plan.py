@@ -1,6 +1,6 @@
 """The plan of one ModelRoute: from its spec and what was observed to the objects that shall be, and what is wrong.
 
-A plan is a value. Carrying it out is ``app.route_reconciler``, saying it in status is ``core.route_status``.
+A plan is a value. Carrying it out is ``app.route_parts``, saying it in status is ``core.route_status``.
 """
 
 import re
