@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from overspill_api.log_levels import read_log_level
 from overspill_gateway.core.cors import CorsError, cors_policy
 from overspill_gateway.core.outbound_proxy import ProxyError, ProxyRules, read_proxy_rules
 from overspill_gateway.wire.outbound import CONNECTION_SECONDS
 
 _NO_PROXIES = ProxyRules()
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class SettingsError(Exception):
@@ -187,10 +187,10 @@ def _room_for_bodies(all_mib: int, one_mib: int) -> int:
 
 
 def _log_level(text: str) -> str:
-    level = text.upper()
-    if level not in LOG_LEVELS:
-        raise SettingsError(f"--log-level {text} is none: write one of {', '.join(LOG_LEVELS)}")
-    return level
+    try:
+        return read_log_level(text)
+    except ValueError as error:
+        raise SettingsError(f"--log-level {text} is none: {error}") from None
 
 
 def _connection_age(seconds: float) -> float:

@@ -5,14 +5,13 @@ Where engines run is behind ``Engines``: replicas of a route, whatever they are 
 ``Cluster`` is Kubernetes alone: eight calls on JSON objects, which ``adapters.api_server`` makes. Tests bring doubles.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
+from overspill_operator.core.json_object import Json as Json  # noqa: PLC0414 - the ports speak of it
 from overspill_operator.core.objects import Metadata, RouteObject
-
-Json = Mapping[str, Any]
 
 _PATH_SYNTAX = frozenset("/?#%\\")
 

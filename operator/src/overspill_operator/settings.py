@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+from overspill_api.log_levels import read_log_level
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ class Settings:
         port = environment.get("OVERSPILL_PORT") or "8081"
         if not port.isdigit():
             raise ValueError(f"OVERSPILL_PORT is {port!r}; it must be a TCP port such as 8081")
-        log_level = (environment.get("OVERSPILL_LOG_LEVEL") or "INFO").upper()
-        if log_level not in LOG_LEVELS:
-            raise ValueError(f"OVERSPILL_LOG_LEVEL is {log_level!r}; write one of {', '.join(LOG_LEVELS)}")
+        log_level = environment.get("OVERSPILL_LOG_LEVEL") or "INFO"
+        try:
+            log_level = read_log_level(log_level)
+        except ValueError as error:
+            raise ValueError(f"OVERSPILL_LOG_LEVEL is {log_level!r}; {error}") from None
         return cls(
             pod_name=environment.get("POD_NAME") or socket.gethostname(),
             namespace=namespace,

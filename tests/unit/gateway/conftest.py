@@ -1,13 +1,15 @@
 """The gateway's tests run on uvloop, as the gateway does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import uvloop
 from hypothesis import settings
 
 from unit.gateway.harness import GatewayUnderTest, running_gateway
+from unit.gateway.name_server import NameServer
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no counterexample
 settings.load_profile("untimed")
@@ -23,3 +25,12 @@ async def gateway() -> AsyncIterator[GatewayUnderTest]:
     """A running gateway without routes."""
     async with running_gateway() as running:
         yield running
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
+    """The system's resolver knows what a test says."""
+    server = NameServer()
+    monkeypatch.setattr(socket, "getaddrinfo", server.look_up)
+    yield server
+    server.release.set()

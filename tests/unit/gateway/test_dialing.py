@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -18,32 +17,7 @@ from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.resolver import SocketAddress
 from unit.gateway.backends import Backend, Received, Wire, answers, backend, streams
 from unit.gateway.harness import GatewayUnderTest, eventually, running_gateway, soon
-
-
-class Names:
-    """What names lead to, changed by tests."""
-
-    def __init__(self) -> None:
-        self.addresses: dict[str, list[str]] = {}
-        self.release = threading.Event()
-        """Until it is set nothing is said of names that begin with "dead"."""
-
-    def look_up(self, host: str, port: int, **_: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        """As getaddrinfo."""
-        if host.startswith("dead"):
-            self.release.wait(20)
-        if host not in self.addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses[host]]
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
-    """The system's resolver in a test's hands."""
-    made = Names()
-    monkeypatch.setattr(socket, "getaddrinfo", made.look_up)
-    yield made
-    made.release.set()
+from unit.gateway.name_server import NameServer
 
 
 async def listening(address: str, port: int, script: Backend) -> asyncio.Server:
@@ -59,7 +33,7 @@ async def quick() -> AsyncIterator[GatewayUnderTest]:
 
 
 async def test_a_name_that_moves_is_followed(
-    quick: GatewayUnderTest, names: Names, monkeypatch: pytest.MonkeyPatch
+    quick: GatewayUnderTest, names: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old address answers on, and is left once its connection is old; a stream ends where it began."""
     monkeypatch.setattr("overspill_gateway.wire.resolver.FRESH_SECONDS", 0.05)
@@ -118,7 +92,7 @@ async def test_connections_that_were_made_together_do_not_end_together() -> None
     assert max(after - before for before, after in pairwise(ages)) < 1
 
 
-async def test_an_address_that_refuses_costs_nothing(gateway: GatewayUnderTest, names: Names) -> None:
+async def test_an_address_that_refuses_costs_nothing(gateway: GatewayUnderTest, names: NameServer) -> None:
     """Of several the next one is tried at once; no attempt of the request is lost over it."""
     async with backend(answers()) as api:
         names.addresses["api.test"] = ["127.0.0.9", "127.0.0.8", "127.0.0.1"]
@@ -153,10 +127,15 @@ async def test_an_address_that_is_silent_costs_a_quarter_of_a_second() -> None:
             filling.close()
 
 
-async def test_dead_names_hold_up_neither_hosted_apis_nor_replicas(gateway: GatewayUnderTest, names: Names) -> None:
+async def test_dead_names_hold_up_neither_hosted_apis_nor_replicas(
+    gateway: GatewayUnderTest, names: NameServer
+) -> None:
     """A folder may name replicas; probes and requests of theirs wait beside those of others."""
     async with backend(answers("local")) as engine, backend(answers("hosted")) as api:
         names.addresses["engine.test"] = names.addresses["api.test"] = ["127.0.0.1"]
+        names.dead = {f"dead-{number}.test" for number in range(12)} | {
+            f"dead-api-{number}.test" for number in range(12)
+        }
         gateway.route()
         dead = [engine.fact(f"dead-{number}", address=f"dead-{number}.test", ready=False) for number in range(12)]
         gateway.endpoints(*dead, engine.fact(address="engine.test", ready=False))
@@ -177,11 +156,11 @@ async def test_dead_names_hold_up_neither_hosted_apis_nor_replicas(gateway: Gate
 @pytest.mark.parametrize(
     ("host", "fault", "told"),
     [
-        ("nowhere.test", ConnectFault.NAME, "the name nowhere.test is not resolved: Name or service not known"),
+        ("nowhere.test", ConnectFault.NAME, "the name nowhere.test is not resolved: what the resolver says"),
         ("refuses.test", ConnectFault.UNREACHABLE, "Connection refused"),
     ],
 )
-async def test_why_there_is_no_connection(names: Names, host: str, fault: ConnectFault, told: str) -> None:
+async def test_why_there_is_no_connection(names: NameServer, host: str, fault: ConnectFault, told: str) -> None:
     """Told apart, in the system's words."""
     names.addresses["refuses.test"] = ["127.0.0.9", "127.0.0.8"]
     pool = Pool(Address(host, 1), idle_seconds=5, connect_seconds=1)

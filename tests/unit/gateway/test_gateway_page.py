@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
-from overspill_gateway.settings import LOG_LEVELS, _parser
+from overspill_api.log_levels import LOG_LEVELS
+from overspill_gateway.settings import _parser
 from overspill_gateway.sources.documents_by_object import Document, DocumentsByObject, Subject
 from unit.gateway.backends import answers, backend, resets_before_head, then
 from unit.gateway.harness import GatewayUnderTest

@@ -1,6 +1,6 @@
 """Limits and money as requests meet them: consumers, hosted APIs, budgets over periods, documents that change."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -69,11 +69,19 @@ class World:
         self.metering = Metering(self.ledger, unix_clock=lambda: self.unix, clock=lambda: self.now)
         self.told = Event()
         if path is not None:
-            self.ledger.tell = self._tell
-            self.metering.begin()
-            assert self.told.wait(10.0)
-            self.ledger.tell = None
+            self._until_told(self.metering.begin)
         self.counters: dict[str, BackendCounters] = {}
+
+    def written(self) -> None:
+        """Wait until the ledger's thread has written all that it was given: it does one thing after the other."""
+        self._until_told(lambda: self.ledger.recall(self.unix, lambda _: None))
+
+    def _until_told(self, asks: Callable[[], None]) -> None:
+        self.told.clear()
+        self.ledger.tell = self._tell
+        asks()
+        assert self.told.wait(10.0)
+        self.ledger.tell = None
 
     def _tell(self, then: Any) -> None:
         then()
@@ -647,6 +655,7 @@ def test_limits_of_rates_survive_a_restart(tmp_path: Path, *, killed: bool) -> N
     first.admit(other, at, Ask(100, 500, 500))
     held(first.api(compiled), first.now)
     first.metering.tick()
+    first.written()
     if not killed:
         assert first.metering.close()
     second = World(tmp_path / "ledger.db")

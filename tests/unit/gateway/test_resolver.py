@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from collections.abc import Iterator
 
 import pytest
 
 from overspill_gateway.wire import resolver
 from overspill_gateway.wire.resolver import Resolver, SocketAddress, UnresolvedError, in_turn, literal_address
 from unit.gateway.harness import eventually, soon
-
-
-class NameServer:
-    """Stands in for the system's resolver."""
-
-    def __init__(self) -> None:
-        self.addresses: dict[str, list[str]] = {}
-        self.error = socket.EAI_NONAME
-        self.dead: set[str] = set()
-        """Names about which nothing is ever said."""
-        self.release = threading.Event()
-        self.asked: list[str] = []
-
-    def look_up(self, host: str, port: int, **_: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
-        """As getaddrinfo."""
-        self.asked.append(host)
-        if host in self.dead:
-            self.release.wait(20)
-        if host not in self.addresses:
-            raise socket.gaierror(self.error, "what the resolver says")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses[host]]
-
-
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
-    """A resolver of the system that knows what a test says."""
-    server = NameServer()
-    monkeypatch.setattr(socket, "getaddrinfo", server.look_up)
-    yield server
-    server.release.set()
+from unit.gateway.name_server import NameServer
 
 
 async def ip_of(names: Resolver, host: str) -> list[str]:

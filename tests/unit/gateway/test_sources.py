@@ -22,9 +22,9 @@ from overspill_gateway.sources.documents import (
     DocumentError,
     EndpointSlice,
     Secret,
-    document_of_secret,
     facts_of_slice,
     read_document,
+    text_of_secret,
 )
 from overspill_gateway.sources.folder import FolderSource
 from overspill_gateway.sources.reflector import Reflector
@@ -84,13 +84,18 @@ def secret(kind: str, text: bytes) -> Secret:
     return msgspec.convert({"metadata": metadata, "data": {"document.json": encoded}}, Secret)
 
 
+def document_of(made: Secret) -> CompiledRoute | CompiledConsumer:
+    """Its document, as the source reads it."""
+    return read_document(made.metadata.labels["overspill.dev/compiled"], text_of_secret(made))
+
+
 def test_a_secret_holds_a_document() -> None:
     """The label says which kind it is; unknown fields are ignored, since the operator may be newer."""
-    document = document_of_secret(secret("route", json.dumps(ROUTE | {"from_the_future": 1}).encode()))
+    document = document_of(secret("route", json.dumps(ROUTE | {"from_the_future": 1}).encode()))
 
     assert isinstance(document, CompiledRoute)
     assert document.key == "ns/tiny"
-    assert isinstance(document_of_secret(secret("consumer", json.dumps(CONSUMER).encode())), CompiledConsumer)
+    assert isinstance(document_of(secret("consumer", json.dumps(CONSUMER).encode())), CompiledConsumer)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_a_secret_holds_a_document() -> None:
 def test_a_bad_secret_says_what_is_wrong(made: Callable[[], Secret], told: str) -> None:
     """The message names the place and what mends it."""
     with pytest.raises(DocumentError, match=told):
-        document_of_secret(made())
+        document_of(made())
 
 
 def test_an_error_never_holds_a_credential() -> None:
@@ -275,7 +280,7 @@ class Watched:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between failures are short."""
-    monkeypatch.setattr(reflector_module, "BACKOFF_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(reflector_module, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(reflector_module, "BACKOFF_SECONDS_MAX", 0.002)
 
 

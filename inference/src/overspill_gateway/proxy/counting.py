@@ -1,4 +1,4 @@
-"""What is counted of each backend, route and consumer. Counting is adding to a number; names come when somebody asks."""
+"""What is counted of each backend, route and consumer. Counting is adding to a number; names come later."""
 
 import math
 from bisect import bisect_left

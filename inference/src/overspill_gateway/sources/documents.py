@@ -100,23 +100,14 @@ def read_document(kind: str, text: bytes) -> CompiledRoute | CompiledConsumer:
 
 
 def text_of_secret(secret: Secret) -> bytes:
-    """The text in a compiled Secret as far as it can be read; empty: it can't."""
-    try:
-        return base64.b64decode((secret.data or {}).get(COMPILED_KEY, ""), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def document_of_secret(secret: Secret) -> CompiledRoute | CompiledConsumer:
-    """The document in a compiled Secret; raises DocumentError."""
+    """The text in a compiled Secret; raises DocumentError."""
     encoded = (secret.data or {}).get(COMPILED_KEY)
     if encoded is None:
         raise DocumentError(f"it has no key {COMPILED_KEY}")
     try:
-        text = base64.b64decode(encoded, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
         raise DocumentError(f"its key {COMPILED_KEY} is not base64") from None
-    return read_document(secret.metadata.labels.get(LABEL_COMPILED, ""), text)
 
 
 def facts_of_slice(slice_: EndpointSlice) -> tuple[EndpointFact, ...]:

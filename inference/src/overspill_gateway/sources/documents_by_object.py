@@ -70,11 +70,36 @@ class DocumentsByObject:
             document = read()
             self._place(name, document)
         except Exception as error:  # noqa: BLE001 - whatever one object does, the others must be read
-            self._refuse(name, subject, error)
+            self.refuse(name, subject, error)
             return False
         if self._refused.pop(name, None) is not None:
             self._tell()
         return True
+
+    def refuse(self, name: str, subject: Subject, error: Exception) -> None:
+        """An object's document can't be had: its last good one stays in force."""
+        message = str(error) or type(error).__name__
+        expected = isinstance(error, DocumentError | UnusableError)
+        if not expected:
+            message = f"an error of this gateway: {type(error).__name__}"
+        held = self._held.get(name)
+        refused = RefusedDocument(
+            kind="consumer" if subject.kind == "consumer" else "route",
+            key=(subject.key or (_identity(held)[1] if held else name))[:KEY_LENGTH_MAX],
+            generation=subject.generation,
+            message=message[:MESSAGE_LENGTH_MAX],
+        )
+        if self._refused.get(name) == refused:
+            return
+        self.errors_total += 1
+        self._refused[name] = refused
+        kept = "; the last good one stays in force" if held is not None else ""
+        extra = {refused.kind: refused.key, "generation": refused.generation}
+        if expected:
+            logger.warning("%s can't be used: %s%s", name, message, kept, extra=extra)
+        else:
+            logger.error("%s can't be used%s", name, kept, extra=extra, exc_info=error)
+        self._tell()
 
     def drop(self, name: str) -> None:
         """An object is gone."""
@@ -126,30 +151,6 @@ class DocumentsByObject:
         self._owners[identity] = name
         what = "accepted" if before is None or _identity(before) != identity else "changed"
         logger.info("%s %s", kind, what, extra={kind: key, "generation": document.generation})
-
-    def _refuse(self, name: str, subject: Subject, error: Exception) -> None:
-        message = str(error) or type(error).__name__
-        expected = isinstance(error, DocumentError | UnusableError)
-        if not expected:
-            message = f"an error of this gateway: {type(error).__name__}"
-        held = self._held.get(name)
-        refused = RefusedDocument(
-            kind="consumer" if subject.kind == "consumer" else "route",
-            key=(subject.key or (_identity(held)[1] if held else name))[:KEY_LENGTH_MAX],
-            generation=subject.generation,
-            message=message[:MESSAGE_LENGTH_MAX],
-        )
-        if self._refused.get(name) == refused:
-            return
-        self.errors_total += 1
-        self._refused[name] = refused
-        kept = "; the last good one stays in force" if held is not None else ""
-        extra = {refused.kind: refused.key, "generation": refused.generation}
-        if expected:
-            logger.warning("%s can't be used: %s%s", name, message, kept, extra=extra)
-        else:
-            logger.error("%s can't be used%s", name, kept, extra=extra, exc_info=error)
-        self._tell()
 
     def _tell(self) -> None:
         self._sink.set_refused(tuple(self._refused.values()))

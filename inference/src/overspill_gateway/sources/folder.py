@@ -21,7 +21,7 @@ import msgspec
 
 from overspill_gateway.core.rotation import EndpointFact
 from overspill_gateway.sources.documents import DocumentError, read_document
-from overspill_gateway.sources.documents_by_object import Document, DocumentsByObject, Subject, subject_of
+from overspill_gateway.sources.documents_by_object import DocumentsByObject, Subject, subject_of
 from overspill_gateway.sources.port import Sink
 from overspill_gateway.wire.own_thread import in_own_thread
 
@@ -163,7 +163,8 @@ class FolderSource:
     def _take_document(self, name: str, file: _File) -> bool:
         kind, text, problem = name.partition(".")[0], file.text, file.problem
         if text is None:
-            return self._documents.take(name, Subject(kind, ""), lambda: _unreadable(problem))
+            self._documents.refuse(name, Subject(kind, ""), DocumentError(problem))
+            return False
         return self._documents.take(name, subject_of(kind, text), lambda: read_document(kind, text))
 
     def _take_endpoints(self, file: _File) -> bool:
@@ -205,10 +206,6 @@ class FolderSource:
             for endpoint in endpoints
         )
         self._sink.set_slice((namespace, name), "folder", facts)
-
-
-def _unreadable(problem: str) -> Document:
-    raise DocumentError(problem)
 
 
 def _is_service(name: str) -> bool:

@@ -17,13 +17,14 @@ import httpx
 from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
 from overspill_gateway.sources.documents import (
     SERVICE_LABEL,
+    DocumentError,
     EndpointSlice,
     Secret,
-    document_of_secret,
     facts_of_slice,
+    read_document,
     text_of_secret,
 )
-from overspill_gateway.sources.documents_by_object import DocumentsByObject, subject_of
+from overspill_gateway.sources.documents_by_object import DocumentsByObject, Subject, subject_of
 from overspill_gateway.sources.pepper import PepperReader
 from overspill_gateway.sources.port import Sink
 from overspill_gateway.sources.reflector import Reflector
@@ -130,8 +131,13 @@ class KubernetesSource:
     def _put_secret(self, secret: Secret) -> None:
         labels = secret.metadata.labels
         key = f"{labels.get(LABEL_SOURCE_NAMESPACE, '')}/{labels.get(LABEL_SOURCE_NAME, '')}".strip("/")
-        subject = subject_of(labels.get(LABEL_COMPILED, ""), text_of_secret(secret), key)
-        self._documents.take(f"Secret {secret.metadata.name}", subject, lambda: document_of_secret(secret))
+        name, kind = f"Secret {secret.metadata.name}", labels.get(LABEL_COMPILED, "")
+        try:
+            text = text_of_secret(secret)
+        except DocumentError as error:
+            self._documents.refuse(name, Subject(kind, key), error)
+        else:
+            self._documents.take(name, subject_of(kind, text, key), lambda: read_document(kind, text))
 
     def _drop_secret(self, name: str) -> None:
         self._documents.drop(f"Secret {name.partition('/')[2]}")

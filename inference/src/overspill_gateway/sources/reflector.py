@@ -14,6 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import httpx
 import msgspec
 
+from overspill_api.pauses import pause_seconds
 from overspill_gateway.sources.documents import Metadata
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ SHORT_WATCH_SECONDS: Final = 1.0
 """A watch that ends sooner, and says nothing, is no watch."""
 SLICE_SECONDS: Final = 0.005
 """The longest that objects of a list are taken in without a break for others."""
-BACKOFF_SECONDS_MIN: Final = 0.1
+BACKOFF_SECONDS: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 15.0
 
 
@@ -222,8 +223,8 @@ def _key_of(raw: bytes) -> str | None:
 
 async def _pause(failures: int) -> None:
     """Wait longer after each failure in a row, and never in step with other gateways."""
-    delay = min(BACKOFF_SECONDS_MIN * 2 ** min(failures, 10), BACKOFF_SECONDS_MAX)
-    await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+    draw = random.random()  # noqa: S311 - no secret
+    await asyncio.sleep(pause_seconds(failures, first=BACKOFF_SECONDS, most=BACKOFF_SECONDS_MAX, draw=draw))
 
 
 def _check(status: int, content: bytes) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from random import uniform
+from random import random
 
 import aiohttp
 
+from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
 from overspill_operator.clock import Clock
@@ -165,8 +166,8 @@ class GatewayStreams:
             failures = 1 if self._clock.monotonic() - began >= HEALTHY_SECONDS else failures + 1
             level = logging.WARNING if failures == FAILURES_TOLD else logging.DEBUG
             logger.log(level, "demand stream of a gateway keeps ending: %s", why, extra={"gateway": address})
-            pause = min(RETRY_SECONDS * 2 ** min(failures - 1, 10), RETRY_SECONDS_MAX)
-            await self._clock.sleep(pause * uniform(0.5, 1))  # noqa: S311
+            draw = random()  # noqa: S311 - no secret
+            await self._clock.sleep(pause_seconds(failures, first=RETRY_SECONDS, most=RETRY_SECONDS_MAX, draw=draw))
 
     async def _stream(self, address: str) -> str:
         """Read one stream to its end; why it ended."""

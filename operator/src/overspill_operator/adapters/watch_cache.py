@@ -8,8 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from random import uniform
+from random import random
 
+from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.clock import Clock
 from overspill_operator.core.rights import HOW
@@ -17,6 +18,7 @@ from overspill_operator.ports import Cluster, ClusterError, Json, Resource
 
 logger = logging.getLogger(__name__)
 
+RETRY_SECONDS = 0.2
 RETRY_SECONDS_MAX = 30.0
 HEALTHY_SECONDS = 10.0
 """A watch that lasted for so long was in order: what comes after it is tried again without a long pause."""
@@ -134,7 +136,8 @@ class WatchCache:
 
     async def _pause(self, attempt: int) -> None:
         """Longer after each failure: a list of everything is dear for the API server, and a refusal seldom passes."""
-        await self._clock.sleep(uniform(0.5, 1.0) * min(0.1 * 2 ** min(attempt, 20), RETRY_SECONDS_MAX))  # noqa: S311
+        draw = random()  # noqa: S311 - no secret
+        await self._clock.sleep(pause_seconds(attempt, first=RETRY_SECONDS, most=RETRY_SECONDS_MAX, draw=draw))
 
     def _broke(self, error: ClusterError, attempt: int) -> None:
         trouble = f"{self.resource.plural} can't be listed or watched: {error}"

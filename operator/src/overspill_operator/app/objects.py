@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from overspill_operator.core.conflicts import lost_names
 from overspill_operator.core.consent import namespaces_named
-from overspill_operator.core.objects import ConsumerObject, Json, RouteObject, read_consumer, read_route
+from overspill_operator.core.json_object import Json
+from overspill_operator.core.objects import ConsumerObject, RouteObject, read_consumer, read_route
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.clock import Clock, Timer
 from overspill_operator.ports import ClusterError
@@ -122,7 +123,7 @@ class WorkQueue:
 
     def _failed(self, key: Key, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        pause = min(BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20), BACKOFF_SECONDS_MAX) * (0.5 + self._jitter() / 2)
+        pause = pause_seconds(failures, first=BACKOFF_SECONDS, most=BACKOFF_SECONDS_MAX, draw=self._jitter())
         context = {"kind": key[0], "object": key[1], "failures": failures, "pause_seconds": round(pause, 3)}
         if isinstance(error, ClusterError):
             level = logging.DEBUG if error.status in (0, 409) and failures < 3 else logging.WARNING

@@ -4,12 +4,12 @@ The claim itself says when it goes, in an annotation, so that whoever leads then
 there, ``never``, or ``now``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from overspill_api.names import GROUP
 from overspill_operator.core.conditions import parse_timestamp, timestamp
+from overspill_operator.core.json_object import Json
 
 ANNOTATION_DELETE_AFTER: Final = f"{GROUP}/delete-after"
 RETENTION_SECONDS: Final = 24 * 3600.0
@@ -17,8 +17,6 @@ RETENTION_SECONDS: Final = 24 * 3600.0
 
 NEVER: Final = "never"
 NOW: Final = "now"
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

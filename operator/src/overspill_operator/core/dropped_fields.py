@@ -10,8 +10,6 @@ from typing import Any, Final
 from overspill_operator.core.drift import is_nothing
 from overspill_operator.core.pod_merge import merge_key
 
-Json = Mapping[str, Any]
-
 _NAMED_MAX: Final = 8
 _IMAGE_VOLUME: Final = re.compile(r"volumes\[[^]]*\](\.image)?$")
 _IMAGE_VOLUME_NEEDS: Final = (

@@ -1,12 +1,9 @@
 """What can be said of an engine from its Deployment. What its pods say is in ``pod_problems``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from overspill_operator.core.conditions import parse_timestamp
-
-Json = Mapping[str, Any]
+from overspill_operator.core.json_object import Json
 
 
 @dataclass(frozen=True, slots=True)

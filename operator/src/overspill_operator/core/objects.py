@@ -1,16 +1,13 @@
 """ModelRoutes and Consumers as they lie in the API server, read into types. Not what is decided about them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
 from overspill_api.consumer import ConsumerSpec
 from overspill_api.mistakes import sentences
 from overspill_api.modelroute import ModelRouteSpec
-
-Json = Mapping[str, Any]
+from overspill_operator.core.json_object import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,7 @@
 """Whose an object is. What is not a route's own is neither changed nor deleted, whatever its name and labels say."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from overspill_api.names import ANNOTATION_ADOPT
-
-Json = Mapping[str, Any]
+from overspill_operator.core.json_object import Json
 
 
 def is_ours(desired: Json, live: Json) -> bool:

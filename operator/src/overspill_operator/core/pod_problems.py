@@ -6,11 +6,10 @@ is ``rollout``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from overspill_operator.core.conditions import parse_timestamp
-
-Json = Mapping[str, Any]
+from overspill_operator.core.json_object import Json
 
 _FAILING_WAITS: Final = frozenset(
     {

@@ -6,7 +6,7 @@ new replica that would find no room even then (another node selector, more GPUs)
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,9 +14,8 @@ from overspill_api.modelroute import Rollout, RolloutStrategy
 from overspill_operator.core.conditions import parse_timestamp
 from overspill_operator.core.drift import amount
 from overspill_operator.core.engine_state import engine_state
+from overspill_operator.core.json_object import Json
 from overspill_operator.core.manifests import REPLACE, SURGE
-
-Json = Mapping[str, Any]
 
 TEMPLATE_HASH: Final = "pod-template-hash"
 """Label by which Kubernetes tells the pods of one template from those of another."""

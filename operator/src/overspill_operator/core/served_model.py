@@ -5,12 +5,11 @@ was first started with stays, beside the one that a renamed route has: vLLM take
 answers. Only where no replica runs is it let go.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from overspill_api.names import ENGINE_CONTAINER, GROUP
-
-Json = Mapping[str, Any]
+from overspill_operator.core.json_object import Json
 
 ANNOTATION_SERVED_MODEL: Final = f"{GROUP}/served-model"
 """On an engine's Deployment: the name that all of its replicas know, those of earlier templates included."""

@@ -13,7 +13,7 @@ from typing import Any
 import kopf
 
 from overspill_api.names import GROUP, VERSION
-from overspill_operator.core.objects import Json
+from overspill_operator.core.json_object import Json
 
 Put = Callable[[Json], None]
 Remove = Callable[[str, str], None]
