@@ -211,6 +211,14 @@ class Gateway:
         yield GaugeMetricFamily(
             "overspill_documents_refused", "Documents that can't be used now.", value=len(self.catalog.refused)
         )
+        reads, files = self._gauges, self._tls
+        for name, text, value in (
+            ("overspill_engine_reads", "Answers with engines' own gauges.", reads.answers_total),
+            ("overspill_engine_reads_failed", "Questions without such an answer.", reads.failures_total),
+            ("overspill_certificate_changes", "Certificates taken over.", files.reloads if files else 0),
+            ("overspill_certificate_errors", "Looks at one that can't be used.", files.refused if files else 0),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
         refused = CounterMetricFamily("overspill_refused_early", "Refused before a route was known.", labels=["status"])
         for status, count in self.api.requests_refused.items():
             refused.add_metric([str(status)], count)

@@ -110,6 +110,7 @@ async def test_a_new_certificate_is_served_and_open_connections_stay(mounted: Mo
         assert files is not None
         files.check()
         assert (files.reloads, files.refused) == (1, 0)
+        assert b"\noverspill_certificate_changes_total 1" in (await gateway.admin("/metrics")).body
         fresh = await connect(gateway, trusting(second))
         fresh.send("GET", "/")
         assert (await soon(fresh.answer())).status == 200
