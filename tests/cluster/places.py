@@ -62,11 +62,6 @@ class Places:
         return self.state / "kubeconfig"
 
     @property
-    def inner_kubeconfig(self) -> Path:
-        """The same for processes inside the cluster's network namespace."""
-        return self.state / "kubeconfig-inside"
-
-    @property
     def pki(self) -> Path:
         """Keys and certificates, new with each start."""
         return self.state / "pki"

@@ -78,7 +78,6 @@ class Engine:
         self.waiting_most = 0
         self.reading: deque[Job] = deque()
         self.writing: list[Job] = []
-        self.busy_seconds = 0.0
         self._clock = clock
         self._steps = False
 
@@ -117,7 +116,6 @@ class Engine:
         if not self.running:
             self._steps = False
             return
-        self.busy_seconds += seconds
         self._clock.at(self._clock.now + seconds, lambda: self._stepped(read))
 
     def _stepped(self, read: list[Job]) -> None:
