@@ -82,8 +82,11 @@ async def observe(fault: Fault, mode: Mode, pool: Pool, *, together: bool = Fals
         gateway.gateway.stream_reads.together = together
         first.write_pause_seconds = 0.005 if together else 0.0
         waits = fault in faults.TIME or fault.setting in {Setting.REFUSED, Setting.UNREACHABLE}
-        timers = {"timeouts": TIMEOUTS if waits else PATIENT}
+        timers = {"timeouts": TIMEOUTS if fault in faults.TIME else PATIENT}
         route = set_up(gateway, pool, first, second, timers | changes, hold_seconds=0.5 if waits else 10)
+        for one in (*route.replicas.values(), *route.pool.hosted):  # to a replica by itself no more than 0.5 s
+            waited_for = fault.setting is Setting.UNREACHABLE and one.served_by.endswith("/first")
+            one.pool.connect_seconds = float((TIMEOUTS if waited_for else PATIENT)["connect_seconds"])
         answer = await ask_until_touched(gateway, route, fault, mode, first)
         seen = in_words(answer, first, pool)
         await eventually(lambda: nothing_left(gateway, route))

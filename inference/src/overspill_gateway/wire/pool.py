@@ -78,7 +78,8 @@ class Pool:
         self.reads = reads
         """Reads the streams that are under way, if not the event loop does."""
         self._idle_seconds = idle_seconds
-        self._connect_seconds = connect_seconds
+        self.connect_seconds = connect_seconds
+        """The longest wait for a connection."""
         self._dialer = dialer
         self._connection_seconds = connection_seconds
         self._turn = 0
@@ -152,7 +153,7 @@ class Pool:
                 connection = await self._connect_plainly()
             else:
                 connection = await self._dialer.dial(
-                    self._new_connection, self._connect_seconds, secure=self.address.tls
+                    self._new_connection, self.connect_seconds, secure=self.address.tls
                 )
         except DialError as error:
             self._failed(connecting, str(error), error.fault)
@@ -169,10 +170,10 @@ class Pool:
     async def _connect_plainly(self) -> UpstreamConnection:
         address = self.address
         try:
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(self.connect_seconds):
                 _, connection = await self._loop.create_connection(self._new_connection, address.host, address.port)
         except TimeoutError:
-            raise DialError(ConnectFault.UNREACHABLE, f"no connection within {self._connect_seconds:g} s") from None
+            raise DialError(ConnectFault.UNREACHABLE, f"no connection within {self.connect_seconds:g} s") from None
         except OSError as error:
             raise DialError(ConnectFault.UNREACHABLE, f"no connection ({error.strerror or error})") from None
         return connection
