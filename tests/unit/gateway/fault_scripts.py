@@ -27,6 +27,11 @@ def data(document: object) -> bytes:
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
+def chunked(content: bytes) -> bytes:
+    """One chunk of a body."""
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
 def named(name: str, **fields: Any) -> bytes:
     """One event with a name."""
     return b"event: " + name.encode() + b"\n" + data({"type": name, **fields})

@@ -152,6 +152,8 @@ _RESPONSES_FAILED = scripts.named(
 )
 _MESSAGES_ERROR = scripts.named("error", error={"type": "api_error", "message": "the engine died"})
 _CHAT_ERROR = scripts.data({"error": scripts.BROKEN})
+_MUTE = scripts.data({"choices": [{"index": 0, "delta": None, "finish_reason": None}]})
+_MUTE_END = scripts.data({"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]})
 _BAD_JSON = b'data: {"choices": [{"delta": {"cont\n\n'
 
 CONNECTION = (
@@ -233,10 +235,13 @@ CONTENT = (
     both("answers 200 with blanks and an error", says(b"\n    \n" + scripts.data({"error": scripts.BROKEN})[6:-2]), BAD_ANSWER),
     both("answers 200 with an error over several lines", says(b'{\n  "error": {\n    "message": "overloaded"\n  }\n}'), BAD_ANSWER),
     both("answers 200 without choices", says(b'{"id": "x", "choices": [], "usage": {"prompt_tokens": 3}}'), BAD_ANSWER),
+    both("answers 200 with a message that is null", says(b'{"choices": [{"message": null, "finish_reason": "stop"}]}'), BAD_ANSWER),
+    both("answers 200 with an output that is null", says(b'{"status": "completed", "output": null}'), BAD_ANSWER),
     both("answers 200 with detail alone", says(b'{"detail": "Not Found"}'), BAD_ANSWER),
     both("answers 200 with a choice that was given up", says(b'{"choices": [{"message": {"content": "x"}, "finish_reason": "error"}]}'), BAD_ANSWER),
     Fault("answers 200 with an error", says(scripts.data({"error": scripts.BROKEN})[6:-2]), BAD_ANSWER, None),
     Fault("streams nothing at all", raw(stream_head(), ending=ends_cleanly), None, BAD_ANSWER),
+    Fault("streams choices without any message", raw(stream_head(), scripts.chunked(_MUTE + _MUTE_END + DONE), ending=ends_cleanly), None, BAD_ANSWER),
     Fault("streams broken JSON before the first token", breaks(0, ends_cleanly, extra=_BAD_JSON), None, BAD_ANSWER),
     Fault("streams broken JSON after two tokens", breaks(2, ends_cleanly, extra=_BAD_JSON), None, begun(2, "error_in_answer")),
     Fault("streams an error before the first token", breaks(0, ends_cleanly, extra=_CHAT_ERROR), None, BAD_ANSWER),

@@ -15,6 +15,7 @@ from overspill_gateway.core.endpoints import Dialect
 JUDGED = [Dialect.CHAT, Dialect.COMPLETIONS, Dialect.RESPONSES, Dialect.MESSAGES, Dialect.EMBEDDINGS]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
 GIVEN_UP = "it gave the answer up (finish_reason %s)"
+MUTE = "one of its choices holds no message"
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
 GOOD: dict[Dialect, list[dict[str, Any]]] = {
     Dialect.CHAT: [
@@ -27,12 +28,17 @@ GOOD: dict[Dialect, list[dict[str, Any]]] = {
         {"choices": [{"message": {"content": [{"type": "text", "text": "hi"}]}, "finish_reason": "stop"}]},
         {"choices": [{"message": {"content": '{"error": {"code": 500}} "finish_reason":"error"'}}]},
         {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]},
+        {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]},
+        {"choices": [{"message": {"role": "assistant"}, "finish_reason": "length"}]},
+        {"choices": [{"message": {"role": "assistant", "reasoning": "hm"}, "finish_reason": None}]},
     ],
     Dialect.COMPLETIONS: [{"choices": [{"text": "", "finish_reason": "stop"}]}, {"choices": [{"text": '{"error":1}'}]}],
     Dialect.RESPONSES: [
         {"object": "response", "status": "completed", "error": None, "output": []},
         {"status": "incomplete", "output": [{"type": "message"}], "message": "x"},
         {"object": "response", "status": "queued", "id": "r"},
+        {"object": "response", "status": "in_progress", "id": "r", "output": None},
     ],
     Dialect.MESSAGES: [{"type": "message", "content": []}, {"content": [{"type": "text", "text": "error"}]}],
     Dialect.EMBEDDINGS: [{"object": "list", "data": [{"embedding": [0.1]}]}],
@@ -82,13 +88,29 @@ def test_a_good_answer_has_no_fault(dialect: Dialect) -> None:
         (Dialect.CHAT, {"choices": [], "usage": USAGE}, "its answer holds no choices"),
         (Dialect.CHAT, {"id": "x", "choices": None}, "its answer holds no choices"),
         (Dialect.CHAT, {"choices": [None]}, "one of its choices is no object"),
-        (Dialect.CHAT, {"choices": [{"index": 0, "message": None}]}, "one of its choices says nothing"),
+        (Dialect.CHAT, {"choices": [{"index": 0, "message": None}]}, MUTE),
+        (Dialect.CHAT, {"choices": [{"message": None, "finish_reason": "stop"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [{"finish_reason": "length"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [{"message": "hi", "finish_reason": "stop"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [{"message": [], "finish_reason": "stop"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [CHOICE, {"message": None, "finish_reason": "stop"}]}, MUTE),
+        (Dialect.CHAT, {"choices": [CHOICE, None]}, "one of its choices is no object"),
+        (Dialect.CHAT, {"choices": [{"message": {"role": "assistant"}}]}, "one of its choices says nothing"),
+        (Dialect.CHAT, {"choices": [{"message": {"content": ""}}]}, "one of its choices says nothing"),
+        (Dialect.COMPLETIONS, {"choices": [{"text": None, "finish_reason": "stop"}]}, MUTE),
+        (Dialect.COMPLETIONS, {"choices": [{"text": ["hi"], "finish_reason": "stop"}]}, MUTE),
+        (Dialect.COMPLETIONS, {"choices": [{"text": ""}]}, "one of its choices says nothing"),
         (Dialect.CHAT, {"choices": [CHOICE | {"finish_reason": "error"}]}, GIVEN_UP % "error"),
         (Dialect.CHAT, {"choices": [CHOICE, CHOICE | {"finish_reason": "abort"}]}, GIVEN_UP % "abort"),
         (Dialect.CHAT, {"choices": [CHOICE | {"error": {"message": "upstream died"}}]}, "upstream died"),
         (Dialect.RESPONSES, {"status": "failed", "error": {"message": "no luck"}, "output": []}, "no luck"),
         (Dialect.RESPONSES, {"status": "failed", "error": None, "output": []}, "its answer has the status failed"),
         (Dialect.RESPONSES, {"object": "response"}, "its answer holds no output"),
+        (Dialect.RESPONSES, {"status": "completed", "output": None}, "its answer holds no output"),
+        (Dialect.RESPONSES, {"status": "completed", "output": [None]}, "a part of its output is no object"),
+        (Dialect.MESSAGES, {"type": "message", "content": [None]}, "a part of its content is no object"),
+        (Dialect.EMBEDDINGS, {"object": "list", "data": [None]}, "a part of its data is no object"),
         (Dialect.MESSAGES, {"type": "message", "content": None}, "its answer holds no content"),
         (Dialect.EMBEDDINGS, {"object": "list", "data": []}, "its answer holds no data"),
     ],

@@ -10,9 +10,10 @@ from overspill_gateway.core.answer_fields import GoodChoice, decode_good_choices
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_shapes import GIVEN_UP, Fault, error_in, error_in_choice, is_error
 from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
+from overspill_gateway.core.stream_events import NOT_OUTPUT
+from overspill_gateway.core.usage import UNFINISHED
 
 _SPACE: Final = b" \t\r\n"
-_EMPTY: Final = frozenset({b"", b"null", b"[]"})
 _FAILED: Final = frozenset({"failed", "cancelled", "canceled", "error"})
 """States of a response that was given up."""
 _PAYLOADS: Final = {Dialect.RESPONSES: "output", Dialect.MESSAGES: "content", Dialect.EMBEDDINGS: "data"}
@@ -56,24 +57,30 @@ def _is_good(body: bytes, dialect: Dialect) -> bool:
     if other.object == "error" or other.type == "error" or other.status in _FAILED:
         return False
     if dialect is Dialect.RESPONSES:
-        return bytes(other.output)[:1] == b"["
-    return bytes(other.content)[:1] == b"[" if dialect is Dialect.MESSAGES else bytes(other.data) not in _EMPTY
+        return other.output is not None
+    return other.content is not None if dialect is Dialect.MESSAGES else bool(other.data)
 
 
 def _is_good_choice(choice: GoodChoice) -> bool:
     reason = choice.finish_reason
-    if reason is not None:
-        return reason.lower() not in GIVEN_UP
-    return bytes(choice.message) not in _EMPTY or bytes(choice.text) not in _EMPTY
+    if reason is None or reason.lower() in GIVEN_UP:
+        return False
+    return bytes(choice.message)[:1] == b"{" or bytes(choice.text)[:1] == b'"'
 
 
 def _fault_of_other(document: dict[str, Any], dialect: Dialect) -> Fault | None:
     """Of an answer of responses, messages or embeddings; what has any payload is not taken for an error."""
     status = document.get("status")
-    if dialect is Dialect.RESPONSES and isinstance(status, str):
-        return Fault(f"its answer has the status {status}") if status in _FAILED else None
     name = _PAYLOADS[dialect]
-    empty = dialect is not Dialect.EMBEDDINGS and isinstance(document.get(name), list)
+    payload = document.get(name)
+    if isinstance(payload, list) and not all(isinstance(item, dict) for item in payload):
+        return Fault(f"a part of its {name} is no object")
+    if dialect is Dialect.RESPONSES and isinstance(status, str):
+        if status in _FAILED:
+            return Fault(f"its answer has the status {status}")
+        if status in UNFINISHED:
+            return None
+    empty = dialect is not Dialect.EMBEDDINGS and isinstance(payload, list)
     if empty or any(document.get(other) for other in ("choices", *_PAYLOADS.values())):
         return None
     return Fault(f"its answer holds no {name}")
@@ -89,10 +96,17 @@ def _fault_of_choices(document: dict[str, Any]) -> Fault | None:
         fault = error_in_choice(choice)
         if fault is not None:
             return fault
-        says = isinstance(choice.get("message"), dict) or isinstance(choice.get("text"), str)
-        if not says and choice.get("finish_reason") is None:
+        message, text = choice.get("message"), choice.get("text")
+        if not isinstance(message, dict) and not isinstance(text, str):
+            return Fault("one of its choices holds no message")
+        if choice.get("finish_reason") is None and not text and not _says_anything(message):
             return Fault("one of its choices says nothing")
     return None
+
+
+def _says_anything(message: Any) -> bool:
+    """Whether a message is more than a role; an empty one is an answer only where a reason for it is given."""
+    return isinstance(message, dict) and any(value for name, value in message.items() if name not in NOT_OUTPUT)
 
 
 def _no_object(body: bytes) -> Fault:

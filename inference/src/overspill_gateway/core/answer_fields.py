@@ -30,6 +30,10 @@ class GoodChoices(msgspec.Struct):
     type: str | None = None
 
 
+class Part(msgspec.Struct, gc=False):
+    """A part of an answer: any object."""
+
+
 class GoodObject(msgspec.Struct, gc=False):
     """An answer of responses, messages or embeddings."""
 
@@ -37,9 +41,9 @@ class GoodObject(msgspec.Struct, gc=False):
     object: str | None = None
     type: str | None = None
     status: str | None = None
-    output: Raw = NO_RAW
-    content: Raw = NO_RAW
-    data: Raw = NO_RAW
+    output: tuple[Part, ...] | None = None
+    content: tuple[Part, ...] | None = None
+    data: tuple[Part, ...] | None = None
 
 
 decode_good_choices: Final = msgspec.json.Decoder(GoodChoices).decode

@@ -49,10 +49,10 @@ _TOO_LONG: Final = f"an event of its stream is longer than {EVENT_BYTES_MAX >> 2
 class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
-    __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_kept_chars",
-                 "_last_piece", "_prefix", "_prefix_length", "_split", "_strip_usage", "_texts", "committed",
-                 "content_bytes", "content_events", "ended", "fault", "fault_status", "finished", "first_chunk",
-                 "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
+    __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_is_mute",
+                 "_kept_chars", "_last_piece", "_prefix", "_prefix_length", "_split", "_strip_usage", "_texts",
+                 "committed", "content_bytes", "content_events", "ended", "fault", "fault_status", "finished",
+                 "first_chunk", "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
 
     def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
         self.committed = False
@@ -96,6 +96,8 @@ class StreamReader:
         self._kept_chars = 0
         self._split = SplitCharacters()
         self._last_piece = PieceMemory()
+        self._is_mute: bool | None = None
+        """Whether its choices hold no message; None: it had none yet. Not looked at once an answer has begun."""
 
     # -- what comes --------------------------------------------------------------------------------------------
 
@@ -267,6 +269,8 @@ class StreamReader:
             read.usage = self._note_usage(event)
         if read.sequence:
             self.sequence = read.sequence
+        if read.piece:
+            self._is_mute = not read.speaks and self._is_mute is not False
         if self.keep and data is not None:
             self._keep(read, data)
         return read
@@ -287,21 +291,27 @@ class StreamReader:
     def _pass_uncommitted(self, event: bytes, read: Event, passing: list[bytes]) -> None:
         if read.meaning is Meaning.NOTHING:
             return  # a backend's heartbeat: until the answer begins the client hears ours
-        if read.meaning is Meaning.END and not read.finished:
-            self._fail("its stream ended without an answer", 502)
-            return
-        held = self._held
-        if read.meaning in {Meaning.START, Meaning.USAGE}:
-            if read.meaning is Meaning.USAGE and self._strip_usage:
-                return
-            held.append(event)
-            self._held_bytes += len(event)
-            if len(held) < HELD_EVENTS_MAX and self._held_bytes < HELD_BYTES_MAX:
-                return
+        fault = self._fault_of_beginning(read)
+        if fault:
+            self._fail(fault, 502)
+        elif read.meaning is not Meaning.START and read.meaning is not Meaning.USAGE:
             self._commit(passing)
-            return
-        self._commit(passing)
-        self._pass_committed(event, read, passing)
+            self._pass_committed(event, read, passing)
+        elif read.meaning is Meaning.START or not self._strip_usage:
+            self._held.append(event)
+            self._held_bytes += len(event)
+            if self._holds_enough and not self._is_mute:
+                self._commit(passing)
+
+    def _fault_of_beginning(self, read: Event) -> str:
+        """What makes an event the end of what is no answer; empty: nothing."""
+        if read.meaning is Meaning.END and not read.finished:
+            return "its stream ended without an answer"
+        return "its stream holds no message" if self._is_mute and (read.finished or self._holds_enough) else ""
+
+    @property
+    def _holds_enough(self) -> bool:
+        return len(self._held) >= HELD_EVENTS_MAX or self._held_bytes >= HELD_BYTES_MAX
 
     def _commit(self, passing: list[bytes]) -> None:
         self.committed = True

@@ -14,8 +14,8 @@ from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_shapes import MESSAGE_CHARS_MAX, Fault, error_in, error_in_choice, is_error
 from overspill_gateway.core.json_text import decoded
 
-_NOT_OUTPUT: Final = frozenset({"role", "name"})
-"""Fields of a delta that say nothing yet."""
+NOT_OUTPUT: Final = frozenset({"role", "name"})
+"""Fields of a message, or of a delta, that say nothing yet."""
 _STARTING_RESPONSE: Final = frozenset(
     {
         "response.created",
@@ -28,6 +28,7 @@ _STARTING_RESPONSE: Final = frozenset(
     }
 )
 _STARTING_MESSAGE: Final = frozenset({"message_start", "content_block_start", "ping"})
+_MESSAGE_DELTAS: Final = frozenset({"content_block_delta", "message_delta"})
 _TEXTS: Final = ("text", "thinking", "partial_json")
 """Fields of a content_block_delta that hold what was generated."""
 
@@ -63,8 +64,10 @@ class Event:
     """Whether that text is the whole of the output: one answer, no tools, no reasoning, no log probabilities."""
     piece: bool = False
     """Whether it carries a piece of the answer, be it empty: half a character is a token too."""
+    speaks: bool = True
+    """Whether such a piece holds any message at all, be it empty."""
     finished: bool = False
-    """Whether it says why generating ended."""
+    """Whether it says why generating ended; of an end, that it is one of a whole answer by itself."""
     sequence: int = 0
     """Its number, in the Responses dialect."""
     why: str = ""
@@ -108,7 +111,7 @@ def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
     usage = isinstance(document.get("usage"), dict)
     if not isinstance(choices, list) or not choices:
         return Event(Meaning.USAGE if usage else Meaning.START, usage)
-    event = Event(Meaning.START, usage, piece=True)
+    event = Event(Meaning.START, usage, piece=True, speaks=False)
     for choice in choices:
         if isinstance(choice, dict):
             _read_choice(choice, event)
@@ -126,8 +129,9 @@ def _read_choice(choice: dict[str, Any], event: Event) -> None:
         event.plain = False
     delta = choice.get("delta")
     fields = delta if isinstance(delta, dict) else {"content": choice.get("text")}
+    event.speaks = event.speaks or fields is delta or isinstance(choice.get("text"), str)
     for field, value in fields.items():
-        if not value or field in _NOT_OUTPUT:
+        if not value or field in NOT_OUTPUT:
             continue
         event.meaning = Meaning.OUTPUT
         if field != "content" or not is_text(value):
@@ -160,10 +164,11 @@ def _read_response(document: dict[str, Any], name: bytes) -> Event:
         return fault
     usage = isinstance(response.get("usage"), dict)
     if kind in {"response.completed", "response.incomplete"}:
-        return Event(Meaning.END, usage, plain=False, finished=True, sequence=sequence)
-    if kind in _STARTING_RESPONSE:
-        return Event(Meaning.START, usage, sequence=sequence)
+        answered = isinstance(response.get("output"), list)
+        return Event(Meaning.END, usage, plain=False, finished=answered, sequence=sequence)
     delta = document.get("delta")
+    if kind in _STARTING_RESPONSE or (delta is None and kind.endswith(".delta")):
+        return Event(Meaning.START, usage, sequence=sequence)
     text = delta if isinstance(delta, str) else ""
     return Event(Meaning.OUTPUT, usage, text, plain=False, piece=kind.endswith(".delta"), sequence=sequence)
 
@@ -182,11 +187,11 @@ def _read_message(document: dict[str, Any], name: bytes) -> Event:
     message = document.get("message")
     usage = isinstance((message if isinstance(message, dict) else document).get("usage"), dict)
     if kind == "message_stop":
-        return Event(Meaning.END, usage, plain=False, finished=True)
-    if kind in _STARTING_MESSAGE:
+        return Event(Meaning.END, usage, plain=False)
+    delta = document.get("delta")
+    if kind in _STARTING_MESSAGE or (kind in _MESSAGE_DELTAS and not isinstance(delta, dict)):
         return Event(Meaning.START, usage)
-    delta = document.get("delta") if kind == "content_block_delta" else None
-    fields = delta if isinstance(delta, dict) else {}
+    fields = delta if kind == "content_block_delta" and isinstance(delta, dict) else {}
     text = "".join([fields[field] for field in _TEXTS if isinstance(fields.get(field), str)])
     return Event(Meaning.OUTPUT, usage, text, plain=False, piece=kind == "content_block_delta")
 

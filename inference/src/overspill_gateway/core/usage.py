@@ -27,7 +27,8 @@ _REPORT_BYTES_MAX: Final = 4096
 _REPORTS_MAX: Final = 16
 """Looked at in one part of a document, the last ones first."""
 _DETAILS: Final = frozenset(name for name in UsageFields.__struct_fields__ if name.endswith("_details"))
-_UNFINISHED: Final = frozenset({"queued", "in_progress"})
+UNFINISHED: Final = frozenset({"queued", "in_progress"})
+"""States of a response that its backend goes on with after it was given."""
 _spells_number: Final = re.compile(r"\+?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?").fullmatch
 _BEYOND_ANY: Final = 1 << 60
 """For a number that is too large to be told."""
@@ -205,7 +206,7 @@ def _in_document(text: bytes) -> Report | None:
         if holder is None:
             continue
         fields = holder.usage
-        unfinished = isinstance(holder.status, str) and holder.status in _UNFINISHED
+        unfinished = isinstance(holder.status, str) and holder.status in UNFINISHED
         if fields is not None or unfinished:
             said = _report_of(fields) if fields is not None else NOTHING_KNOWN
             if unfinished:
