@@ -29,6 +29,8 @@ MESSAGE = {
     "content": [{"type": "text", "text": "one"}, {"type": "tool_use", "name": "f", "input": {}}],
     "stop_reason": "tool_use",
 }
+VALUE = {"type": "text", "text": {"value": "one", "annotations": []}}
+"""A part of text in the form of the Assistants API."""
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,9 @@ MESSAGE = {
         (RESPONSE, [Said("one", "length", refused=True, calls_tools=True)]),
         (MESSAGE, [Said("one", "stop", calls_tools=True)]),
         ({"content": [], "stop_reason": "max_tokens"}, [Said("", "length")]),
+        ({"choices": [{"message": {"content": [VALUE]}}]}, [Said("one")]),
+        ({"output": [{"type": "message", "content": [VALUE]}]}, [Said("one", "stop")]),
+        ({"content": [VALUE]}, [Said("one", "stop")]),
     ],
 )
 def test_every_choice_is_told(document: dict[str, Any], expected: list[Said]) -> None:

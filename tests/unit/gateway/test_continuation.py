@@ -129,6 +129,21 @@ def test_reported_counts_of_the_first_part_are_taken_as_they_are() -> None:
 
 
 @relayed
+@pytest.mark.parametrize("part", [{"type": "text", "text": " bc"}, {"type": "text", "text": {"value": " bc"}}])
+def test_text_in_parts_goes_on_as_any_other(part: dict[str, Any]) -> None:
+    """No blank comes twice at the seam, and a third backend is given these words too."""
+    client = ClientDouble()
+    relay = begun(client, said("a "))
+
+    go_on(relay, second({"content": [part]}))
+
+    assert assembled(client) == "a bc"
+    partial = relay.partial()
+    assert partial is not None
+    assert partial.text == "a bc"
+
+
+@relayed
 def test_counts_in_quotes_are_added_up_too() -> None:
     """What money counts by is what the client is shown."""
     client = ClientDouble()

@@ -343,7 +343,14 @@ def test_a_call_that_repeats_its_id_or_its_name_is_one() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[{"type": "text", "text": "Hi"}], [{"type": "text", "text": "H"}, {"text": "i"}], {"type": "text", "text": "Hi"}],
+    [
+        [{"type": "text", "text": "Hi"}],
+        [{"type": "text", "text": "H"}, {"text": "i"}],
+        {"type": "text", "text": "Hi"},
+        [{"index": 0, "type": "text", "text": {"value": "Hi", "annotations": []}}],
+        [{"type": "text", "text": {"value": "H"}}, {"type": "text", "text": {"value": None}}, "i"],
+        {"type": "text", "text": {"value": "Hi"}},
+    ],
 )
 def test_content_in_parts_is_text(content: object) -> None:
     """As a list of parts, or as one: streamed and plain."""

@@ -114,7 +114,7 @@ def _of_response(document: dict[str, Any]) -> Said:
         for part in item.get("content") or () if item.get("type") == "message" else ():
             if isinstance(part, dict):
                 refused = refused or part.get("type") == "refusal"
-                texts.append(text_of(part.get("text")))
+                texts.append(text_of(part))
     details = document.get("incomplete_details")
     cut = isinstance(details, dict) and details.get("reason") == "max_output_tokens"
     filtered = isinstance(details, dict) and details.get("reason") == "content_filter"
@@ -125,7 +125,7 @@ def _of_message(document: dict[str, Any]) -> Said:
     parts = [part for part in document["content"] if isinstance(part, dict)]
     reason = document.get("stop_reason")
     return Said(
-        "".join([text_of(part.get("text")) for part in parts]),
+        text_of(parts),
         "length" if reason == "max_tokens" else "stop",
         reason == "refusal",
         any(part.get("type") == "tool_use" for part in parts),

@@ -39,8 +39,16 @@ def arguments_of(arguments: Any) -> str:
 def _text_of_part(part: Any) -> str:
     if isinstance(part, str):
         return part
-    return str(part["text"]) if isinstance(part, dict) and _is_text_part(part) else ""
+    return _string_of_part(part) or "" if isinstance(part, dict) else ""
 
 
 def _is_text_part(part: dict[str, Any]) -> bool:
-    return isinstance(part.get("text"), str) and part.get("type", "text") in _TEXT_PARTS
+    return _string_of_part(part) is not None
+
+
+def _string_of_part(part: dict[str, Any]) -> str | None:
+    """A part's text, which in the Assistants' form stands in an object beside its annotations; None: it is no text."""
+    text = part.get("text")
+    if isinstance(text, dict):
+        text = text.get("value")
+    return text if isinstance(text, str) and part.get("type", "text") in _TEXT_PARTS else None

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from overspill_gateway.core.content import is_text, text_of
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import event_name_and_data, split_events
 from overspill_gateway.core.json_text import decoded
@@ -167,8 +168,8 @@ class ContinuedStream:
         delta = choice.get("delta")
         holder, field = (delta, "content") if isinstance(delta, dict) else (choice, "text")
         holder.pop("role", None)
-        if isinstance(holder.get(field), str):
-            holder[field] = self._admit(holder[field])
+        if is_text(holder.get(field)):
+            holder[field] = self._admit(text_of(holder[field]))
         if finished:
             self._settle(holder, field)
         more = isinstance(delta, dict) and any(value for name, value in delta.items() if name != field)
