@@ -1,6 +1,6 @@
 """An error inside an answer whose status is good, in the shape of any backend. Not here: where answers are read.
 
-Seen so far: ``{"error": {...}}`` and ``{"error": "text"}``, anywhere in the object; ``{"object": "error", ...}``,
+Seen so far: ``{"error": {...}}`` and ``{"error": "text", "error_type": ...}``, anywhere; ``{"object": "error", ...}``,
 ``{"type": "error", ...}``, ``{"detail": ...}``, ``{"message": ..., "code": ...}``, ``{"errors": [...]}``, and an
 ``error`` in one of the choices.
 """
@@ -16,6 +16,7 @@ _PAYLOAD: Final = frozenset(
     {"choices", "output", "content", "data", "delta", "response", "item", "part", "content_block", "usage"}
 )
 """Fields of answers and events; an object with one of them is no bare message."""
+_INVALID: Final = ("invalid_request", "validation")
 _OVERLOADED: Final = ("rate_limit", "quota", "overloaded", "too_many", "exhausted")
 
 
@@ -43,7 +44,8 @@ def error_in(document: dict[str, Any]) -> Fault:
     """What an object that is an error says."""
     error = document.get("error")
     if not isinstance(error, dict):
-        error = {"message": error, "code": document.get("code")} if _says_something(error) else document
+        told = {"message": error, "code": document.get("code"), "type": document.get("error_type")}
+        error = told if _says_something(error) else document
     errors = error.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     first = first.get("message") if isinstance(first, dict) else first
@@ -76,4 +78,4 @@ def _status_of(codes: list[Any], kind: str) -> int:
             return code
     if any(word in kind for word in _OVERLOADED):
         return 429
-    return 400 if "invalid_request" in kind else 502
+    return 400 if any(word in kind for word in _INVALID) else 502

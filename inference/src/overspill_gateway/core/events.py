@@ -13,6 +13,9 @@ EVENT_BYTES_MAX: Final = 16 << 20
 _END: Final = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 """Two line ends of any kind; a carriage return and its line feed are never taken for two."""
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_FIELD: Final = re.compile(rb"[\r\n](?:data|event|id|retry|error)?:")
+"""Where a line begins that is a field or a comment, behind the first one."""
+_STRAY: Final = re.compile(rb"[\r\n]\{")
 _END_BYTES_MAX: Final = 4
 _NEVER: Final = -1
 
@@ -75,8 +78,8 @@ def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
     event = event.lstrip(b"\r\n")
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return b"", event[6:-2]
-    if event.startswith(b"{"):  # a bare document, as some servers write an error into a stream
-        return b"", event.strip()
+    if event.startswith(b"{") and _FIELD.search(event) is None:
+        return b"", event.strip()  # a bare document, as some servers write an error into a stream
     name = b""
     lines = []
     for line in _LINE_END.split(event):
@@ -87,7 +90,21 @@ def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
             lines.append(value)
         elif field == b"event":
             name = value
+        elif field == b"error":  # as llama.cpp writes one
+            name = field
+            lines.append(value)
     return name, b"\n".join(lines) if lines else None
+
+
+def stray_document(event: bytes) -> bytes | None:
+    """A bare document among an event's other lines, which no client would see; None: there is none."""
+    event = event.lstrip(b"\r\n")
+    found = None if event.startswith(b"{") else _STRAY.search(event)
+    start = 0 if found is None else found.start() + 1
+    if not event.startswith(b"{", start):
+        return None
+    field = _FIELD.search(event, start)
+    return event[start : field.start() if field is not None else len(event)].strip()
 
 
 def _end_of_last_event(data: bytes | bytearray, start: int) -> int:

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.events import EVENT_BYTES_MAX, EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.events import (
+    EVENT_BYTES_MAX,
+    EventAligner,
+    event_name_and_data,
+    split_events,
+    stray_document,
+)
 from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
 from overspill_gateway.core.piece import PieceMemory
 from overspill_gateway.core.split_characters import SplitCharacters
@@ -265,6 +271,10 @@ class StreamReader:
         """What an event means, remembered as far as it has to be."""
         name, data = event_name_and_data(event)
         read = read_event(self._dialect, name, data)
+        stray = stray_document(event)
+        if stray is not None and read.meaning is not Meaning.FAULT:
+            other = read_event(self._dialect, b"", stray)
+            read = other if other.meaning is Meaning.FAULT and not other.unreadable else read
         if read.usage:
             read.usage = self._note_usage(event)
         if read.sequence:

@@ -28,6 +28,7 @@ _STARTING_RESPONSE: Final = frozenset(
     }
 )
 _STARTING_MESSAGE: Final = frozenset({"message_start", "content_block_start", "ping"})
+_NO_MESSAGE: Final = "an error without a message"
 _MESSAGE_DELTAS: Final = frozenset({"content_block_delta", "message_delta"})
 _TEXTS: Final = ("text", "thinking", "partial_json")
 """Fields of a content_block_delta that hold what was generated."""
@@ -80,18 +81,19 @@ class Event:
 
 def read_event(dialect: Dialect, name: bytes, data: bytes | None) -> Event:
     """The meaning of an event with this name and data."""
+    failed = name.lower() == b"error"
     if data is None:
-        return Event(Meaning.NOTHING)
-    if data.strip() == b"[DONE]":
+        return Event(Meaning.FAULT, why=_NO_MESSAGE) if failed else Event(Meaning.NOTHING)
+    if data.strip() == b"[DONE]" and not failed:
         chat = dialect in {Dialect.CHAT, Dialect.COMPLETIONS}
         return Event(Meaning.END if chat else Meaning.NOTHING)
     document = decoded(data)
     if not isinstance(document, dict):
         shown = data[:MESSAGE_CHARS_MAX].decode("utf-8", "replace").strip()
-        if name == b"error" and shown:
-            return Event(Meaning.FAULT, why=shown)
+        if failed:
+            return Event(Meaning.FAULT, why=shown or _NO_MESSAGE)
         return Event(Meaning.FAULT, why=f"an event of its stream can't be read: {shown[:60]!r}", unreadable=True)
-    if name == b"error" or is_error(document):
+    if failed or is_error(document):
         return fault_of(document)
     return _READERS.get(dialect, _read_chunk)(document, name)
 
