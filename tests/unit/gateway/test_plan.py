@@ -1,6 +1,6 @@
 """Who serves a request next: a table of worlds and histories, and the step that follows from each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -77,9 +77,10 @@ class World:
 def past(
     *failures: FailureKind, hosted: tuple[str, ...] = (), held: bool = False, late: bool = False, expired: bool = False
 ) -> History[ReplicaState]:
-    """A history with these failures."""
+    """A history with these failures, the last of them by these hosted APIs."""
+    backends = [*["local/x"] * (len(failures) - len(hosted)), *hosted]
     return History(
-        failures=[Failure(kind, "x", "y") for kind in failures],
+        failures=[Failure(kind, backend, "y") for kind, backend in zip(failures, backends, strict=False)],
         failed_hosted=set(hosted),
         was_held=held,
         held_late=late,
@@ -131,6 +132,23 @@ def test_spilling(world: World, history: History[ReplicaState], expected: tuple[
 
     assert isinstance(step, UseHosted)
     assert (step.hosted.served_by, step.reason) == expected
+
+
+@pytest.mark.parametrize("backend", [A, "local/x"])
+@pytest.mark.parametrize("world", [World(), World(hosted=[A]), World(hosted=[A], target=0.001, rates=learned())])
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_the_reason_names_who_failed_last(backend: str, world: World, replicas: int) -> None:
+    """Also where it was forgiven since: a hosted API's failure is never told as a replica's."""
+    history = past(RESET, STATUS, held=True, late=True)
+    history.failures[-1] = Failure(STATUS, backend, "y")
+    history.forgive_what_may_pass()
+    step = step_of(replace(world, replicas=[replica_with(requests=1) for _ in range(replicas)]), history)
+
+    if not replicas and not world.hosted:
+        assert isinstance(step, HoldIt)
+        return
+    assert isinstance(step, UseReplica | UseHosted)
+    assert step.reason is (ServedReason.HOSTED_FAILED if backend == A else ServedReason.REPLICA_FAILED)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ async def test_it_waits_for_a_cold_replica(gateway: GatewayUnderTest) -> None:
         gateway.endpoints(engine.fact())
         answer = await soon(client.answer())
 
-        assert (answer.status, answer.served_by) == (200, "local/tiny-0")
+        assert (answer.status, answer.served_by, answer.reason) == (200, "local/tiny-0", "HostedFailed")
 
 
 async def test_where_no_replica_comes_it_is_told_both(gateway: GatewayUnderTest) -> None:

@@ -36,9 +36,9 @@ class ServedReason(StrEnum):
     REPLICA_EJECTED = "ReplicaEjected"
     """Every replica has failed too often lately and rests."""
     REPLICA_FAILED = "ReplicaFailed"
-    """Another replica failed before the first token."""
+    """The last backend that failed before the first token was a replica."""
     HOSTED_FAILED = "HostedFailed"
-    """A hosted API that comes first in the list failed before the first token."""
+    """The last backend that failed before the first token was a hosted API."""
     HEDGED = "Hedged"
     """Another backend was slow to begin, and this one was faster."""
     INVALID_OUTPUT = "InvalidOutput"
@@ -273,7 +273,7 @@ def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float
     """No replica is left to try: hosted, hold or refuse, by the route's rules."""
     hosted = _first_hosted(pool, history, ask, now)
     if history.failed_hosted:
-        return UseHosted(hosted, ServedReason.HOSTED_FAILED) if hosted is not None else _without_able(pool, history)
+        return UseHosted(hosted, _failed_reason(history)) if hosted is not None else _without_able(pool, history)
     if history.replicas_unable and hosted is None:
         return Refuse(Refusal.FAILED)
     reason = _spill_reason(pool, history, hosted)
@@ -319,7 +319,7 @@ def _spill_reason(pool: Pool[R, H], history: History[R], hosted: H | None) -> Se
         return ServedReason.PREFERRED
     # Replicas that are there and have each failed this request with a status would do so again: no use in waiting.
     if history.failures and (hosted is not None or pool.replicas):
-        return ServedReason.REPLICA_FAILED
+        return _failed_reason(history)
     reasons = (
         (not pool.may_wake, ServedReason.SCALED_OFF),
         (history.hold_expired, ServedReason.HOLD_TIMEOUT),
@@ -350,14 +350,19 @@ def _retry_after_seconds(pool: Pool[R, H], now: float) -> int:
 
 
 def _late_reason(history: History[R]) -> ServedReason:
-    if history.failed_hosted:
-        return ServedReason.HOSTED_FAILED
-    return ServedReason.REPLICA_FAILED if history.failures else ServedReason.LATENCY
+    return _failed_reason(history) if history.failures else ServedReason.LATENCY
+
+
+def _failed_reason(history: History[R]) -> ServedReason:
+    """Who failed last, and was forgiven perhaps."""
+    failures = history.failures
+    by_hosted = failures[-1].backend.startswith("hosted/") if failures else bool(history.failed_hosted)
+    return ServedReason.HOSTED_FAILED if by_hosted else ServedReason.REPLICA_FAILED
 
 
 def _local_reason(history: History[R]) -> ServedReason:
     if history.failures:
-        return ServedReason.REPLICA_FAILED
+        return _failed_reason(history)
     return ServedReason.HELD if history.was_held else ServedReason.PREFERRED
 
 
