@@ -10,12 +10,13 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from overspill_gateway.core.answer import error_of_answer, said_in
 from overspill_gateway.core.body import read_body
 from overspill_gateway.core.bounds import bounds_of
-from overspill_gateway.core.continuation import Partial, continuation_body
+from overspill_gateway.core.continuation import ContinuedStream, Partial, continuation_body
 from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect, Endpoint
 from overspill_gateway.core.head import read_head
 from overspill_gateway.core.messages_answer import MessagesStream
@@ -23,6 +24,7 @@ from overspill_gateway.core.messages_request import chat_request
 from overspill_gateway.core.multipart import field_spans_of_form
 from overspill_gateway.core.splice import BodyError, with_fields
 from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.stream_as_answer import answer_of_stream
 from overspill_gateway.core.usage import UsageFinder, report_of_answer
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.reader import RequestReader
@@ -39,6 +41,9 @@ TOO_SHORT_SECONDS: Final = 0.03
 LENGTH_BYTES_MAX: Final = 256 << 10
 _READ_BYTES: Final = 1400
 _LIMITS: Final = Limits(body_bytes_max=64 << 20)
+_PIECE_CHARS: Final = 16
+_CHUNK_BYTES: Final = 64
+"""Of a chunk with such a piece."""
 _PARTIAL: Final = Partial(
     dialect=Dialect.CHAT, text="so far", output_tokens=2, prompt_tokens=None, exact=False, first_chunk={}
 )
@@ -94,6 +99,21 @@ def _translated(data: bytes) -> None:
     stream.finish()
 
 
+def _as_answer(data: bytes) -> None:
+    answer_of_stream(data, Dialect.CHAT)
+
+
+def _continued(data: bytes) -> None:
+    """By a backend that repeats all that the client has, in pieces."""
+    text = "".join(chr(0x61 + at % 26) for at in range(len(data) // _CHUNK_BYTES * _PIECE_CHARS))
+    stream = ContinuedStream(replace(_PARTIAL, text=text), served_by="b", may_echo=True)
+    for at in range(0, len(text), _PIECE_CHARS):
+        stream.feed(
+            b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text[at : at + _PIECE_CHARS].encode()
+        )
+    assert stream.text == text
+
+
 def _answer(data: bytes) -> None:
     said_in(data)
     report_of_answer(data)
@@ -124,6 +144,8 @@ PARSERS: Final[dict[str, Parser]] = {
     "translated stream": _translated,
     "answer": _answer,
     "continuation": _continuation,
+    "stream as answer": _as_answer,
+    "repeating stream": _continued,
 }
 
 

@@ -24,12 +24,14 @@ PARTS = [
 BODIES = ["chat", "responses", "messages", "embeddings", "completions", "translation", "continuation", "answer"]
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"'
 TOOL = b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"'
-STREAMS = ["chat stream", "responses stream", "messages stream", "translated stream"]
+LONG_CHOICE = b'{"index":0,"delta":{"content":"' + b"a" * 100 + b'"}},'
+STREAMS = ["chat stream", "responses stream", "messages stream", "translated stream", "stream as answer"]
 EVENTS = [
     (b"", EVENT + b'x"}}]}\n\n', b"data: [DONE]\n\n"),
     (b"", EVENT + b'\\ud83d"}}]}\n\n', b"data: [DONE]\n\n"),
     (b"", TOOL + b'x"}}]}}]}\n\n', b"data: [DONE]\n\n"),
     (b"", TOOL + b'{"}}]}}]}\n\n', b""),
+    (b"", TOOL + b"a" * 100 + b'"}}]}}]}\n\n', b"data: [DONE]\n\n"),
     (EVENT, b"x", b'"}}]}\n\n'),
     (EVENT, b"\\n", b'"}}]}\n\n'),
     (EVENT, b"\\ud83d", b'"}}]}\n\n'),
@@ -41,6 +43,7 @@ EVENTS = [
     (b"", b"data: a\n", b"\n"),
     (b"", b"data:\r", b"\r"),
     (b'data: {"choices":[', b'{"index":0,"delta":{"content":"a"}},', b"{}]}\n\n"),
+    (b'data: {"choices":[', LONG_CHOICE, b"{}]}\n\n"),
     (b'data: {"choices":[', b"[", b"]}\n\n"),
     (b"data: ", b'{"usage":', b"1}\n\n"),
     (b"", b'data: {"usage":{"prompt_tokens":1}}\n\n', b""),
@@ -77,6 +80,7 @@ OTHERS = [
     ("answer", b"", b'"usage":{"prompt_tokens":1},', b""),
     ("answer", b"", b'"usage":[', b""),
     ("answer", b'{"error":{"message":"', b"<a", b'"}}'),
+    ("repeating stream", b"", b" ", b""),
 ]
 
 
@@ -99,6 +103,19 @@ def test_a_text_full_of_marks_is_looked_through_once() -> None:
     grown = {name: growth(PARSERS[name], CHAT_TEXT[0], b";base64,", CHAT_TEXT[1]) for name in ("chat", "messages")}
 
     assert max(grown.values()) <= GROWTH_MAX
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "unit", "after"),
+    [
+        ("chat stream", b'data: {"choices":[', LONG_CHOICE, b"{}]}\n\n"),
+        ("stream as answer", b"", TOOL + b"a" * 100 + b'"}}]}}]}\n\n', b"data: [DONE]\n\n"),
+        ("repeating stream", b"", b" ", b""),
+    ],
+)
+def test_text_that_comes_in_pieces_is_joined_once(name: str, before: bytes, unit: bytes, after: bytes) -> None:
+    """Each piece once led to a copy of all that had come before it: of a chunk's choices, a call's, a repetition's."""
+    assert growth(PARSERS[name], before, unit, after, 1 << 20) <= GROWTH_MAX
 
 
 @pytest.mark.exhaustive

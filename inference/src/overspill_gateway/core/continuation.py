@@ -53,7 +53,6 @@ _CANT_GO_ON: Final = frozenset(
 )
 """Fields with which a second request could not honour what the first one began."""
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
-_SHAPED_BY: Final = ("id", "created", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Partial:
     exact: bool
     """Whether the tokens were reported, not counted by events."""
     first_chunk: dict[str, object]
-    """The first chunk that the client got."""
+    """Of the first chunk that the client got: id, created, model, as far as it had them."""
     continued: tuple[dict[str, object], ...] = ()
     """The parts behind the first, for the mark in the final chunk."""
 
@@ -102,18 +101,19 @@ def continuation_body(body: bytes, partial: Partial, *, local: bool) -> bytes | 
 class ContinuedStream:
     """Writes the events of the backend that goes on as the first one would have written them."""
 
-    __slots__ = ("_echo", "_first", "_held", "_mark", "_overlap", "_partial", "_text", "fault")
+    __slots__ = ("_echo", "_first", "_held", "_mark", "_overlap", "_partial", "_repeated", "_text", "fault")
 
     def __init__(self, partial: Partial, *, served_by: str, may_echo: bool) -> None:
         """``may_echo``: whether this backend may repeat the text instead of going on behind it."""
         self.fault: str | None = None
         """Why it can't be written on."""
         self._partial = partial
-        first = partial.first_chunk
-        self._first: dict[str, object] = {name: first[name] for name in _SHAPED_BY if name in first}
+        self._first = partial.first_chunk
         self._mark = (*partial.continued, {"served_by": served_by, "after_tokens": partial.output_tokens})
         self._text = [partial.text]
-        self._held = ""
+        self._held: list[str] = []
+        self._repeated = 0
+        """So much of the text has come again."""
         told = partial.text.strip()
         self._echo = told if may_echo and len(told) >= ECHO_CHARS_MIN else ""
         chat = partial.dialect is Dialect.CHAT
@@ -178,17 +178,15 @@ class ContinuedStream:
     def _admit(self, text: str) -> str:
         """The part of a piece of text that the client doesn't have yet."""
         if self._echo:
-            self._held += text
-            seen = self._held.lstrip()
-            if self._echo.startswith(seen):
-                if len(seen) < len(self._echo):
-                    return ""
-                text = ""
-            elif seen.startswith(self._echo):
-                text = seen[len(self._echo) :]
-            else:
-                text = self._held
-            self._echo = self._held = ""
+            self._held.append(text)
+            piece = text if self._repeated else text.lstrip()
+            left = len(self._echo) - self._repeated
+            if len(piece) < left and self._echo.startswith(piece, self._repeated):
+                self._repeated += len(piece)
+                return ""
+            repeats = piece[:left] == self._echo[self._repeated :]
+            text = piece[left:] if repeats else "".join(self._held)
+            self._echo, self._held = "", []
         same = 0
         while same < min(len(text), len(self._overlap)) and text[same] == self._overlap[same]:
             same += 1
@@ -200,10 +198,11 @@ class ContinuedStream:
 
     def _settle(self, holder: dict[str, Any], field: str) -> None:
         """At the end: text that could still have become a repetition is none, or the answer was only repeated."""
-        if self._echo and len(self._held.strip()) >= ECHO_CHARS_MIN:
+        held = "".join(self._held)
+        if self._echo and len(held.strip()) >= ECHO_CHARS_MIN:
             self.fault = "it repeated the beginning of the answer instead of going on with it"
         elif self._echo:
-            held, self._echo, self._held = self._held, "", ""
+            self._echo, self._held = "", []
             holder[field] = self._admit(held)
 
     def _added_up(self, usage: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ error is told.
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import UNSET
+
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.events import (
     EVENT_BYTES_MAX,
@@ -20,7 +22,7 @@ from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decode
 from overspill_gateway.core.piece import PieceMemory
 from overspill_gateway.core.split_characters import SplitCharacters
 from overspill_gateway.core.stream_events import Event, Meaning, read_event
-from overspill_gateway.core.stream_fields import decode_chunk, decode_plain
+from overspill_gateway.core.stream_fields import SHAPE, decode_chunk, decode_plain, decode_shape
 from overspill_gateway.core.usage import NOTHING_KNOWN, Usage, report_of_event
 
 HELD_EVENTS_MAX: Final = 64
@@ -50,6 +52,16 @@ _FORMS: Final = {
 }
 _UNKNOWN: Final = _Form(b"", "")
 _TOO_LONG: Final = f"an event of its stream is longer than {EVENT_BYTES_MAX >> 20} MiB"
+
+
+def _shape_of(data: bytes) -> dict[str, object]:
+    """What all chunks of a stream have in common, without the rest of what may be a long one."""
+    try:
+        shape = decode_shape(data)
+    except UNREADABLE:
+        first = decoded(data)
+        return {name: first[name] for name in SHAPE if name in first} if isinstance(first, dict) else {}
+    return {name: getattr(shape, name) for name in SHAPE if getattr(shape, name) is not UNSET}
 
 
 class StreamReader:
@@ -84,7 +96,7 @@ class StreamReader:
         self.plain = True
         """Whether the text is all of the output; known only where it is kept."""
         self.first_chunk: dict[str, object] | None = None
-        """The stream's first chunk, where the text is kept: its id and its like."""
+        """Of the stream's first chunk, where the text is kept: its id, when it was made, its model."""
         self.sequence = 0
         """The last event's number, in the Responses dialect."""
         self._dialect = dialect
@@ -358,8 +370,7 @@ class StreamReader:
 
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:
-            first = decoded(data)
-            self.first_chunk = first if isinstance(first, dict) else {}
+            self.first_chunk = _shape_of(data)
         self.plain = self.plain and read.plain
         if not read.text:
             return

@@ -50,6 +50,8 @@ class _Choice:
         self._lists: dict[str, list[Any]] = {}
         self._fields: dict[str, Any] = {}
         self._calls: list[dict[str, Any]] = []
+        self._arguments: list[list[str]] = []
+        """Of each call, in pieces."""
         self._numbers = CallNumbers()
         self._ended: dict[str, Any] = {}
 
@@ -85,9 +87,9 @@ class _Choice:
         number, begins = self._numbers.take(call.get("index"), call_id, name, arguments)
         if begins:
             told = {"id": call_id or f"call_{number}", "type": "function"}
-            self._calls.append({**told, "function": {"name": name, "arguments": arguments}})
-        else:
-            self._calls[number]["function"]["arguments"] += arguments
+            self._calls.append({**told, "function": {"name": name}})
+            self._arguments.append([])
+        self._arguments[number].append(arguments)
 
     def told(self, index: int, *, chat: bool) -> dict[str, Any]:
         """The choice of a plain answer."""
@@ -97,5 +99,7 @@ class _Choice:
             return {"index": index, "text": texts.get("content", ""), **ended}
         message: dict[str, Any] = {"content": None, **self._fields, **self._lists, **texts, "role": "assistant"}
         if self._calls:
+            for call, pieces in zip(self._calls, self._arguments, strict=True):
+                call["function"]["arguments"] = "".join(pieces)
             message |= {"content": message["content"] or None, "tool_calls": self._calls}
         return {"index": index, "message": message, **ended}

@@ -114,13 +114,15 @@ def _read_chunk(document: dict[str, Any], _name: bytes) -> Event:
     if not isinstance(choices, list) or not choices:
         return Event(Meaning.USAGE if usage else Meaning.START, usage)
     event = Event(Meaning.START, usage, piece=True, speaks=False)
+    texts: list[str] = []
     for choice in choices:
         if isinstance(choice, dict):
-            _read_choice(choice, event)
+            _read_choice(choice, event, texts)
+    event.text = "".join(texts)
     return event
 
 
-def _read_choice(choice: dict[str, Any], event: Event) -> None:
+def _read_choice(choice: dict[str, Any], event: Event, texts: list[str]) -> None:
     fault = error_in_choice(choice)
     if fault is not None and event.meaning is not Meaning.FAULT:
         event.meaning, event.why, event.status = Meaning.FAULT, fault.why, fault.status
@@ -138,9 +140,9 @@ def _read_choice(choice: dict[str, Any], event: Event) -> None:
         event.meaning = Meaning.OUTPUT
         if field != "content" or not is_text(value):
             event.plain = False
-            event.text += value if isinstance(value, str) else json.dumps(value)
+            texts.append(value if isinstance(value, str) else json.dumps(value))
         else:
-            event.text += text_of(value)
+            texts.append(text_of(value))
     if choice.get("logprobs") or choice.get("token_ids"):
         event.meaning = Meaning.OUTPUT
         event.plain = False

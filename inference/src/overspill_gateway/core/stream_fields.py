@@ -50,5 +50,15 @@ class PlainChunk(msgspec.Struct):
     usage: object = None
 
 
+class Shape(msgspec.Struct, gc=False):
+    """What all chunks of a stream have in common, as it came."""
+
+    id: object = msgspec.UNSET
+    created: object = msgspec.UNSET
+    model: object = msgspec.UNSET
+
+
+SHAPE: Final = Shape.__struct_fields__
+decode_shape: Final[Callable[[bytes], Shape]] = msgspec.json.Decoder(Shape).decode
 decode_chunk: Final[Callable[[bytes], Chunk]] = msgspec.json.Decoder(Chunk).decode
 decode_plain: Final[Callable[[bytes], PlainChunk]] = msgspec.json.Decoder(PlainChunk).decode
