@@ -212,6 +212,8 @@ class CompiledConsumer(Compiled):
     """Of the Consumer."""
     generation: int
     """metadata.generation it was compiled from."""
+    created: str = ""
+    """When the Consumer was made, RFC 3339 in UTC: of two that have one key, it opens what the older one may call."""
     keys: tuple[CompiledKey, ...] = ()
     """Keys that let it in; empty where it is suspended."""
     routes: tuple[str, ...] = ()

@@ -59,6 +59,18 @@ def test_nothing_else_gets_in(authorization: str) -> None:
     assert KeyRing(PEPPER, [consumer(KEY, "ns/*")]).check(authorization.encode()) is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("stolen", ["f" * 64, key_hash(PEPPER, KEY)])
+def test_nobody_takes_a_key_away_by_writing_its_id(order: int, stolen: str) -> None:
+    """Ids are no secrets, and hashes not always: a Consumer of another namespace that has them changes nothing."""
+    mine = consumer(KEY, "ns/*").model_copy(update={"created": "2026-01-01T00:00:00Z"})
+    keys = (CompiledKey(id=KEY.split("-")[1], hash=stolen),)
+    other = mine.model_copy(update={"namespace": "evil", "created": "2026-01-02T00:00:00Z", "keys": keys})
+    grant = KeyRing(PEPPER, [mine, other][::order]).check(f"Bearer {KEY}".encode())
+    assert grant is not None
+    assert grant.consumer == "ns/me"
+
+
 def test_another_pepper_knows_none_of_the_keys() -> None:
     """The hash is keyed: under another release's pepper it fits nothing."""
     assert KeyRing(b"other", [consumer(KEY, "ns/*")]).check(f"Bearer {KEY}".encode()) is None

@@ -52,24 +52,29 @@ class KeyRing:
 
     def __init__(self, pepper: bytes, consumers: Iterable[CompiledConsumer]) -> None:
         self._keyed = hmac.new(pepper, digestmod=sha256)
-        self._grants: dict[bytes, tuple[str, Grant]] = {}
-        for consumer in consumers:
+        self._grants: dict[bytes, list[tuple[str, Grant]]] = {}
+        # The oldest first: whoever writes another's key into a Consumer of their own later gets nothing by it.
+        for consumer in sorted(consumers, key=lambda one: (one.created, one.namespace, one.name)):
             grant = grant_of(consumer)
             for key in consumer.keys:
-                self._grants[key.id.encode()] = (key.hash, grant)
-        self._nobody = Grant("", frozenset(), frozenset())
+                self._grants.setdefault(key.id.encode(), []).append((key.hash, grant))
+        self._unknown = [(_NO_HASH, Grant("", frozenset(), frozenset()))]
 
     def check(self, authorization: bytes) -> Grant | None:
-        """The grant of an Authorization header, or None: one path and one comparison whatever is wrong with it."""
+        """The grant of an Authorization header, or None: one path and one comparison whatever is wrong with it.
+
+        Where several consumers have keys of one id, which anyone may write, each is compared: none hides another.
+        """
         scheme, _, key = authorization.partition(b" ")
         key = key.strip()
         key_id = key[_ID_START:_ID_END]
-        expected, grant = self._grants.get(key_id, (_NO_HASH, self._nobody))
         keyed = self._keyed.copy()
         keyed.update(key)
-        right = hmac.compare_digest(keyed.hexdigest(), expected)
+        found = keyed.hexdigest()
+        grants = self._grants.get(key_id, self._unknown)
+        right = [grant for expected, grant in grants if hmac.compare_digest(found, expected)]
         formed = scheme.lower() == b"bearer" and _KEY_BYTES_MIN <= len(key) <= _KEY_BYTES_MAX
-        return grant if right and formed and grant is not self._nobody else None
+        return right[0] if right and formed and grants is not self._unknown else None
 
 
 def credential_of(head: Head) -> bytes | None:

@@ -84,7 +84,14 @@ class EngineScraper:
                 wanted, self._turn = in_turn(every, self._turn, ROUTES_PER_ROUND_MAX)
                 async with asyncio.TaskGroup() as group:
                     for key in wanted:
-                        group.create_task(self._read(session, key))
+                        group.create_task(self._read_alone(session, key))
+
+    async def _read_alone(self, session: aiohttp.ClientSession, key: str) -> None:
+        """What one route's replicas are and say concerns that route alone."""
+        try:
+            await self._read(session, key)
+        except Exception:
+            logger.exception("a queue was not read", extra={"route": key})
 
     async def _read(self, session: aiohttp.ClientSession, key: str) -> None:
         reading = self._readings.setdefault(key, _Reading())

@@ -197,8 +197,12 @@ class WatchCache:
     def _tell(self, key: str) -> None:
         if key in self._writing:
             self._held.add(key)
-        else:
+            return
+        try:
             self._on_change(key, self._objects.get(key))
+        except Exception:
+            # What people of one namespace write must not end the watch of all.
+            logger.exception("a change was not acted upon", extra={"object": f"{self.resource.plural} {key}"})
 
 
 def _key(live: Json) -> str:

@@ -108,6 +108,10 @@ class Diagnosis:
         except ClusterError as error:
             logger.debug("pods not listed: %s", error, extra={"route": key})
             finding = suspect.finding
+        except Exception:
+            # People of a namespace write Pods and Events: what nobody expected there must not end the looks at others.
+            logger.exception("pods not understood", extra={"route": key})
+            finding = Finding()
         finally:
             suspect.is_looked_at, suspect.has_been_looked_at = False, True
             suspect.next_look = self._clock.monotonic() + suspect.pause

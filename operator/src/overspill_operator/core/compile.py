@@ -89,6 +89,7 @@ def compile_consumer(meta: Metadata, spec: ConsumerSpec) -> CompiledConsumer:
         name=meta.name,
         uid=meta.uid,
         generation=meta.generation,
+        created=meta.created,
         keys=() if spec.suspended else tuple(CompiledKey(id=key.id, hash=key.hash) for key in spec.keys),
         routes=tuple(f"{route.namespace or meta.namespace}/{route.name}" for route in spec.routes),
         limits=_limits(spec.rate_limit),

@@ -89,8 +89,8 @@ def event_problem(pod: Json, events: Sequence[Json]) -> PodProblem | None:
     if not warnings:
         return None
     newest = max(warnings, key=_event_time)
-    said = _sentence(f"Pod {pod['metadata']['name']}: {newest['reason']}: {newest.get('message', '')}")
-    return PodProblem("PodFailed", said)
+    words = f"{newest.get('reason') or 'Warning'}: {newest.get('message') or ''}"
+    return PodProblem("PodFailed", _sentence(f"Pod {pod['metadata']['name']}: {words}"))
 
 
 def _of_living(pod: Json) -> PodProblem | None:
@@ -171,7 +171,15 @@ def _is_history(failed: Json, living: Json) -> bool:
 def _event_time(event: Json) -> float:
     series = event.get("series") or {}
     texts = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return max((parse_timestamp(text) for text in texts if text), default=0.0)
+    return max((_unix(text) for text in texts if text), default=0.0)
+
+
+def _unix(text: str) -> float:
+    """Whoever may write Events may write any time there, the year 0 too, which no clock here knows."""
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        return 0.0
 
 
 def _phase(pod: Json) -> str:

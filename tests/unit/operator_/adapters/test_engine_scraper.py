@@ -123,3 +123,20 @@ def test_each_route_has_its_turn_before_any_has_another() -> None:
     assert set(asked) == set(every)
     assert in_turn(["a", "c"], "b", 5) == (["c", "a"], "a")
     assert in_turn([], "b", 5) == ([], "")
+
+
+async def test_what_nobody_expected_of_one_route_ends_no_other_reading(
+    clock: VirtualClock, engine: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """EndpointSlices are people's to write: a fault in reading those of one route leaves the rounds of all going."""
+    cluster = cluster_with(("127.0.0.1", True))
+    cluster.put(SLICE.replace("/chat/", "/odd/"), {"endpoints": [{"conditions": {"ready": True}, "addresses": 7}]})
+    read: list[str] = []
+    scraper = EngineScraper(cluster, clock, lambda: [KEY, "odd/r"], read.append)
+    task = asyncio.create_task(scraper.run())
+    await clock.until(lambda: len(read) >= 3)
+    assert not task.done()
+    task.cancel()
+    assert engine
+    assert set(read) == {KEY}
+    assert "a queue was not read" in caplog.text

@@ -157,3 +157,27 @@ async def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(
     task.cancel()
     assert len([call for call in cluster.calls if call[0] == "WATCH"]) == 8
     assert clock.pauses[-1] > 5.0
+
+
+async def test_a_change_that_is_not_understood_is_not_the_end_of_the_watch(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What people of one namespace write concerns that alone: the cache knows it, says so, and hears of the next."""
+    cluster = FakeCluster()
+    heard: list[str] = []
+
+    def on_change(key: str, live: Json | None) -> None:
+        if key == "chat/odd":
+            raise KeyError(key)
+        heard.append(f"{key} {live is not None}")
+
+    cache = WatchCache(cluster, SERVICES, clock=clock, labels="x", on_change=on_change)
+    cluster.put(SERVICES.path("chat", "odd"), {})
+    task = asyncio.create_task(cache.run())
+    await clock.until(cache.synced.is_set)
+    cluster.watches.put_nowait(event("MODIFIED", cluster.put(SERVICES.path("chat", "odd"), {"spec": 1})))
+    cluster.watches.put_nowait(event("ADDED", cluster.put(SERVICES.path("other", "s"), {})))
+    await clock.until(lambda: heard)
+    task.cancel()
+    assert heard == ["other/s True"]
+    assert "a change was not acted upon" in caplog.text

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from overspill_operator.app.diagnosis import LOOKERS, Diagnosis
 from overspill_operator.ports import POD_EVENTS, PODS, Json, Listing
 from unit.operator_.fakes import FakeCluster
@@ -130,3 +132,17 @@ async def test_events_are_asked_for_where_the_pod_is_silent(clock: VirtualClock)
     assert "FailedAttachVolume: Multi-Attach error" in problem.message
     assert {path for verb, path in cluster.calls if verb == "LIST"} == {POD_EVENTS.path("chat")}
     assert PODS.path("chat").endswith("pods")
+
+
+async def test_what_nobody_expected_of_one_pod_ends_no_look_at_others(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pods and Events are people's to write: a fault in reading those of one route is logged, and all looks go on."""
+    cluster = Pods()
+    cluster.pods = [{"metadata": {}, "status": {"phase": "Running", "conditions": [{"no": "type"}]}}]
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
+    for number in range(2 * LOOKERS):
+        subject.suspect(f"chat/r{number}", waiting=True)
+    with running(subject):
+        await clock.until(lambda: len(set(cluster.looked)) == 2 * LOOKERS)
+    assert "pods not understood" in caplog.text

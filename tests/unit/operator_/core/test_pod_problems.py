@@ -125,3 +125,16 @@ def test_a_mount_that_fails_is_known_from_events_alone() -> None:
     assert event_problem(pod(phase="Running"), [probe, mount]) is None
     silent = {"type": "Warning", "reason": "NodeNotReady", "message": "Node is not ready"}
     assert event_problem(pod(phase="Running"), [probe, silent]) is not None
+
+
+def test_an_event_that_says_little_is_told_as_far_as_it_goes() -> None:
+    """Whoever may write Events leaves fields out, and writes times that no clock here knows."""
+    creating = pod(phase="Pending", conditions=[{"type": "PodScheduled", "status": "True"}])
+    bare = {"type": "Warning", "lastTimestamp": "0000-01-01T00:00:00Z"}
+    problem = event_problem(creating, [bare])
+    assert problem is not None
+    assert problem.message == "Pod p: Warning."
+    mount = {"type": "Warning", "reason": "FailedMount", "lastTimestamp": "2026-01-01T00:00:01Z"}
+    newest = event_problem(creating, [bare, mount])
+    assert newest is not None
+    assert newest.message == "Pod p: FailedMount."
