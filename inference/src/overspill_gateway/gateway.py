@@ -20,6 +20,7 @@ from overspill_gateway.proxy.call import Shared
 from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.proxy.long_requests import LongReading, body_readers
 from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.schema_checker import SchemaChecker
 from overspill_gateway.proxy.scrapes import EngineGauges
@@ -68,7 +69,9 @@ class Gateway:
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
-        self.shared = Shared(self.exchanges, RetryBudget(), metering, Tokenizer(), random.random, SchemaChecker())
+        self.shared = Shared(
+            self.exchanges, RetryBudget(), metering, Tokenizer(), random.random, SchemaChecker(), body_readers()
+        )
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
@@ -159,6 +162,7 @@ class Gateway:
             await self._end_source()
             self._gauges.stop()
             await self.shared.checker.close()
+            await self.shared.readers.close()
             if self._ticks is not None:
                 self._ticks.cancel()
             for key in list(self.catalog.routes):
@@ -178,7 +182,7 @@ class Gateway:
         self._public.close_connections(at_once=True)
         left = 0
         for connection in list(self.connections):
-            if isinstance(connection.answerer, Exchange):
+            if isinstance(connection.answerer, (Exchange, LongReading)):
                 left += 1
                 connection.answerer.shut_down()
         if self._tls is not None:

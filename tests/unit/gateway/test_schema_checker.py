@@ -53,7 +53,7 @@ async def test_answers_are_checked_elsewhere() -> None:
         [bad] = await verdicts(checker, ("a", {"type": "integer"}, answer('"x"')))
         [useless] = await verdicts(checker, ("a", {"type": 7}, answer("3")))
         [nothing] = await verdicts(checker, ("a", {"type": "integer"}, b"no answer at all"))
-        assert len(checker._workers) == 1
+        assert len(checker.pool.workers) == 1
     finally:
         await checker.close()
 
@@ -120,11 +120,11 @@ async def test_a_client_that_goes_while_its_answer_is_checked_leaves_nothing() -
         client = await running.client()
         running.send(client, **asked(dear_schema()))
         checker = running.gateway.shared.checker
-        await eventually(lambda: any(worker.current for worker in checker._workers), 10)
+        await eventually(lambda: any(worker.current for worker in checker.pool.workers), 10)
         client.reset()
         await eventually(lambda: not running.gateway.exchanges)
         assert route.in_flight_local == 0
-        await eventually(lambda: not any(worker.current for worker in checker._workers), 30)
+        await eventually(lambda: not any(worker.current for worker in checker.pool.workers), 30)
         assert (await running.post(**asked({"type": "integer"}))).status == 200
 
 
@@ -133,7 +133,7 @@ async def test_a_process_that_dies_is_replaced() -> None:
     checker = SchemaChecker()
     try:
         await verdicts(checker, ("a", {}, answer("3")))
-        [worker] = checker._workers
+        [worker] = checker.pool.workers
         assert worker._transport is not None
         worker._transport.kill()
         [verdict] = await verdicts(checker, ("a", {"type": "integer"}, answer("3")))

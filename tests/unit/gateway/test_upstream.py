@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from overspill_gateway.core.forwarding import to_client
@@ -63,6 +65,11 @@ class Exchange:
         """The backend sends bytes."""
         self.connection.data_received(data)
         return self
+
+    async def takes_all(self) -> None:
+        """Let it take what has come: many bytes are taken in slices."""
+        while self.connection._unread:  # noqa: ASYNC110 - a turn of the loop is what it waits for
+            await asyncio.sleep(0)
 
     def ends(self, error: Exception | None = None) -> Exchange:
         """The connection ends."""
@@ -148,7 +155,9 @@ async def test_an_answer_that_says_close_is_not_used_again() -> None:
 )
 async def test_nonsense_is_a_protocol_failure(data: bytes) -> None:
     """What is not HTTP, or ambiguous, or endless, ends the connection and is told once."""
-    exchange = Exchange().gets(data).ends()
+    exchange = Exchange().gets(data)
+    await exchange.takes_all()
+    exchange.ends()
 
     assert exchange.receiver.lost is FailureKind.PROTOCOL
     assert exchange.transport.aborted
@@ -222,6 +231,7 @@ async def test_framing_without_end_is_a_failure(name: str) -> None:
     for _ in range(100):
         if exchange.receiver.lost is None:
             exchange.gets(piece)
+            await exchange.takes_all()
     assert exchange.receiver.lost is FailureKind.PROTOCOL
     assert exchange.transport.ended
 
@@ -257,3 +267,53 @@ def test_what_a_provider_says_of_its_host_is_not_said_of_the_gateways() -> None:
         b"server",
     ]
     assert to_client([(name, b"x") for name in fields]).lines == b""
+
+
+async def test_what_comes_at_once_is_taken_in_slices() -> None:
+    """Between slices others have their turn, and nothing more is read meanwhile; in the end all of it is there."""
+    exchange = Exchange()
+    events = b"data: {}\n\n" * 100_000
+    exchange.gets(HEAD + b"content-length: %d\r\n\r\n" % len(events) + events)
+    first = len(exchange.receiver.body)
+    reading = exchange.transport.reading
+    await exchange.takes_all()
+
+    assert 0 < first < len(events)
+    assert not reading
+    assert exchange.receiver.body == events
+    assert exchange.receiver.ends == 1
+    assert exchange.transport.reading
+
+
+async def test_a_receiver_that_pauses_gets_no_further_slice() -> None:
+    """What has come waits until it wants more."""
+    exchange = Exchange()
+
+    class Pauses(Remembers):
+        def answer_pause(self) -> None:
+            """Want no more for now."""
+            exchange.connection.pause()
+
+    pausing = Pauses()
+    exchange.connection.hand_over(pausing)
+    exchange.gets(HEAD + b"content-length: 100000\r\n\r\n" + b"x" * 50_000)
+    lengths = []
+    for _ in range(3):
+        await asyncio.sleep(0)
+        lengths.append(len(pausing.body))
+    exchange.connection.resume()
+    await asyncio.sleep(0)
+
+    assert 0 < lengths[0] == lengths[-1] < 10_000
+    assert lengths[0] < len(pausing.body) < 20_000
+
+
+async def test_bytes_behind_an_answer_that_came_with_it_end_the_connection() -> None:
+    """In another slice or not: it gets no further request."""
+    exchange = Exchange()
+    exchange.gets(HEAD + b"content-length: 100000\r\n\r\n" + b"x" * 100_000 + b"HTTP/1.1 200 OK\r\n" * 900)
+    await exchange.takes_all()
+
+    assert exchange.receiver.ends == 1
+    assert exchange.transport.ended
+    assert exchange.pool.idle_count == 0

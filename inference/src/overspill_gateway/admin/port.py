@@ -85,6 +85,10 @@ class AdminPort:
         else:
             self._hub.join(connection)
 
+    def serve_long(self, connection: "ServerConnection", head: Head, parts: list[bytes]) -> None:  # noqa: ARG002
+        """The same: nobody reads a body here."""
+        self.serve(connection, head, b"")
+
     def refusal_lines(self, head: Head | None) -> bytes:  # noqa: ARG002
         """Nothing is added."""
         return b""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntFlag
 
-from overspill_gateway.core.bounds import UNBOUNDED_TOKENS, bounds_of
+from overspill_gateway.core.bounds import UNBOUNDED_TOKENS, Bounds, bounds_of
 from overspill_gateway.core.endpoints import Dialect
 
 
@@ -63,8 +63,11 @@ class Ask:
         """Find out what the whole body can cost: once, where a hosted API under a budget comes into question."""
         if not self.unread:
             return
-        bounds = bounds_of(self.unread, self.dialect)
+        self.take_bounds(bounds_of(self.unread, self.dialect))
         self.unread = b""
+
+    def take_bounds(self, bounds: Bounds) -> None:
+        """This is what the whole body can cost."""
         self.prompt_tokens_max = UNBOUNDED_TOKENS if bounds.unbounded else bounds.prompt_tokens
         self.output_tokens_more = bounds.output_tokens_more
         self.unpriced = bounds.unpriced

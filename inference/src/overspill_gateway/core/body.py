@@ -28,12 +28,13 @@ from overspill_gateway.core.body_fields import (
 )
 from overspill_gateway.core.endpoints import CHAT, Dialect, Endpoint
 from overspill_gateway.core.errors import ApiError, invalid_body
+from overspill_gateway.core.long_facts import LongFacts
 from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
 from overspill_gateway.core.one_reading import refuse_two_readings
 from overspill_gateway.core.prompt import COMPLETION_PREFIX_BYTES, attachments, bare_prefix, conversation_prefix
-from overspill_gateway.core.splice import BodyError, field_span, field_spans, fields_of
+from overspill_gateway.core.splice import BodyError, field_span, field_spans, fields_of, with_fields
 
-__all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_model"]
+__all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_deployment", "with_model"]
 
 ANSWERS_MAX: Final = 128
 """Of one request: OpenAI's own limit for ``n``."""
@@ -81,10 +82,14 @@ class BodyFacts:
     """The JSON schema that the answer has to keep to, raw; None: none."""
     bare: bool = False
     """Whether the prompt has no turns."""
+    long: LongFacts | None = None
+    """Of a long body, which is not looked through again."""
 
     @property
     def prefix(self) -> int:
         """Hash of the conversation's beginning, 64 bits; 0: none."""
+        if self.long is not None:
+            return self.long.prefix
         system, messages = self.conversation
         return bare_prefix(messages) if self.bare else conversation_prefix(system, messages)
 
@@ -111,6 +116,16 @@ def read_body(body: bytes, endpoint: Endpoint = CHAT, content_type: bytes = b"")
 def with_model(body: bytes, facts: BodyFacts, name: bytes) -> bytes:
     """The body with another model name; ``name`` is a JSON string with its quotation marks."""
     return b"%b%b%b" % (body[: facts.model_start], name, body[facts.model_end :])
+
+
+def with_deployment(body: bytes, name: str, content_type: bytes) -> bytes:
+    """A JSON body with the model that its path names; what is none is left for its reader to refuse."""
+    if is_multipart(content_type):
+        return body
+    try:
+        return with_fields(body, {"model": json_string(name)})
+    except msgspec.MsgspecError:
+        return body
 
 
 def json_string(text: str) -> bytes:

@@ -65,8 +65,9 @@ _TEXT_ONLY: Final = re.compile(rb'\[\s*"text"\s*\]')
 _PROMPTS: Final = ("messages", "input")
 """Where content other than text may be; a dialect's other one costs nothing but the tokens of its bytes."""
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([^"\\]*)"')
-_ESCAPED: Final = re.compile(rb'(?<!\\)"[^"\\]*+(?:\\.[^"\\]*+)++"\s*:|"type"\s*:\s*"[^"\\]*\\', re.DOTALL)
-"""A name, or a part's type, that is spelled with an escape: it could be any."""
+_ESCAPED_NAME: Final = re.compile(rb'"(?<!\\")[^"\\]*+(?:\\.[^"\\]*+)++"\s*:', re.DOTALL)
+_ESCAPED_TYPE: Final = re.compile(rb'"type"\s*:\s*"[^"\\]*\\')
+"""A name, or a part's type, that is spelled with an escape: it could be any. What begins plainly is found fast."""
 _ELSEWHERE: Final = re.compile(rb'"(?:file_id|file_url|item_reference)"')
 _SOUND: Final = re.compile(rb'"(?:audio|input_audio|audio_url|video_url|input_video)"\s*:')
 _IMAGE_KEY: Final = re.compile(rb'"image_url"\s*:')
@@ -155,7 +156,7 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
         images = prompt.count(b'"image"') + prompt.count(b'"image\\')
         if b'"document"' in prompt:
             bounds.unbounded = bounds.unbounded or 'a "document"'
-    elif _ESCAPED.search(prompt):
+    elif b"\\" in prompt and (_ESCAPED_NAME.search(prompt) or _ESCAPED_TYPE.search(prompt)):
         bounds.unpriced = bounds.unpriced or f"{where} with escapes in the names of fields"
     else:
         types = _TYPE.findall(prompt)

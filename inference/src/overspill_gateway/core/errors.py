@@ -406,3 +406,18 @@ SHUTTING_DOWN: Final = ApiError(
     retry_after_seconds=1,
     close=True,
 )
+BODY_TOO_DEAR: Final = ApiError(
+    413,
+    "invalid_request_error",
+    "body_too_dear",
+    "Reading this body takes more time or memory than one request may take: it is too long, or has too many parts. "
+    "Send less in one request.",
+)
+BODIES_CROWDED: Final = ApiError(
+    503,
+    "server_error",
+    "too_many_bodies",
+    "More long bodies wait to be read than the gateway has time for. Send the request again in some seconds, or with a "
+    "body of less than 64 KiB.",
+    retry_after_seconds=2,
+)

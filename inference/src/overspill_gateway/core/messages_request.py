@@ -116,10 +116,25 @@ _decode: Final = msgspec.json.Decoder(_Request).decode
 
 
 def chat_request(body: bytes, model: bytes, *, max_tokens: int | None, form: RequestForm | None = None) -> bytes:
-    """The request in OpenAI's form; raises BodyError where it can't be told in it.
+    """The request in OpenAI's form; raises BodyError where it can't be told in it. ``model`` is a JSON string."""
+    streams, rest = translated(body)
+    return chat_beginning(model, streams=streams, max_tokens=max_tokens, form=form) + rest
 
-    ``model`` is a JSON string. Usage is asked for wherever ``form`` allows it: the answer's translation has to tell it.
+
+def chat_beginning(model: bytes, *, streams: bool, max_tokens: int | None, form: RequestForm | None = None) -> bytes:
+    """What stands before the rest of a translated request: all that depends on who is asked.
+
+    Usage is asked for wherever ``form`` allows it: the answer's translation has to tell it.
     """
+    form = form or RequestForm()
+    limit = b"" if max_tokens is None else b'"%b":%d,' % (form.limit_field.encode(), max_tokens)
+    stream = b'"stream":true,' if streams else b""
+    usage = b'"stream_options":{"include_usage":true},' if streams and form.stream_options else b""
+    return b'{"model":%b,%b%b%b' % (model, limit, stream, usage)
+
+
+def translated(body: bytes) -> tuple[bool, bytes]:
+    """Whether a stream is asked for, and the request in OpenAI's form behind ``chat_beginning``."""
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
@@ -128,19 +143,12 @@ def chat_request(body: bytes, model: bytes, *, max_tokens: int | None, form: Req
         raise BodyError(invalid_body(message, param=found[1] if found else None, code="not_translatable")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyError(invalid_body(f"The body is not a JSON object: {error}.", code="invalid_json")) from None
-    form = form or RequestForm()
     if request.mcp_servers:
         _refuse("mcp_servers", "MCP servers")
-    chat: Document = {"model": Raw(model), "messages": _messages(request)}
-    if max_tokens is not None:
-        chat[form.limit_field] = max_tokens
-    if request.stream:
-        chat["stream"] = True
-        if form.stream_options:
-            chat["stream_options"] = {"include_usage": True}
+    chat: Document = {"messages": _messages(request)}
     _add_sampling(chat, request)
     _add_tools(chat, request)
-    return msgspec.json.encode(chat)
+    return bool(request.stream), msgspec.json.encode(chat)[1:]
 
 
 def _add_sampling(chat: Document, request: _Request) -> None:

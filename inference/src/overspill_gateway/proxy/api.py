@@ -9,23 +9,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-import msgspec
-
 from overspill_gateway.core import errors, model_list
 from overspill_gateway.core.access import Grant, KeyRing, credential_of
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.asking import ask_of
 from overspill_gateway.core.azure import AZURE_PREFIX, plain_target
-from overspill_gateway.core.body import BodyFacts, json_string, read_body
+from overspill_gateway.core.body import BodyFacts, read_body, with_deployment
 from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.head import Head, refused_method
+from overspill_gateway.core.long_body import question
 from overspill_gateway.core.messages_request import chat_request
-from overspill_gateway.core.multipart import is_multipart
 from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.splice import BodyError, with_fields
+from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.exchange import Exchange
+from overspill_gateway.proxy.long_requests import LongReading
 from overspill_gateway.proxy.rewriting import answer_lines
 
 if TYPE_CHECKING:
@@ -103,6 +102,14 @@ class Api:
         else:
             self._exchange(connection, head, body, endpoint, grant)
 
+    def serve_long(self, connection: "ServerConnection", head: Head, parts: list[bytes]) -> None:
+        """Answer a request with a long body."""
+        endpoint = endpoint_of(head.path)
+        if endpoint is None or head.method == b"OPTIONS" or self._grant(head) is None:
+            self.serve(connection, head, b"")
+        else:
+            self._exchange_long(connection, head, parts, endpoint)
+
     def refusal_lines(self, head: Head | None) -> bytes:
         """Header lines of the answers that the server gives by itself."""
         return answer_lines("none", ServedReason.NOT_SERVED, self._request_id(head))
@@ -112,17 +119,48 @@ class Api:
     def _exchange(
         self, connection: "ServerConnection", head: Head, body: bytes, endpoint: Endpoint, grant: Grant
     ) -> None:
-        content_type = b""
-        for name, value in head.headers:
-            if name == b"content-encoding" and value.lower() != b"identity":
-                self._refuse(connection, head, _ENCODED)
-                return
-            if name == b"content-type":
-                content_type = value
+        content_type = _content_type(head)
+        if content_type is None:
+            self._refuse(connection, head, _ENCODED)
+            return
         try:
             if head.deployment:
-                body = _with_deployment(body, head.deployment, content_type)
+                body = with_deployment(body, head.deployment, content_type)
             facts = read_body(body, endpoint, content_type)
+        except BodyError as error:
+            self._refuse(connection, head, error.error)
+            return
+        self._take(connection, head, body, [], facts, endpoint, grant)
+
+    def _exchange_long(
+        self, connection: "ServerConnection", head: Head, parts: list[bytes], endpoint: Endpoint
+    ) -> None:
+        content_type = _content_type(head)
+        if content_type is None:
+            self._refuse(connection, head, _ENCODED)
+            return
+
+        def read(parts: list[bytes], facts: BodyFacts) -> None:
+            grant = self._grant(head)
+            if grant is None:
+                self._refuse(connection, head, errors.INVALID_KEY)
+            else:
+                self._take(connection, head, b"", parts, facts, endpoint, grant)
+
+        def refuse(error: ApiError) -> None:
+            self._refuse(connection, head, error)
+
+        routes = self._catalog.routes.values()
+        translate = endpoint.dialect is Dialect.MESSAGES and any(route.pool.hosted for route in routes)
+        asked = question(head.path, content_type, head.deployment, translate=translate)
+        LongReading(connection, head, parts).begin(self._shared.readers, asked, read, refuse)
+
+    def _take(
+        self, connection: "ServerConnection", head: Head, body: bytes, parts: list[bytes], facts: BodyFacts,
+        endpoint: Endpoint, grant: Grant,
+    ) -> None:  # fmt: skip
+        """A request whose body was read."""
+        try:
             if not facts.model or head.deployment:
                 facts = self._facts_named_elsewhere(head, facts, grant)
         except BodyError as error:
@@ -137,8 +175,8 @@ class Api:
             self._refuse(connection, head, refused)
             return
         ask = _ask_of(route, facts, body, endpoint, grant)
-        request_id = self._request_id(head)
-        Exchange(Call(route, connection, endpoint, head, body, facts, grant, ask, request_id), self._shared).start()
+        call = Call(route, connection, endpoint, head, body, facts, grant, ask, self._request_id(head), parts)
+        Exchange(call, self._shared).start()
 
     def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:
         """With the model that stands not in the body: in the path, the query, a header, or the key's only pool."""
@@ -216,14 +254,15 @@ def _understand_azure(head: Head) -> None:
         head.path, head.query, head.deployment = plain
 
 
-def _with_deployment(body: bytes, name: str, content_type: bytes) -> bytes:
-    """A JSON body with the model that its path names; what is none is left for its reader to refuse."""
-    if is_multipart(content_type):
-        return body
-    try:
-        return with_fields(body, {"model": json_string(name)})
-    except msgspec.MsgspecError:
-        return body
+def _content_type(head: Head) -> bytes | None:
+    """Of its body; None: it is compressed."""
+    content_type = b""
+    for name, value in head.headers:
+        if name == b"content-encoding" and value.lower() != b"identity":
+            return None
+        if name == b"content-type":
+            content_type = value
+    return content_type
 
 
 def _ask_of(route: "Route", facts: BodyFacts, body: bytes, endpoint: Endpoint, grant: Grant) -> Ask:
@@ -233,6 +272,8 @@ def _ask_of(route: "Route", facts: BodyFacts, body: bytes, endpoint: Endpoint, g
     ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
     if pool.hosted and endpoint.hosted and route.meter.budget.rules is not None:
         ask.unread, ask.dialect = body, endpoint.dialect
+        if facts.long is not None and facts.long.bounds is not None:
+            ask.take_bounds(facts.long.bounds)
     facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
     if endpoint.generates:
         ask.output_tokens = route.rates.output_tokens_expected(ask)
@@ -250,6 +291,8 @@ def _refused_by_hosted(endpoint: Endpoint, head: Head, body: bytes, facts: BodyF
     """Why a request for a model that only hosted APIs serve is refused before any of them is asked."""
     if not endpoint.hosted:
         return errors.local_only(head.path.decode("latin-1"), facts.model)
+    if facts.long is not None:
+        return facts.long.chat_refusal
     if endpoint.dialect is Dialect.MESSAGES:
         try:
             chat_request(body, b'""', max_tokens=None)

@@ -18,6 +18,7 @@ from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
 from overspill_gateway.core.retry_after import retry_after_seconds
+from overspill_gateway.core.rope import Buffer
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.last_words import LastWords
 from overspill_gateway.proxy.refused import remember_form, tell_problem
@@ -46,8 +47,8 @@ class Attempt:
     __slots__ = (
         "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_is_whole", "_keys_tried", "_last_words", "_paused",
         "_unpacker", "_upstream", "backend", "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at",
-        "form", "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "reason",
-        "relay", "sent_at", "snapshot", "stage",
+        "form", "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "parts",
+        "reason",        "relay", "sent_at", "snapshot", "stage",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,8 @@ class Attempt:
         self.has_place = False
         """Whether it is counted among the requests at its backend."""
         self.head = self.body = b""
+        self.parts: list[Buffer] = []
+        """Of a long body, instead of it."""
         self.headers: list[Header] = []
         """Of the answer."""
         self.form = REPLICA_FORM
@@ -160,7 +163,7 @@ class Attempt:
         if self._exchange.streams:  # a plain answer's first byte is its last: the total holds for it
             self.deadline = now + self._exchange.timeouts.first_token_seconds
             self._exchange.deadline_changed()
-        connection.send(self, self.head, self.body)
+        connection.send(self, self.head, self.body, self.parts)
 
     # -- what comes back ---------------------------------------------------------------------------------------
 

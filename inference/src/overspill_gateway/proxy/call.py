@@ -10,12 +10,14 @@ from overspill_gateway.core.body import BodyFacts
 from overspill_gateway.core.endpoints import Endpoint
 from overspill_gateway.core.head import Head
 from overspill_gateway.core.retry_budget import RetryBudget
+from overspill_gateway.core.rope import length_of
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.metering import Admission, Left, Metering
     from overspill_gateway.proxy.route import Route
     from overspill_gateway.proxy.schema_checker import SchemaChecker
     from overspill_gateway.proxy.tokenizing import Tokenizer
+    from overspill_gateway.proxy.worker_pool import WorkerPool
     from overspill_gateway.wire.server import ServerConnection
     from overspill_gateway.wire.sweep import Sweeper
 
@@ -33,7 +35,7 @@ class Call:
     head: Head
     """Its head."""
     body: bytes
-    """Its body, as it came."""
+    """Its body, as it came; of a long one nothing."""
     facts: BodyFacts
     """What was read from the body."""
     grant: Grant
@@ -42,6 +44,10 @@ class Call:
     """What it asks of a backend."""
     request_id: bytes
     """In every answer, and sent to backends."""
+    parts: list[bytes]
+    """Its body, where that is long."""
+    going_on: "tuple[list[bytes], BodyFacts] | None" = None
+    """Of a long body, for whoever goes on with an answer that broke off: the request anew, and what was read of it."""
     admission: "Admission | None" = None
     """Where it was counted at its consumer's limits."""
     is_settled: bool = False
@@ -55,9 +61,15 @@ class Call:
     is_served: bool = False
     """Whether any of its answers began."""
 
+    def short_body(self, bytes_max: int) -> bytes:
+        """Its body, if it is there and no longer than this."""
+        return b"".join(self.parts) if self.parts and length_of(self.parts) <= bytes_max else self.body
+
     def drop_body(self) -> None:
         """Nobody needs it any more."""
         self.body = self.ask.unread = b""
+        self.parts, self.going_on = [], None
+        self.facts.long = None
         self.client.body_done()
 
 
@@ -77,3 +89,5 @@ class Shared:
     """Uniform in [0, 1)."""
     checker: "SchemaChecker"
     """Checks answers against schemas."""
+    readers: "WorkerPool"
+    """Read long bodies."""

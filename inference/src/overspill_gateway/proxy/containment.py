@@ -69,6 +69,13 @@ class Contained:
         except Exception as fault:
             self.failed_inside(fault)
 
+    def worded_anew(self) -> None:
+        """A long request is in the words of whoever may go on with its answer."""
+        try:
+            self._go_on_worded()
+        except Exception as fault:
+            self.failed_inside(fault)
+
     def output_checked(self, verdict: Verdict) -> None:
         """An answer's check against its request's schema is over."""
         try:
@@ -135,6 +142,9 @@ class Contained:
     def _take_partial(self, partial: Partial) -> None:
         raise NotImplementedError
 
+    def _go_on_worded(self) -> None:
+        raise NotImplementedError
+
     def _output_checked(self, verdict: Verdict) -> None:
         raise NotImplementedError
 
@@ -162,7 +172,7 @@ def clean_up(call: Call, shared: Shared, attempts: "Iterable[Attempt]") -> None:
     for attempt in attempts:
         tried(attempt.abandon)
         tried(functools.partial(free, call, shared, attempt))
-    call.body = b""
+    call.body, call.parts, call.going_on = b"", [], None
     tried(functools.partial(close_admission, call, shared))
     tried(functools.partial(call.client.fail, call.head))
     tried(call.route.release)

@@ -27,6 +27,7 @@ from overspill_gateway.proxy.checked import Checked
 from overspill_gateway.proxy.containment import clean_up, tried
 from overspill_gateway.proxy.hosted_meter import NoHold
 from overspill_gateway.proxy.launching import hedge_for, is_retry, launch
+from overspill_gateway.proxy.long_requests import word_going_on
 from overspill_gateway.proxy.money_wait import MoneyWait, note_passed_over
 from overspill_gateway.proxy.refusals import budget_refusal, refusal_of
 from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
@@ -243,7 +244,7 @@ class Exchange(Checked):
             self._leave(other, Ending.ABANDONED)
         self._attempt, self._rival = attempt, None
         settling.first_token_seen(self.call, attempt, now, now - self._started)
-        attempt.body = b""
+        attempt.body, attempt.parts = b"", []
         if self.streams and not keeps_text(self.call, attempt):
             self.call.drop_body()
         if attempt.is_hedge:
@@ -277,6 +278,18 @@ class Exchange(Checked):
     def _take_partial(self, partial: Partial) -> None:
         if self._going_on is not None and self._phase is not Phase.DONE:
             self._going_on = self._going_on[0], partial
+            if self.call.parts:
+                self._word_anew(partial)
+            else:
+                self._go_on(monotonic())
+
+    def _word_anew(self, partial: Partial) -> None:
+        """A long request is put into the words of whoever would go on now, in another process."""
+        local = isinstance(self._next(monotonic()), UseReplica)
+        word_going_on(self.call, self._shared.readers, partial, self.worded_anew, local=local)
+
+    def _go_on_worded(self) -> None:
+        if self._going_on is not None and self._phase is not Phase.DONE:
             self._go_on(monotonic())
 
     def _go_on(self, now: float) -> None:

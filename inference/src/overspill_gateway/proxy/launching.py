@@ -6,20 +6,22 @@ Not here: who is chosen (``core.plan``), and what follows from how the attempt g
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.balance import choose_replica
-from overspill_gateway.core.body import read_body
+from overspill_gateway.core.body import BodyFacts, read_body
 from overspill_gateway.core.continuation import Partial, continuation_body
 from overspill_gateway.core.estimate import prompt_tokens_max
 from overspill_gateway.core.plan import History, ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
 from overspill_gateway.core.retry_budget import adds_load
+from overspill_gateway.core.rope import length_of
 from overspill_gateway.core.splice import BodyError
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.hosted_meter import NoHold
-from overspill_gateway.proxy.outgoing import outgoing
+from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
 from overspill_gateway.proxy.settling import free
 
 if TYPE_CHECKING:
@@ -45,20 +47,16 @@ def launch(
     ``again``: forms of the request, the last one to be sent, those before it refused.
     """
     call = exchange.call
-    body, facts, ask = call.body, call.facts, call.ask
+    body, parts, facts, ask = call.body, call.parts, call.facts, call.ask
     hold: Hold | None = None
     max_tokens: int | None = None
     attempt: Attempt | None = None
     try:
         if partial is not None:
-            body = continuation_body(body, partial, local=isinstance(backend, Replica)) or b""
-            if not body:
+            body, parts, facts = _going_on(call, partial, local=isinstance(backend, Replica))
+            if not body and not parts:
                 return NoHold.NO
-            facts = read_body(body, call.endpoint)
-            longer = prompt_tokens_max(len(body) - facts.attachment_bytes, facts.attachments, facts.attachment_bytes)
-            ask.bound()
-            # What came so far is a part of the prompt now.
-            ask = ask.with_longer_prompt(max(longer, ask.prompt_tokens_max + len(body) - len(call.body)))
+            ask = _longer(call, len(body) + length_of(parts), facts)
         if isinstance(backend, Hosted):
             found = shared.metering.hold(backend, ask, now)
             if isinstance(found, NoHold):
@@ -67,10 +65,7 @@ def launch(
             max_tokens = hold.output_tokens_max
         attempt = Attempt(exchange, backend, reason, now, hold=hold, is_retry=is_retry, snapshot=snapshot)
         attempt.form, attempt.forms_tried = _form_for(backend, again), again
-        attempt.head, attempt.body = outgoing(
-            backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint, max_tokens=max_tokens,
-            form=attempt.form,
-        )  # fmt: skip
+        _word(attempt, call, body, parts, facts, max_tokens)
         _occupy(call, shared, attempt, now)
     except BodyError:  # it can't be told to this hosted API
         if hold is not None and isinstance(backend, Hosted):
@@ -83,6 +78,39 @@ def launch(
             shared.metering.settle_hold(hold, backend, None, now, may_have_cost=False)
         raise
     return attempt
+
+
+def _going_on(call: Call, partial: Partial, *, local: bool) -> tuple[bytes, list[bytes], BodyFacts]:
+    """The request that goes on with an answer, short or long, and what is read of it; empty: there is none."""
+    if call.parts:  # made in another process before
+        parts, facts = call.going_on or ([], call.facts)
+        return b"", parts, facts
+    body = continuation_body(call.body, partial, local=local) or b""
+    return body, [], read_body(body, call.endpoint) if body else call.facts
+
+
+def _longer(call: Call, length: int, facts: BodyFacts) -> Ask:
+    """What it asks: what came so far is a part of the prompt now."""
+    longer = prompt_tokens_max(length - facts.attachment_bytes, facts.attachments, facts.attachment_bytes)
+    call.ask.bound()
+    before = len(call.body) + length_of(call.parts)
+    return call.ask.with_longer_prompt(max(longer, call.ask.prompt_tokens_max + length - before))
+
+
+def _word(
+    attempt: Attempt, call: Call, body: bytes, parts: list[bytes], facts: BodyFacts, max_tokens: int | None
+) -> None:
+    """Put the request into the backend's words."""
+    if parts:
+        attempt.head, attempt.parts = outgoing_long(
+            attempt.backend, call.route, call.head, parts, facts, call.request_id, endpoint=call.endpoint,
+            max_tokens=max_tokens, form=attempt.form,
+        )  # fmt: skip
+    else:
+        attempt.head, attempt.body = outgoing(
+            attempt.backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint,
+            max_tokens=max_tokens, form=attempt.form,
+        )  # fmt: skip
 
 
 def _form_for(backend: Replica | Hosted, again: tuple[RequestForm, ...]) -> RequestForm:

@@ -10,12 +10,15 @@ import msgspec
 
 from overspill_gateway.core.body import BodyFacts
 from overspill_gateway.core.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
+from overspill_gateway.core.errors import invalid_body
 from overspill_gateway.core.forwarding import to_hosted, to_replica, with_json_type
 from overspill_gateway.core.head import Head, Header
+from overspill_gateway.core.long_facts import LongFacts
 from overspill_gateway.core.messages_answer import MessagesStream, plain_error
-from overspill_gateway.core.messages_request import chat_request
+from overspill_gateway.core.messages_request import chat_beginning, chat_request
 from overspill_gateway.core.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
-from overspill_gateway.core.splice import with_fields
+from overspill_gateway.core.rope import Buffer, edited, length_of
+from overspill_gateway.core.splice import BodyError, with_fields
 from overspill_gateway.proxy.backend import Hosted, Replica
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _USAGE_ASKED: Final = b'{"include_usage":true}'
 _USAGE_FIELD: Final = b',"stream_options":' + _USAGE_ASKED
+_NOT_TRANSLATED: Final = invalid_body("The request was not told in OpenAI's form.", code="not_translatable")
 _LIMIT_FIELDS: Final = {
     Dialect.CHAT: "max_tokens",
     Dialect.COMPLETIONS: "max_tokens",
@@ -55,11 +59,6 @@ def outgoing(
         form = backend.form if isinstance(backend, Hosted) else REPLICA_FORM
     clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
     if isinstance(backend, Hosted):
-        path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
-        target = backend.path_prefix + path[3:]
-        if head.hosted_lines is None:
-            head.hosted_lines = to_hosted(_headers(head, endpoint))
-        lines = backend.head_lines + head.hosted_lines
         name = backend.model
         if endpoint.dialect is Dialect.MESSAGES:
             limit = max_tokens if clamp else facts.max_tokens
@@ -67,17 +66,58 @@ def outgoing(
         else:
             body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, form)
     else:
+        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
+    return _head(backend, head, endpoint, len(body), request_id), body
+
+
+def outgoing_long(
+    backend: Replica | Hosted,
+    route: "Route",
+    head: Head,
+    parts: list[bytes],
+    facts: BodyFacts,
+    request_id: bytes,
+    *,
+    endpoint: Endpoint,
+    max_tokens: int | None,
+    form: RequestForm,
+) -> tuple[bytes, list[Buffer]]:
+    """The same of a long body, which is neither looked through nor copied: its parts, edited."""
+    long = facts.long or LongFacts()
+    clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
+    limit = max_tokens if clamp else None
+    made: list[Buffer]
+    if not isinstance(backend, Hosted):
+        made = edited(parts, _edits(facts, long, endpoint, route.model_json, limit, form))
+    elif endpoint.dialect is not Dialect.MESSAGES:
+        made = edited(parts, _edits(facts, long, endpoint, backend.model, limit, form))
+    elif long.chat:
+        limit = max_tokens if clamp else facts.max_tokens
+        beginning = chat_beginning(backend.model, streams=facts.stream, max_tokens=limit, form=form)
+        made = [beginning, *long.chat]
+    else:
+        raise BodyError(long.chat_refusal or _NOT_TRANSLATED)
+    return _head(backend, head, endpoint, length_of(made), request_id), made
+
+
+def _head(backend: Replica | Hosted, head: Head, endpoint: Endpoint, length: int, request_id: bytes) -> bytes:
+    if isinstance(backend, Hosted):
+        path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
+        target = backend.path_prefix + path[3:]
+        if head.hosted_lines is None:
+            head.hosted_lines = to_hosted(_headers(head, endpoint))
+        lines = backend.head_lines + head.hosted_lines
+    else:
         target = head.path + head.query
         if head.replica_lines is None:
             head.replica_lines = to_replica(_headers(head, endpoint))
         lines = backend.host_line + backend.keys.line + head.replica_lines
-        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
-    if not body and head.content_length is None and not head.chunked:
-        return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id), body
+    if not length and head.content_length is None and not head.chunked:
+        return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id)
     return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-        method, target, lines, request_id, len(body),
-    ), body  # fmt: skip
+        method, target, lines, request_id, length,
+    )  # fmt: skip
 
 
 def _headers(head: Head, endpoint: Endpoint) -> list[Header]:
@@ -128,6 +168,33 @@ def _edited(
         for field in facts.max_tokens_fields or (_limit_field(endpoint, form),):
             fields[field] = b"%d" % max_tokens
     return with_fields(body, fields) if fields else body
+
+
+def _edits(
+    facts: BodyFacts, long: LongFacts, endpoint: Endpoint, name: bytes, max_tokens: int | None, form: RequestForm
+) -> list[tuple[int, int, bytes]]:
+    """What ``_edited`` does to a short body."""
+    if facts.form:
+        name = msgspec.json.decode(name, type=str).encode()
+    edits: list[tuple[int, int, bytes]] = []
+    usage = form.stream_options and _adds_usage(facts, endpoint)
+    if facts.model_end:
+        added = _USAGE_FIELD if usage and not facts.stream_options else b""
+        edits.append((facts.model_start, facts.model_end, name + added))
+    fields: dict[str, bytes] = {}
+    if usage and facts.stream_options:
+        fields["stream_options"] = _USAGE_ASKED
+    if max_tokens is not None and endpoint.dialect in _LIMIT_FIELDS:
+        for field in facts.max_tokens_fields or (_limit_field(endpoint, form),):
+            fields[field] = b"%d" % max_tokens
+    new = b""
+    for field, value in fields.items():
+        span = long.spans.get(field)
+        if span is None:
+            new += b'"%b":%b,' % (field.encode(), value)
+        else:
+            edits.append((*span, value))
+    return [*edits, (long.first_field, long.first_field, new)] if new else edits
 
 
 def added_fields(endpoint: Endpoint, facts: BodyFacts, form: RequestForm, max_tokens: int | None) -> frozenset[str]:

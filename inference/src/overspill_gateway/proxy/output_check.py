@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from overspill_gateway.core.long_body import SCHEMA_BYTES_MAX
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.schema_checker import SchemaChecker
 from overspill_gateway.proxy.verdict_fields import Verdict
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
     from overspill_gateway.proxy.relay import Relay
 
-SCHEMA_BYTES_MAX: Final = 64 * 1024
-"""A larger schema is not checked against; no engine takes it for guided decoding either."""
 INVALID_OUTPUTS_MAX: Final = 2
 """Answers that break the schema before the request is given up."""
 

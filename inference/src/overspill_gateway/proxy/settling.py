@@ -19,6 +19,7 @@ from overspill_gateway.core.usage import NOTHING_KNOWN, Report, Usage
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.metering import Left
+from overspill_gateway.proxy.tokenizing import TEXT_BYTES_MAX
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.attempt import Attempt
@@ -329,7 +330,8 @@ class _Counted:
             known = self.report.prompt_tokens
             if known is None:
                 count = self._prompt_counted
-                self.shared.tokenizer.count_prompt(self.call.route, self.call.body, self.call.facts, count)
+                body = self.call.short_body(TEXT_BYTES_MAX)
+                self.shared.tokenizer.count_prompt(self.call.route, body, self.call.facts, count)
             else:
                 self._prompt_counted(known)
         except Exception:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from overspill_gateway.core.pieces import LONG_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -15,6 +17,8 @@ class Limits:
     """Bytes of a request's target."""
     body_bytes_max: int = 64 * 1024 * 1024
     """Bytes of a request's body: images come in it."""
+    joined_bytes_max: int = LONG_BYTES
+    """A longer body is handed over in parts."""
     bodies_bytes_max: int = 256 * 1024 * 1024
     """Bytes of all long bodies that are being received, or wait for a backend, together; one sender may have a half."""
     head_seconds: float = 10.0

@@ -26,11 +26,15 @@ _FIELD_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >=
 class Incoming:
     """One request that was read, or why it is refused."""
 
-    __slots__ = ("body", "head", "keep_alive", "refusal", "room_bytes")
+    __slots__ = ("body", "head", "keep_alive", "parts", "refusal", "room_bytes")
 
-    def __init__(self, head: Head | None, body: bytes, refusal: ApiError | None, *, keep_alive: bool) -> None:
+    def __init__(
+        self, head: Head | None, body: bytes, refusal: ApiError | None, *, keep_alive: bool, parts: list[bytes]
+    ) -> None:
         self.head = head
         self.body = body
+        self.parts = parts
+        """Of a long body, which is not joined; ``body`` is empty then."""
         self.refusal = refusal
         self.keep_alive = keep_alive
         self.room_bytes = 0
@@ -78,6 +82,11 @@ class RequestReader:
         self._left = 0
 
     @property
+    def body_left(self) -> int:
+        """Bytes to come of a body whose length is known."""
+        return self._left
+
+    @property
     def in_message(self) -> bool:
         """Whether a request has begun and not ended."""
         return bool(self.pending) or self.head is not None
@@ -102,7 +111,7 @@ class RequestReader:
         self._give_room_back()
         self._next_message()
         self.pending = b""
-        self.ready.append(Incoming(head, b"", error, keep_alive=False))
+        self.ready.append(Incoming(head, b"", error, keep_alive=False, parts=[]))
 
     def _feed_head(self, data: bytes) -> bytes:
         buffer = self.pending
@@ -204,10 +213,8 @@ class RequestReader:
             pieces.add(data)
             if not self._has_room(pieces.length):
                 return b""
-            if not left:
-                data = pieces.joined()
         if not left:
-            self._message_complete(data)
+            self._message_complete(data, pieces)
         return rest
 
     def _has_room(self, length: int) -> bool:
@@ -243,12 +250,21 @@ class RequestReader:
         if not self._has_room(chunks.content.length):
             return b""
         if chunks.whole:
-            self._message_complete(chunks.content.joined())
+            self._message_complete(b"", chunks.content)
         return rest
 
-    def _message_complete(self, body: bytes) -> None:
-        head = self.head
-        incoming = Incoming(head, body, self._refusal, keep_alive=head is None or head.keep_alive)
+    def _message_complete(self, body: bytes, pieces: Pieces | None = None) -> None:
+        """``body``: where it came in one piece."""
+        head, joined_max = self.head, self._limits.joined_bytes_max
+        parts: list[bytes] = []
+        if pieces is not None and pieces.length > joined_max:
+            body, parts = b"", pieces.parts()
+        elif pieces is not None:
+            body = pieces.joined()
+        elif len(body) > joined_max:
+            body, parts = b"", [body]
+        keep_alive = head is None or head.keep_alive
+        incoming = Incoming(head, body, self._refusal, keep_alive=keep_alive, parts=parts)
         incoming.room_bytes, self.room_bytes = self.room_bytes, 0
         self.ready.append(incoming)
         self._next_message()

@@ -25,6 +25,8 @@ _EMPTY_TURNS: Final = 2
 """After so many nothing is expected soon."""
 _READ_BYTES: Final = 16384
 _STREAMS_A_TURN: Final = 1024
+_TURN_SECONDS_MAX: Final = 0.004
+"""For so long streams are read at a stretch."""
 
 
 class Stream(Protocol):
@@ -104,15 +106,22 @@ class StreamReads:
         self._timer = None
         streams = self._streams
         found = self._epoll.poll(0, _STREAMS_A_TURN)
+        until = self._loop.time() + _TURN_SECONDS_MAX
+        in_time = True
         try:
             for number, events in found:
                 stream = streams.get(number)
                 if stream is not None:  # else it was ended by what came for one before it
                     self._read(number, stream, events)
+                    if self._loop.time() > until:
+                        in_time = False
+                        break
             self._look_at_rate()
         finally:
             self._empty = 0 if found else self._empty + 1
-            if streams and self._empty < _EMPTY_TURNS:
+            if streams and not in_time:  # others have their turn; those that are left come first then
+                self._timer = self._loop.call_later(0, self._turn)
+            elif streams and self._empty < _EMPTY_TURNS:
                 self._read_later()
             elif streams:
                 self._waits = True

@@ -6,13 +6,16 @@ make two answers of one, or one of two: framing by anything but one length, chun
 
 import asyncio
 import math
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 import httptools
 
 from overspill_gateway.core.head import LENGTH_DIGITS_MAX, LENGTH_FIELD, Header, is_plain_length, with_length
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.rope import Buffer
 from overspill_gateway.wire.chunk_frame import content_start
+from overspill_gateway.wire.paced import PacedWriter
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Pool
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _HEAD_END: Final = b"\r\n\r\n"
+_SLICE_BYTES: Final = 8 * 1024
+"""Of what has come at once; the dearest take some 4 ms."""
+_SLICES_SECONDS: Final = 0.002
+"""For so long slices are taken at a stretch."""
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
@@ -96,9 +103,9 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_interim", "_made",
-        "_memory", "_parser", "_pool", "_receiver", "_spoke_first", "_status", "_transport", "flowing", "idle_since",
-        "retires_at", "used",
+        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_held", "_interim", "_made",
+        "_memory", "_more_follows", "_parser", "_pool", "_reads_on", "_receiver", "_spoke_first", "_status",
+        "_transport", "_unread", "_writer", "flowing", "idle_since", "retires_at", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool") -> None:
@@ -122,6 +129,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._apart = -1  # the socket's number, while not the event loop reads it but StreamReads
         self._memory = AnswerMemory()
         self._status = 0
+        self._held = False  # as its receiver has asked
+        self._unread = b""  # what has come and waits for its turn
+        self._reads_on = self._more_follows = False
+        self._writer: PacedWriter | None = None  # of a long body, until all of it is written
         self._made = self._spoke_first = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -136,17 +147,30 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether nothing can be sent on it any more."""
         return self._transport.is_closing()
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
-        """Send a request, HEAD excepted; its answer goes to the receiver."""
+    def send(self, receiver: Receiver, head: bytes, body: bytes, parts: "list[Buffer] | None" = None) -> None:
+        """Send a request, HEAD excepted; its answer goes to the receiver. ``parts``: of a long body, instead of it."""
         self._receiver = receiver
-        self.flowing = False
+        self._held = self.flowing = False
         self._headers = []
         self._head_done = False
         self._head_bytes = 0
-        if len(body) < 65536:
+        if parts:
+            self._writer = PacedWriter(self._transport, [head, *parts])
+            self._writer.go_on()
+        elif len(body) < 65536:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
+
+    def pause_writing(self) -> None:
+        """The transport has enough to write."""
+        if self._writer is not None:
+            self._writer.pause()
+
+    def resume_writing(self) -> None:
+        """The transport can take more."""
+        if self._writer is not None:
+            self._writer.resume()
 
     def abandon(self) -> None:
         """Nobody wants the answer: close, which tells the backend to stop."""
@@ -165,18 +189,68 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more for now."""
+        self._held = True
+        self._stop_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._held = False
+        if self._unread:
+            self._read_on_soon()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _stop_reading(self) -> None:
         if self._apart >= 0:
             self._leave()
         elif not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def resume(self) -> None:
-        """Read on."""
-        if not self._transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: many are taken in slices, between which others have their turn."""
+        if self._unread:
+            self._unread += data
+        elif len(data) <= _SLICE_BYTES or self._receiver is None or (self._between and self._memory.body_start(data)):
+            self._take(data)
+        elif self._take_slices(data):
+            self._stop_reading()
+
+    def _take_slices(self, data: bytes) -> bool:
+        """Take as many slices as there is time for; whether some are left."""
+        at, until = 0, monotonic() + _SLICES_SECONDS
+        while at < len(data):
+            piece = data[at : at + _SLICE_BYTES]
+            at += len(piece)
+            self._more_follows = at < len(data)
+            self._take(piece)
+            if self._receiver is None:  # nobody wants the rest, and a connection that has one can't be used again
+                self._unread = b""
+                return False
+            if self._held or monotonic() >= until:
+                break
+        self._unread, self._more_follows = data[at:], False
+        if self._unread and not self._held:
+            self._read_on_soon()
+        return bool(self._unread)
+
+    def _read_on_soon(self) -> None:
+        if not self._reads_on:
+            self._reads_on = True
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._reads_on = False
+        data = self._unread
+        if self._held or not data or self._transport.is_closing():
+            return
+        if not self._take_slices(data):
+            self._start_reading()
+
+    def _start_reading(self) -> None:
+        if not self._held and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+    def _take(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is None:  # an idle connection has nothing to say: it can't be trusted with a request
             if self._made:
@@ -246,7 +320,9 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
         self._leave()
+        self._writer = None
         self._pool.lost(self)
+        self._unread = b""
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
@@ -320,7 +396,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._leave()
             self.resume()
         # An answer may come before its request has gone out whole: the rest of that would precede the next request.
-        if receiver is None or not keep or self._transport.get_write_buffer_size():
+        writer, self._writer = self._writer, None
+        unwritten = writer is not None and not writer.done
+        if receiver is None or not keep or unwritten or self._more_follows or self._transport.get_write_buffer_size():
+            self._stop(writer)
             self._transport.close()
         else:
             self._pool.put(self)
@@ -335,7 +414,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _abort(self) -> None:
         self._leave()
+        self._stop(self._writer)
         self._transport.abort()
+
+    def _stop(self, writer: PacedWriter | None) -> None:
+        """Nobody wants the rest of a long body."""
+        if writer is not None:
+            writer.stop()
 
     # -- being read together with others ---------------------------------------------------------------------------
 
