@@ -56,6 +56,13 @@ def test_a_route_becomes_an_engine_a_service_and_a_document(world: Rig) -> None:
     named = {"secretKeyRef": {"name": "whole-engine-key", "key": "api-key"}}
     assert {"name": "VLLM_API_KEY", "valueFrom": named} in container["env"]
     assert deployment["metadata"]["labels"]["overspill.dev/release"] == "overspill-system"
+    route = world.live(route_path("whole"))
+    assert route["status"]["url"] == f"http://overspill-gateway.{RELEASE}/v1"
+    assert route["status"]["selector"].startswith("overspill.dev/route=whole,")
+
+    world.make_ready("whole", 1)
+    ready = world.wait_condition("whole", "Ready", "True", "ReplicasReady")
+    assert ready["message"] == "1 of 1 replica ready."
 
 
 def test_an_engine_asks_for_its_key_once_no_old_gateway_is_left(world: Rig) -> None:
@@ -93,13 +100,6 @@ def test_a_deleted_key_is_made_anew_and_gateways_know_both(world: Rig) -> None:
     wait_for("both keys", both)
     after = world.live(deployment_path("rotated"))["spec"]["template"]["metadata"]["annotations"]
     assert before["overspill.dev/engine-key"] != after["overspill.dev/engine-key"]
-    route = world.live(route_path("whole"))
-    assert route["status"]["url"] == f"http://overspill-gateway.{RELEASE}/v1"
-    assert route["status"]["selector"].startswith("overspill.dev/route=whole,")
-
-    world.make_ready("whole", 1)
-    ready = world.wait_condition("whole", "Ready", "True", "ReplicasReady")
-    assert ready["message"] == "1 of 1 replica ready."
 
 
 def test_a_route_at_zero_is_ready_because_it_can_be_woken(world: Rig) -> None:
