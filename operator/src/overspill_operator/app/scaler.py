@@ -6,27 +6,52 @@ a task of its own. Reconciling then finds it written and only says so in status.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
 from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
-from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock, Timer
 from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.core.scaling_state import Change, Observation, ScalingState, policy_of
-from overspill_operator.core.traffic import Demand, ToldDoubts, demand_of, doubts_of
+from overspill_operator.core.traffic import Coverage, Demand, GatewayView, ToldDoubts, demand_of, doubts_of
 from overspill_operator.ports import EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)
 
 LATE_SECONDS = 0.01
 """A look is a little late rather than too early, when nothing would be due yet."""
+
+
+class DemandSource(Protocol):
+    """Where what the gateways say is known."""
+
+    @property
+    def views(self) -> Mapping[str, GatewayView]:
+        """What each has said, by its address."""
+
+    @property
+    def reported(self) -> Coverage:
+        """How much of the demand status says is known."""
+
+    @property
+    def expected(self) -> int:
+        """Gateways that there are."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether this process has only just begun to listen."""
+
+    def unheard(self, now_unix: float) -> int:
+        """Gateways that there are and that are silent."""
+
+    def forget(self, key: str) -> None:
+        """A route is gone: what was said of it is not said of the next one of its name."""
 
 
 class QueueSource(Protocol):
@@ -58,7 +83,7 @@ class Scaler:
         engines: Engines,
         clock: Clock,
         routes: Routes,
-        gateways: GatewayStreams,
+        gateways: DemandSource,
         queues: QueueSource,
         events: Events,
         on_decided: Callable[[str], None],
