@@ -7,7 +7,7 @@ import pytest
 
 from overspill_api.demand import GatewayDemand
 from overspill_gateway.admin import demand as demand_module
-from unit.gateway.backends import answers, backend, resets_before_head
+from unit.gateway.backends import answers, backend, resets_before_head, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 
 
@@ -181,6 +181,25 @@ async def test_metrics_count_what_happened(gateway: GatewayUnderTest) -> None:
     )
     assert value('overspill_time_to_first_byte_seconds_bucket{backend="local",le="+Inf",route="ns/tiny"}') == 1
     assert value('overspill_spilled_requests_total{route="ns/tiny"}') == 1
+
+
+async def test_predictions_are_compared_with_what_came(gateway: GatewayUnderTest) -> None:
+    """Each first token that was predicted is counted by what came over what was predicted; the first one never is."""
+    async with backend(streams()) as engine:
+        gateway.route()
+        gateway.endpoints(engine.fact())
+        for _ in range(3):
+            await gateway.post(stream=True)
+
+    text = (await gateway.admin("/metrics")).body.decode()
+    ratio = [line for line in text.splitlines() if line.startswith("overspill_first_token_ratio_")]
+    buckets = [float(line.rpartition(" ")[2]) for line in ratio if "_bucket" in line]
+
+    assert 'overspill_first_token_ratio_count{route="ns/tiny"} 2.0' in ratio
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 2.0
+    assert any('le="0.67"' in line for line in ratio)
+    assert 'overspill_endpoints_slow{route="ns/tiny"} 0.0' in text
 
 
 async def test_the_admin_port_serves_nothing_else(gateway: GatewayUnderTest) -> None:

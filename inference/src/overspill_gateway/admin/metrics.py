@@ -14,15 +14,12 @@ from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
-from overspill_gateway.proxy.counting import LATENCY_BUCKETS, BackendCounters, Histogram
+from overspill_gateway.proxy.counting import BackendCounters
 
 if TYPE_CHECKING:
     from overspill_gateway.core.retry_budget import RetryBudget
     from overspill_gateway.proxy.metering import Metering
     from overspill_gateway.proxy.route import Route
-
-_BOUNDS = [*(f"{bound:g}" for bound in LATENCY_BUCKETS[:-1]), "+Inf"]
-
 
 _SLICE_ROUTES = 4
 _SLICE_CONSUMERS = 200
@@ -35,6 +32,7 @@ def _gauges(routes: "Mapping[str, Route]") -> Iterator[Metric]:
         ("overspill_held_requests", "Requests that wait for a replica.", lambda route: len(route.held)),
         ("overspill_endpoints_usable", "Replicas that can serve.", lambda route: len(route.pool.replicas)),
         ("overspill_endpoints", "Replicas that are listed.", lambda route: len(route.replicas)),
+        ("overspill_endpoints_slow", "Replicas slower than the rest.", lambda route: route.rates.slow_replicas),
         ("overspill_wants_replica", "1 while requests find no replica.", lambda route: int(route.wants_replica)),
     ]
     for name, text, value in gauges:
@@ -86,8 +84,8 @@ def _backends(routes: "Mapping[str, Route]") -> Iterator[Metric]:
             for kind, source, amount in _tokens(counted):
                 tokens.add_metric([*labels, kind, source], amount)
             cost.add_metric(labels, counted.cost_nano_usd)
-            first.add_metric(labels, _buckets(counted.first_byte), counted.first_byte.sum)
-            whole.add_metric(labels, _buckets(counted.duration), counted.duration.sum)
+            first.add_metric(labels, counted.first_byte.cumulative(), counted.first_byte.sum)
+            whole.add_metric(labels, counted.duration.cumulative(), counted.duration.sum)
     yield from (requests, failures, outcomes, tokens, cost, first, whole)
 
 
@@ -107,15 +105,6 @@ def _by_class(counters: BackendCounters) -> dict[str, int]:
         name = f"{status // 100}xx"
         classes[name] = classes.get(name, 0) + count
     return classes
-
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip(_BOUNDS, histogram.counts, strict=True):
-        total += count
-        buckets.append((bound, float(total)))
-    return buckets
 
 
 class _Family:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.core.retry_budget import RetryBudget
@@ -38,6 +38,13 @@ def route_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     for key, route in routes.items():
         denied.add_metric([key], route.hedges.denied_total)
     yield denied
+    ratio = HistogramMetricFamily(
+        "overspill_first_token_ratio", "Seen over predicted time to first token.", labels=["route"]
+    )
+    for key, route in routes.items():
+        seen = route.tally.first_token_ratio
+        ratio.add_metric([key], seen.cumulative(), seen.sum)
+    yield ratio
 
 
 def ejection_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:

@@ -12,24 +12,58 @@ PRICE_VERSIONS_COUNTED: Final = 16
 OTHER_CONSUMERS: Final = "other"
 """No consumer is called that: their names have a slash."""
 
-LATENCY_BUCKETS: Final = (
+LATENCY_BUCKETS: Final[tuple[float, ...]] = (
     0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, math.inf,
 )  # fmt: skip
+
+
+RATIO_BUCKETS: Final[tuple[float, ...]] = (
+    0.1,
+    0.25,
+    0.5,
+    0.67,
+    0.8,
+    0.9,
+    1.0,
+    1.1,
+    1.25,
+    1.5,
+    2.0,
+    4.0,
+    10.0,
+    math.inf,
+)
+"""Of what came over what was predicted: fine around 1, where a good prediction is, and both ways alike."""
+
+_BOUND_NAMES: Final[dict[tuple[float, ...], list[str]]] = {
+    bounds: [*(f"{bound:g}" for bound in bounds[:-1]), "+Inf"] for bounds in (LATENCY_BUCKETS, RATIO_BUCKETS)
+}
 
 
 class Histogram:
     """Counts by upper bound, and a sum; cheaper to add to than a metrics library's."""
 
-    __slots__ = ("counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
-    def __init__(self) -> None:
-        self.counts = [0] * len(LATENCY_BUCKETS)
+    def __init__(self, bounds: tuple[float, ...] = LATENCY_BUCKETS) -> None:
+        """``bounds``: one of the above."""
+        self.bounds = bounds
+        self.counts = [0] * len(bounds)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        self.sum += seconds
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Each bound, in Prometheus' spelling, with how many values do not exceed it."""
+        total = 0
+        found: list[tuple[str, float]] = []
+        for name, count in zip(_BOUND_NAMES[self.bounds], self.counts, strict=True):
+            total += count
+            found.append((name, float(total)))
+        return found
 
 
 class BackendCounters:
@@ -136,6 +170,7 @@ class RouteCounters:
 
     __slots__ = (
         "continuations",
+        "first_token_ratio",
         "hedges",
         "hedges_won",
         "output_retries",
@@ -169,6 +204,8 @@ class RouteCounters:
         self.seen_seconds_sum = 0.0
         self.prediction_error_seconds_sum = 0.0
         """Of the absolute differences."""
+        self.first_token_ratio = Histogram(RATIO_BUCKETS)
+        """What came over what was predicted."""
 
     def first_token(self, predicted_seconds: float, seen_seconds: float) -> None:
         """Compare a prediction with what came."""
@@ -176,3 +213,5 @@ class RouteCounters:
         self.predicted_seconds_sum += predicted_seconds
         self.seen_seconds_sum += seen_seconds
         self.prediction_error_seconds_sum += abs(predicted_seconds - seen_seconds)
+        if predicted_seconds > 0.0:
+            self.first_token_ratio.observe(seen_seconds / predicted_seconds)
