@@ -20,6 +20,7 @@ from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
 from overspill_gateway.core.release import next_release_at
 from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.target import FirstTokenTarget
+from overspill_gateway.core.tuning import TUNING, Tuning
 from overspill_gateway.core.waiting import WaitingQueue
 
 
@@ -202,9 +203,10 @@ class Gateway:
         plain: bool = False,
         scrapes: bool = True,
         step_of: StepOf | None = None,
+        tuning: Tuning = TUNING,
     ) -> None:
         self.clock = clock
-        self.rates = ServiceRates()
+        self.rates = ServiceRates(tuning)
         self.queue: WaitingQueue[Request] = WaitingQueue()
         self.requests: list[Request] = []
         self.hold_seconds = hold_seconds
@@ -219,7 +221,7 @@ class Gateway:
         self.pool: Pool[ReplicaState, HostedState] = Pool(
             has_local=True, may_wake=True, replicas=[], hosted=[one.state for one in hosted],
             cold_start_hosted=False, held=0, held_max=held_max, attempts_max=3, rates=self.rates,
-            target=FirstTokenTarget(target),
+            target=FirstTokenTarget(target, tuning=tuning),
         )  # fmt: skip
         self._release_due = float("inf")
         for engine in engines:

@@ -10,13 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.balance import (
-    BATCH_WORK,
-    LOAD_FACTOR,
-    SLOW_START_SECONDS,
-)
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.tuning import TUNING
 from unit.gateway.replica_fleet import Replica, choose, fleet, percentile, run
 
 NOW = 1000.0
@@ -152,7 +148,9 @@ def test_the_bound_holds(loads: list[int], prefix: int, prompt: int, output: int
     assert chosen is not None
     work = works[replicas.index(chosen)]
     mean = (sum(works) + work_of(ask)) / len(works)
-    assert work + work_of(ask) <= LOAD_FACTOR * mean * 1.000001 or work <= min(works) + prompt + BATCH_WORK
+    assert (
+        work + work_of(ask) <= TUNING.load_factor * mean * 1.000001 or work <= min(works) + prompt + TUNING.batch_work
+    )
 
 
 @given(st.lists(st.integers(0, 40), min_size=2, max_size=8), st.integers(0, 100))
@@ -230,7 +228,7 @@ def test_a_new_replica_starts_slowly() -> None:
     busy(old, 100)
     new.load.usable_since = NOW
     taken = []
-    for seconds in (0.0, SLOW_START_SECONDS / 2, SLOW_START_SECONDS):
+    for seconds in (0.0, TUNING.slow_start_seconds / 2, TUNING.slow_start_seconds):
         while choose([old, new], Ask(prompt_tokens=1000, output_tokens=200), NOW + seconds, 0) is new:
             busy(new, 1)
         taken.append(new.load.in_flight)

@@ -6,16 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ejection import (
-    EJECTION_SECONDS,
-    EJECTION_SECONDS_MAX,
-    FORGIVEN_SECONDS,
-    PROBATION_SUCCESSES,
-    RETRY_AFTER_SECONDS_MAX,
-    RETURN_SECONDS,
-    Outlier,
-)
+from overspill_gateway.core.ejection import Outlier
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.tuning import TUNING
 
 STATUS, TIMEOUT, RESET = FailureKind.STATUS, FailureKind.TIMEOUT, FailureKind.RESET
 
@@ -43,7 +36,7 @@ def test_five_failures_in_a_row_eject() -> None:
     assert not outlier.ejected(100.0)
     fails(outlier, 101.0, 1)
     assert outlier.ejected(101.0)
-    assert outlier.returns_at == 101.0 + EJECTION_SECONDS
+    assert outlier.returns_at == 101.0 + TUNING.ejection_seconds
 
 
 def test_a_success_ends_a_row() -> None:
@@ -104,18 +97,18 @@ def test_the_rest_doubles_up_to_two_minutes() -> None:
     for times in range(1, 8):
         outlier, now = ejected_times(times)
         found.append(outlier.returns_at - now)
-    assert found == [5, 10, 20, 40, 80, EJECTION_SECONDS_MAX, EJECTION_SECONDS_MAX]
+    assert found == [5, 10, 20, 40, 80, TUNING.ejection_seconds_max, TUNING.ejection_seconds_max]
 
 
 def test_a_good_minute_forgives_one_ejection() -> None:
     """And many forgive all of them."""
     outlier, _ = ejected_times(4)
-    later = outlier.returns_at + FORGIVEN_SECONDS
+    later = outlier.returns_at + TUNING.forgiven_seconds
     fails(outlier, later, 1)
-    assert outlier.returns_at - later == EJECTION_SECONDS * 8
-    much_later = outlier.returns_at + 20 * FORGIVEN_SECONDS
+    assert outlier.returns_at - later == TUNING.ejection_seconds * 8
+    much_later = outlier.returns_at + 20 * TUNING.forgiven_seconds
     fails(outlier, much_later, 1)
-    assert outlier.returns_at - much_later == EJECTION_SECONDS
+    assert outlier.returns_at - much_later == TUNING.ejection_seconds
 
 
 def test_it_returns_slowly() -> None:
@@ -124,8 +117,8 @@ def test_it_returns_slowly() -> None:
     back = outlier.returns_at
     assert outlier.weight(back - 0.01) == 0.0
     assert outlier.weight(back) == pytest.approx(0.1)
-    assert outlier.weight(back + RETURN_SECONDS / 2) == pytest.approx(0.5)
-    assert outlier.weight(back + RETURN_SECONDS) == 1.0
+    assert outlier.weight(back + TUNING.returning_seconds / 2) == pytest.approx(0.5)
+    assert outlier.weight(back + TUNING.returning_seconds) == 1.0
 
 
 def test_on_its_return_the_first_failure_ejects_it_again() -> None:
@@ -140,7 +133,7 @@ def test_after_a_few_good_answers_it_is_trusted_again() -> None:
     """From then on it takes five failures in a row, as with any other."""
     outlier, _ = ejected_times(1)
     now = outlier.returns_at
-    for _ in range(PROBATION_SUCCESSES):
+    for _ in range(TUNING.probation_successes):
         outlier.succeeded(now)
     fails(outlier, now + 4, 4)
     assert not outlier.ejected(now + 4)
@@ -189,7 +182,7 @@ def test_an_overloaded_backend_rests_for_as_long_as_it_asked() -> None:
     assert outlier.returns_at == 3.0
     assert outlier.weight(3.0) == 1.0
     outlier.failed(10.0, STATUS, 86400.0, status=503)
-    assert outlier.returns_at == 10.0 + RETRY_AFTER_SECONDS_MAX
+    assert outlier.returns_at == 10.0 + TUNING.rest_seconds_max
 
 
 def test_an_answer_against_its_schema_is_not_the_backend_s_fault() -> None:
@@ -222,8 +215,8 @@ def test_no_history_keeps_a_backend_out_for_longer_than_its_longest_rest(
             outlier.succeeded(now)
         else:
             outlier.failed(now, kind, retry_after, status=status)
-        assert outlier.returns_at <= now + max(EJECTION_SECONDS_MAX, RETRY_AFTER_SECONDS_MAX)
+        assert outlier.returns_at <= now + max(TUNING.ejection_seconds_max, TUNING.rest_seconds_max)
         assert 0.0 <= outlier.weight(now) <= 1.0
         assert outlier.ejected(now) == (outlier.weight(now) == 0.0)
         assert outlier.weight(outlier.returns_at) > 0.0
-        assert outlier.weight(outlier.returns_at + RETURN_SECONDS) == 1.0
+        assert outlier.weight(outlier.returns_at + TUNING.returning_seconds) == 1.0

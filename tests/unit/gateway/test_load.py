@@ -5,14 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import (
-    FRESH_SECONDS,
-    REQUEST_WORK,
-    STALE_SECONDS,
-    WORK_PER_REQUEST,
-    ReplicaLoad,
-    work_of,
-)
+from overspill_gateway.core.load import ReplicaLoad, work_of
+from overspill_gateway.core.tuning import TUNING
 
 ASKS = st.builds(Ask, prompt_tokens=st.integers(0, 100_000), output_tokens=st.integers(0, 10_000))
 
@@ -21,9 +15,9 @@ def test_work_is_that_of_the_requests_there() -> None:
     """The prompt counts until the first token, the output until the end, a request as such until then as well."""
     load, ask = ReplicaLoad(), Ask(prompt_tokens=1000, output_tokens=100)
     load.sent(ask)
-    assert load.expected_work(0.0) == work_of(ask) == 1000 + 4 * 100 + REQUEST_WORK
+    assert load.expected_work(0.0) == work_of(ask) == 1000 + 4 * 100 + TUNING.request_work
     load.first_token(ask)
-    assert load.expected_work(0.0) == 4 * 100 + REQUEST_WORK
+    assert load.expected_work(0.0) == 4 * 100 + TUNING.request_work
     load.done(ask, first_token_came=True)
     assert load == ReplicaLoad()
 
@@ -50,7 +44,7 @@ def test_with_no_lengths_known_work_is_the_number_of_requests() -> None:
     load = ReplicaLoad()
     for number in range(1, 4):
         load.sent(Ask())
-        assert load.expected_work(0.0) == number * REQUEST_WORK
+        assert load.expected_work(0.0) == number * TUNING.request_work
 
 
 def test_gauges_show_what_other_gateways_send() -> None:
@@ -66,14 +60,14 @@ def test_our_own_requests_are_not_counted_twice() -> None:
     load = ReplicaLoad()
     load.sent(Ask())
     load.scraped(10.0, running=3, waiting=0, kv_cache_usage=0.0, in_flight_before=3)
-    assert load.expected_work(10.0) == REQUEST_WORK
+    assert load.expected_work(10.0) == TUNING.request_work
 
 
 def test_an_idle_gateway_takes_others_requests_for_usual_ones() -> None:
     """There is no mean of its own to go by."""
     load = ReplicaLoad()
     load.scraped(10.0, running=2, waiting=0, kv_cache_usage=0.0)
-    assert load.expected_work(10.0) == 2 * WORK_PER_REQUEST
+    assert load.expected_work(10.0) == 2 * TUNING.work_per_request
 
 
 def test_an_engine_with_a_queue_or_a_full_cache_is_busier_than_one_without() -> None:
@@ -90,13 +84,13 @@ def test_an_engine_with_a_queue_or_a_full_cache_is_busier_than_one_without() -> 
     assert work(0, 0.8) < work(4, 0.8)
 
 
-@pytest.mark.parametrize("age", [0.0, FRESH_SECONDS, 6.0, STALE_SECONDS, 1e9])
+@pytest.mark.parametrize("age", [0.0, TUNING.fresh_seconds, 6.0, TUNING.stale_seconds, 1e9])
 def test_gauges_lose_weight_with_age(age: float) -> None:
     """In full while fresh, half at the middle of fading, nothing at its end: a dead scrape misleads for ten seconds."""
     load = ReplicaLoad()
     load.scraped(100.0, running=1, waiting=0, kv_cache_usage=0.0)
-    weight = {0.0: 1.0, FRESH_SECONDS: 1.0, 6.0: 0.5}.get(age, 0.0)
-    assert load.expected_work(100.0 + age) == weight * WORK_PER_REQUEST
+    weight = {0.0: 1.0, TUNING.fresh_seconds: 1.0, 6.0: 0.5}.get(age, 0.0)
+    assert load.expected_work(100.0 + age) == weight * TUNING.work_per_request
 
 
 @given(

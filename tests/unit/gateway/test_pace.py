@@ -7,14 +7,9 @@ import pytest
 
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import (
-    PACE_MAX,
-    QUIET_SECONDS,
-    TRY_SECONDS_MAX,
-    Pace,
-    ReplicaRates,
-)
-from overspill_gateway.core.prediction import SLOWNESS_MAX, ServiceRates
+from overspill_gateway.core.pace import PACE_MAX, Pace, ReplicaRates
+from overspill_gateway.core.prediction import ServiceRates
+from overspill_gateway.core.tuning import TUNING
 
 IDLE = ReplicaLoad()
 CHANCE = Random(11)
@@ -81,7 +76,7 @@ def test_a_replica_that_was_not_heard_of_for_long_is_taken_for_like_the_rest() -
     rates = ServiceRates()
     fast, slow = rates.of_new_replica(), rates.of_new_replica()
     teach(rates, {fast: 0.3, slow: 3.0})
-    teach(rates, {fast: 0.3}, since=20.0 + QUIET_SECONDS, count=30)
+    teach(rates, {fast: 0.3}, since=20.0 + TUNING.quiet_seconds, count=30)
 
     assert slow.slowness == 1.0
     assert told(rates, slow, 400.0) == pytest.approx(told(rates, fast, 400.0), rel=0.4)
@@ -120,7 +115,7 @@ def test_whatever_is_seen_what_follows_is_bounded() -> None:
         snapshot = rates.snapshot(own, IDLE, Ask(prompt_tokens=random.randrange(5000)), now)
         rates.observed_first_token(500, snapshot, 10.0 ** random.uniform(-6.0, 6.0), now)
         rates.observed_output(own, 100, 10.0 ** random.uniform(-6.0, 6.0), random.randrange(50), now)
-        assert all(1.0 / SLOWNESS_MAX <= one.slowness <= SLOWNESS_MAX for one in replicas)
+        assert all(1.0 / TUNING.slowness_max <= one.slowness <= TUNING.slowness_max for one in replicas)
         assert all(PACE_MAX**-2 <= one.reading.factor <= PACE_MAX**2 for one in replicas)
 
 
@@ -130,7 +125,7 @@ def test_tries_are_ever_rarer_until_one_is_worth_it() -> None:
     tried = [tenth / 10.0 for tenth in range(3000) if own.tries(tenth / 10.0)]
     gaps = [round(later - earlier) for earlier, later in pairwise(tried)]
     assert gaps[:6] == [1, 2, 4, 8, 16, 32]
-    assert max(gaps) == TRY_SECONDS_MAX
+    assert max(gaps) == TUNING.try_seconds_max
 
     own.brighter_at = tried[-1] + 0.1
     assert own.tries(tried[-1] + 1.0)

@@ -23,9 +23,9 @@ from overspill_gateway.core.plan import (
     next_step,
 )
 from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import ROOM_MIN
 from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.target import FirstTokenTarget
+from overspill_gateway.core.tuning import TUNING
 
 NOW = 1000.0
 RATES = ServiceRates()
@@ -340,7 +340,7 @@ def test_one_that_waited_for_a_late_replica_goes_to_a_hosted_api_as_soon_as_one_
 
 def test_a_new_replica_gets_those_who_wait_a_few_at_a_time() -> None:
     """Its window is full: the rest waits on, and goes to another replica that has room."""
-    full, empty = busy(ROOM_MIN), replica_with()
+    full, empty = busy(TUNING.room_min), replica_with()
 
     assert step_of(World([full], held=3), past(held=True)) == HoldIt()
     step = step_of(World([full, empty], held=3), past(held=True))

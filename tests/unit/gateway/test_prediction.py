@@ -7,10 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.line import LEARNED_PER_SECOND, OUTLIER_FACTOR, Line, Sampling
+from overspill_gateway.core.line import Line, Sampling
 from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.pace import ReplicaRates
 from overspill_gateway.core.prediction import LEVELS, ServiceRates
+from overspill_gateway.core.tuning import TUNING
 
 IDLE = ReplicaLoad()
 
@@ -225,7 +226,11 @@ def test_of_many_a_sample_is_looked_at(per_second: int, burst: int) -> None:
                 taken += 1
                 places[2 * (number % burst) >= burst] += 1
 
-    assert min(4.5 * per_second, 2.0 * LEARNED_PER_SECOND) <= taken <= 5.5 * min(per_second, 2.0 * LEARNED_PER_SECOND)
+    assert (
+        min(4.5 * per_second, 2.0 * TUNING.learned_per_second)
+        <= taken
+        <= 5.5 * min(per_second, 2.0 * TUNING.learned_per_second)
+    )
     if burst > 1:
         assert min(places) > 0.3 * taken
 
@@ -299,4 +304,4 @@ def test_a_line_is_found(slope: float, base: float, ratio: float, order: list[in
 
     for work in works:
         told, real = line.at(work), base + slope * work
-        assert real / OUTLIER_FACTOR < told < real * OUTLIER_FACTOR
+        assert real / TUNING.outlier_factor < told < real * TUNING.outlier_factor

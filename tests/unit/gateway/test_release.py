@@ -5,17 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import FRESH_SECONDS
 from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import (
-    LOOK_SECONDS_MAX,
-    LOOK_SECONDS_MIN,
-    ROOM_MAX,
-    ROOM_MIN,
-    SETTLE_SECONDS,
-    next_release_at,
-)
+from overspill_gateway.core.release import next_release_at
 from overspill_gateway.core.replica_state import ReplicaState
+from overspill_gateway.core.tuning import TUNING
 
 ASK = Ask(prompt_tokens=100)
 
@@ -46,7 +39,7 @@ class OneReplica:
 def test_a_new_replica_gets_a_few_then_twice_as_many() -> None:
     """Each request that is begun makes room for two."""
     replica = OneReplica()
-    for expected in (ROOM_MIN, 2 * ROOM_MIN, 4 * ROOM_MIN, 8 * ROOM_MIN):
+    for expected in (TUNING.room_min, 2 * TUNING.room_min, 4 * TUNING.room_min, 8 * TUNING.room_min):
         assert replica.window.room(0.0) == expected
         replica.send(expected)
         assert replica.window.room(0.0) == 0
@@ -60,13 +53,13 @@ def test_room_is_bounded() -> None:
         replica.send()
         replica.begin()
 
-    assert replica.window.room(0.0) == ROOM_MAX
+    assert replica.window.room(0.0) == TUNING.room_max
 
 
 def test_one_that_ends_before_its_first_token_makes_room_for_one() -> None:
     """A client that leaves gives its place to another, and proves no speed."""
     replica = OneReplica()
-    replica.send(ROOM_MIN)
+    replica.send(TUNING.room_min)
     replica.end(begun=False)
 
     assert replica.window.room(0.0) == 1
@@ -75,10 +68,10 @@ def test_one_that_ends_before_its_first_token_makes_room_for_one() -> None:
 def test_gauges_that_show_nobody_waiting_make_room() -> None:
     """Plain answers show no first token; what waits no more in the engine has been begun."""
     replica = OneReplica()
-    replica.send(ROOM_MIN)
+    replica.send(TUNING.room_min)
     replica.load.scraped(0.5, running=4, waiting=0, kv_cache_usage=0.1)
-    assert replica.window.room(0.6) == ROOM_MIN
-    replica.send(ROOM_MIN)
+    assert replica.window.room(0.6) == TUNING.room_min
+    replica.send(TUNING.room_min)
     replica.begin(2)  # of the first four, as the engine begins them in order
 
     assert replica.window.room(0.7) == 2
@@ -87,16 +80,16 @@ def test_gauges_that_show_nobody_waiting_make_room() -> None:
 def test_gauges_that_show_a_queue_halve_what_may_come() -> None:
     """A queue in the engine is what holding is to avoid."""
     replica = OneReplica()
-    replica.send(ROOM_MIN)
-    replica.begin(ROOM_MIN)
-    replica.send(2 * ROOM_MIN)
-    replica.begin(2 * ROOM_MIN)
-    assert replica.window.limit == 4 * ROOM_MIN
-    replica.send(4 * ROOM_MIN)
+    replica.send(TUNING.room_min)
+    replica.begin(TUNING.room_min)
+    replica.send(2 * TUNING.room_min)
+    replica.begin(2 * TUNING.room_min)
+    assert replica.window.limit == 4 * TUNING.room_min
+    replica.send(4 * TUNING.room_min)
     replica.load.scraped(1.0, running=20, waiting=8, kv_cache_usage=0.5)
 
     assert replica.window.room(1.0) == 0
-    assert replica.window.limit == 2 * ROOM_MIN
+    assert replica.window.limit == 2 * TUNING.room_min
     assert replica.window.unbegun == 8
 
 
@@ -107,8 +100,8 @@ def test_a_queue_of_others_takes_room() -> None:
     replica.begin(1)
     replica.load.scraped(1.0, running=5, waiting=3, kv_cache_usage=0.5)
 
-    assert replica.window.room(1.0) == ROOM_MIN - 3
-    assert replica.window.room(1.0 + FRESH_SECONDS + 0.1) == ROOM_MIN
+    assert replica.window.room(1.0) == TUNING.room_min - 3
+    assert replica.window.room(1.0 + TUNING.fresh_seconds + 0.1) == TUNING.room_min
 
 
 @pytest.mark.parametrize("waiting", [0, 50])
@@ -123,10 +116,10 @@ def test_an_idle_replica_always_has_room(waiting: int) -> None:
 def test_silence_settles() -> None:
     """No token, no gauges: after two seconds a few more may go, so that nothing depends on being told."""
     replica = OneReplica()
-    replica.send(ROOM_MIN, now=10.0)
+    replica.send(TUNING.room_min, now=10.0)
 
-    assert replica.window.room(10.0 + SETTLE_SECONDS - 0.01) == 0
-    assert replica.window.room(10.0 + SETTLE_SECONDS) == ROOM_MIN
+    assert replica.window.room(10.0 + TUNING.settle_seconds - 0.01) == 0
+    assert replica.window.room(10.0 + TUNING.settle_seconds) == TUNING.room_min
 
 
 def test_places_are_learned_from_a_queue_that_stays() -> None:
@@ -155,10 +148,10 @@ def test_those_who_wait_are_looked_at_again() -> None:
     replica = OneReplica()
     replica.send(1, now=10.0)
 
-    assert next_release_at([], 10.0) == 10.0 + LOOK_SECONDS_MAX
-    assert next_release_at([replica.window], 10.0) == 10.0 + LOOK_SECONDS_MAX
-    assert next_release_at([replica.window], 11.5) == 10.0 + SETTLE_SECONDS
-    assert next_release_at([replica.window], 11.99) == 11.99 + LOOK_SECONDS_MIN
+    assert next_release_at([], 10.0) == 10.0 + TUNING.look_seconds_max
+    assert next_release_at([replica.window], 10.0) == 10.0 + TUNING.look_seconds_max
+    assert next_release_at([replica.window], 11.5) == 10.0 + TUNING.settle_seconds
+    assert next_release_at([replica.window], 11.99) == 11.99 + TUNING.look_seconds_min
 
 
 class WindowMachine(RuleBasedStateMachine):
@@ -212,8 +205,8 @@ class WindowMachine(RuleBasedStateMachine):
         assert window.unbegun >= 0
         assert window.begun_unseen >= 0
         assert window.unbegun + window.begun_unseen == self.unseen
-        assert ROOM_MIN <= window.limit <= ROOM_MAX + 1
-        assert 0 <= room <= ROOM_MAX
+        assert TUNING.room_min <= window.limit <= TUNING.room_max + 1
+        assert 0 <= room <= TUNING.room_max
         assert room or self.replica.load.in_flight
 
     @invariant()

@@ -5,13 +5,10 @@ from itertools import pairwise
 import pytest
 
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import TRY_SECONDS_MAX, TRY_SECONDS_MIN, ReplicaRates
+from overspill_gateway.core.pace import ReplicaRates
 from overspill_gateway.core.prediction import LoadSnapshot
-from overspill_gateway.core.target import (
-    RETURN_SECONDS,
-    UNLEARNED_REQUESTS_MAX,
-    FirstTokenTarget,
-)
+from overspill_gateway.core.target import FirstTokenTarget
+from overspill_gateway.core.tuning import TUNING, Tuning
 
 
 def told(predicted: float | None, *, tail: float | None = None, alone: float = 0.1) -> LoadSnapshot:
@@ -49,13 +46,13 @@ def test_the_tail_is_what_counts() -> None:
 
 def test_who_went_elsewhere_comes_back_below_the_lower_bound_only() -> None:
     """For five seconds after the last late one; then the target itself counts again."""
-    target = FirstTokenTarget(2.0, return_below=0.8)
+    target = FirstTokenTarget(2.0, tuning=Tuning(return_below=0.8))
     assert kept(target, told(1.7), 0.0)
     assert not kept(target, told(2.5), 0.0)
     assert kept(target, told(1.5), 1.0)
     assert not kept(target, told(1.7), 1.0)
-    assert not kept(target, told(1.7), 1.0 + RETURN_SECONDS - 0.1)
-    assert kept(target, told(1.7), 1.0 + 2 * RETURN_SECONDS)
+    assert not kept(target, told(1.7), 1.0 + TUNING.spilling_seconds - 0.1)
+    assert kept(target, told(1.7), 1.0 + 2 * TUNING.spilling_seconds)
 
 
 def test_a_prompt_that_is_too_long_by_itself_says_nothing_of_the_load() -> None:
@@ -70,8 +67,8 @@ def test_while_nothing_is_learned_some_may_stay() -> None:
     """Enough to learn from, and no flood."""
     target = FirstTokenTarget(2.0)
 
-    assert kept(target, told(None), 0.0, requests=UNLEARNED_REQUESTS_MAX - 1)
-    assert not kept(target, told(None), 0.0, requests=UNLEARNED_REQUESTS_MAX)
+    assert kept(target, told(None), 0.0, requests=TUNING.unlearned_requests_max - 1)
+    assert not kept(target, told(None), 0.0, requests=TUNING.unlearned_requests_max)
 
 
 def test_no_target_is_always_kept() -> None:
@@ -87,7 +84,7 @@ def test_now_and_then_one_tries_against_the_prediction() -> None:
     gaps = [round(later - earlier) for earlier, later in pairwise(tried)]
 
     assert gaps[:6] == [1, 2, 4, 8, 16, 32]
-    assert set(gaps[6:]) == {int(TRY_SECONDS_MAX)}
+    assert set(gaps[6:]) == {int(TUNING.try_seconds_max)}
 
 
 def test_a_try_that_was_worth_it_is_followed_by_another_soon() -> None:
@@ -99,7 +96,7 @@ def test_a_try_that_was_worth_it_is_followed_by_another_soon() -> None:
             tried.append(at / 10.0)
             dark.own.brighter_at = at / 10.0 + 0.05
 
-    assert len(tried) == pytest.approx(20.0 / TRY_SECONDS_MIN, abs=2)
+    assert len(tried) == pytest.approx(20.0 / TUNING.try_seconds_min, abs=2)
 
 
 def test_each_replica_is_tried_for_itself() -> None:

@@ -15,6 +15,7 @@ import pytest
 from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.replica_state import ReplicaState
+from overspill_gateway.core.tuning import TUNING, Tuning
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed, StepOf
 from unit.gateway.workloads import WARM, WORKLOADS, capacity
 
@@ -234,3 +235,18 @@ def test_a_slow_one_keeps_being_taken_for_slow() -> None:
 
     assert min(seen) > 0.6 * max(seen)
     assert all(0.7 < after / before < 1.4 for before, after in pairwise(seen))
+
+
+def test_what_decides_can_be_set_otherwise() -> None:
+    """A sweep gives a gateway other numbers, and nothing of it is left where they are not given."""
+    traffic, speed = WORKLOADS["mixed"]
+    spilled: list[float] = []
+    for tuning in (TUNING, Tuning(tail_start=3.0, tail_gain=0.0), TUNING):
+        clock = Clock()
+        gateway = Gateway(clock, [Engine(clock, replace(speed))], [Hosted()], target=0.5, tuning=tuning)
+        replace(traffic, per_second=lambda _: 0.4 * capacity("mixed")).start(clock, gateway, 60.0)
+        clock.run(60.0)
+        spilled.append(fmean(not one.local for one in gateway.requests))
+
+    assert spilled[0] == spilled[2]
+    assert spilled[1] > 1.5 * spilled[0]

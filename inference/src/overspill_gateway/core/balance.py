@@ -13,18 +13,7 @@ from typing import Final, TypeVar
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.replica_state import ReplicaState
-
-LOAD_FACTOR: Final = 1.25
-"""A conversation's replica serves it up to this many times the mean work."""
-BATCH_WORK: Final = 2048.0
-"""Work more than at the least busy replica that nobody notices: an engine serves a few requests at a time at the
-speed of one. On top of that the prompt itself: what is read anew elsewhere is work as well."""
-SLOW_START_SECONDS: Final = 10.0
-"""A replica that is new in rotation gets its full share after this time: its caches are empty."""
-SLOW_START_SHARE_MIN: Final = 0.1
-PANIC_REPLICAS_MIN: Final = 3
-"""From so many replicas on, ejections are ignored when more than half of them are ejected: what fails then is not
-the replicas, and the rest could not carry the load."""
+from overspill_gateway.core.tuning import TUNING, Tuning
 
 _MASK: Final = (1 << 64) - 1
 _MIX: Final = 0x9E3779B97F4A7C15
@@ -34,7 +23,9 @@ _MIX_AGAIN: Final = 0xBF58476D1CE4E5B9
 R = TypeVar("R", bound=ReplicaState)
 
 
-def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid: Collection[R] = ()) -> R | None:
+def choose_replica(
+    replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid: Collection[R] = (), tuning: Tuning = TUNING
+) -> R | None:
     """The replica for a request, or None where there is none but ``avoid``; among equals each in its ``turn``.
 
     Where all that may be asked rest, one that rests is chosen: the caller who has another way out looks at its
@@ -42,17 +33,17 @@ def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid
     """
     if len(replicas) < 2:
         return replicas[0] if replicas and not (avoid and replicas[0] in avoid) else None
-    candidates = _candidates(replicas, now, avoid)
+    candidates = _candidates(replicas, now, avoid, tuning)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    own = work_of(ask)
+    own = work_of(ask, tuning)
     total, least = 0.0, float("inf")
     works: list[float] = []
     for replica in candidates:
         load = replica.load
         work = load.expected_work(now)
-        if now < load.usable_since + SLOW_START_SECONDS or now < replica.outlier.fully_back_at:
-            work = (work + own) / _share(replica, now) - own
+        if now < load.usable_since + tuning.slow_start_seconds or now < replica.outlier.fully_back_at:
+            work = (work + own) / _share(replica, now, tuning) - own
         slowness = replica.rates.slowness
         if slowness != 1.0:
             work = (work + own) * slowness - own
@@ -65,11 +56,11 @@ def choose_replica(replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid
             return candidates[works.index(least)]
         equals = [replica for replica, work in zip(candidates, works, strict=True) if work == least]
         return equals[turn % len(equals)]
-    bound = max(LOAD_FACTOR * (total + own) / len(works) - own, least + ask.prompt_tokens + BATCH_WORK)
+    bound = max(tuning.load_factor * (total + own) / len(works) - own, least + ask.prompt_tokens + tuning.batch_work)
     return _home(candidates, works, bound, ask.prefix)
 
 
-def _candidates(replicas: Sequence[R], now: float, avoid: Collection[R]) -> Sequence[R]:
+def _candidates(replicas: Sequence[R], now: float, avoid: Collection[R], tuning: Tuning) -> Sequence[R]:
     """Those to choose from: not ``avoid``, and none that rests, unless too many do."""
     ejected = 0
     for replica in replicas:
@@ -79,15 +70,15 @@ def _candidates(replicas: Sequence[R], now: float, avoid: Collection[R]) -> Sequ
         return replicas
     allowed = [replica for replica in replicas if replica not in avoid] if avoid else replicas
     count = len(replicas)
-    if not ejected or ejected == count or (count >= PANIC_REPLICAS_MIN and 2 * ejected > count):
+    if not ejected or ejected == count or (count >= tuning.panic_replicas_min and 2 * ejected > count):
         return allowed
     return [replica for replica in allowed if now >= replica.outlier.returns_at] or allowed
 
 
-def _share(replica: ReplicaState, now: float) -> float:
+def _share(replica: ReplicaState, now: float, tuning: Tuning) -> float:
     """The share of work of a replica that is new or returns; one that is asked while it rests has no less."""
-    started = (now - replica.load.usable_since) / SLOW_START_SECONDS
-    share = 1.0 if started >= 1.0 else max(SLOW_START_SHARE_MIN, started)
+    started = (now - replica.load.usable_since) / tuning.slow_start_seconds
+    share = 1.0 if started >= 1.0 else max(tuning.slow_start_share_min, started)
     return share * (replica.outlier.weight(now) or 1.0)
 
 

@@ -8,34 +8,9 @@ is said elsewhere (``core.balance``): one backend alone is never a reason to ask
 from typing import Final
 
 from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.tuning import TUNING, Tuning
 
-CONSECUTIVE_MAX: Final = 5
-"""Failures in a row that eject."""
-TIMEOUT_COUNTS: Final = 2
-"""A request that timed out has cost somebody the longest wait there is: three in a row eject."""
-FAILURE_SHARE_MAX: Final = 0.3
-"""Share of recent requests that failed, above which a backend is ejected though some succeed in between."""
-FAILURE_SHARE_STEP: Final = 1 / 16
-"""Weight of one request in that share, which so looks back some 16 requests: six failures out of the first ones."""
 SHARE_FORGOTTEN: Final = 0.01
-EJECTION_SECONDS: Final = 5.0
-"""The first time; twice as long each further time."""
-EJECTION_SECONDS_MAX: Final = 120.0
-"""One of two replicas is half of what there is: longer would be dear, and a look every two minutes costs nothing."""
-RETRY_AFTER_SECONDS_MAX: Final = 300.0
-"""The longest rest that a backend is granted because it asked for it."""
-FORGIVEN_SECONDS: Final = 60.0
-"""Without an ejection for this long, one earlier ejection is forgotten."""
-LIMITED_SECONDS: Final = 0.5
-"""After a 429 that names no time; twice as long each further time in a row."""
-LIMITED_SECONDS_MAX: Final = 30.0
-RETURN_SECONDS: Final = 10.0
-"""From its return to its full share."""
-RETURN_SHARE_MIN: Final = 0.1
-PROBATION_SUCCESSES: Final = 3
-"""Requests that a backend which returns has to answer well; the first failure before that ejects it again."""
-ONE_CRASH_SECONDS: Final = 0.1
-"""Connections that break within this time broke for one reason: they count once."""
 
 _OF_THE_BACKEND: Final = frozenset({401, 402, 403, 408, 429})
 """Client errors that are no client's."""
@@ -46,11 +21,12 @@ class Outlier:
     """How one backend has fared lately."""
 
     __slots__ = (
-        "_consecutive", "_limited", "_on_probation", "_share", "_unsettled", "_when_broken", "ejections",
+        "_consecutive", "_limited", "_on_probation", "_share", "_tuning", "_unsettled", "_when_broken", "ejections",
         "ejections_total", "fully_back_at", "returns_at",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
         self.returns_at = float("-inf")
         """Until when it rests, in seconds of the monotonic clock, as all times here."""
         self.fully_back_at = float("-inf")
@@ -77,14 +53,14 @@ class Outlier:
             return 1.0
         if now < self.returns_at:
             return 0.0
-        return max(RETURN_SHARE_MIN, (now - self.returns_at) / (self.fully_back_at - self.returns_at))
+        return max(self._tuning.returning_share_min, (now - self.returns_at) / (self.fully_back_at - self.returns_at))
 
     def succeeded(self, now: float) -> None:
         """It gave an answer for a client: a refusal of a bad request is one as well."""
         if not self._unsettled:
             return
         self._consecutive = self._limited = 0
-        self._share -= FAILURE_SHARE_STEP * self._share
+        self._share -= self._tuning.failure_share_step * self._share
         if self._on_probation and now >= self.returns_at:
             self._on_probation -= 1
             if not self._on_probation:
@@ -95,19 +71,20 @@ class Outlier:
 
     def failed(self, now: float, kind: FailureKind, retry_after_seconds: float | None, *, status: int = 0) -> None:
         """It failed a request; ``status`` is that of its answer, 0 where there was none."""
+        tuning = self._tuning
         if kind is FailureKind.INVALID_OUTPUT or kind is FailureKind.UNABLE:
             return  # the model's fault, or no fault at all: what it can do it does well
         if kind is FailureKind.ERROR_IN_ANSWER and 400 <= status < 500 and status not in _OF_THE_BACKEND:
             return  # the request's fault
         self._unsettled = True
-        asked = min(retry_after_seconds, RETRY_AFTER_SECONDS_MAX) if retry_after_seconds is not None else 0.0
+        asked = min(retry_after_seconds, tuning.rest_seconds_max) if retry_after_seconds is not None else 0.0
         if status == 429:
             self._was_limited(now, asked if retry_after_seconds is not None else None)
             return
         if now < self.returns_at:  # sent before it was ejected, or because there is nobody else
             self._rest(now + asked)
             return
-        if self._counts(now, kind) and self._is_too_much(TIMEOUT_COUNTS if kind is FailureKind.TIMEOUT else 1):
+        if self._counts(now, kind) and self._is_too_much(tuning.timeout_counts if kind is FailureKind.TIMEOUT else 1):
             self._eject(now, asked)
         elif asked:
             self._rest(now + asked)
@@ -115,32 +92,39 @@ class Outlier:
     def _counts(self, now: float, kind: FailureKind) -> bool:
         if kind not in _BREAKS:
             return True
-        is_another = now - self._when_broken >= ONE_CRASH_SECONDS
+        is_another = now - self._when_broken >= self._tuning.one_crash_seconds
         if is_another:
             self._when_broken = now
         return is_another
 
     def _is_too_much(self, count: int) -> bool:
+        tuning = self._tuning
         self._consecutive += count
         for _ in range(count):
-            self._share += FAILURE_SHARE_STEP * (1.0 - self._share)
-        return self._on_probation > 0 or self._consecutive >= CONSECUTIVE_MAX or self._share > FAILURE_SHARE_MAX
+            self._share += tuning.failure_share_step * (1.0 - self._share)
+        return (
+            self._on_probation > 0
+            or self._consecutive >= tuning.consecutive_max
+            or self._share > tuning.failure_share_max
+        )
 
     def _eject(self, now: float, asked: float) -> None:
+        tuning = self._tuning
         quiet = now - max(self.returns_at, now - 1e6)  # infinite before the first time
-        self.ejections = max(0, self.ejections - int(quiet / FORGIVEN_SECONDS)) + 1
+        self.ejections = max(0, self.ejections - int(quiet / tuning.forgiven_seconds)) + 1
         self.ejections_total += 1
-        seconds = min(EJECTION_SECONDS * 2.0 ** min(self.ejections - 1, 16), EJECTION_SECONDS_MAX)
+        seconds = min(tuning.ejection_seconds * 2.0 ** min(self.ejections - 1, 16), tuning.ejection_seconds_max)
         self.returns_at = now + max(seconds, asked)
-        self.fully_back_at = self.returns_at + RETURN_SECONDS
+        self.fully_back_at = self.returns_at + tuning.returning_seconds
         self._consecutive = 0
-        self._on_probation = PROBATION_SUCCESSES
+        self._on_probation = tuning.probation_successes
 
     def _was_limited(self, now: float, asked: float | None) -> None:
         """It is well, and says that it was asked too often: it rests for as long as it says, and returns at once."""
+        tuning = self._tuning
         self._limited += 1
         if asked is None:
-            asked = min(LIMITED_SECONDS * 2.0 ** min(self._limited - 1, 16), LIMITED_SECONDS_MAX)
+            asked = min(tuning.limited_seconds * 2.0 ** min(self._limited - 1, 16), tuning.limited_seconds_max)
         self._rest(now + asked)
 
     def _rest(self, until: float) -> None:

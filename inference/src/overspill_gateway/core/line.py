@@ -6,32 +6,25 @@ Robust against outliers, and forgetting with time and with what comes.
 from math import exp
 from typing import Final
 
-MEMORY_SECONDS: Final = 30.0
-"""An observation counts a third after this time ..."""
-MEMORY_OBSERVATIONS: Final = 25
-"""... but so many are always remembered, however old."""
+from overspill_gateway.core.tuning import TUNING, Tuning
+
 SECONDS_MIN: Final = 1e-5
 SECONDS_MAX: Final = 1e5
 """Nothing takes less, or is worth knowing more of: it keeps sums of squares within what numbers hold."""
-OUTLIER_FACTOR: Final = 3.0
-"""An observation further off than this counts as if it were this far off ..."""
-YOUNG_FORGETS: Final = 0.5
-"""... and, while a line is young, halves what came before: its beginning may be what is wrong."""
-LEARNED_PER_SECOND: Final = 100.0
-"""Each costs some two microseconds, and fifty tell a line as well as five hundred."""
 
 
 class Line:
     """Seconds as a line over some measure of work, fitted to relative errors: base plus slope, neither negative."""
 
-    __slots__ = ("_prior", "_updated", "_w", "_x", "_xx", "_xy", "_y", "base", "count", "slope")
+    __slots__ = ("_prior", "_tuning", "_updated", "_w", "_x", "_xx", "_xy", "_y", "base", "count", "slope")
 
-    def __init__(self, prior: float) -> None:
+    def __init__(self, prior: float, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
         self.base = 0.0
         """Seconds at no work."""
         self.slope = 0.0
         """Seconds more for one more unit of work."""
-        self.count = 0
+        self.count = 0.0
         """Observations, ever."""
         self._prior = prior
         self._w = self._x = self._y = self._xx = self._xy = 0.0
@@ -54,18 +47,20 @@ class Line:
 
     def observe(self, x: float, seconds: float, now: float, sure: float = 1.0) -> None:
         """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
+        tuning = self._tuning
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
         told = max(self.base + self.slope * x, SECONDS_MIN)
-        forget = max(exp((self._updated - now) / MEMORY_SECONDS), 1.0 - sure / MEMORY_OBSERVATIONS)
+        forget = max(exp((self._updated - now) / tuning.memory_seconds), 1.0 - sure / tuning.memory_observations)
         if self.count:
-            seen, seconds = seconds, min(max(seconds, told / OUTLIER_FACTOR), told * OUTLIER_FACTOR)
-            if seconds != seen and sure == 1.0 and self.count < MEMORY_OBSERVATIONS:
-                forget *= YOUNG_FORGETS
+            factor = tuning.outlier_factor
+            seen, seconds = seconds, min(max(seconds, told / factor), told * factor)
+            if seconds != seen and sure == 1.0 and self.count < tuning.memory_observations:
+                forget *= tuning.young_forgets
             weight = sure / (told * told)
         else:
             weight = sure / (seconds * seconds)
         self._updated = now
-        self.count += 1
+        self.count += 1.0
         wx = weight * x
         w = self._w = self._w * forget + weight
         self._x = self._x * forget + wx
@@ -73,10 +68,11 @@ class Line:
         self._xx = self._xx * forget + wx * x
         self._xy = self._xy * forget + wx * seconds
         x_mean, y_mean = self._x / w, self._y / w
-        # Where all work is alike nothing tells base from slope; then the prior divides, and weighs as much as a
-        # spread of a tenth would.
-        doubt = 0.01 * (x_mean + self._prior) ** 2
-        prior_slope = y_mean / (x_mean + self._prior)
+        # Where all work is alike nothing tells base from slope; then the prior divides.
+        x_prior = x_mean + self._prior
+        spread = tuning.line_spread * x_prior
+        doubt = spread * spread
+        prior_slope = y_mean / x_prior
         covariance = self._xy / w - x_mean * y_mean
         slope = (covariance + doubt * prior_slope) / (self._xx / w - x_mean * x_mean + doubt)
         slope = min(max(slope, 0.0), y_mean / x_mean if x_mean > 0.0 else prior_slope)
@@ -91,9 +87,10 @@ class Sampling:
     burst is not like the rest.
     """
 
-    __slots__ = ("_events", "_every", "_seconds", "_taken_at", "passed")
+    __slots__ = ("_events", "_every", "_seconds", "_taken_at", "_tuning", "passed")
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
         self.passed = 0
         """Events since the last that was looked at, this one included."""
         self._every = 1
@@ -111,6 +108,6 @@ class Sampling:
         self._events = 0.98 * self._events + self.passed
         self._seconds = 0.98 * self._seconds + min(now - self._taken_at, 1.0)
         self._taken_at = now
-        wanted = 1 + int(self._events / (max(self._seconds, 1e-4) * LEARNED_PER_SECOND))
+        wanted = 1 + int(self._events / (max(self._seconds, 1e-4) * self._tuning.learned_per_second))
         self._every = min(wanted, 2 * self._every)
         return True

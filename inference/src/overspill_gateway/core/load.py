@@ -5,28 +5,14 @@ prompt: what an engine does between two first tokens, whatever it is made of.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from overspill_gateway.core.ask import Ask
-
-OUTPUT_TOKEN_WORK: Final = 4.0
-"""Prompt tokens that an engine reads in the time that one more output token costs it, in a batch of usual size: some
-4,000 to 20,000 tokens of prompt a second against 1,000 to 5,000 of output, on small and large GPUs alike."""
-REQUEST_WORK: Final = 32.0
-"""What a request costs whatever its length: with no lengths known, work is the number of requests."""
-WORK_PER_REQUEST: Final = 1024.0
-"""Of a request of another gateway, before any of our own tells."""
-FRESH_SECONDS: Final = 2.0
-"""Gauges count in full for two rounds of reading them ..."""
-STALE_SECONDS: Final = 10.0
-"""... then less and less, and from here on not at all."""
-KV_CACHE_STRAINED: Final = 0.8
-"""From here on an engine soon preempts: it throws away running requests' work to do it again."""
+from overspill_gateway.core.tuning import TUNING, Tuning
 
 
-def work_of(ask: Ask) -> float:
+def work_of(ask: Ask, tuning: Tuning = TUNING) -> float:
     """The work of one request, in tokens of prompt."""
-    return ask.prompt_tokens + OUTPUT_TOKEN_WORK * ask.output_tokens + REQUEST_WORK
+    return ask.prompt_tokens + tuning.output_token_work * ask.output_tokens + tuning.request_work
 
 
 @dataclass(slots=True)
@@ -56,10 +42,12 @@ class ReplicaLoad:
     """Work that the gauges show and ``in_flight`` does not, when they were read."""
     strain: float = 0.0
     """How much longer all work takes for want of KV cache: 0, up to 1 (twice as long) where it is full."""
-    work_per_request: float = WORK_PER_REQUEST
+    work_per_request: float = TUNING.work_per_request
     """What a request of another gateway is taken for: the mean of our own when the gauges were last read."""
     affinity_seed: int = 0
     """Stands for the replica's name in consistent hashing; 0 until it is first needed."""
+    tuning: Tuning = TUNING
+    """How work is counted."""
 
     def sent(self, ask: Ask) -> None:
         """A request goes there. Its ``ask`` is not to change until it is done."""
@@ -89,6 +77,7 @@ class ReplicaLoad:
         Requests that came or went in between may or may not be in the gauges: the larger number is taken for our own,
         so that our own are never taken for others'.
         """
+        tuning = self.tuning
         self.scraped_at = now
         self.running = running
         self.waiting = waiting
@@ -99,20 +88,30 @@ class ReplicaLoad:
         others = max(0, running + waiting - self.in_flight_at_scrape)
         # A queue inside the engine says that it is full: whoever comes next waits for a place besides for work.
         self.correction = (others + 0.5 * waiting) * self.work_per_request
-        self.strain = min(1.0, max(0.0, (kv_cache_usage - KV_CACHE_STRAINED) / (1.0 - KV_CACHE_STRAINED)))
+        self.strain = min(1.0, max(0.0, (kv_cache_usage - tuning.kv_cache_strained) / (1.0 - tuning.kv_cache_strained)))
 
     def expected_work(self, now: float) -> float:
         """Work before a request that comes now, in tokens of prompt."""
+        tuning = self.tuning
         work = (
-            self.prompt_tokens_pending + OUTPUT_TOKEN_WORK * self.output_tokens_pending + REQUEST_WORK * self.in_flight
+            self.prompt_tokens_pending
+            + tuning.output_token_work * self.output_tokens_pending
+            + tuning.request_work * self.in_flight
         )
         age = now - self.scraped_at
-        if age < STALE_SECONDS and (self.correction or self.strain):
-            weight = 1.0 if age <= FRESH_SECONDS else (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS)
+        if age < tuning.stale_seconds and (self.correction or self.strain):
+            weight = (
+                1.0
+                if age <= tuning.fresh_seconds
+                else (tuning.stale_seconds - age) / (tuning.stale_seconds - tuning.fresh_seconds)
+            )
             work += weight * (self.correction + self.strain * (work + self.correction))
         return work
 
     def _own_work(self) -> float:
+        tuning = self.tuning
         return (
-            self.prompt_tokens_pending + OUTPUT_TOKEN_WORK * self.output_tokens_pending + REQUEST_WORK * self.in_flight
+            self.prompt_tokens_pending
+            + tuning.output_token_work * self.output_tokens_pending
+            + tuning.request_work * self.in_flight
         )

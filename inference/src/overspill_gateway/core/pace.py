@@ -8,29 +8,19 @@ A new replica is taken to be like the rest; each thing that is seen of it counts
 from math import exp, log
 from typing import Final
 
-PACE_PRIOR: Final = 1.5
-"""Observations that being like the rest counts for: replicas mostly are, and one that is not is found out by three."""
-PACE_MEMORY: Final = 20.0
-"""Observations that are remembered: single first tokens scatter by half, the mean of so many by a tenth."""
-PACE_OUTLIER: Final = 3.0
-"""An observation further off than this counts as if it were this far off, and halves what came before: a replica that
-has become slower is known for it after some five requests, and a single outlier moves little."""
+from overspill_gateway.core.tuning import TUNING, Tuning
+
 PACE_MAX: Final = 100.0
 """No replica of one model is further from the rest than this."""
-QUIET_SECONDS: Final = 300.0
-"""What was seen of a replica that long ago says nothing: it is taken to be like the rest again."""
-TRY_SECONDS_MIN: Final = 1.0
-"""Between two requests that try a replica with none of ours against the prediction ..."""
-TRY_SECONDS_MAX: Final = 60.0
-"""... doubling up to this while none of them changes it: prompts may be too long for the target even alone."""
 
 
 class Pace:
     """How many times longer than the rest one replica takes for one kind of work."""
 
-    __slots__ = ("count", "factor", "heard_at")
+    __slots__ = ("_tuning", "count", "factor", "heard_at")
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
         self.factor = 1.0
         """Times the seconds of the rest."""
         self.count = 0.0
@@ -40,25 +30,27 @@ class Pace:
 
     def observe(self, error: float, now: float, sure: float = 1.0) -> None:
         """The replica took ``error`` times as long as was expected of it; ``sure``: how much that counts, 0 to 1."""
+        tuning = self._tuning
         self.heard_at = now
-        if error > PACE_OUTLIER or error < 1.0 / PACE_OUTLIER:
-            error = PACE_OUTLIER if error > 1.0 else 1.0 / PACE_OUTLIER
+        if error > tuning.pace_outlier or error < 1.0 / tuning.pace_outlier:
+            error = tuning.pace_outlier if error > 1.0 else 1.0 / tuning.pace_outlier
             if sure == 1.0:
                 self.count *= 0.5
-        gain = sure / (PACE_PRIOR + self.count + sure)
+        gain = sure / (tuning.pace_prior + self.count + sure)
         self.factor = min(max(self.factor * exp(gain * log(error)), 1.0 / PACE_MAX), PACE_MAX)
-        self.count = min(self.count + sure, PACE_MEMORY)
+        self.count = min(self.count + sure, tuning.pace_memory)
 
 
 class ReplicaRates:
     """What one replica has of its own."""
 
-    __slots__ = ("brighter_at", "reading", "slots", "slowness", "tried_at", "try_seconds", "writing")
+    __slots__ = ("_tuning", "brighter_at", "reading", "slots", "slowness", "tried_at", "try_seconds", "writing")
 
-    def __init__(self) -> None:
-        self.reading = Pace()
+    def __init__(self, tuning: Tuning = TUNING) -> None:
+        self._tuning = tuning
+        self.reading = Pace(tuning)
         """Until the first token."""
-        self.writing = Pace()
+        self.writing = Pace(tuning)
         """From one token to the next."""
         self.slots = 0.0
         """Requests that it runs at a time; 0: not known, none ever waited for a place."""
@@ -68,15 +60,16 @@ class ReplicaRates:
         self.brighter_at = float("-inf")
         """When a first token last came much earlier than predicted."""
         self.tried_at = float("-inf")
-        self.try_seconds = TRY_SECONDS_MIN
+        self.try_seconds = tuning.try_seconds_min
 
     def tries(self, now: float) -> bool:
         """Whether a request is sent there now against what is expected of it, to see whether that is still true."""
+        tuning = self._tuning
         if self.brighter_at > self.tried_at:  # the last try was worth it
-            self.try_seconds = TRY_SECONDS_MIN
+            self.try_seconds = tuning.try_seconds_min
         if now < self.tried_at + self.try_seconds:
             return False
         if self.tried_at > self.brighter_at:
-            self.try_seconds = min(2.0 * self.try_seconds, TRY_SECONDS_MAX)
+            self.try_seconds = min(2.0 * self.try_seconds, tuning.try_seconds_max)
         self.tried_at = now
         return True

@@ -175,7 +175,7 @@ def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: f
         return Refuse(Refusal.FAILED)
     if history.replicas_unable:
         return _without_replica(pool, history, ask, now)
-    replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas)
+    replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None:
         return _without_replica(pool, history, ask, now)
     if now < replica.outlier.returns_at:
@@ -184,7 +184,7 @@ def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: f
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
     if history.was_held and not replica.window.room(now):
         roomy = [one for one in pool.replicas if one.window.room(now)]
-        replica = choose_replica(roomy, ask, now, turn, history.failed_replicas)
+        replica = choose_replica(roomy, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
     return _if_in_time(pool, history, replica, ask, now)

@@ -15,49 +15,14 @@ from math import exp, frexp, log
 from typing import Final
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.line import MEMORY_OBSERVATIONS, SECONDS_MAX, SECONDS_MIN, Line, Sampling
-from overspill_gateway.core.load import FRESH_SECONDS, OUTPUT_TOKEN_WORK, STALE_SECONDS, ReplicaLoad
-from overspill_gateway.core.pace import QUIET_SECONDS, Pace, ReplicaRates
+from overspill_gateway.core.line import SECONDS_MAX, SECONDS_MIN, Line, Sampling
+from overspill_gateway.core.load import ReplicaLoad
+from overspill_gateway.core.pace import Pace, ReplicaRates
+from overspill_gateway.core.tuning import TUNING, Tuning
 
-PRIOR_PROMPT_TOKENS: Final = 200.0
-"""A prompt so long is taken to cost as much as an empty one, until prompts of several lengths tell."""
-OUTPUT_TOKENS_EXPECTED: Final = 256.0
-"""Of an answer, until some were seen."""
-PROMPT_TOKENS_EXPECTED: Final = 512.0
-TREND_GAIN: Final = 0.05
-"""Share of an observation in the factor that holds at all levels: it follows a model that changes its speed."""
-LEVEL_GAIN: Final = 0.02
-RARE_GAIN: Final = 0.3
-"""Instead of the trend's, for the first observation after a while: when few requests stay, each has to tell more."""
-RARE_SECONDS: Final = 1.0
-BRIGHTER: Final = 0.7
-"""A first token that came in less than this share of what was predicted says that predictions are too high."""
 LEVELS: Final = 32
 """Two of time per doubling would be finer than the noise: one, for with and without a queue for places each."""
-TAIL_SHARE: Final = 0.05
-"""The share of requests that may take longer than what is told by ``tail``."""
-TAIL_GAIN: Final = 0.15
-TAIL_START: Final = 1.25
-TAIL_MAX: Final = 3.0
-FINISHED_MEMORY_SECONDS: Final = 10.0
-PROMISED_SHARE: Final = 2.0 / 3.0
-"""Of the places that become free, for those who were told to come back; newcomers take the rest."""
-READING_TOKENS: Final = 1024.0
-"""Of prompts that an engine has begun to read, not read yet: half a step's."""
 SURE_MIN: Final = 1e-3
-PREFILL_TO_DECODE: Final = 0.01
-"""Seconds per prompt token over seconds per output token of one request, until learned: to divide a plain answer's."""
-COMPARE_SECONDS: Final = 1.0
-"""Replicas are compared so often: a factor changes by a few percent with each request."""
-SLOWNESS_MIN: Final = 1.5
-"""A replica that differs by less is taken for one like the rest when work is divided ..."""
-SLOWNESS_LEFT: Final = 1.25
-"""... and one that was not before, by less than this."""
-SLOWNESS_MAX: Final = 10.0
-"""However slow, it gets a tenth of another's share: little is lost by it, and it is seen when it recovers."""
-SLOWNESS_EVIDENCE: Final = 1.44
-"""The square of the logarithm of a difference, times the observations that it rests on: three standard deviations of
-first tokens that scatter by 40 %. A difference of 1.5 takes nine observations, one of 10 a single one."""
 
 
 class LoadSnapshot:
@@ -92,29 +57,30 @@ class ServiceRates:
     __slots__ = (
         "_compared_at", "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at",
         "_output", "_output_tokens", "_promised_until", "_replicas", "_tail", "_trend", "answers", "first_tokens",
-        "prompt_tokens", "slots", "slow_replicas",
+        "prompt_tokens", "slots", "slow_replicas", "tuning",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: Tuning = TUNING) -> None:
+        self.tuning = tuning
         self.slots = 0.0
         """Requests that a new replica is expected to run at a time; 0: not known."""
-        self.first_tokens = Sampling()
+        self.first_tokens = Sampling(tuning)
         """Which first tokens are learned from."""
-        self.answers = Sampling()
+        self.answers = Sampling(tuning)
         """Which answers are."""
-        self.prompt_tokens = PROMPT_TOKENS_EXPECTED
+        self.prompt_tokens = tuning.prompt_tokens_expected
         """The usual length of a prompt."""
         self.slow_replicas = 0
         """Replicas that are known to be slower than the rest."""
         self._replicas: list[ReplicaRates] = []
         self._compared_at = float("-inf")
         self._observed_at = float("-inf")
-        self._first_token = Line(PRIOR_PROMPT_TOKENS)
-        self._output = Line(8.0)
+        self._first_token = Line(tuning.prior_prompt_tokens, tuning)
+        self._output = Line(tuning.prior_running, tuning)
         self._trend = 1.0
         self._level = [1.0] * LEVELS
-        self._tail = [TAIL_START] * LEVELS
-        self._output_tokens = OUTPUT_TOKENS_EXPECTED
+        self._tail = [tuning.tail_start] * LEVELS
+        self._output_tokens = tuning.output_tokens_expected
         self._finished = 0.0
         self._finished_at = float("-inf")
         self._finished_since = float("-inf")
@@ -124,7 +90,7 @@ class ServiceRates:
 
     def of_new_replica(self) -> ReplicaRates:
         """What a replica that comes has of its own: it is like the rest, until it is seen to differ."""
-        own = ReplicaRates()
+        own = ReplicaRates(self.tuning)
         own.slots = self.slots
         self._replicas.append(own)
         return own
@@ -137,11 +103,12 @@ class ServiceRates:
 
     def _compare(self, now: float) -> None:
         """Say what is usual, and who differs from it: no prediction changes by this."""
+        tuning = self.tuning
         self._compared_at = now
         replicas = self._replicas
         for own in replicas:
             for pace in (own.reading, own.writing):
-                if now - pace.heard_at > QUIET_SECONDS:
+                if now - pace.heard_at > tuning.quiet_seconds:
                     pace.factor, pace.count = 1.0, 0.0
         usual = _usual([own.reading for own in replicas])
         if usual != 1.0:
@@ -150,7 +117,7 @@ class ServiceRates:
         if usual != 1.0:
             self._output.scale(usual)
         self.slow_replicas = 0
-        reading_work, writing_work = self.prompt_tokens, OUTPUT_TOKEN_WORK * self._output_tokens
+        reading_work, writing_work = self.prompt_tokens, tuning.output_token_work * self._output_tokens
         for own in replicas:
             reading, writing = own.reading, own.writing
             if not writing.count:
@@ -162,10 +129,10 @@ class ServiceRates:
                 factor /= reading_work + writing_work
                 count = min(reading.count, writing.count)
             off = abs(log(factor))
-            least = log(SLOWNESS_MIN if own.slowness == 1.0 else SLOWNESS_LEFT)
-            if off < least or off * off * (count + 1.0) < SLOWNESS_EVIDENCE:
+            least = log(tuning.slowness_min if own.slowness == 1.0 else tuning.slowness_left)
+            if off < least or off * off * (count + 1.0) < tuning.slowness_evidence:
                 factor = 1.0
-            own.slowness = min(max(factor, 1.0 / SLOWNESS_MAX), SLOWNESS_MAX)
+            own.slowness = min(max(factor, 1.0 / tuning.slowness_max), tuning.slowness_max)
             self.slow_replicas += own.slowness > 1.0
 
     # -- predicting --------------------------------------------------------------------------------------------
@@ -178,6 +145,7 @@ class ServiceRates:
         Of those whose first token was not seen the engine has begun ``begun_unseen``, as its gauges showed, and not
         ``unbegun``: a plain answer's first token is never seen, and yet its prompt is read.
         """
+        tuning = self.tuning
         told = LoadSnapshot()
         line = self._first_token
         pace = own.reading.factor
@@ -185,15 +153,15 @@ class ServiceRates:
         work = float(load.prompt_tokens_pending)
         if begun_unseen:
             begun = work * begun_unseen / (begun_unseen + unbegun)
-            work -= begun - min(0.5 * begun, READING_TOKENS)
+            work -= begun - min(0.5 * begun, tuning.reading_tokens)
         work += prompt_tokens
         requests = float(load.in_flight)
         age = now - load.scraped_at
-        if age < STALE_SECONDS:
+        if age < tuning.stale_seconds:
             others = float(load.running + load.waiting - load.in_flight_at_scrape)
             if others > 0:
-                if age > FRESH_SECONDS:
-                    others *= (STALE_SECONDS - age) / (STALE_SECONDS - FRESH_SECONDS)
+                if age > tuning.fresh_seconds:
+                    others *= (tuning.stale_seconds - age) / (tuning.stale_seconds - tuning.fresh_seconds)
                 requests += others
                 if load.waiting:
                     work += others * load.waiting / (load.running + load.waiting) * self.prompt_tokens
@@ -238,7 +206,7 @@ class ServiceRates:
         seconds = self._first_token.slope * self.prompt_tokens
         if self._output.count:
             # Reading and writing share the engine's steps; what one request costs is its share of a full batch.
-            running = self.slots or 32.0
+            running = self.slots or self.tuning.running_expected
             seconds = max(seconds, self._output_tokens * self._output.at(running) / running)
         seconds *= self._trend
         return 1.0 / seconds if seconds > 0.0 else None
@@ -249,14 +217,15 @@ class ServiceRates:
         self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float, sure: float = 1.0
     ) -> None:
         """A replica's first token has come, so many seconds after the request was sent."""
+        tuning = self.tuning
         if seconds <= 0.0:
             return
-        self.prompt_tokens += 0.05 * (prompt_tokens - self.prompt_tokens)
+        self.prompt_tokens += tuning.prompt_tokens_gain * (prompt_tokens - self.prompt_tokens)
         line, own = self._first_token, snapshot.own
         level, raw, told = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
-        if not snapshot.places_short or line.count < MEMORY_OBSERVATIONS:
+        if not snapshot.places_short or line.count < tuning.memory_observations:
             if told is not None and len(self._replicas) > 1:
-                if now >= self._compared_at + COMPARE_SECONDS:
+                if now >= self._compared_at + tuning.compare_seconds:
                     self._compare(now)
                 told_now = raw * self._trend * self._level[level] * own.reading.factor
                 own.reading.observe(max(seconds, SECONDS_MIN) / max(told_now, SECONDS_MIN), now, sure)
@@ -266,17 +235,21 @@ class ServiceRates:
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
         error = seconds / told
         tail = self._tail[level]
-        tail *= 1.0 + TAIL_GAIN * (1.0 - TAIL_SHARE) if error > tail else 1.0 - TAIL_GAIN * TAIL_SHARE
-        self._tail[level] = min(max(tail, 1.0), TAIL_MAX)
+        tail *= (
+            1.0 + tuning.tail_gain * (1.0 - tuning.tail_share)
+            if error > tail
+            else 1.0 - tuning.tail_gain * tuning.tail_share
+        )
+        self._tail[level] = min(max(tail, 1.0), tuning.tail_max)
         # Compared with what the factors say now, so that requests sent before a change count once.
         error = seconds / (raw * self._trend * self._level[level] * own.reading.factor)
-        if error < BRIGHTER:
+        if error < tuning.brighter:
             own.brighter_at = now
         error = (min(max(error, 0.5), 2.0) - 1.0) * sure
-        gain = TREND_GAIN if now - self._observed_at < RARE_SECONDS else RARE_GAIN
+        gain = tuning.trend_gain if now - self._observed_at < tuning.rare_seconds else tuning.rare_gain
         self._observed_at = now
         self._trend = min(max(self._trend * (1.0 + gain * error), 0.05), 20.0)
-        self._level[level] = min(max(self._level[level] * (1.0 + LEVEL_GAIN * error), 0.1), 10.0)
+        self._level[level] = min(max(self._level[level] * (1.0 + tuning.level_gain * error), 0.1), 10.0)
 
     def observed_no_token(self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float) -> None:
         """A request was given up, so many seconds after it was sent, before its first token: it took longer still.
@@ -294,7 +267,7 @@ class ServiceRates:
         self.finished(1, now)
         if tokens <= 0:
             return
-        self._output_tokens += 0.03 * (tokens - self._output_tokens)
+        self._output_tokens += self.tuning.output_tokens_gain * (tokens - self._output_tokens)
         if tokens > 1 and seconds > 0.0:
             slots = own.slots
             if slots and running > slots:
@@ -309,7 +282,7 @@ class ServiceRates:
     def finished(self, count: int, now: float) -> None:
         """So many answers have ended."""
         elapsed = now - self._finished_at
-        self._finished = self._finished * exp(-max(elapsed, 0.0) / FINISHED_MEMORY_SECONDS) + count
+        self._finished = self._finished * exp(-max(elapsed, 0.0) / self.tuning.finished_memory_seconds) + count
         self._finished_at = now
         if self._finished_since < 0.0:
             self._finished_since = now
@@ -327,7 +300,7 @@ class ServiceRates:
         if told is not None and self._output.count:
             first, rest = told, tokens * self._output.at(running) * own.writing.factor
         else:
-            first, rest = snapshot.work * PREFILL_TO_DECODE + 1.0, float(tokens)
+            first, rest = snapshot.work * self.tuning.prefill_to_decode + 1.0, float(tokens)
         # An answer tells most of the part that makes up most of it; else the one's error would be put on the other.
         share = first / (first + rest) if first + rest > 0.0 else 1.0
         self.observed_first_token(prompt_tokens, snapshot, seconds * share, now, max(share * share, SURE_MIN))
@@ -338,7 +311,7 @@ class ServiceRates:
         """A replica runs so many requests; ``full``: others wait there, and it has not begun more lately."""
         slots = own.slots
         if full:
-            own.slots = running if running > slots else slots + 0.25 * (running - slots)
+            own.slots = running if running > slots else slots + self.tuning.slots_gain * (running - slots)
         elif slots and running > slots:
             own.slots = float(running)
         else:
@@ -350,21 +323,22 @@ class ServiceRates:
 
     def finished_per_second(self, now: float) -> float:
         """Requests that all replicas of the route ended in a second, lately."""
-        faded = self._finished * exp(-max(now - self._finished_at, 0.0) / FINISHED_MEMORY_SECONDS)
-        seen = 1.0 - exp(-max(now - self._finished_since, 1.0) / FINISHED_MEMORY_SECONDS)
-        return faded / (FINISHED_MEMORY_SECONDS * seen)
+        tuning = self.tuning
+        faded = self._finished * exp(-max(now - self._finished_at, 0.0) / tuning.finished_memory_seconds)
+        seen = 1.0 - exp(-max(now - self._finished_since, 1.0) / tuning.finished_memory_seconds)
+        return faded / (tuning.finished_memory_seconds * seen)
 
     def promise_place(self, held: int, replicas: int, now: float) -> float | None:
         """Seconds until a request that is refused finds a place; each call promises the next one.
 
         By then those who wait now have gone, and those who were told before have come. None: nothing is learned yet.
         """
-        # After a quiet time fewer ended than could have; what the rates say is believed by half.
-        able = 0.5 * (self.replica_requests_per_second() or 0.0) * replicas * self._relative_speed()
+        tuning = self.tuning
+        able = tuning.able_share * (self.replica_requests_per_second() or 0.0) * replicas * self._relative_speed()
         per_second = max(self.finished_per_second(now), able)
         if per_second <= 0.0:
             return None
-        place = 1.0 / (PROMISED_SHARE * per_second)
+        place = 1.0 / (tuning.promised_share * per_second)
         self._promised_until = max(self._promised_until, now + held / per_second) + place
         return self._promised_until - now
 

@@ -7,21 +7,11 @@ replica is fast enough (``core.plan``).
 """
 
 from collections.abc import Iterable
-from typing import Final
 
-from overspill_gateway.core.load import FRESH_SECONDS, ReplicaLoad
+from overspill_gateway.core.load import ReplicaLoad
 from overspill_gateway.core.pace import ReplicaRates
 from overspill_gateway.core.prediction import ServiceRates
-
-ROOM_MIN: Final = 4
-"""Requests that a replica of which nothing is known gets at once."""
-ROOM_MAX: Final = 64
-"""However fast it begins them: what an engine is kept supplied by, and how long its own queue gets unseen."""
-SETTLE_SECONDS: Final = 2.0
-"""A request counts as begun so long after the last was sent, where neither tokens nor gauges tell."""
-LOOK_SECONDS_MAX: Final = 1.0
-"""Those who wait are looked at so often at least."""
-LOOK_SECONDS_MIN: Final = 0.05
+from overspill_gateway.core.tuning import TUNING, Tuning
 
 
 class ReleaseWindow:
@@ -34,6 +24,7 @@ class ReleaseWindow:
         "_own",
         "_rates",
         "_running",
+        "_tuning",
         "_waited",
         "begun_unseen",
         "limit",
@@ -42,7 +33,8 @@ class ReleaseWindow:
     )
 
     def __init__(self, load: ReplicaLoad, rates: ServiceRates, own: ReplicaRates) -> None:
-        self.limit = float(ROOM_MIN)
+        self._tuning = rates.tuning
+        self.limit = float(rates.tuning.room_min)
         """Requests that may be at the replica and not begun."""
         self.unbegun = 0
         """Requests at the replica that it has not begun, as far as known."""
@@ -68,7 +60,7 @@ class ReleaseWindow:
     def first_token(self) -> None:
         """A request's first token has come: there is room for it and for one more."""
         self._begun()
-        if self.limit < ROOM_MAX:
+        if self.limit < self._tuning.room_max:
             self.limit += 1.0
 
     def done(self, *, first_token_came: bool) -> None:
@@ -93,7 +85,7 @@ class ReleaseWindow:
             self.begun_unseen += self.unbegun - waiting
             self.unbegun = waiting
         if waiting:
-            self.limit = max(float(ROOM_MIN), 0.5 * self.limit)
+            self.limit = max(float(self._tuning.room_min), 0.5 * self.limit)
         # A full engine runs no more than it ran a moment ago, and yet others wait, then and now; one that is still
         # taking them in runs more each time, and between two steps somebody waits in an empty one as well.
         # One that has ended no step in between, as slow ones do, has shown nothing.
@@ -103,27 +95,32 @@ class ReleaseWindow:
 
     def room(self, now: float) -> int:
         """Requests that may go there now."""
+        tuning = self._tuning
         load = self._load
         if load.scraped_at > self._gauges_seen_at:
             self._see_gauges()
         if load.in_flight == 0:
             self.unbegun = self.begun_unseen = 0
-        elif self.unbegun and now - self.sent_at >= SETTLE_SECONDS and now - load.scraped_at > FRESH_SECONDS:
+        elif (
+            self.unbegun
+            and now - self.sent_at >= tuning.settle_seconds
+            and now - load.scraped_at > tuning.fresh_seconds
+        ):
             self.begun_unseen += self.unbegun
             self.unbegun = 0
         others = 0
-        if load.waiting > self.unbegun and now - load.scraped_at <= FRESH_SECONDS:
+        if load.waiting > self.unbegun and now - load.scraped_at <= tuning.fresh_seconds:
             others = max(0, load.running + load.waiting - load.in_flight_at_scrape)
             others = min(others, load.waiting - self.unbegun)
         room = int(self.limit) - self.unbegun - others
         return room if room > 0 else int(load.in_flight == 0)
 
 
-def next_release_at(windows: Iterable[ReleaseWindow], now: float) -> float:
+def next_release_at(windows: Iterable[ReleaseWindow], now: float, tuning: Tuning = TUNING) -> float:
     """When to look again at those who wait, if nothing happens before: predictions age and silence settles."""
-    due = now + LOOK_SECONDS_MAX
+    due = now + tuning.look_seconds_max
     for window in windows:
-        settles = window.sent_at + SETTLE_SECONDS
+        settles = window.sent_at + tuning.settle_seconds
         if now < settles < due:
             due = settles
-    return max(due, now + LOOK_SECONDS_MIN)
+    return max(due, now + tuning.look_seconds_min)

@@ -15,8 +15,8 @@ class ReplicaState(BackendState):
 
     def __init__(self, served_by: str, rates: ServiceRates) -> None:
         """``rates``: those of the route, which are to be told when it is gone."""
-        super().__init__(served_by)
-        self.load = ReplicaLoad()
+        super().__init__(served_by, rates.tuning)
+        self.load = ReplicaLoad(tuning=rates.tuning)
         """Its work."""
         self.rates = rates.of_new_replica()
         """How it differs from the route's other replicas."""

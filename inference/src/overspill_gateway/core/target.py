@@ -6,16 +6,10 @@ where a request goes instead (``core.plan``), and predictions themselves (``core
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import TRY_SECONDS_MIN
 from overspill_gateway.core.prediction import LoadSnapshot
-
-RETURN_SECONDS: Final = 5.0
-"""Without a request that would have been late, this long, until the full target counts again."""
-UNLEARNED_REQUESTS_MAX: Final = 32
-"""At a replica whose rates nobody knows yet: enough to learn them, and no flood."""
+from overspill_gateway.core.tuning import TUNING, Tuning
 
 
 @dataclass(slots=True)
@@ -24,22 +18,23 @@ class FirstTokenTarget:
 
     seconds: float | None = None
     """A first token later than this goes elsewhere; None: not looked at."""
-    return_below: float = 0.8
-    """While requests go elsewhere, only those below this share of the target stay."""
     spilling_until: float = float("-inf")
     """Requests that load makes late were seen so lately that the lower bound counts until then."""
+    tuning: Tuning = TUNING
+    """How soon it is missed and kept again."""
 
     def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
         """Whether a request stays at a replica of which this is expected."""
+        tuning = self.tuning
         target = self.seconds
         if target is None:
             return True
         if told.predicted_seconds is None:
-            return load.in_flight < UNLEARNED_REQUESTS_MAX
-        ceiling = target * self.return_below if now < self.spilling_until else target
+            return load.in_flight < tuning.unlearned_requests_max
+        ceiling = target * tuning.return_below if now < self.spilling_until else target
         if told.tail_seconds > ceiling:
             return False
-        told.own.try_seconds = TRY_SECONDS_MIN
+        told.own.try_seconds = tuning.try_seconds_min
         return True
 
     def is_tried(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
@@ -48,12 +43,13 @@ class FirstTokenTarget:
 
     def missed(self, told: LoadSnapshot, now: float) -> None:
         """No replica keeps it for a request; this was expected of the best of them."""
+        tuning = self.tuning
         target, predicted = self.seconds, told.predicted_seconds
         if target is None or predicted is None:
             return
-        ceiling = target * self.return_below if now < self.spilling_until else target
+        ceiling = target * tuning.return_below if now < self.spilling_until else target
         if told.alone_seconds * told.tail_seconds <= ceiling * predicted:  # load makes it late, not its own length
-            self.spilling_until = now + RETURN_SECONDS
+            self.spilling_until = now + tuning.spilling_seconds
 
     def waits_in_vain(self, told: LoadSnapshot, load: ReplicaLoad) -> bool:
         """Whether a request that nobody else takes gains nothing by waiting: it would be as late by itself."""
