@@ -17,6 +17,8 @@ from bench.gateway.running import Bench, NotReadyError, Subject, bench, own_metr
 
 CONNECTIONS: Final = 32
 CONNECTIONS_SLOW: Final = 8
+SECONDS: Final = 2.0
+SECONDS_SLOW: Final = 3.0
 STREAMS: Final = 20
 STREAMS_SLOW: Final = 4
 MANY_STREAMS: Final = 100
@@ -30,7 +32,9 @@ class Series:
     """What was measured of one subject, by round; a round in which it failed is missing."""
 
     plain: dict[int, Cost] = field(default_factory=dict)
-    """Whole answers."""
+    """Whole answers to requests that are alike."""
+    differing: dict[int, Cost] = field(default_factory=dict)
+    """Whole answers to requests that differ."""
     stream: dict[int, Cost] = field(default_factory=dict)
     """Streams."""
     many_streams: dict[int, Cost] = field(default_factory=dict)
@@ -137,16 +141,18 @@ def _measure(series: Series, made: Bench, subject: Subject, number: int) -> None
     try:
         subject.process.go_on()
         subject.process.check()
-        series.plain[number] = plain_requests(
-            made, subject, connections=CONNECTIONS_SLOW if slow else CONNECTIONS, seconds=4.0 if slow else 2.5
+        connections, seconds = (CONNECTIONS_SLOW, SECONDS_SLOW) if slow else (CONNECTIONS, SECONDS)
+        series.plain[number] = plain_requests(made, subject, connections=connections, seconds=seconds)
+        series.differing[number] = plain_requests(
+            made, subject, connections=connections, seconds=seconds, differing=True
         )
         series.stream[number] = streams(
             made, subject, connections=STREAMS_SLOW if slow else STREAMS, streams_each=2 if slow else 3
         )
         if not slow:
             series.many_streams[number] = streams(made, subject, connections=MANY_STREAMS, streams_each=1)
-        request, chunk = series.plain[number].cpu_us, series.stream[number].cpu_us
-        _say(f"  {subject.name}: {request:.1f} us/request, {chunk:.1f} us/chunk")
+        alike, differing, chunk = (one[number].cpu_us for one in (series.plain, series.differing, series.stream))
+        _say(f"  {subject.name}: {alike:.1f} us/request, {differing:.1f} if they differ, {chunk:.1f} us/chunk")
     except FAILURES as error:
         series.errors.append(f"round {number + 1}: {error}")
         _say(f"  {subject.name}: {error}")

@@ -49,10 +49,11 @@ def result(made: Bench, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     return printed
 
 
-def plain_requests(made: Bench, subject: Subject, *, connections: int, seconds: float) -> Cost:
-    """Requests as fast as they are answered."""
+def plain_requests(made: Bench, subject: Subject, *, connections: int, seconds: float, differing: bool = False) -> Cost:
+    """Requests as fast as they are answered, all alike or each another."""
     before = subject.process.cpu_seconds()
-    begin(made, "plain", *target(subject, subject.plain, connections), "-for", f"{seconds}s")
+    requests = subject.differing if differing else subject.plain
+    begin(made, "plain", *target(subject, requests, connections), "-for", f"{seconds}s")
     printed = result(made)
     return _cost(subject, before, printed, printed["requests"])
 

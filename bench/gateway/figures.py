@@ -7,6 +7,13 @@ from typing import Any, Final
 from bench.gateway.comparison import Comparison, Series
 
 OURS: Final = ("overspill", "overspill-hosted")
+UNITS: Final = (
+    ("plain", "request"),
+    ("differing", "differing_request"),
+    ("stream", "chunk"),
+    ("many_streams", "chunk_100_streams"),
+)
+"""What a series has of each round, and what its cost is for."""
 MB_MAX: Final = 400.0
 _QUIET_CORES: Final = 0.15
 _QUIET_STEAL_PERCENT: Final = 2.0
@@ -43,6 +50,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
 COLUMNS: Final = (
     ("version", "version"),
     ("CPU us/request", "cpu_us_per_request"),
+    ("if they differ", "cpu_us_per_differing_request"),
     ("us/chunk, 20 streams", "cpu_us_per_chunk"),
     ("us/chunk, 100 streams", "cpu_us_per_chunk_100_streams"),
     ("chunk's way us, p50", "chunk_latency_us_p50"),
@@ -61,12 +69,15 @@ def table(printed: Mapping[str, Any]) -> str:
         shown = figures | {"version": figures["error"]} if "error" in figures else figures
         cells = [str(shown.get(key, "-")).replace("\n", " ") for _, key in COLUMNS]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    rows += ["", "| overspill's CPU over that of | per request | (rounds) | per chunk, 20 streams | per chunk, 100 |"]
-    rows.append("|---" * 5 + "|")
+    titles = ["overspill's CPU over that of", "per request", "(rounds)", "if they differ", "(rounds)"]
+    titles += ["per chunk, 20 streams", "per chunk, 100"]
+    rows += ["", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for name, ratio in printed["ratios"].items():
-        span = " to ".join(str(end) for end in ratio["cpu_per_request_range"] or ())
-        cells = [ratio["cpu_per_request"], span, ratio["cpu_per_chunk"], ratio["cpu_per_chunk_100_streams"]]
-        rows.append(f"| {name} | " + " | ".join(str(cell) for cell in cells) + " |")
+        values: list[Any] = []
+        for unit in ("request", "differing_request"):
+            values += [ratio[f"cpu_per_{unit}"], " to ".join(map(str, ratio[f"cpu_per_{unit}_range"] or ()))]
+        values += [ratio["cpu_per_chunk"], ratio["cpu_per_chunk_100_streams"]]
+        rows.append(f"| {name} | " + " | ".join(map(str, values)) + " |")
     rows += ["", *(f"- {bar}: {'not measured' if held is None else held}" for bar, held in printed["bars"].items())]
     return "\n".join(rows)
 
@@ -79,6 +90,7 @@ def _figures(series: Series) -> dict[str, Any]:
     figures |= {
         "cpu_us_per_request": _median(cost.cpu_us for cost in plain),
         "cpu_us_per_request_min": round(min(cost.cpu_us for cost in plain), 1),
+        "cpu_us_per_differing_request": _median(cost.cpu_us for cost in series.differing.values()),
         "cpu_us_per_chunk": _median(cost.cpu_us for cost in stream),
         "cpu_us_per_chunk_min": round(min((cost.cpu_us for cost in stream), default=0.0), 1),
         "cpu_us_per_chunk_100_streams": _median(cost.cpu_us for cost in series.many_streams.values()),
@@ -108,6 +120,7 @@ def _dearer(local: dict[str, Any], hosted: dict[str, Any]) -> dict[str, Any]:
     both: dict[str, Any] = dict(local)
     for name in (
         "cpu_us_per_request",
+        "cpu_us_per_differing_request",
         "cpu_us_per_chunk",
         "cpu_us_per_chunk_100_streams",
         "chunk_latency_us_p50",
@@ -133,7 +146,7 @@ def _ratios(all_series: Mapping[str, Series]) -> dict[str, dict[str, Any]]:
         if name in OURS or not ours or not other.plain:
             continue
         ratios[name] = {}
-        for what, unit in (("plain", "request"), ("stream", "chunk"), ("many_streams", "chunk_100_streams")):
+        for what, unit in UNITS:
             by_way = [
                 [
                     getattr(way, what)[number].cpu_us / cost.cpu_us
@@ -159,11 +172,15 @@ def _bars(gateways: Mapping[str, Any], ratios: Mapping[str, Any]) -> dict[str, b
         return found
 
     ours, envoy = gateways.get(OURS[0], {}), gateways.get("envoy", {})
-    return {
-        "cpu_per_request_at_most_0.6_of_envoy": at_most(ratio("envoy", "cpu_per_request"), 0.6),
+    bars: dict[str, bool | None] = {}
+    for cost in ("cpu_per_request", "cpu_per_differing_request"):
+        bars |= {
+            f"{cost}_at_most_0.6_of_envoy": at_most(ratio("envoy", cost), 0.6),
+            f"{cost}_below_vllm_router": at_most(ratio("vllm-router", cost), 0.9999),
+            f"{cost}_at_most_0.01_of_litellm": at_most(ratio("litellm", cost), 0.01),
+        }
+    return bars | {
         "cpu_per_chunk_at_most_0.8_of_envoy": at_most(ratio("envoy", "cpu_per_chunk"), 0.8),
-        "cpu_per_request_below_vllm_router": at_most(ratio("vllm-router", "cpu_per_request"), 0.9999),
-        "cpu_per_request_at_most_0.01_of_litellm": at_most(ratio("litellm", "cpu_per_request"), 0.01),
         "added_latency_p50_below_envoy": at_most(ours.get("added_latency_us_p50"), envoy.get("added_latency_us_p50")),
         "added_latency_p99_below_envoy": at_most(ours.get("added_latency_us_p99"), envoy.get("added_latency_us_p99")),
         "10000_streams_below_400_mb": at_most(ours.get("mb_per_10000_streams"), MB_MAX),

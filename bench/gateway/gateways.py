@@ -1,23 +1,17 @@
-"""The gateways that are compared: how each is had, started, asked, and which version it is."""
+"""The gateways that are compared: how each is had, started, and which version it is."""
 
 import importlib.metadata
-import json
 import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bench.gateway import overspill_settings, peer_settings
 from bench.gateway.installing import NotInstalledError, environment_of, gateway_environment
-from bench.gateway.peer_settings import MODEL
 from bench.gateway.places import command, free_port
-
-PROMPT: Final = ("Say in plain words what a gateway in front of language models does, and what it should cost. " * 6)[
-    :500
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +42,6 @@ class Kind:
     """Sent as bearer."""
     slow: bool = False
     """Milliseconds a request: is asked less often, and stopped while others are measured."""
-
-
-def request(kind: Kind, *, stream: bool, model: str = MODEL) -> bytes:
-    """A whole request as it goes over the wire."""
-    content: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 100}
-    if stream:
-        content["stream"] = True
-    body = json.dumps(content).encode()
-    lines = ["POST /v1/chat/completions HTTP/1.1", "host: gateway", "accept: */*", "content-type: application/json"]
-    if kind.key:
-        lines.append(f"authorization: Bearer {kind.key}")
-    lines.append(f"content-length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 # -- each of them ------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class NotSampledError(Exception):
 
 
 def measure() -> dict[str, Any]:
-    """Plain requests, hosted plain requests and streams, each for some seconds, each with its table."""
+    """Requests that are alike and that differ, to a replica and hosted, and streams: each for some seconds."""
     results: dict[str, Any] = {}
     with bench() as made:
         local = made.start(kind_named("overspill"))
@@ -47,6 +47,8 @@ def measure() -> dict[str, Any]:
         loads: list[tuple[str, Subject, Callable[[Bench, Subject, float], float]]] = [
             ("request", local, _requests),
             ("request_hosted", hosted, _requests),
+            ("differing_request", local, _differing_requests),
+            ("differing_request_hosted", hosted, _differing_requests),
             ("chunk", local, _chunks),
         ]
         for name, subject, load in loads:
@@ -58,6 +60,10 @@ def measure() -> dict[str, Any]:
 
 def _requests(made: Bench, subject: Subject, seconds: float) -> float:
     return plain_requests(made, subject, connections=CONNECTIONS, seconds=seconds).cpu_us
+
+
+def _differing_requests(made: Bench, subject: Subject, seconds: float) -> float:
+    return plain_requests(made, subject, connections=CONNECTIONS, seconds=seconds, differing=True).cpu_us
 
 
 def _chunks(made: Bench, subject: Subject, seconds: float) -> float:

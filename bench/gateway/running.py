@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.gateway.gateways import DIRECT, Kind, Start, request
+from bench.gateway import sent
+from bench.gateway.gateways import DIRECT, Kind, Start
 from bench.gateway.installing import NotInstalledError, load_command
 from bench.gateway.peer_settings import MODEL
 from bench.gateway.places import GATEWAY_CPU, LOAD_CPU, free_port
@@ -40,6 +41,8 @@ class Subject:
     """Where it listens."""
     plain: Path
     """File with a request that is answered whole."""
+    differing: Path
+    """File with many such requests that differ."""
     stream: Path
     """File with a request that is answered as a stream."""
     admin_port: int = 0
@@ -85,10 +88,11 @@ class Bench:
         return other
 
     def _subject(self, name: str, kind: Kind, process: Process, address: str, model: str = MODEL) -> Subject:
-        plain, stream = self.folder / f"{name}.plain", self.folder / f"{name}.stream"
-        plain.write_bytes(request(kind, stream=False, model=model))
-        stream.write_bytes(request(kind, stream=True, model=model))
-        return Subject(name, kind, process, address, plain, stream)
+        plain, differing, stream = (self.folder / f"{name}.{what}" for what in ("plain", "differing", "stream"))
+        plain.write_bytes(sent.alike(kind.key, stream=False, model=model))
+        differing.write_bytes(sent.differing(kind.key, model))
+        stream.write_bytes(sent.alike(kind.key, stream=True, model=model))
+        return Subject(name, kind, process, address, plain, differing, stream)
 
     def end(self) -> None:
         """End all."""

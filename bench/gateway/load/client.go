@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 )
@@ -13,7 +12,7 @@ import (
 type client struct {
 	loop     *loop
 	to       *syscall.SockaddrInet4
-	request  []byte
+	requests *requests
 	name     string
 	fd       int
 	open     bool
@@ -25,19 +24,15 @@ type client struct {
 	delayed  func(microseconds uint32)      // an event took so long; may be nil
 }
 
-func newClient(l *loop, where, requestFile string, buffer []byte) (*client, error) {
+func newClient(l *loop, where string, sent *requests, buffer []byte) (*client, error) {
 	to, err := address(where)
 	if err != nil {
 		return nil, err
 	}
-	request, err := os.ReadFile(requestFile)
-	if err != nil {
-		return nil, err
-	}
-	return &client{loop: l, to: to, request: request, buffer: buffer}, nil
+	return &client{loop: l, to: to, requests: sent, buffer: buffer}, nil
 }
 
-// send makes a connection if there is none and sends the request.
+// send makes a connection if there is none and sends the next request.
 func (c *client) send() error {
 	if !c.open {
 		fd, err := connect(c.to)
@@ -50,10 +45,11 @@ func (c *client) send() error {
 		c.fd, c.open = fd, true
 	}
 	c.response.reset()
+	request := c.requests.next()
 	c.began = time.Now()
-	n, err := write(c.fd, c.request)
-	if err == nil && n < len(c.request) {
-		err = fmt.Errorf("only %d of %d bytes of a request were taken", n, len(c.request))
+	n, err := write(c.fd, request)
+	if err == nil && n < len(request) {
+		err = fmt.Errorf("only %d of %d bytes of a request were taken", n, len(request))
 	}
 	return err
 }

@@ -84,7 +84,11 @@ func hold(arguments []string) error {
 func (h *holding) openAll(to, request string, count int, patience time.Duration) error {
 	until := time.Now().Add(patience)
 	buffer := make([]byte, 1<<18)
-	first, err := newClient(h.loop, to, request, buffer)
+	sent, err := readRequests(request)
+	if err != nil {
+		return err
+	}
+	first, err := newClient(h.loop, to, sent, buffer)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@
 //
 // Engine and clients are one thread around one epoll set, with as few system calls as there can be, and while a
 // command runs it never sleeps. So it is never what is measured; and a gateway is not charged for waking it, which on
-// a virtual machine costs more than a small gateway itself. FILE holds a whole HTTP/1.1 request as it goes over the
-// wire. This is no HTTP implementation: it knows what these gateways and these requests need.
+// a virtual machine costs more than a small gateway itself. FILE holds whole HTTP/1.1 requests as they go over the
+// wire, which are sent in turn; identifiers in them (x-request-id, traceparent) are made new for each. This is no HTTP implementation: it knows what these gateways and these requests need.
 package main
 
 import (

@@ -56,18 +56,22 @@ func newStreams(l *loop, arguments []string) (job, error) {
 func newRun(l *loop, arguments []string, spread time.Duration) (job, error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	to := flags.String("to", "", "address")
-	request := flags.String("request", "", "file with the request")
+	request := flags.String("request", "", "file with the requests")
 	connections := flags.Int("connections", 32, "requests at a time")
 	length := flags.Duration("for", time.Hour, "no request begins after this time")
 	most := flags.Int("requests", 0, "at most; 0: no bound")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
 	}
+	sent, err := readRequests(*request)
+	if err != nil {
+		return nil, err
+	}
 	r := &run{most: *most, spread: spread, began: time.Now()}
 	r.until = r.began.Add(*length)
 	buffer := make([]byte, 1<<18)
 	for range *connections {
-		c, err := newClient(l, *to, *request, buffer)
+		c, err := newClient(l, *to, sent, buffer)
 		if err != nil {
 			return nil, err
 		}

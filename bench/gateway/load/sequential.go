@@ -47,7 +47,11 @@ func newSequential(l *loop, arguments []string) (job, error) {
 		if len(parts) != 3 {
 			return fmt.Errorf("%q is not NAME=ADDRESS=FILE", text)
 		}
-		c, err := newClient(l, parts[1], parts[2], buffer)
+		sent, err := readRequests(parts[2])
+		if err != nil {
+			return err
+		}
+		c, err := newClient(l, parts[1], sent, buffer)
 		if err != nil {
 			return err
 		}

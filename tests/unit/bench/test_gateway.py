@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench.gateway import endurance, figures, overspill_settings, peer_settings, processes, profiles
+from bench.gateway import endurance, figures, overspill_settings, peer_settings, processes, profiles, sent
 from bench.gateway.comparison import Comparison, Series
 from bench.gateway.driving import Cost
 from bench.gateway.memory import Held
@@ -22,6 +23,7 @@ def _series(*plain: float, added: float = 10.0) -> Series:
     for number, cpu_us in enumerate(plain):
         cost = Cost(cpu_us, 1e6 / cpu_us, 1.0, 1.0)
         made.plain[number] = made.stream[number] = made.many_streams[number] = cost
+        made.differing[number] = cost
         made.added_p50[number] = made.added_p99[number] = added
     return made
 
@@ -37,6 +39,19 @@ def test_ratios_are_of_the_same_round_and_of_the_dearer_way() -> None:
     assert made["gateways"]["overspill-local"]["cpu_us_per_request"] == 20
     assert made["bars"]["cpu_per_request_at_most_0.6_of_envoy"] is True
     assert made["bars"]["cpu_per_request_below_vllm_router"] is None
+
+
+def test_the_bars_on_a_request_hold_for_requests_that_differ_too() -> None:
+    """What only alike requests gain from is not enough."""
+    ours, envoy = _series(50), _series(100)
+    ours.differing[0] = Cost(70, 1e6 / 70, 1.0, 1.0)
+
+    made = figures.summary(Comparison({"overspill": ours, "envoy": envoy}))
+
+    assert made["gateways"]["overspill"]["cpu_us_per_differing_request"] == 70
+    assert made["ratios"]["envoy"]["cpu_per_differing_request"] == 0.7
+    assert made["bars"]["cpu_per_request_at_most_0.6_of_envoy"] is True
+    assert made["bars"]["cpu_per_differing_request_at_most_0.6_of_envoy"] is False
 
 
 def test_a_round_in_which_one_failed_is_left_out_of_their_ratio() -> None:
@@ -92,6 +107,30 @@ def _assert_within(part: object, whole: object) -> None:
             _assert_within(one, other)
     else:
         assert part == whole
+
+
+def test_every_gateway_is_sent_the_same_differing_requests() -> None:
+    """They differ from each other in text, length and parameters, and between gateways in key and model alone."""
+    mine, others = _bodies(sent.differing("key", "mine")), _bodies(sent.differing(None, "others"))
+
+    assert len(set(mine)) == len(mine) == sent.DIFFERING
+    assert [body.replace(b'"mine"', b'"others"') for body in mine] == others
+    assert min(map(len, mine)) < 500
+    assert max(map(len, mine)) > 2800
+    assert len({frozenset(json.loads(body)) for body in mine}) > 100
+
+
+def _bodies(requests: bytes) -> list[bytes]:
+    bodies = []
+    while requests:
+        head, _, rest = requests.partition(b"\r\n\r\n")
+        assert b"\r\nx-request-id: " in head
+        assert b"\r\ntraceparent: 00-" in head
+        length = re.search(rb"content-length: (\d+)$", head)
+        assert length is not None
+        bodies.append(rest[: int(length[1])])
+        requests = rest[int(length[1]) :]
+    return bodies
 
 
 def test_envoys_settings_have_what_an_llm_gateway_needs_at_least() -> None:
