@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.bounds import bounds_of
+from overspill_gateway.core.bounds import _names_in, bounds_of
 from overspill_gateway.core.endpoints import Dialect
 from unit.gateway.backends import answers, backend
 from unit.gateway.harness import GatewayUnderTest
@@ -99,7 +99,7 @@ def test_escapes_hide_nothing(body: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     ['"type": "input_audio"', '{"file_id": "x"}',
-     "say \\u0022audio\\u0022: 1", 'gr\u00f6\u00dfer "audio":', "a\\", '\\": "'],
+     "say \\u0022audio\\u0022: 1", 'gr\u00f6\u00dfer "audio":', "a\\", '\\": "', ":", ": file_id", '\\\\":'],
 )  # fmt: skip
 def test_text_that_speaks_of_such_fields_is_text(text: str) -> None:
     """Quotation marks inside a text are escaped, so that it is never taken for a field."""
@@ -107,6 +107,22 @@ def test_text_that_speaks_of_such_fields_is_text(text: str) -> None:
     parted = bounds_of(chat(**part(type="text", text=text)), Dialect.CHAT)
 
     assert not bounds.unpriced + bounds.unbounded + parted.unpriced + parted.unbounded
+
+
+def test_names_are_found_however_they_are_written() -> None:
+    """White space, empty names, texts full of JSON: what stands before a colon outside a string, and nothing else."""
+    inner = json.dumps({"type": "input_audio", "a\\b": ["\\", ":"], "": 1})
+    fields = {"role": inner, "content": [inner, ":", "\\"], "name": ""}
+
+    for dense in ((",", ":"), (", ", ": "), (" ,\n", "\t : ")):
+        text = json.dumps([fields, {"x": inner, "": [1]}], separators=dense).encode()
+        names = _names_in(text)
+        assert names is not None
+        assert names - {b":"} - {b" ,\n", b", ", b","} == {b"role", b"content", b"name", b"x", b""}
+        assert _names_in(text.replace(b'"name"', b'"na\\u006de"')) is None
+        assert _names_in(text.replace(b'"name"', b'"na\\"me"')) is None
+        assert _names_in(text.replace(b'"name"', b'"name\\\\"')) is None
+        assert _names_in(text.replace(b'"name"', b'"name\\\\\\""')) is None
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,12 @@ _TYPE: Final = re.compile(rb'"type"\s*:\s*"([^"\\]*)"')
 _ESCAPED_NAME: Final = re.compile(rb'"(?<!\\")[^"\\]*+(?:\\.[^"\\]*+)++"\s*:', re.DOTALL)
 _ESCAPED_TYPE: Final = re.compile(rb'"type"\s*:\s*"[^"\\]*\\')
 """A name, or a part's type, that is spelled with an escape: it could be any. What begins plainly is found fast."""
+_TEXT_NAMES: Final = frozenset({b"role", b"content", b"name"})
+"""Of a message that is text alone: whatever that says, it says nothing of other content."""
+_TAKEN_APART_BYTES_MAX: Final = 64 * 1024
+"""A longer prompt is searched: its parts could take many times its memory."""
+_COLON: Final = 58
+_SPACE: Final = 32
 _ELSEWHERE: Final = re.compile(rb'"(?:file_id|file_url|item_reference)"')
 _SOUND: Final = re.compile(rb'"(?:audio|input_audio|audio_url|video_url|input_video)"\s*:')
 _IMAGE_KEY: Final = re.compile(rb'"image_url"\s*:')
@@ -156,7 +162,9 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
         images = prompt.count(b'"image"') + prompt.count(b'"image\\')
         if b'"document"' in prompt:
             bounds.unbounded = bounds.unbounded or 'a "document"'
-    elif b"\\" in prompt and (_ESCAPED_NAME.search(prompt) or _ESCAPED_TYPE.search(prompt)):
+    elif (names := _names_in(prompt)) is not None and names <= _TEXT_NAMES:
+        return
+    elif b"\\" in prompt and ((names is None and _ESCAPED_NAME.search(prompt)) or _ESCAPED_TYPE.search(prompt)):
         bounds.unpriced = bounds.unpriced or f"{where} with escapes in the names of fields"
     else:
         types = _TYPE.findall(prompt)
@@ -171,3 +179,25 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
     if images:
         payload = sum(match.end(1) - match.start(1) for match in _IMAGE_DATA.finditer(prompt))
         bounds.prompt_tokens += images * ATTACHMENT_TOKENS_MAX - payload
+
+
+def _names_in(prompt: bytes) -> set[bytes] | None:
+    """The names of the fields of all objects in a JSON text; None: nobody knows.
+
+    One may be spelled with an escape, or the text is too long to be taken apart.
+
+    A name is what stands between the last two quotation marks before a colon. One that opens a string which begins
+    with a colon gives a name that is none.
+    """
+    if len(prompt) > _TAKEN_APART_BYTES_MAX:
+        return None
+    names: set[bytes] = set()
+    before = name = b""
+    for part in prompt.split(b'"'):
+        if part and (part[0] == _COLON or (part[0] <= _SPACE and part.lstrip()[:1] == b":")):
+            if b"\\" not in name and not before.endswith(b"\\"):
+                names.add(name)
+            elif (len(name) - len(name.rstrip(b"\\"))) % 2 == 0:  # else the mark is one within a string
+                return None
+        before, name = name, part
+    return names
