@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.head import Head, HeadMemory, read_head
+from overspill_gateway.core.head import Head, read_head
+from overspill_gateway.core.head_memory import HeadMemory
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.upstream import UpstreamConnection
 from unit.gateway.fake_transport import FakeTransport
@@ -20,6 +21,7 @@ HEADS = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue",
     b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Request-Id: r1",
 )
+TWICE = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nX-Request-Id: r1\r\nx-request-id: r2\r\nConnection: keep-alive"
 ANSWER = b'HTTP/1.1 200 OK\r\nServer: e\r\nContent-Length: 12\r\nContent-Type: application/json\r\n\r\n{"a": "bcd"}'
 
 edits = st.tuples(
@@ -80,7 +82,83 @@ def test_another_length_is_read(length: bytes) -> None:
     assert facts(again) == facts(anew)
 
 
-@given(st.sampled_from(HEADS), edits, st.sampled_from(HEADS), edits)
+OF_ONE_REQUEST = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 512\r\nAuthorization: Bearer k\r\n"
+    b"X-Request-ID: one\r\ntraceparent: 00-1-1-01\r\nX-Api-Key:"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same_sender", "same_lines"),
+    [
+        (b"one", b"two", True, True),
+        (b"one", b"t o", True, True),
+        (b"512", b"7", True, True),
+        (b"00-1-1-01", b"00-22-2-01", True, False),
+        (b"Bearer k", b"Bearer other", False, False),
+        (b"X-Api-Key:", b"X-Api-Key: k2", False, False),
+    ],
+)
+def test_what_differs_is_read_and_what_follows_from_it_is_forgotten(
+    old: bytes, new: bytes, *, same_sender: bool, same_lines: bool
+) -> None:
+    """An identifier or a trace says nothing of who sends a request; a key does."""
+    memory, head = HeadMemory(), read(OF_ONE_REQUEST)
+    assert head is not None
+    memory.remember(OF_ONE_REQUEST, head)
+    head.admitted, head.owner, head.replica_lines, head.hosted_lines = object(), "ns/me", b"lines", b"lines"
+    other = OF_ONE_REQUEST.replace(old, new)
+
+    again, anew = memory.recall(other), read(other)
+
+    assert again is not None
+    assert anew is not None
+    assert facts(again) == facts(anew)
+    assert (again.admitted, again.owner) == ((head.admitted, "ns/me") if same_sender else (None, ""))
+    assert (again.replica_lines, again.hosted_lines) == ((b"lines", b"lines") if same_lines else (None, None))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"512", b"0512"), (b"512", b"+5"), (b": 512", b":  512"), (b"Host: a", b"Host: b"), (b"traceparent", b"other"),
+        (b"one", b"o\x00e"), (b"one", b"o\ne"), (b"chat", b"c"), (b"X-Api-Key:", b"X-Api-Key: a\r\nX-Api-Key: b"),
+    ],
+)  # fmt: skip
+def test_what_has_to_be_read_is_read(old: bytes, new: bytes) -> None:
+    """Framing and hosts, names, what no head may hold: only the reader says what they mean."""
+    memory, head = HeadMemory(), read(OF_ONE_REQUEST)
+    assert head is not None
+    memory.remember(OF_ONE_REQUEST, head)
+
+    assert memory.recall(OF_ONE_REQUEST.replace(old, new)) is None
+
+
+def test_of_two_identifiers_the_last_counts_however_the_first_differs() -> None:
+    """Such a head is read each time."""
+    memory, head = HeadMemory(), read(TWICE)
+    assert head is not None
+    memory.remember(TWICE, head)
+
+    assert memory.recall(TWICE.replace(b"r1", b"r3")) is None
+
+
+def test_the_head_that_was_recalled_is_the_one_that_is_remembered() -> None:
+    """What is found out about it serves the next: a key is checked once, not once for each request after the first."""
+    memory, head = HeadMemory(), read(OF_ONE_REQUEST)
+    assert head is not None
+    memory.remember(OF_ONE_REQUEST, head)
+    other = memory.recall(OF_ONE_REQUEST.replace(b"Bearer k", b"Bearer other"))
+    assert other is not None
+    other.admitted = object()
+
+    again = memory.recall(OF_ONE_REQUEST.replace(b"Bearer k", b"Bearer other").replace(b"one", b"two"))
+
+    assert again is not None
+    assert again.admitted is other.admitted
+
+
+@given(st.sampled_from((*HEADS, TWICE)), edits, st.sampled_from((*HEADS, TWICE)), edits)
 def test_what_is_recalled_is_what_would_be_read(
     first: bytes, one: tuple[int, int, bytes], second: bytes, other: tuple[int, int, bytes]
 ) -> None:

@@ -14,7 +14,7 @@ _ID_START: Final = len(KEY_PREFIX) + 1
 _ID_END: Final = _ID_START + ID_LENGTH
 _KEY_BYTES_MIN: Final = _ID_END + 1 + SECRET_LENGTH_MIN
 _KEY_BYTES_MAX: Final = _ID_END + 1 + SECRET_LENGTH_MAX
-_KEY_FIELDS: Final = frozenset({b"x-api-key", b"api-key"})
+KEY_FIELDS: Final = frozenset({b"x-api-key", b"api-key"})
 _NO_HASH: Final = "0" * 64
 _NO_LIMITS: Final = ConsumerLimitRules()
 
@@ -83,7 +83,7 @@ def credential_of(head: Head) -> bytes | None:
     Anthropic's clients and Azure's send it in fields of their own. Two keys are a way to be two people.
     """
     authorization = head.authorization
-    fields = [header for header in head.headers if header[0] in _KEY_FIELDS and header[1]]
+    fields = [header for header in head.headers if header[0] in KEY_FIELDS and header[1]]
     if not fields:
         return authorization
     keys = {value for _, value in fields}

@@ -26,8 +26,8 @@ LENGTH_DIGITS_MAX: Final = 15
 _ZERO: Final = 48
 LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
 """The field in a head, its digits without white space behind them."""
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 """All that may stand in a field's value; line ends are what is left of a good head without these."""
 
 _ONCE, _FRAMING, _REQUEST_ID_FIELD, _CONNECTION = range(1, 5)
@@ -122,54 +122,6 @@ def with_length(headers: list[Header], digits: bytes) -> list[Header]:
     return [(name, digits if name == b"content-length" else value) for name, value in headers]
 
 
-class HeadMemory:
-    """The last good head of a connection.
-
-    The next one mostly differs from it in its Content-Length, if at all: what was found out about the one then holds
-    for the other, down to the key's grant.
-    """
-
-    __slots__ = ("_after", "_before", "_head")
-
-    def __init__(self) -> None:
-        self._head: Head | None = None
-        self._before = self._after = b""
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Keep a good head, and where in it the length stands."""
-        start = end = len(raw)
-        if head.content_length is not None:
-            found = LENGTH_FIELD.search(raw)
-            if found is None:  # white space behind it: seldom, so read each time
-                self._head = None
-                return
-            start, end = found.span(1)
-        self._before, self._after = raw[:start], raw[end:]
-        self._head = head
-
-    def recall(self, raw: bytes) -> Head | None:
-        """The head of these bytes, if they differ from the last one's in the length at most; else None."""
-        last, before = self._head, self._before
-        if last is None or not raw.startswith(before) or not raw.endswith(self._after):
-            return None
-        digits = raw[len(before) : len(raw) - len(self._after)]
-        length: int | None = None
-        headers = last.headers
-        if last.content_length is not None:
-            if not is_plain_length(digits):
-                return None
-            length = int(digits)
-            if length != last.content_length:
-                headers = with_length(headers, digits)
-        elif len(raw) != len(before):
-            return None
-        return Head(
-            last.method, last.path, last.query, headers, last.authorization, last.request_id, length, last.chunked,
-            last.expects_continue, last.http_1_0, last.keep_alive, None, last.deployment, last.owner, last.admitted,
-            last.replica_lines, last.hosted_lines,
-        )  # fmt: skip
-
-
 def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
     raw: bytes, *, target_bytes_max: int, fields_max: int
 ) -> Head | ApiError:
@@ -188,7 +140,7 @@ def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
         return target_too_long()
     if len(lines) - 1 > fields_max:
         return head_too_long()
-    if raw.translate(None, _ALLOWED_BYTES) != b"\r\n" * (len(lines) - 1):
+    if raw.translate(None, ALLOWED_BYTES) != b"\r\n" * (len(lines) - 1):
         return malformed("The request's head holds a control character, or a line that does not end in CR LF.")
     fields = _read_fields(lines)
     if isinstance(fields, ApiError):
@@ -249,7 +201,7 @@ def _read_fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, bytes], 
                 return malformed(f"There is unusual white space around the value of {name.decode()}.")
             found[name] = value
         elif kind == _REQUEST_ID_FIELD:
-            request_id = value if _REQUEST_ID.fullmatch(value) else b""
+            request_id = value if REQUEST_ID.fullmatch(value) else b""
         elif b"close" in (lower := value.lower()):
             keep_alive = keep_alive and b"close" not in [option.strip() for option in lower.split(b",")]
     return headers, found, keep_alive, request_id

@@ -9,7 +9,8 @@ from typing import Final
 
 from overspill_gateway.core.chunks import ChunkedBody
 from overspill_gateway.core.errors import ApiError, malformed
-from overspill_gateway.core.head import Head, HeadMemory, bad_request_line, head_too_long, read_head, target_too_long
+from overspill_gateway.core.head import Head, bad_request_line, head_too_long, read_head, target_too_long
+from overspill_gateway.core.head_memory import HeadMemory
 from overspill_gateway.core.pieces import Pieces
 from overspill_gateway.wire.body_room import STEP_BYTES, BodyRoom
 from overspill_gateway.wire.limits import Limits
