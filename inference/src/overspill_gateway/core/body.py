@@ -32,7 +32,7 @@ from overspill_gateway.core.long_facts import LongFacts
 from overspill_gateway.core.multipart import field_spans_of_form, is_multipart
 from overspill_gateway.core.one_reading import refuse_two_readings
 from overspill_gateway.core.prompt import COMPLETION_PREFIX_BYTES, attachments, bare_prefix, conversation_prefix
-from overspill_gateway.core.splice import BodyError, field_span, field_spans, fields_of, with_fields
+from overspill_gateway.core.splice import BodyError, Span, field_spans, fields_of, with_fields
 
 __all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_deployment", "with_model"]
 
@@ -137,9 +137,15 @@ def json_string(text: str) -> bytes:
 
 
 def _chat_facts(body: bytes) -> BodyFacts:
-    fields = decode_chat(body)
-    start, end = _model_span(body, fields)
-    messages, tools = bytes(fields.messages), fields.tools
+    raws = fields_of(body)
+    spans = field_spans(body, raws)
+    messages, without = b"", body
+    if "messages" in spans:  # nearly all of the body: it is gone through once
+        start, end = spans["messages"]
+        messages, without = body[start:end], b"%b0%b" % (body[:start], body[end:])
+    fields = decode_chat(without)
+    start, end = _model_span(fields, raws, spans)
+    tools = fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     if fields.max_completion_tokens is not None:
         further, completion_tokens = _limit(fields.max_completion_tokens, "max_completion_tokens")
@@ -157,7 +163,7 @@ def _chat_facts(body: bytes) -> BodyFacts:
 
 def _completions_facts(body: bytes) -> BodyFacts:
     fields = decode_completions(body)
-    start, end = _model_span(body, fields)
+    start, end = _model_span_in(body, fields)
     prompt = bytes(fields.prompt)
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     needs, schema = _format_needs(fields.response_format) if fields.response_format else (Needs.NOTHING, None)
@@ -173,7 +179,7 @@ def _completions_facts(body: bytes) -> BodyFacts:
 
 def _embeddings_facts(body: bytes) -> BodyFacts:
     fields = decode_embeddings(body)
-    start, end = _model_span(body, fields)
+    start, end = _model_span_in(body, fields)
     prompt = bytes(fields.input) + bytes(fields.messages)
     parts, payload = attachments(prompt)
     return BodyFacts(
@@ -184,7 +190,7 @@ def _embeddings_facts(body: bytes) -> BodyFacts:
 
 def _responses_facts(body: bytes) -> BodyFacts:
     fields = decode_responses(body)
-    start, end = _model_span(body, fields)
+    start, end = _model_span_in(body, fields)
     prompt, instructions, tools = bytes(fields.input), bytes(fields.instructions), fields.tools
     limits, max_tokens = _limit(fields.max_output_tokens, "max_output_tokens")
     wanted = fields.text.format if fields.text is not None else None
@@ -200,7 +206,7 @@ def _responses_facts(body: bytes) -> BodyFacts:
 
 def _messages_facts(body: bytes) -> BodyFacts:
     fields = decode_messages(body)
-    start, end = _model_span(body, fields)
+    start, end = _model_span_in(body, fields)
     system, messages, tools = bytes(fields.system), bytes(fields.messages), fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     parts, payload = attachments(messages)
@@ -219,7 +225,7 @@ def _other_facts(body: bytes, content_type: bytes) -> BodyFacts:
         return BodyFacts("", prompt_bytes=len(body))
     fields = decode_other(body)
     if fields.model:
-        span = _model_span(body, fields)
+        span = _model_span_in(body, fields)
     else:
         span = 0, 0
         field_spans(body)
@@ -250,7 +256,12 @@ _READERS: Final = {
 # -- fields --------------------------------------------------------------------------------------------------------
 
 
-def _model_span(body: bytes, fields: Fields) -> tuple[int, int]:
+def _model_span_in(body: bytes, fields: Fields) -> Span:
+    raws = fields_of(body)
+    return _model_span(fields, raws, field_spans(body, raws))
+
+
+def _model_span(fields: Fields, raws: dict[str, Raw], spans: dict[str, Span]) -> Span:
     if fields.api_base is not UNSET or fields.api_key is not UNSET or fields.base_url is not UNSET:
         name = next(name for name in ("api_base", "api_key", "base_url") if getattr(fields, name) is not UNSET)
         message = f'"{name}" is not for clients: where requests go, and with which key, is set in the ModelRoute.'
@@ -258,10 +269,8 @@ def _model_span(body: bytes, fields: Fields) -> tuple[int, int]:
     if not fields.model:
         message = 'The body names no model. Set "model" to one that GET /v1/models lists.'
         raise BodyError(invalid_body(message, param="model", code="missing_model"))
-    raws = fields_of(body)
-    span = field_span(body, "model", raws) or (0, 0)  # it is there: the decoder has found it
     refuse_two_readings(raws)
-    return span
+    return spans["model"]
 
 
 def _asks_for_usage(options: StreamOptions | UnsetType | None) -> bool:

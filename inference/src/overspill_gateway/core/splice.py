@@ -44,15 +44,66 @@ class BodyError(Exception):
         self.error = error
 
 
-def field_spans(body: bytes) -> dict[str, Span]:
+def fields_of(body: bytes) -> dict[str, Raw]:
+    """Top-level fields and their values; of a field that comes twice the last one."""
+    return _fields(body)
+
+
+def field_spans(body: bytes, fields: dict[str, Raw] | None = None) -> dict[str, Span]:
     """Where each top-level value stands; raises BodyError where a field comes twice.
+
+    Nearly all bodies have no whitespace between fields, or one space behind each colon and comma. ``fields``: as
+    ``fields_of`` has them, where they are at hand.
+    """
+    if fields is None:
+        fields = _fields(body)
+    if len(fields) > FIELDS_MAX:
+        raise BodyError(invalid_body(f"The body has more than {FIELDS_MAX} fields.", code="too_many_fields"))
+    if not fields:
+        return {}
+    spaced = body.find(b'": ', 0, len(next(iter(fields))) + 5) > 0
+    spans = _spaced_spans(body, fields) if spaced else _dense_spans(body, fields)
+    return _searched_spans(body, fields) if spans is None else spans
+
+
+def _dense_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span] | None:
+    """The same for a body without whitespace between fields; None: it is not.
+
+    A body that is just as long as its keys and values and one byte of punctuation for each gap has no room for a
+    second value of a key, nor for one escape in a key: the offsets follow from the lengths alone.
+    """
+    spans: dict[str, Span] = {}
+    at = 1
+    for name, value in fields.items():
+        start = at + len(name) + 3
+        end = start + len(value)
+        spans[name] = start, end
+        at = end + 1
+    return spans if at == len(body) else None
+
+
+def _spaced_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span] | None:
+    """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
+    spans: dict[str, Span] = {}
+    at = 0
+    for name, value in fields.items():
+        text = _SPACED_KEYS.get(name) or b', "%b": ' % name.encode()
+        if at == 0:
+            text = b"{" + text[2:]
+        if not body.startswith(text, at):
+            return None
+        start = at + len(text)
+        at = start + len(value)
+        spans[name] = start, at
+    return spans if at == len(body) - 1 and body.endswith(b"}") else None
+
+
+def _searched_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span]:
+    """The same for any body.
 
     The decoder says how long each value is, and keeps the last one of a key. So with a key that comes twice, lengths
     and text fall apart, or some text is left over; values are stepped over at the decoder's speed.
     """
-    fields = _fields(body)
-    if len(fields) > FIELDS_MAX:
-        raise BodyError(invalid_body(f"The body has more than {FIELDS_MAX} fields.", code="too_many_fields"))
     spans: dict[str, Span] = {}
     at = 0
     for name, value in fields.items():
@@ -62,62 +113,9 @@ def field_spans(body: bytes) -> dict[str, Span]:
         start = match.end()
         at = start + len(value)
         spans[name] = (start, at)
-    if fields and not _END.fullmatch(body, at):
+    if not _END.fullmatch(body, at):
         raise _twice(next(reversed(fields)))
     return spans
-
-
-def fields_of(body: bytes) -> dict[str, Raw]:
-    """Top-level fields and their values; of a field that comes twice the last one."""
-    return _fields(body)
-
-
-def field_span(body: bytes, name: str, fields: dict[str, Raw] | None = None) -> Span | None:
-    """Where the value of one top-level field stands, None: nowhere; raises BodyError where any field comes twice.
-
-    Nearly all bodies have no whitespace between fields, or one space behind each colon and comma. ``fields``: as
-    ``fields_of`` has them, where they are at hand.
-    """
-    if fields is None:
-        fields = _fields(body)
-    if name not in fields:
-        return None
-    spaced = body.find(b'": ', 0, len(next(iter(fields))) + 5) > 0
-    span = _spaced_span(body, name, fields) if spaced else _dense_span(body, name, fields)
-    return span or field_spans(body).get(name)
-
-
-def _dense_span(body: bytes, name: str, fields: dict[str, Raw]) -> Span | None:
-    """The same for a body without whitespace between fields; None: it is not.
-
-    A body that is just as long as its keys and values and one byte of punctuation for each gap has no room for a
-    second value of a key, nor for one escape in a key: the offsets follow from the lengths alone.
-    """
-    start = end = 0
-    at = 1
-    for other, value in fields.items():
-        begin = at + len(other) + 3
-        at = begin + len(value) + 1
-        if other == name:
-            start, end = begin, at - 1
-    return (start, end) if at == len(body) else None
-
-
-def _spaced_span(body: bytes, name: str, fields: dict[str, Raw]) -> Span | None:
-    """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
-    start = end = 0
-    at = 0
-    for other, value in fields.items():
-        text = _SPACED_KEYS.get(other) or b', "%b": ' % other.encode()
-        if at == 0:
-            text = b"{" + text[2:]
-        if not body.startswith(text, at):
-            return None
-        at += len(text)
-        if other == name:
-            start, end = at, at + len(value)
-        at += len(value)
-    return (start, end) if at == len(body) - 1 and body.endswith(b"}") else None
 
 
 def spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
