@@ -92,7 +92,7 @@ OF_ONE_REQUEST = (
     ("old", "new", "same_sender", "same_lines"),
     [
         (b"one", b"two", True, True),
-        (b"one", b"t o", True, True),
+        (b"one", b"t o", True, False),
         (b"512", b"7", True, True),
         (b"00-1-1-01", b"00-22-2-01", True, False),
         (b"Bearer k", b"Bearer other", False, False),

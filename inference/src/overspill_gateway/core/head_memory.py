@@ -13,7 +13,6 @@ _REQUEST_ID_NAME: Final = b"x-request-id"
 _AUTHORIZATION: Final = b"authorization"
 _READ_ANEW: Final = frozenset({b"host", b"content-type", b"expect", b"transfer-encoding", b"connection"})
 """Where one of these differs, much follows from it."""
-_NOT_FORWARDED: Final = frozenset({_LENGTH, _REQUEST_ID_NAME})
 
 
 class HeadMemory:
@@ -60,20 +59,23 @@ class HeadMemory:
 def _with_value(head: Head, name: bytes, known: bytes, line: bytes) -> Header | None:
     """Let one line of a head have another value; None: what it means has to be read."""
     colon = known.index(b":") + 1
-    if name in _READ_ANEW or not line.startswith(known[:colon]) or line.translate(None, ALLOWED_BYTES):
+    if not line.startswith(known[:colon]):
         return None
-    written = line[colon:]
-    value = written.strip(b" \t")
+    value = line[colon:].strip(b" \t")
     if name == _LENGTH:
-        if not is_plain_length(value) or (written != value and written != b" " + value):
+        if not is_plain_length(value) or len(line) - colon - len(value) > line.startswith(b" ", colon):
             return None
         head.content_length = int(value)
-    elif name == _REQUEST_ID_NAME:
-        head.request_id = value if REQUEST_ID.fullmatch(value) else b""
-    elif name == _AUTHORIZATION or name in KEY_FIELDS:
-        if name == _AUTHORIZATION:
+    elif name == _REQUEST_ID_NAME and REQUEST_ID.fullmatch(value):
+        head.request_id = value
+    elif name in _READ_ANEW or line.translate(None, ALLOWED_BYTES):
+        return None
+    else:
+        if name == _REQUEST_ID_NAME:
+            head.request_id = b""
+        elif name == _AUTHORIZATION:
             head.authorization = value
-        head.admitted, head.owner = None, ""
-    if name not in _NOT_FORWARDED:
+        if name == _AUTHORIZATION or name in KEY_FIELDS:
+            head.admitted, head.owner = None, ""
         head.replica_lines = head.hosted_lines = None
     return name, value
