@@ -155,13 +155,16 @@ class UsageFinder:
     def feed(self, piece: bytes) -> None:
         """The next piece."""
         text = self._rest + piece
-        at = 0
-        while (mark := text.find(_MARK, at)) >= 0:
+        marks: list[int] = []
+        end = len(text)
+        while len(marks) < _REPORTS_MAX and (mark := text.rfind(_MARK, 0, end)) >= 0:
+            marks.append(mark)
+            end = mark
+        for mark in reversed(marks):
             if len(text) - mark < _REPORT_BYTES_MAX:
                 self._rest = text[mark:]
                 return
             self.report = self.report.joined(_report_at(text, mark))
-            at = mark + len(_MARK)
         self._rest = text[1 - len(_MARK) :]
 
     def close(self) -> Report:
