@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -264,9 +265,9 @@ class Rig:
 
         return wait_for(f"{name}: {kind} {status} {reason}", look)
 
-    def document(self, name: str, namespace: str = "default") -> Json | None:
+    def document(self, name: str, namespace: str = "default", release: str = RELEASE) -> Json | None:
         """A route's compiled document, or None."""
-        secret = self.get(f"/api/v1/namespaces/{RELEASE}/secrets/route.{namespace}.{name}")
+        secret = self.get(f"/api/v1/namespaces/{release}/secrets/route.{namespace}.{name}")
         if secret is None:
             return None
         document: Json = json.loads(base64.b64decode(secret["data"]["document.json"]))
@@ -312,6 +313,16 @@ class Rig:
             if operator.process.poll() is None:
                 operator.stop()
 
+    @contextmanager
+    def for_thread(self) -> Iterator["Rig"]:
+        """The same for another thread, with a connection of its own."""
+        beside = copy(self)
+        beside.api = Api(self.plane.url, self.plane.folder / "pki")
+        try:
+            yield beside
+        finally:
+            beside.api.close()
+
     def close(self) -> None:
         """End what is played here."""
         self.gateway.close()
@@ -319,25 +330,32 @@ class Rig:
 
 
 @contextmanager
-def rig(folder: Path, **options: Any) -> Iterator[Rig]:
-    """A control plane with the CRDs and the release's namespace."""
+def rig(folder: Path, *, crds: bool = True, **options: Any) -> Iterator[Rig]:
+    """A control plane with the release's namespace and, unless the test brings them, the CRDs."""
     with ControlPlane(**options) as plane:
         made = Rig(plane, folder)
         try:
-            subprocess.run(
-                [plane.kubectl, "--kubeconfig", plane.kubeconfig, "apply", "-f", CHECKOUT / "manifests" / "crds"],
-                check=True,
-                capture_output=True,
-            )
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE}}
             made.apply(f"/api/v1/namespaces/{RELEASE}", namespace)
-            kinds = "/apis/overspill.dev/v1alpha1"
-            wait_for(
-                "the kinds are served", lambda: all(made.serves(f"{kinds}/{k}") for k in ("modelroutes", "consumers"))
-            )
+            if crds:
+                _install_kinds(made)
             yield made
         finally:
             made.close()
+
+
+def _install_kinds(made: Rig) -> None:
+    command = [
+        made.plane.kubectl,
+        "--kubeconfig",
+        made.plane.kubeconfig,
+        "apply",
+        "-f",
+        CHECKOUT / "manifests" / "crds",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    paths = [f"/apis/overspill.dev/v1alpha1/{kind}" for kind in ("modelroutes", "consumers")]
+    wait_for("the kinds are served", lambda: all(made.serves(path) for path in paths))
 
 
 def route_path(name: str, namespace: str = "default") -> str:

@@ -2,15 +2,13 @@
 
 import base64
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from chart_rig import Release
 from cluster.api import ApiError
 from operator_rig import CHECKOUT, RELEASE, Json, Operator, Rig, rig, route_path, wait_for
 
@@ -18,37 +16,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 OUT = "../../team-a/secrets/bank"
 BANK = "/api/v1/namespaces/team-a/secrets/bank"
-
-
-def account(world: Rig) -> Path:
-    """Install the chart's account of the operator with its rights; a kubeconfig with a token of it."""
-    tool = Path(os.environ.get("OVERSPILL_TOOLS", "")) / "helm"
-    helm = str(tool) if tool.exists() else shutil.which("helm")
-    assert helm, "helm is missing: `make binaries` builds it, and OVERSPILL_TOOLS names its folder"
-    render = [
-        helm,
-        "template",
-        "overspill",
-        CHECKOUT / "charts" / "overspill",
-        "--namespace",
-        RELEASE,
-        "--kube-version",
-        "1.34.0",
-    ]
-    rights = subprocess.run(
-        [*render, "--show-only", "templates/operator/rbac.yaml"], check=True, capture_output=True, text=True
-    ).stdout
-    kubectl = [world.plane.kubectl, "--kubeconfig", str(world.plane.kubeconfig)]
-    subprocess.run([*kubectl, "apply", "-f", "-"], input=rights, check=True, capture_output=True, text=True)
-    name = next(m["metadata"]["name"] for m in yaml.safe_load_all(rights) if m and m["kind"] == "ServiceAccount")
-    token = subprocess.run(
-        [*kubectl, "create", "token", name, "--namespace", RELEASE], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    access = json.loads(world.plane.kubeconfig.read_text())
-    access["users"][0]["user"] = {"token": token}
-    path = world.folder / "account.kubeconfig"
-    path.write_text(json.dumps(access))
-    return path
 
 
 def without_rules(schema: object) -> object:
@@ -67,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
             made.apply(f"/api/v1/namespaces/{namespace}", manifest)
         made.secret("bank", {"password": "the-password"}, "team-a")
-        with made.operator(kubeconfig=account(made)):
+        with made.operator(kubeconfig=Release(made).kubeconfig("operator")):
             yield made
 
 

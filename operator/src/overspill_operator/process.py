@@ -64,7 +64,7 @@ class Process:
         settings = self._settings
         connected = await ApiServer.connect(self._clock)
         identity = f"{settings.pod_name}_{uuid4().hex[:8]}"
-        leadership = Leadership(connected, self._clock, settings.namespace, identity, settings.watched_namespaces)
+        leadership = Leadership(connected, self._clock, settings.namespace, identity)
         own = OwnDeployment(connected, settings.namespace, settings.deployment, settings.pod_name, self._clock)
         tenancy = Tenancy(connected, self._clock, settings.namespace, settings.watched_namespaces, own)
         self._leadership = leadership
@@ -86,8 +86,7 @@ class Process:
                 self._hindrance = await tenancy.hindrance()
                 if not self._hindrance:
                     await leadership.acquire()
-                    # Another one may have come at the same moment; by now both can be seen.
-                    self._hindrance = await tenancy.hindrance() or await tenancy.claim_watched()
+                    self._hindrance = await tenancy.claim_own()
                 if not self._hindrance:
                     return
                 await own.warn("NotLeading", f"This operator does not lead: {self._hindrance}")

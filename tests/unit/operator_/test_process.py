@@ -30,13 +30,14 @@ def test_everything_that_is_not_seen_is_told() -> None:
         WatchCache(FakeCluster(), resource, clock=VirtualClock(), labels="") for resource in (SERVICES, SECRETS)
     )
     process._caches = (services, secrets)
-    secrets.trouble, services.trouble = "secrets", "services"
+    secrets._troubles[""], services._troubles[""] = "secrets", "services"
     process._note("watch", "modelroutes can't be watched")
     process._note("list", "modelroutes can't be listed")
     expected = ["modelroutes can't be listed", "modelroutes can't be watched", "services", "secrets"]
     assert process._unready().splitlines() == expected
 
-    secrets.trouble = services.trouble = ""
+    secrets._troubles.clear()
+    services._troubles.clear()
     process._note("watch", "")
     process._note("list", "")
     assert process._unready() == ""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from overspill_operator.adapters import telemetry
 from overspill_operator.clock import Clock
 from overspill_operator.core import lease
-from overspill_operator.core.tenancy import ANNOTATION_WATCHED, LEASE_NAME
+from overspill_operator.core.tenancy import LEASE_NAME
 from overspill_operator.ports import LEASES, Cluster, ClusterError, Json
 
 logger = logging.getLogger(__name__)
@@ -18,18 +18,12 @@ logger = logging.getLogger(__name__)
 class Leadership:
     """This process's part in the election."""
 
-    def __init__(
-        self, cluster: Cluster, clock: Clock, namespace: str, identity: str, watched: tuple[str, ...] = ()
-    ) -> None:
-        """``watched``: namespaces of the release, told to other releases; none: all.
-
-        ``cluster`` must not ask this object whether it may write: taking the lease is how it comes to.
-        """
+    def __init__(self, cluster: Cluster, clock: Clock, namespace: str, identity: str) -> None:
+        """``cluster`` must not ask this object whether it may write: taking the lease is how it comes to."""
         self._cluster = cluster
         self._clock = clock
         self._namespace = namespace
         self._identity = identity
-        self._annotations = {ANNOTATION_WATCHED: ",".join(watched)} if watched else {}
         self._held_until = 0.0
         self._seen: lease.Observation | None = None
         self._own: Json | None = None
@@ -100,13 +94,13 @@ class Leadership:
                 manifest = {
                     "apiVersion": "coordination.k8s.io/v1",
                     "kind": "Lease",
-                    "metadata": {"name": LEASE_NAME, "namespace": self._namespace, "annotations": self._annotations},
+                    "metadata": {"name": LEASE_NAME, "namespace": self._namespace},
                     "spec": lease.lease_spec(None, self._identity, self._now()),
                 }
                 self._own = await self._cluster.create(LEASES.path(self._namespace), manifest)
             case lease.Step.TAKE | lease.Step.RENEW:
                 spec = lease.lease_spec(current, self._identity, self._now())
-                meta = {**(current or {}).get("metadata", {}), "annotations": self._annotations}
+                meta = {**(current or {}).get("metadata", {})}
                 self._own = await self._cluster.replace(self._path, {**(current or {}), "metadata": meta, "spec": spec})
             case lease.Step.WAIT:
                 self._held_until = 0.0  # somebody else has it, whatever was believed

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import random
 
 from overspill_api.pauses import pause_seconds
@@ -47,12 +48,12 @@ class WatchCache:
         """
         self.resource = resource
         self.synced = asyncio.Event()
-        self.trouble = ""
-        """Why objects cannot be listed or watched now; empty: they can."""
         self._cluster = cluster
         self._clock = clock
         self._places = namespaces or (namespace,)
+        self._troubles: dict[str, str] = {}
         self._listed: set[str] = set()
+        self._refused: set[str] = set()
         self._labels = labels
         self._on_change = on_change
         self._objects: dict[str, Json] = {}
@@ -62,6 +63,11 @@ class WatchCache:
     def get(self, namespace: str, name: str) -> Json | None:
         """The object, or None. What was just written here is there already."""
         return self._objects.get(f"{namespace}/{name}")
+
+    @property
+    def trouble(self) -> str:
+        """Why objects cannot be listed or watched now; empty: they can."""
+        return next(iter(self._troubles.values()), "")
 
     def __iter__(self) -> Iterator[Json]:
         """All objects, as they are now."""
@@ -117,11 +123,11 @@ class WatchCache:
             try:
                 version = await self._list(place)
                 self._listed.add(place)
-                if self._listed.issuperset(self._places):
-                    self.synced.set()
+                self._refused.discard(place)
+                self._note_synced()
                 while True:
                     began = self._clock.monotonic()
-                    mended = self._clock.call_later(HEALTHY_SECONDS, self._mended)
+                    mended = self._clock.call_later(HEALTHY_SECONDS, partial(self._mended, place))
                     try:
                         version = await self._watch(place, version)
                     finally:
@@ -131,30 +137,38 @@ class WatchCache:
                         await self._pause(attempt)
             except ClusterError as error:
                 attempt = 1 if self._clock.monotonic() - began >= HEALTHY_SECONDS else attempt + 1
-                self._broke(error, attempt)
+                self._broke(place, error, attempt)
+                if error.status == 403 and attempt > BROKEN_TOLD:
+                    self._refused.add(place)
+                    self._note_synced()
                 await self._pause(attempt)
+
+    def _note_synced(self) -> None:
+        """Whoever takes away the rights in one namespace of several holds up no other."""
+        if self._listed and (self._listed | self._refused).issuperset(self._places):
+            self.synced.set()
 
     async def _pause(self, attempt: int) -> None:
         """Longer after each failure: a list of everything is dear for the API server, and a refusal seldom passes."""
         draw = random()  # noqa: S311 - no secret
         await self._clock.sleep(pause_seconds(attempt, first=RETRY_SECONDS, most=RETRY_SECONDS_MAX, draw=draw))
 
-    def _broke(self, error: ClusterError, attempt: int) -> None:
+    def _broke(self, place: str, error: ClusterError, attempt: int) -> None:
         trouble = f"{self.resource.plural} can't be listed or watched: {error}"
         if error.status in (401, 403):
             trouble += f" {HOW}"
         is_news = error.status in (401, 403) or attempt > BROKEN_TOLD
-        if is_news and not self.trouble:
+        if is_news and place not in self._troubles:
             logger.warning("watch broke, listing again: %s", trouble)
-        self.trouble = trouble if is_news else self.trouble
-        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(1 if self.trouble else 0)
+        if is_news:
+            self._troubles[place] = trouble
+        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(1 if self._troubles else 0)
         telemetry.RELISTS.labels(self.resource.plural, str(error.status)).inc()
 
-    def _mended(self) -> None:
-        if self.trouble:
+    def _mended(self, place: str) -> None:
+        if self._troubles.pop(place, ""):
             logger.info("watch mended: %s are listed and watched again", self.resource.plural)
-        self.trouble = ""
-        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(0)
+        telemetry.WATCH_BROKEN.labels(self.resource.plural).set(1 if self._troubles else 0)
 
     async def _list(self, place: str) -> str:
         path = self.resource.path(place)

@@ -61,6 +61,8 @@ class ConsumerReconciler:
         consumer = self._consumers.get(key)
         namespace, _, name = key.partition("/")
         secret_name = compiled_consumer_secret_name(namespace, name)
+        if consumer is None and namespace in self._consumers.unread:
+            return  # nobody knows whether it is gone; the sweep asks again
         if consumer is None:
             await self._documents.remove(secret_name)
             self._queue.forget((CONSUMER, key))

@@ -28,6 +28,8 @@ class Routes:
         self._leaving: set[str] = set()
         self._writing: set[str] = set()
         self._uids: set[str] = set()
+        self.unread: frozenset[str] = frozenset()
+        """Namespaces whose routes may not be listed now: what was made of them stays as it is."""
 
     def get(self, key: str) -> RouteObject | None:
         """The route, or None where there is none (any more)."""
@@ -137,6 +139,8 @@ class Consumers:
         self._on_change = on_change
         self._consumers: dict[str, ConsumerObject] = {}
         self._naming: dict[str, set[str]] = {}
+        self.unread: frozenset[str] = frozenset()
+        """Namespaces whose consumers may not be listed now: what was made of them stays as it is."""
 
     def get(self, key: str) -> ConsumerObject | None:
         """The consumer, or None where there is none (any more)."""

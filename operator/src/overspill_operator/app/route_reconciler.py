@@ -146,6 +146,8 @@ class RouteReconciler:
         Kubernetes would collect what the route owns as well, once its collector knows the kind: up to a minute
         after the kind was installed.
         """
+        if key.partition("/")[0] in self._routes.unread:
+            return  # nobody knows whether it is gone; the sweep asks again
         await self._drop_document(key)
         try:
             await self._parts.remove(key, self._routes.is_orphan)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from overspill_api.names import LABEL_COMPILED, LABEL_ROUTE, LABEL_SOURCE_NAME, LABEL_SOURCE_NAMESPACE
 from overspill_operator.app.caches import Caches
@@ -25,6 +26,14 @@ LOOK_AGAIN_SECONDS = 0.02
 LIST_AGAIN_SECONDS = 0.1
 LIST_AGAIN_SECONDS_MAX = 10.0
 """A right that is missing is not asked for more often: a list of everything is dear."""
+
+
+@dataclass(slots=True)
+class _Existing:
+    """Identities of what there is."""
+
+    routes: set[str]
+    consumers: set[str]
 
 
 class Sweep:
@@ -64,7 +73,7 @@ class Sweep:
         Before that a name's claimants are not all known, and neither is what belongs to nobody.
         """
         await self._caches.synced()
-        existing: tuple[set[str], set[str]] | None = None
+        existing: _Existing | None = None
         pause = LIST_AGAIN_SECONDS
         deadline = self._clock.monotonic() + FIRST_SEEN_TIMEOUT_SECONDS
         while existing is None or self._unseen(existing):
@@ -75,7 +84,6 @@ class Sweep:
             try:
                 # What has been deleted meanwhile need not be waited for.
                 existing = await self._existing()
-                self._tell("")
             except ClusterError as error:
                 # Kinds that were installed a moment ago are not served for another moment.
                 logger.debug("objects not listed yet: %s", error)
@@ -93,9 +101,9 @@ class Sweep:
         self._told = trouble
         self._on_trouble(trouble)
 
-    def _unseen(self, existing: tuple[set[str], set[str]]) -> bool:
+    def _unseen(self, existing: _Existing) -> bool:
         """Whether Kopf has yet to deliver something."""
-        return not (existing[0] <= self._routes.uids() and existing[1] <= self._consumers.uids())
+        return not (existing.routes <= self._routes.uids() and existing.consumers <= self._consumers.uids())
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -104,7 +112,6 @@ class Sweep:
             await self._clock.sleep(EVERY_SECONDS * (0.9 + self._jitter() / 5))
             try:
                 await self._forget_vanished()
-                self._tell("")
             except ClusterError as error:
                 self._tell(_missing_right(error))
                 logger.warning("sweep put off: %s", error)
@@ -112,27 +119,42 @@ class Sweep:
             rounds += 1
             self._everything(full=rounds % FULL_EVERY == 0)
 
-    async def _existing(self, *, fresh: bool = False) -> tuple[set[str], set[str]]:
-        """Identities of all ModelRoutes and Consumers, straight from the API server."""
-        return await self._identities(MODEL_ROUTES, fresh=fresh), await self._identities(CONSUMERS, fresh=fresh)
+    async def _existing(self, *, fresh: bool = False) -> _Existing:
+        """Identities of all ModelRoutes and Consumers, straight from the API server.
 
-    async def _identities(self, resource: Resource, *, fresh: bool) -> set[str]:
-        identities: set[str] = set()
-        for place in self._watched or ("",):
-            listing = await self._cluster.list(resource.path(place), metadata_only=True, fresh=fresh)
-            metas = [item["metadata"] for item in listing.items]
-            identities |= {meta["uid"] for meta in metas if "deletionTimestamp" not in meta}
-        return identities
+        Of several namespaces those where the rights are missing are noted: of theirs nothing is known any more.
+        """
+        found, refused = _Existing(set(), set()), dict[str, ClusterError]()
+        places = self._watched or ("",)
+        for place in places:
+            try:
+                routes = await self._identities(MODEL_ROUTES, place, fresh=fresh)
+                consumers = await self._identities(CONSUMERS, place, fresh=fresh)
+            except ClusterError as error:
+                refused[place] = error
+                if error.status != 403 or len(refused) == len(places):
+                    raise
+                continue
+            found.routes |= routes
+            found.consumers |= consumers
+        self._routes.unread = self._consumers.unread = frozenset(refused)
+        self._tell(_missing_right(next(iter(refused.values()))) if refused else "")
+        return found
+
+    async def _identities(self, resource: Resource, place: str, *, fresh: bool) -> set[str]:
+        listing = await self._cluster.list(resource.path(place), metadata_only=True, fresh=fresh)
+        metas = [item["metadata"] for item in listing.items]
+        return {meta["uid"] for meta in metas if "deletionTimestamp" not in meta}
 
     async def _forget_vanished(self) -> None:
         """Objects whose deletion was missed while a watch was broken."""
         known_routes, known_consumers = list(self._routes), list(self._consumers)
-        routes, consumers = await self._existing(fresh=True)
+        existing, unread = await self._existing(fresh=True), self._routes.unread
         for route in known_routes:
-            if route.meta.uid not in routes:
+            if route.meta.uid not in existing.routes and route.meta.namespace not in unread:
                 self._routes.remove(route.key, route.meta.uid)
         for consumer in known_consumers:
-            if consumer.meta.uid not in consumers:
+            if consumer.meta.uid not in existing.consumers and consumer.meta.namespace not in unread:
                 self._consumers.remove(consumer.key, consumer.meta.uid)
 
     def _everything(self, *, full: bool) -> None:

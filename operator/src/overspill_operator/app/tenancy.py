@@ -1,6 +1,7 @@
 """Which namespaces are this release's: found out before leading, and claimed before anything is changed in one."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from overspill_operator.adapters.own_deployment import OwnDeployment
 from overspill_operator.clock import Clock
@@ -26,32 +27,56 @@ class Tenancy:
         self._release = release
         self._watched = watched
         self._mine: set[str] = set()
+        self._told: set[str] = set()
         self._foreign: dict[str, tuple[str, float]] = {}
 
     async def hindrance(self) -> str:
         """Why this release must not lead; empty: it may. Raises ClusterError where that cannot be found out."""
-        for namespace in self._watched:
-            claim = await self._cluster.get(LEASES.path(namespace, tenancy.CLAIM_NAME))
-            other = tenancy.holder(claim)
-            if other not in ("", self._release):
-                return tenancy.claimed_by(namespace, other)
-        own = tenancy.Release(self._release, self._watched, "")
         if self._watched:
-            return ""  # it may not look beyond its namespaces, and their claims have said all
-        fields = f"metadata.name={tenancy.LEASE_NAME}"
-        leases = (await self._cluster.list(LEASES.path(), fields=fields, fresh=True)).items
-        for lease in leases:
-            if lease["metadata"]["namespace"] == self._release:
-                own = tenancy.Release(self._release, self._watched, lease["metadata"].get("creationTimestamp") or "")
-        return tenancy.hindrance(own, leases)
+            return await self._unless_all(self._holder_seen)
+        other = await self._holder_seen(tenancy.EVERYWHERE)
+        return tenancy.all_claimed_by(other) if other else ""
 
-    async def claim_watched(self) -> str:
-        """Claim the namespaces that the release was given; why it must not lead, where another one was faster."""
+    async def claim_own(self) -> str:
+        """Claim what the release was given; why it must not lead, where it gets none of that."""
+        if self._watched:
+            return await self._unless_all(self.other_holder)
+        try:
+            other = await self._claim(tenancy.EVERYWHERE)
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            # Some providers let nobody write there: then each namespace's own claim must do.
+            logger.warning("another release over all namespaces is not kept off: %s", error)
+            return ""
+        return tenancy.all_claimed_by(other) if other else ""
+
+    async def _unless_all(self, holder: Callable[[str], Awaitable[str]]) -> str:
+        """Why none of the given namespaces is the release's; empty: one is, and the others are left alone.
+
+        Whoever rules over one of them (takes the rights there away, writes another's claim, deletes it) decides about
+        that one, and about no other.
+        """
+        reasons: list[str] = []
         for namespace in self._watched:
-            other = await self.other_holder(namespace)
-            if other:
-                return tenancy.claimed_by(namespace, other)
-        return ""
+            try:
+                other = await holder(namespace)
+                reason = tenancy.claimed_by(namespace, other) if other else ""
+            except ClusterError as error:
+                if error.status not in (403, 404):
+                    raise
+                reason = tenancy.not_allowed(namespace, str(error))
+                if reason not in self._told:
+                    logger.warning("%s", reason)
+                self._told.add(reason)
+            if reason:
+                reasons.append(reason)
+        return reasons[0] if len(reasons) == len(self._watched) else ""
+
+    async def _holder_seen(self, namespace: str) -> str:
+        """Whose a namespace is by its claim, if it is another release's."""
+        other = tenancy.holder(await self._cluster.get(LEASES.path(namespace, tenancy.CLAIM_NAME)))
+        return "" if other == self._release else other
 
     async def other_holder(self, namespace: str) -> str:
         """The release that a namespace belongs to, where it is another one; else it is claimed, and empty is given."""

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from overspill_operator.adapters import watch_cache
 from overspill_operator.adapters.watch_cache import WatchCache
-from overspill_operator.ports import SERVICES, ClusterError, Json, WatchEvent
+from overspill_operator.ports import SERVICES, ClusterError, Json, Listing, WatchEvent
 from unit.operator_.fakes import FakeCluster
-from unit.operator_.virtual_clock import VirtualClock
+from unit.operator_.virtual_clock import BEGIN_UNIX, VirtualClock
 
 PATH = SERVICES.path("chat", "s")
 
@@ -142,6 +143,45 @@ async def test_a_missing_right_is_named_once_and_asked_for_ever_more_seldom(
     assert "ClusterRole" in cache.trouble
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert clock.pauses[-1] >= watch_cache.RETRY_SECONDS_MAX / 2 > clock.pauses[0]
+
+
+class OneForbidden(FakeCluster):
+    """Nothing may be listed in some namespaces."""
+
+    forbidden: tuple[str, ...] = ()
+
+    async def list(
+        self, path: str, *, labels: str = "", fields: str = "", metadata_only: bool = False, fresh: bool = False
+    ) -> Listing:
+        """See ``ports.Cluster``."""
+        if any(f"/{name}/" in path for name in self.forbidden):
+            raise ClusterError(403, "Forbidden", "account may not list services")
+        return await super().list(path, labels=labels, fields=fields, metadata_only=metadata_only, fresh=fresh)
+
+
+@pytest.mark.parametrize(("forbidden", "is_synced"), [(("gone",), True), (("gone", "chat"), False)])
+async def test_a_namespace_whose_rights_are_missing_holds_up_no_other(
+    clock: VirtualClock,
+    forbidden: tuple[str, ...],
+    is_synced: bool,  # noqa: FBT001
+) -> None:
+    """Whoever takes them away in one decides about that one; where nothing can be listed nothing is known."""
+    cluster = OneForbidden()
+    cluster.forbidden = forbidden
+    cluster.put(PATH, {})
+    cache = WatchCache(cluster, SERVICES, clock=clock, labels="x", namespaces=("chat", "gone"))
+    task = asyncio.create_task(cache.run())
+    troubles: list[str] = []
+
+    def has_passed() -> bool:
+        troubles.append(cache.trouble)
+        return clock.now - BEGIN_UNIX > 3 * watch_cache.HEALTHY_SECONDS
+
+    await clock.until(has_passed)
+    task.cancel()
+    assert cache.synced.is_set() is is_synced
+    assert "services can't be listed" in cache.trouble
+    assert not any(then and not later for then, later in pairwise(troubles)), "another's good watch says it is mended"
 
 
 @pytest.mark.parametrize("end", [None, ClusterError(410, "Expired", "too old")])
