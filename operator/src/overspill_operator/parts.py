@@ -140,10 +140,11 @@ class Parts:
         )
         observer = RouteObserver(
             routes=self.routes,
-            caches=caches,
+            engine_of=caches.engine,
+            claim_of=caches.claim,
             documents=documents,
             scaler=self._scaler,
-            gateways=self.gateways,
+            key_senders=lambda: self.gateways.key_senders,
             diagnosis=self._diagnosis,
             secrets=self._secrets,
             engine_keys=EngineKeys(cluster, self._secrets, settings.namespace),

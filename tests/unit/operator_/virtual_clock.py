@@ -70,8 +70,8 @@ class VirtualClock:
         self.now = end
 
     async def until(self, look: Callable[[], object]) -> None:
-        """Wait until something is so; while it is not, time passes to what is due next. Five real seconds at most."""
-        async with asyncio.timeout(5):
+        """Wait until something is so; while it is not, time passes to what is due next. Twenty real seconds at most."""
+        async with asyncio.timeout(20):
             while not look():
                 await asyncio.sleep(0.001)  # for what is awaited in earnest: the event loop, a socket on loopback
                 if self.next_due is not None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from overspill_api.modelroute import HostedAPI, ModelRouteSpec
 from overspill_api.names import ACCEPTED_KEY, COMPILED_KEY, compiled_route_secret_name
 from overspill_api.profile import Profile
-from overspill_operator.adapters.gateway_streams import GatewayStreams
-from overspill_operator.app.caches import Caches
 from overspill_operator.app.compiled_documents import CompiledDocuments
 from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.engine_keys import EngineKeys
@@ -18,10 +16,10 @@ from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.clock import Clock
 from overspill_operator.core import in_force
 from overspill_operator.core.credentials import read_api_key, why_unread
-from overspill_operator.core.engine_access import EngineAccess
+from overspill_operator.core.engine_access import EngineAccess, KeySenders
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
-from overspill_operator.ports import ClusterError
+from overspill_operator.ports import ClusterError, Json
 
 ENGINE_KEYS_MAX = 2
 """The present key, and the one that replicas from before a rotation were started with."""
@@ -37,10 +35,11 @@ class RouteObserver:
         self,
         *,
         routes: Routes,
-        caches: Caches,
+        engine_of: Callable[[RouteObject], Json | None],
+        claim_of: Callable[[RouteObject], Json | None],
         documents: CompiledDocuments,
         scaler: Scaler,
-        gateways: GatewayStreams,
+        key_senders: Callable[[], KeySenders],
         diagnosis: Diagnosis,
         secrets: SecretReader,
         engine_keys: EngineKeys,
@@ -49,12 +48,17 @@ class RouteObserver:
         queue: WorkQueue,
         clock: Clock,
     ) -> None:
-        """``engine_access``: who may reach engines; None: they get no NetworkPolicy. ``profiles``: as they are now."""
+        """``engine_of``, ``claim_of``: a route's own Deployment, and its cache's claim, as they are.
+
+        ``key_senders``: which gateways send engines their keys; ``profiles``: as they are now; ``engine_access``: who
+        may reach engines, None: they get no NetworkPolicy.
+        """
         self._routes = routes
-        self._caches = caches
+        self._engine_of = engine_of
+        self._claim_of = claim_of
         self._documents = documents
         self._scaler = scaler
-        self._gateways = gateways
+        self._key_senders = key_senders
         self._diagnosis = diagnosis
         self._secrets = secrets
         self._engine_keys_of = engine_keys
@@ -83,12 +87,12 @@ class RouteObserver:
             api_keys=api_keys,
             missing_credentials=missing,
             source_secret_problem=await self._source_secret_problem(route, route.spec),
-            live_engine=self._caches.engine(route),
-            live_claim=self._caches.claim(route),
+            live_engine=self._engine_of(route),
+            live_claim=self._claim_of(route),
             compiled_names=self.compiled_names(route) if lost else frozenset(),
             engine_keys=engine_keys,
             engine_key_problem=engine_key_problem,
-            key_senders=self._gateways.key_senders,
+            key_senders=self._key_senders(),
             engine_access=self._engine_access,
             no_room_since_unix=self._diagnosis.no_room_since(route.key),
             now_unix=self._clock.unix(),
