@@ -220,11 +220,13 @@ class ServerConnection(asyncio.Protocol):
         self._pumping = True
         loop = self._listener.loop
         until = loop.time() + _PUMP_SECONDS_MAX
+        done = 0
         try:
             while not self.answering and not self._transport.is_closing():
-                if loop.time() > until:  # others have their turn
+                if done and loop.time() > until:  # others have their turn
                     loop.call_soon(self._pump)
                     break
+                done += 1
                 if self._reader.ready:
                     self._serve_next(self._reader.ready.pop(0))
                 elif self._input and not self._reader.stopped:
