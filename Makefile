@@ -151,6 +151,10 @@ bench-cluster: venv cluster-with-images ## measure Overspill on the running clus
 bench-gateway: venv compiled ## the gateway beside Envoy, nginx, HAProxy, vllm-router, LiteLLM; PARTS=endurance, PARTS=profile; one JSON line last
 	@$(VENV)/python -m bench.gateway $(PARTS)
 
+.PHONY: bench-simulation
+bench-simulation: venv ## how many requests a minute the deciding core takes in virtual time; one JSON line last
+	@PYTHONPATH=tests $(VENV)/python -m bench.simulation
+
 .PHONY: lock-bench
 lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses
 	@cd bench/gateway/requirements && for peer in envoy vllm-router litellm profiler; do \

@@ -62,15 +62,16 @@ class Gateway:
         metering.begin()
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
+        tokenizer = Tokenizer()
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
         self.catalog = Catalog(
-            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused
+            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused, tokenizer
         )
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
         self.shared = Shared(
-            self.exchanges, RetryBudget(), metering, Tokenizer(), random.random, SchemaChecker(), body_readers()
+            self.exchanges, RetryBudget(), metering, tokenizer, random.random, SchemaChecker(), body_readers()
         )
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))

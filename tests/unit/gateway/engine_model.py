@@ -1,9 +1,13 @@
-"""A vLLM engine and gateways before it, in virtual time: what the deciding modules are tried on.
+"""vLLM engines and gateways before them, in virtual time: what the deciding modules are tried on.
 
-The engine goes in steps, as vLLM does: every running request gets a token, what is left of a step's token budget reads
+An engine goes in steps, as vLLM does: every running request gets a token, what is left of a step's token budget reads
 prompts, first come first served, and a request that finds no place in the batch waits. A step takes a base time, and
 time for each prompt token read, each answer written on and, optionally, each token of context that is attended to.
-The gateways drive the real ``next_step``, ``ReplicaState``, ``ServiceRates`` and ``WaitingQueue``.
+Steps in which nothing is read are one event together, up to the next end of an answer: a model of a million requests
+has a few million events, not one for each token.
+
+The gateways are the real thing without its sockets: ``RequestFlow``, ``RoutePool`` and ``Learning`` decide and learn;
+here their actions are carried out.
 """
 
 import heapq
@@ -11,17 +15,25 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from random import Random
 
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.attempt_state import AttemptState, Ending
+from overspill_gateway.core.flow_actions import HOLD, Action, NotSent, Send
+from overspill_gateway.core.flow_observer import FlowObserver
 from overspill_gateway.core.hosted_state import HostedState
-from overspill_gateway.core.plan import History, HoldIt, Pool, Refuse, Step, UseHosted, UseReplica, next_step
-from overspill_gateway.core.prediction import LoadSnapshot, ServiceRates
-from overspill_gateway.core.release import next_release_at
+from overspill_gateway.core.learning import Learning
+from overspill_gateway.core.outcome import Failure
+from overspill_gateway.core.plan import History, Refuse, Step
+from overspill_gateway.core.prediction import ServiceRates
 from overspill_gateway.core.replica_state import ReplicaState
-from overspill_gateway.core.target import FirstTokenTarget
+from overspill_gateway.core.request_flow import Phase, RequestFlow
+from overspill_gateway.core.request_state import Waiter
+from overspill_gateway.core.retry_budget import RetryBudget
+from overspill_gateway.core.route_pool import FlowRules, PoolListener, RouteMoney, RoutePool
 from overspill_gateway.core.tuning import TUNING, Tuning
-from overspill_gateway.core.waiting import WaitingQueue
+from overspill_gateway.core.usage import Usage
 
 
 class Clock:
@@ -38,8 +50,9 @@ class Clock:
 
     def run(self, until: float) -> None:
         """Go on until then."""
-        while self._events and self._events[0][0] <= until:
-            self.now, _, event = heapq.heappop(self._events)
+        events = self._events
+        while events and events[0][0] <= until:
+            self.now, _, event = heapq.heappop(events)
             event()
         self.now = until
 
@@ -58,7 +71,7 @@ class Speed:
     running_max: int = 64
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
     """A request inside an engine."""
 
@@ -67,7 +80,6 @@ class Job:
     on_first_token: Callable[[], None]
     on_end: Callable[[], None]
     unread: int = 0
-    written: int = 0
 
 
 class Engine:
@@ -77,10 +89,20 @@ class Engine:
         self.speed = speed
         self.waiting: deque[Job] = deque()
         self.waiting_most = 0
-        self.reading: deque[Job] = deque()
-        self.writing: list[Job] = []
+        self.busy_seconds = 0.0
         self._clock = clock
-        self._steps = False
+        self.reading: deque[Job] = deque()
+        """Requests whose prompt is being read."""
+        self.writing: list[tuple[int, int, Job]] = []
+        """By the step at whose end it is whole."""
+        self._step = 0
+        """Steps so far."""
+        self._began = 0.0
+        self._step_seconds = 0.0
+        self._runs_to = 0
+        """The step at whose end there is something to do; 0: it is idle."""
+        self._event = 0
+        self._sequence = count()
 
     @property
     def running(self) -> int:
@@ -91,17 +113,25 @@ class Engine:
         """A request comes."""
         job.unread = job.prompt_tokens
         self.waiting.append(job)
-        if not self._steps:
-            self._steps = True
-            self._clock.at(self._clock.now, self._step)
+        self.waiting_most = max(self.waiting_most, len(self.waiting))
+        if not self._runs_to:
+            self._begin()
+        elif self._runs_to > self._step + 1 and self.running < self.speed.running_max:
+            # Many steps of writing are one event: it is read from the next one on.
+            done = int((self._clock.now - self._began) / self._step_seconds)
+            if self._step + done + 1 < self._runs_to:
+                self._end_at(self._step + done + 1)
 
-    def _step(self) -> None:
-        speed = self.speed
-        budget = speed.batched_tokens_max - len(self.writing)
-        seconds = speed.step_seconds + speed.answer_seconds * len(self.writing)
+    def _begin(self) -> None:
+        """The next step or steps."""
+        speed, writing = self.speed, len(self.writing)
+        self._began = self._clock.now
+        seconds = speed.step_seconds + speed.answer_seconds * writing
+        budget = speed.batched_tokens_max - writing
         read: list[Job] = []
+        reading = iter(tuple(self.reading))
         while budget > 0:
-            job = next((one for one in self.reading if one not in read), None)
+            job = next(reading, None)
             if job is None:
                 if not self.waiting or self.running >= speed.running_max:
                     break
@@ -113,44 +143,81 @@ class Engine:
             job.unread -= part
             budget -= part
             read.append(job)
-        self.waiting_most = max(self.waiting_most, len(self.waiting))
-        if not self.running:
-            self._steps = False
-            return
-        self._clock.at(self._clock.now + seconds, lambda: self._stepped(read))
+        self._step_seconds = seconds
+        if read:
+            self._end_at(self._step + 1)
+        elif writing:
+            self._end_at(self.writing[0][0])
+        else:
+            self._runs_to = 0
 
-    def _stepped(self, read: list[Job]) -> None:
-        ended: list[Job] = []
-        for job in self.writing:
-            job.written += 1
-            if job.written >= job.output_tokens:
-                ended.append(job)
-        begun = [job for job in read if not job.unread]
+    def _end_at(self, step: int) -> None:
+        self._runs_to = step
+        self._event += 1
+        event = self._event
+        self._clock.at(self._began + (step - self._step) * self._step_seconds, lambda: self._ended(event))
+
+    def _ended(self, event: int) -> None:
+        if event != self._event:
+            return  # a request came meanwhile
+        self.busy_seconds += (self._runs_to - self._step) * self._step_seconds
+        step = self._step = self._runs_to
+        begun = []
+        while self.reading and not self.reading[0].unread:
+            begun.append(self.reading.popleft())
+        ended = []
+        while self.writing and self.writing[0][0] <= step:
+            ended.append(heapq.heappop(self.writing)[2])
         for job in begun:
-            self.reading.remove(job)
-            job.written = 1
-            (self.writing if job.output_tokens > 1 else ended).append(job)
-        for job in ended:
-            if job in self.writing:
-                self.writing.remove(job)
+            if job.output_tokens > 1:
+                heapq.heappush(self.writing, (step + job.output_tokens - 1, next(self._sequence), job))
+            else:
+                ended.append(job)
         # The next step is under way before anybody hears of this one's tokens.
-        self._step()
+        self._begin()
         for job in begun:
             job.on_first_token()
         for job in ended:
             job.on_end()
 
 
+class Replica(ReplicaState):
+    """An engine as one gateway sees it."""
+
+    def __init__(self, engine: Engine, served_by: str, rates: ServiceRates) -> None:
+        super().__init__(served_by, rates)
+        self.engine = engine
+        self.fails: Callable[[float], Failure | None] = lambda _: None
+        """How it answers a request that comes now, where not as it should."""
+
+
+class Hosted(HostedState):
+    """A hosted API with room for so many requests at a time."""
+
+    def __init__(self, served_by: str = "hosted/a", concurrency: int = 1_000_000, seconds: float = 3.0) -> None:
+        super().__init__(served_by)
+        self.concurrency = concurrency
+        self.seconds = seconds
+        self.fails: Callable[[float], Failure | None] = lambda _: None
+
+    def affords(self, ask: Ask, now: float) -> bool:  # noqa: ARG002 - all ask alike
+        """Whether there is room."""
+        return self.requests < self.concurrency
+
+
+Attempt = AttemptState[Replica | Hosted]
+StepOf = Callable[["Gateway", "Request"], "Step[Replica, Hosted]"]
+
+
 @dataclass(eq=False)
-class Request:
-    """One request of a client."""
+class Request(Waiter):
+    """One request of a client, carried out."""
 
     ask: Ask
     prompt_tokens: int
     """True ones; ``ask`` has an estimate."""
     output_tokens: int
     arrived: float
-    history: "History[ReplicaState]" = field(default_factory=History)
     local: bool = False
     sent: float | None = None
     first_token: float | None = None
@@ -162,6 +229,10 @@ class Request:
     reason: str = ""
     retry_after: int | None = None
     on_settled: "Callable[[Request], None] | None" = None
+    gateway: "Gateway | None" = field(default=None, repr=False)
+    flow: "RequestFlow[Replica, Hosted, Attempt] | None" = field(default=None, repr=False)
+    looks_at: float = inf
+    """When its flow is to be looked at next."""
 
     @property
     def engine_seconds(self) -> float:
@@ -176,20 +247,43 @@ class Request:
         assert self.first_token is not None
         return self.first_token - self.arrived
 
+    def release(self, now: float) -> bool:
+        """Somebody may take it."""
+        assert self.flow is not None
+        assert self.gateway is not None
+        action = self.flow.released(now)
+        if action is HOLD:
+            return False
+        self.gateway.do(self, action)
+        return True
 
-class Hosted:
-    """A hosted API that takes this long."""
-
-    def __init__(self, served_by: str = "hosted/a", seconds: float = 3.0) -> None:
-        self.state = HostedState(served_by)
-        self.seconds = seconds
-
-
-StepOf = Callable[["Gateway", Request], "Step[ReplicaState, HostedState]"]
+    def give_up(self, step: Refuse, now: float) -> None:  # noqa: ARG002 - the clock knows
+        """Another has its place."""
+        assert self.flow is not None
+        assert self.gateway is not None
+        self.gateway.do(self, self.flow.displaced(step))
 
 
-class Gateway:
-    """One gateway: asks the plan, keeps the queue, sends, listens."""
+class ModelPool(RoutePool[Replica, Hosted]):
+    """A pool whose steps a test may give."""
+
+    def __init__(self, gateway: "Gateway", money: RouteMoney, tuning: Tuning) -> None:
+        super().__init__(gateway, ServiceRates(tuning), money)
+        self._gateway = gateway
+
+    def next_step(self, history: History, ask: Ask, now: float) -> "Step[Replica, Hosted]":
+        """What is to be done."""
+        gateway = self._gateway
+        if gateway.step_of is None:
+            spilled_until = self.target.spilling_until
+            step = super().next_step(history, ask, now)
+            gateway.spills_begun += self.target.spilling_until > spilled_until and spilled_until <= now
+            return step
+        return gateway.step_of(gateway, gateway.by_ask[id(ask)])
+
+
+class Gateway(PoolListener[Replica]):
+    """One gateway: carries out what flows decide."""
 
     def __init__(
         self,
@@ -203,165 +297,206 @@ class Gateway:
         plain: bool = False,
         scrapes: bool = True,
         step_of: StepOf | None = None,
+        money: RouteMoney | None = None,
+        rules: FlowRules | None = None,
+        cold_start_hosted: bool = False,
         tuning: Tuning = TUNING,
+        observers: "tuple[FlowObserver[Attempt], ...]" = (),
     ) -> None:
         self.clock = clock
-        self.rates = ServiceRates(tuning)
-        self.queue: WaitingQueue[Request] = WaitingQueue()
         self.requests: list[Request] = []
-        self.hold_seconds = hold_seconds
+        self.by_ask: dict[int, Request] = {}
         self.plain = plain
         self.scrapes = scrapes
         self.step_of = step_of
-        self.turn = 0
         self.spills_begun = 0
         """How often requests that load makes late began to go elsewhere."""
-        self.engines: dict[ReplicaState, Engine] = {}
-        self.hosted_seconds = {one.state: one.seconds for one in hosted}
-        self.pool: Pool[ReplicaState, HostedState] = Pool(
-            has_local=True, may_wake=True, replicas=[], hosted=[one.state for one in hosted],
-            cold_start_hosted=False, held=0, held_max=held_max, attempts_max=3, rates=self.rates,
-            target=FirstTokenTarget(target, tuning=tuning),
-        )  # fmt: skip
-        self._release_due = float("inf")
+        self.retries = RetryBudget()
+        self.random = Random(1)
+        pool = self.pool = ModelPool(self, money or RouteMoney(), tuning)
+        pool.has_local = pool.may_wake = True
+        pool.hosted = hosted
+        pool.held_max = held_max
+        pool.cold_start_hosted = cold_start_hosted
+        pool.attempts_max = 3
+        pool.target.seconds = target
+        pool.rules = rules or FlowRules(total_seconds=3600.0, hold_timeout_seconds=hold_seconds)
+        self.observers: tuple[FlowObserver[Attempt], ...] = (Learning(pool.rates), *observers)
+        self.replicas: list[Replica] = []
         for engine in engines:
             self.replica_comes(engine)
 
+    # -- acting for the pool -----------------------------------------------------------------------------------
+
+    def demand_changed(self, *, urgent: bool = False) -> None:
+        """Nobody scales here."""
+
+    def replica_is_lacking(self) -> None:
+        """Replicas come when they come."""
+
+    def replica_broke(self, replica: Replica) -> None:
+        """It is out of rotation until its health check answers, ten milliseconds later."""
+        self._set_replicas([one for one in self.replicas if one is not replica])
+        self.clock.at(self.clock.now + 0.01, lambda: self._set_replicas(self.replicas))
+
+    def look_again_at(self, due: float) -> None:
+        """A timer."""
+        self.clock.at(due, lambda: self.pool.look_again(self.clock.now))
+
     def replica_comes(self, engine: Engine) -> None:
         """A replica becomes usable."""
-        number = len(self.pool.replicas)
-        replica = ReplicaState(f"local/{number}", self.rates)
-        self.engines[replica] = engine
-        self.pool.replicas = [*self.pool.replicas, replica]
+        number = len(self.replicas)
+        replica = Replica(engine, f"local/{number}", self.pool.rates)
+        self.replicas.append(replica)
         if self.scrapes:
             self.clock.at(self.clock.now + 0.1 + 0.37 * number % 1.0, lambda: self._scrape(replica))
-        self.release()
+        self._set_replicas(self.replicas)
 
-    def _scrape(self, replica: ReplicaState) -> None:
-        engine = self.engines[replica]
+    def replica_goes(self, replica: Replica) -> None:
+        """It gets no more requests; those that it has go on."""
+        self.replicas.remove(replica)
+        self.pool.rates.gone(replica.rates)
+        self._set_replicas(self.replicas)
+
+    def _set_replicas(self, replicas: list[Replica]) -> None:
+        self.pool.take_replicas(list(replicas), self.clock.now)
+
+    def _scrape(self, replica: Replica) -> None:
+        engine = replica.engine
         replica.load.scraped(self.clock.now, engine.running, len(engine.waiting), 0.0)
-        self.clock.at(self.clock.now + 1.0, lambda: self._scrape(replica))
+        if replica in self.replicas:
+            self.clock.at(self.clock.now + 1.0, lambda: self._scrape(replica))
 
-    def next_step(self, request: Request) -> "Step[ReplicaState, HostedState]":
-        """What is to be done."""
-        self.turn += 1
-        self.pool.held = len(self.queue)
-        if self.step_of is not None:
-            return self.step_of(self, request)
-        target, spilled_until = self.pool.target, self.pool.target.spilling_until
-        step = next_step(self.pool, request.history, self.turn, request.ask, self.clock.now)
-        self.spills_begun += target.spilling_until > spilled_until and spilled_until <= self.clock.now
-        return step
+    # -- carrying out ------------------------------------------------------------------------------------------
 
     def arrive(self, request: Request) -> None:
         """A request comes."""
-        request.ask.output_tokens = self.rates.output_tokens_expected(request.ask)
+        now = self.clock.now
+        request.ask.output_tokens = self.pool.rates.output_tokens_expected(request.ask)
+        request.gateway = self
         self.requests.append(request)
-        step = self.next_step(request)
-        if isinstance(step, HoldIt):
-            self._hold(request, step)
-        else:
-            self._act(request, step)
+        self.by_ask[id(request.ask)] = request
+        flow = request.flow = RequestFlow(
+            request, self.pool, request.ask, self.retries, self.random.random, self.observers, now,
+            streams=not self.plain,
+        )  # fmt: skip
+        self.do(request, flow.arrived(now))
 
-    def _hold(self, request: Request, step: HoldIt) -> None:
-        request.history.was_held, request.history.held_late = True, step.late
-        ask = request.ask
-        self.queue.add(request, ask.priority, ask.consumer, float(ask.prompt_tokens + 4 * ask.output_tokens + 32))
-        self.clock.at(self.clock.now + self.hold_seconds, lambda: self._expire(request))
-        self.release()
-
-    def _expire(self, request: Request) -> None:
-        if request not in self.queue:
-            return
-        self.queue.discard(request)
-        request.history.hold_expired = True
-        self._act(request, self.next_step(request))
-
-    def _act(self, request: Request, step: "Step[ReplicaState, HostedState]") -> None:
-        if isinstance(step, UseReplica):
-            self._send(request, step.replica, step.snapshot, step.reason)
-        elif isinstance(step, UseHosted):
-            request.outcome, request.reason = "hosted", step.reason
-            self.clock.at(self.clock.now + self.hosted_seconds[step.hosted], lambda: self._hosted_done(request))
-        elif isinstance(step, Refuse):
-            request.outcome, request.reason, request.retry_after = "refused", step.why, step.retry_after_seconds
+    def do(self, request: Request, action: "Action[Replica | Hosted]") -> None:
+        """Carry out an action."""
+        flow, now = request.flow, self.clock.now
+        assert flow is not None
+        while isinstance(action, Send):
+            backend = action.backend
+            if isinstance(backend, Hosted) and not backend.affords(request.ask, now):
+                action = flow.not_sent(backend, NotSent.NO, now)
+                continue
+            attempt: Attempt = AttemptState(
+                backend, action.reason, now, is_retry=action.is_retry, snapshot=action.snapshot
+            )
+            flow.sent(attempt, now)
+            self._send(request, attempt)
+            break
+        if isinstance(action, Refuse):
+            request.outcome, request.reason, request.retry_after = "refused", action.why, action.retry_after_seconds
+            flow.finish(Ending.ABANDONED, now)
             self._settled(request)
-        else:
-            raise TypeError(step)
+        self._look_later(request)
 
-    def _hosted_done(self, request: Request) -> None:
+    def next_step(self, request: Request) -> "Step[Replica, Hosted]":
+        """What the flow would be told."""
+        assert request.flow is not None
+        return self.pool.next_step(request.flow.history, request.ask, self.clock.now)
+
+    def _look_later(self, request: Request) -> None:
+        """Call the flow when the first of its times has come."""
+        flow = request.flow
+        assert flow is not None
+        if flow.phase is Phase.DONE:
+            return
+        due = min(flow.hedge_at, flow.wait_until if flow.waits else inf)
+        if due < request.looks_at:
+            request.looks_at = due
+            self.clock.at(due, lambda: self._look(request))
+
+    def _look(self, request: Request) -> None:
+        flow, now = request.flow, self.clock.now
+        assert flow is not None
+        request.looks_at = inf
+        if flow.phase is Phase.DONE:
+            return
+        if flow.waits and now >= flow.wait_until:
+            self.do(request, flow.wait_is_over(now))
+        elif now >= flow.hedge_at:
+            self._hedge(request, now)
+        self._look_later(request)
+
+    def _hedge(self, request: Request, now: float) -> None:
+        flow = request.flow
+        assert flow is not None
+        send = flow.hedge(now)
+        if send is None:
+            return
+        rival: Attempt = AttemptState(send.backend, send.reason, now, is_retry=True, snapshot=None)
+        flow.hedged(send, rival, now, held_nano_usd=send.worst_nano_usd)
+        self._send(request, rival)
+
+    def _send(self, request: Request, attempt: Attempt) -> None:
+        now = self.clock.now
+        backend = attempt.backend
+        attempt.sent_at = now
+        failure = backend.fails(now)
+        if failure is not None:
+            self.clock.at(now + 0.001, lambda: self._failed(request, attempt, failure))
+            return
+        request.outcome, request.reason = ("local" if backend.is_local else "hosted"), attempt.reason
+        request.local = backend.is_local
+        if isinstance(backend, Hosted):
+            self.clock.at(now + 0.5, lambda: self._first_token(request, attempt))
+            self.clock.at(now + backend.seconds, lambda: self._end(request, attempt))
+            return
+        request.sent = now
+        request.predicted = attempt.snapshot.predicted_seconds if attempt.snapshot is not None else None
+        backend.engine.submit(
+            Job(
+                request.prompt_tokens, request.output_tokens,
+                lambda: self._first_token(request, attempt), lambda: self._end(request, attempt),
+            )
+        )  # fmt: skip
+
+    def _failed(self, request: Request, attempt: Attempt, failure: Failure) -> None:
+        flow = request.flow
+        assert flow is not None
+        if attempt is flow.attempt or attempt is flow.rival:
+            self.do(request, flow.failed(attempt, failure, self.clock.now))
+
+    def _first_token(self, request: Request, attempt: Attempt) -> None:
+        flow, now = request.flow, self.clock.now
+        assert flow is not None
+        if attempt is not flow.attempt and attempt is not flow.rival:
+            return  # another was faster; an engine writes on until it notices, here to the end
+        if attempt.backend.is_local:
+            request.first_token = now
+        if not self.plain:
+            flow.first_token(attempt, now)
+
+    def _end(self, request: Request, attempt: Attempt) -> None:
+        flow, now = request.flow, self.clock.now
+        assert flow is not None
+        if attempt is not flow.attempt and attempt is not flow.rival:
+            return
+        if self.plain:
+            flow.first_token(attempt, now)
+        request.ended = now
+        attempt.status = 200
+        attempt.usage = Usage(request.prompt_tokens, 0, request.output_tokens)
+        flow.finish(Ending.WHOLE, now)
         self._settled(request)
-        self.release()
 
-    def _settled(self, request: Request) -> None:
+    @staticmethod
+    def _settled(request: Request) -> None:
         if request.on_settled is not None:
             request.on_settled(request)
-
-    def _send(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None, reason: str) -> None:
-        now = self.clock.now
-        request.outcome, request.reason, request.local, request.sent = "local", reason, True, now
-        request.predicted = snapshot.predicted_seconds if snapshot is not None else None
-        replica.sent(request.ask, now)
-        self.engines[replica].submit(
-            Job(
-                request.prompt_tokens,
-                request.output_tokens,
-                lambda: self._first_token(request, replica, snapshot),
-                lambda: self._end(request, replica, snapshot),
-            )
-        )
-
-    def _first_token(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None) -> None:
-        request.first_token = self.clock.now
-        if self.plain:
-            return
-        replica.first_token(request.ask)
-        if snapshot is not None and self.rates.first_tokens.takes(self.clock.now):
-            self.rates.first_tokens.passed = 0
-            self.rates.observed_first_token(request.ask.prompt_tokens, snapshot, request.engine_seconds, self.clock.now)
-        self.release()
-
-    def _end(self, request: Request, replica: ReplicaState, snapshot: LoadSnapshot | None) -> None:
-        now = request.ended = self.clock.now
-        running = replica.load.in_flight
-        assert request.first_token is not None
-        assert request.sent is not None
-        learns = self.rates.answers.takes(now)
-        if learns:
-            self.rates.finished(self.rates.answers.passed - 1, now)  # the one that is learned from is counted with it
-            self.rates.answers.passed = 0
-        if self.plain:
-            replica.first_token(request.ask)
-            if snapshot is not None and learns:
-                self.rates.observed_plain(
-                    request.ask.prompt_tokens, snapshot, now - request.sent, request.output_tokens, running, now
-                )
-        elif learns:
-            self.rates.observed_output(replica.rates, request.output_tokens, now - request.first_token, running, now)
-        replica.done(request.ask, first_token_came=True)
-        self._settled(request)
-        self.release()
-
-    def release(self) -> None:
-        """Let those go who may, in their order; then set the timer."""
-        queue = self.queue
-        while queue and self.pool.replicas:
-            request = queue.first()
-            assert request is not None
-            step = self.next_step(request)
-            if isinstance(step, HoldIt):
-                break
-            queue.discard(request)
-            self._act(request, step)
-        if queue and self.pool.replicas:
-            due = next_release_at([replica.window for replica in self.pool.replicas], self.clock.now)
-            if due < self._release_due:
-                self._release_due = due
-                self.clock.at(due, self._release_timer)
-
-    def _release_timer(self) -> None:
-        self._release_due = float("inf")
-        self.release()
 
 
 @dataclass

@@ -264,7 +264,7 @@ def code_of(answer: Answer) -> str:
 
 def nothing_left(gateway: GatewayUnderTest, route: Route) -> bool:
     """No request, connection or waiting place is left behind."""
-    return not len(gateway.gateway.exchanges) and not route.held and not route.in_flight_local
+    return not len(gateway.gateway.exchanges) and not route.pool.queue and not route.in_flight_local
 
 
 async def samples(gateway: GatewayUnderTest) -> Samples:

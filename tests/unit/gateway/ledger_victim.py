@@ -17,9 +17,10 @@ from typing import Any
 from overspill_api.compiled import BudgetRules, CompiledRoute, HostedBackend, OverflowRules
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import Hold
+from overspill_gateway.core.flow_actions import NotSent
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters
-from overspill_gateway.proxy.hosted_meter import HostedMeter, NoHold
+from overspill_gateway.proxy.hosted_meter import HostedMeter
 from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.metering import Metering
 
@@ -71,7 +72,7 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     open_calls = []
     for number in range(calls):
         ask = Ask(200, 100, chance.choice([None, 100, 4000]), 1, prompt_tokens_max=chance.randint(100, 30_000))
-        while (hold := meter.hold(ask, monotonic())) is NoHold.WAIT:
+        while (hold := meter.hold(ask, monotonic())) is NotSent.WAIT:
             _wait_for_ledger(meter)
         if isinstance(hold, Hold):
             os.write(bills, b"sent %d-%d %d\n" % (seed, number, hold.nano_usd))

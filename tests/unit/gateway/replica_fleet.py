@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.balance import choose_replica
@@ -54,12 +54,10 @@ def fleet(*speeds: float) -> list[Replica]:
     return [Replica(f"pod-{number}", speed) for number, speed in enumerate(speeds)]
 
 
-def choose(
-    replicas: Sequence[Replica], ask: Ask, now: float, turn: int, avoid: Collection[Replica] = ()
-) -> Replica | None:
+def choose(replicas: Sequence[Replica], ask: Ask, now: float, turn: int, avoid: Sequence[str] = ()) -> Replica | None:
     """Which of these ``choose_replica`` takes."""
     states = [replica.state for replica in replicas]
-    chosen = choose_replica(states, ask, now, turn, [replica.state for replica in avoid])
+    chosen = choose_replica(states, ask, now, turn, avoid)
     return replicas[states.index(chosen)] if chosen is not None else None
 
 

@@ -214,7 +214,7 @@ async def test_a_route_that_is_made_again_brings_nothing_of_the_former(gateway: 
     """Another object under the same name: neither its wish nor its counters are the old one's, and the line says so."""
     former = gateway.route(uid="first")
     former.arrived()
-    former.lacks_replica(0.0)
+    former.pool.lacks_replica(0.0)
     assert (former.demand().uid, former.demand().wants_replica) == ("first", True)
     gateway.route(uid="second")
 

@@ -13,10 +13,8 @@ from statistics import median
 import pytest
 
 from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
-from overspill_gateway.core.replica_state import ReplicaState
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed, Traffic
+from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, Traffic
 from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
 
 TARGET = 2.0
@@ -37,7 +35,7 @@ class World:
         scrapes: bool = True,
         hosted: bool = True,
         held_max: int = 500,
-        step_of: "Callable[[Gateway, Request], Step[ReplicaState, HostedState]] | None" = None,
+        step_of: "Callable[[Gateway, Request], Step[Replica, Hosted]] | None" = None,
     ) -> None:
         traffic, speed = WORKLOADS[name]
         self.capacity = capacity(name)
@@ -161,10 +159,10 @@ def test_plain_or_without_gauges_or_with_others_it_still_holds(name: str) -> Non
         assert len(requests) / (120.0 - WARM) > 0.85 * world.capacity
 
 
-def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[ReplicaState, HostedState]]":
+def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[Replica, Hosted]]":
     """What one would do without predictions: so many requests a replica and no more."""
 
-    def step_of(gateway: Gateway, _: Request) -> "Step[ReplicaState, HostedState]":
+    def step_of(gateway: Gateway, _: Request) -> "Step[Replica, Hosted]":
         idlest = min(gateway.pool.replicas, key=lambda replica: replica.load.in_flight)
         if idlest.load.in_flight >= limit:
             return UseHosted(gateway.pool.hosted[0], ServedReason.QUEUE_FULL)
@@ -247,7 +245,7 @@ def test_a_poisoned_estimate_heals(factor: float) -> None:
     world = World("mixed", lambda _: 0.8, seconds=160.0)
 
     def poison() -> None:
-        for line in (world.gateway.rates._first_token, world.gateway.rates._output):
+        for line in (world.gateway.pool.rates._first_token, world.gateway.pool.rates._output):
             line._y *= factor
             line._xy *= factor
             line.base *= factor
@@ -386,7 +384,7 @@ def test_held_requests_never_overload_a_new_replica_and_all_are_served(
 
     def watch() -> None:
         waiting.append(len(engine.waiting))
-        if gateway.queue:
+        if gateway.pool.queue:
             clock.at(clock.now + 0.1, watch)
 
     clock.at(31.0, watch)

@@ -76,7 +76,7 @@ async def test_a_body_has_room_until_its_answer_begins() -> None:
         client = await gateway.client()
         body = long_body(stream=True)
         client.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {KEY}")
-        await eventually(lambda: len(route.held) == 1)
+        await eventually(lambda: len(route.pool.queue) == 1)
         assert room.taken_bytes >= len(body) - STEP_BYTES
         engine.script = streams(2, gate=gate)
         gateway.endpoints(engine.fact())

@@ -149,7 +149,7 @@ async def test_held_requests_are_served_while_it_drains() -> None:
         route = gateway.route()
         client = await gateway.client()
         gateway.send(client, stream=True)
-        await eventually(lambda: len(route.held) == 1)
+        await eventually(lambda: len(route.pool.queue) == 1)
         draining = asyncio.ensure_future(gateway.gateway.drain())
         await eventually(lambda: gateway.gateway._draining)
 

@@ -30,7 +30,9 @@ MODULES = (
     "exchange", "containment", "attempt", "relay", "settling", "launching", "answering",
     "waiting_client", "output_check",
 )  # fmt: skip
+DECIDING = ("request_flow", "route_pool", "learning")
 CALLERS = {f"overspill_gateway.proxy.{name}" for name in MODULES}
+CALLERS |= {f"overspill_gateway.core.{name}" for name in DECIDING}
 PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
 
 
@@ -176,9 +178,9 @@ def held(gateway: GatewayUnderTest, route: Route) -> dict[str, Any]:
     hosted = route.pool.hosted
     return {
         "exchanges": len(gateway.gateway.exchanges),
-        "queue": len(route.held),
+        "queue": len(route.pool.queue),
         "local": route.in_flight_local + sum(replica.load.in_flight for replica in route.replicas.values()),
-        "spilled": route.in_flight_spilled,
+        "spilled": route.pool.in_flight_spilled,
         "hosted": sum(len(one.attempts) for one in hosted),
         "holds": sum(one.meter.holds for one in hosted),
         "retries": gateway.gateway.shared.retries.active,

@@ -65,7 +65,7 @@ async def test_a_held_stream_that_is_refused_says_so_inside(gateway: GatewayUnde
 
     assert b'"code":"no_replica"' in body
     assert b"[DONE]" not in body
-    assert len(route.held) == 0
+    assert len(route.pool.queue) == 0
     async with backend(answers("hi")) as engine:
         gateway.endpoints(engine.fact())
         gateway.send(client)
@@ -90,7 +90,7 @@ async def test_a_client_that_waits_for_a_document_hears_nothing(gateway: Gateway
     async with backend(answers("hi")) as engine:
         route = gateway.route()
         waiting = asyncio.ensure_future(gateway.post())
-        await eventually(lambda: len(route.held) == 1)
+        await eventually(lambda: len(route.pool.queue) == 1)
         streaming = await client_that_waits(gateway)  # by now the other one would have heard one as well
 
         gateway.endpoints(engine.fact())

@@ -9,7 +9,7 @@ from unit.gateway.harness import GatewayUnderTest, eventually, soon
 
 def holds(route: Route, count: int) -> bool:
     """Whether so many requests wait."""
-    return len(route.held) == count
+    return len(route.pool.queue) == count
 
 
 async def test_a_request_waits_for_a_replica_and_gets_it(gateway: GatewayUnderTest) -> None:
@@ -18,14 +18,14 @@ async def test_a_request_waits_for_a_replica_and_gets_it(gateway: GatewayUnderTe
         route = gateway.route()
         waiting = asyncio.ensure_future(gateway.post())
         await eventually(lambda: holds(route, 1))
-        assert route.wants_replica
+        assert route.pool.wants_replica
         assert route.demand().held == 1
 
         gateway.endpoints(engine.fact())
         answer = await soon(waiting)
 
     assert (answer.status, answer.served_by, answer.reason) == (200, "local/tiny-0", "Held")
-    assert not route.wants_replica
+    assert not route.pool.wants_replica
 
 
 async def test_the_gateway_finds_out_by_itself_that_an_engine_answers(gateway: GatewayUnderTest) -> None:
@@ -99,8 +99,8 @@ async def test_a_full_queue_spills_where_it_may(gateway: GatewayUnderTest) -> No
         answer = await gateway.post()
 
     assert (answer.served_by, answer.reason) == ("hosted/openai", "QueueFull")
-    assert route.spilled == 1
-    assert route.wants_replica
+    assert route.pool.spilled == 1
+    assert route.pool.wants_replica
 
 
 async def test_a_hold_that_takes_too_long_spills(gateway: GatewayUnderTest) -> None:
@@ -135,8 +135,8 @@ async def test_cold_start_hosted_does_not_wait(gateway: GatewayUnderTest) -> Non
         answer = await gateway.post()
 
     assert (answer.served_by, answer.reason) == ("hosted/openai", "ColdStart")
-    assert route.wants_replica
-    assert route.spilled == 1
+    assert route.pool.wants_replica
+    assert route.pool.spilled == 1
 
 
 async def test_a_wake_outlives_the_client_that_caused_it(gateway: GatewayUnderTest) -> None:
@@ -149,7 +149,7 @@ async def test_a_wake_outlives_the_client_that_caused_it(gateway: GatewayUnderTe
     client.reset()
 
     await eventually(lambda: holds(route, 0))
-    assert route.wants_replica
+    assert route.pool.wants_replica
 
 
 async def test_a_spilling_route_comes_back_to_its_replica(gateway: GatewayUnderTest) -> None:
@@ -177,7 +177,7 @@ async def test_a_window_at_zero_neither_waits_nor_wakes(gateway: GatewayUnderTes
 
     assert (spilled.served_by, spilled.reason) == ("hosted/openai", "ScaledOff")
     assert (refused.status, refused.error["code"]) == (503, "not_available")
-    assert not route.wants_replica
+    assert not route.pool.wants_replica
 
 
 async def test_a_request_whose_last_replica_died_waits_for_the_next(gateway: GatewayUnderTest) -> None:
@@ -188,7 +188,7 @@ async def test_a_request_whose_last_replica_died_waits_for_the_next(gateway: Gat
         dying.health = 503
         waiting = asyncio.ensure_future(gateway.post())
         await eventually(lambda: holds(route, 1))
-        assert route.wants_replica
+        assert route.pool.wants_replica
 
         gateway.endpoints(new.fact("new"))
 

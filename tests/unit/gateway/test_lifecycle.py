@@ -197,7 +197,7 @@ async def test_nothing_is_left_behind(gateway: GatewayUnderTest) -> None:
 
         await eventually(lambda: not gateway.gateway.connections)
         assert len(gateway.gateway.exchanges) == 0
-        assert not route.held
+        assert not route.pool.queue
         assert route.in_flight_local == 0
         assert not at_replicas(route)
 

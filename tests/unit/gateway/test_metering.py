@@ -21,10 +21,11 @@ from overspill_gateway.core.access import Grant
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import Hold
 from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.flow_actions import NotSent
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import CONSUMERS_COUNTED, OTHER_CONSUMERS, BackendCounters
 from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, NoHold, RouteMeter
+from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, RouteMeter
 
 NOON = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -134,7 +135,7 @@ def answered(meter: HostedMeter) -> None:
 
 def try_hold(meter: HostedMeter, now: float = 0.0, ask: Ask = ASK) -> Hold | None:
     """A hold, if it is granted; the ledger's answer is waited for, as requests do."""
-    while (found := meter.hold(ask, now)) is NoHold.WAIT:
+    while (found := meter.hold(ask, now)) is NotSent.WAIT:
         answered(meter)
     return found if isinstance(found, Hold) else None
 
@@ -317,7 +318,7 @@ def test_a_provider_s_limits_keep_requests_away(world: World) -> None:
     by_place = world.api(route(None, hosted(concurrency=1)))
     hold = held(by_place)
     assert not by_place.may_take(ASK, 0.0)
-    assert by_place.hold(ASK, 0.0) is NoHold.NO
+    assert by_place.hold(ASK, 0.0) is NotSent.NO
     by_place.settle(hold, 1.0, USAGE, may_have_cost=True)
     assert by_place.may_take(ASK, 1.0)
 
@@ -413,7 +414,7 @@ def test_an_unknown_price_fails_closed_under_a_budget(world: World) -> None:
     """What can't be held can't be bought; without a budget it may."""
     unknown = hosted(output_nano_usd_per_million=None)
     assert not world.api(route(10**9, unknown)).may_take(ASK, 0.0)
-    assert world.api(route(10**9, unknown)).hold(ASK, 0.0) is NoHold.NO
+    assert world.api(route(10**9, unknown)).hold(ASK, 0.0) is NotSent.NO
 
     free = world.api(route(None, unknown, name="free"))
     assert free.may_take(ASK, 0.0)
@@ -553,7 +554,7 @@ def test_an_unknown_time_zone_fails_closed(world: World) -> None:
     compiled = route(budget=BudgetRules(limit_nano_usd=10**9, time_zone="Mars/Olympus"))
 
     assert not world.api(compiled).may_take(ASK, 0.0)
-    assert world.api(compiled).hold(ASK, 0.0) is NoHold.NO
+    assert world.api(compiled).hold(ASK, 0.0) is NotSent.NO
     assert "Mars/Olympus" in (world.route(compiled).budget.error or "")
 
 
@@ -667,7 +668,7 @@ def test_limits_of_rates_survive_a_restart(tmp_path: Path, *, killed: bool) -> N
     assert 30 <= (refused.retry_after_seconds or 0) <= 36
     assert isinstance(second.admit(other, again, Ask(100, 100, 100)), ApiError)
     assert isinstance(second.admit(other, again, Ask(50, 10, 10)), Admission)
-    assert second.api(compiled).hold(ASK, second.now) is NoHold.NO
+    assert second.api(compiled).hold(ASK, second.now) is NotSent.NO
     second.now, second.unix = second.now + 60.0, second.unix + 60.0
     assert isinstance(second.admit(me, again, Ask(1, 1, 1)), Admission)
     held(second.api(compiled), second.now)
@@ -730,11 +731,11 @@ def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(monkeypatch: pytes
     meter = world.api(route(10**9))
     with monkeypatch.context() as forbidden:
         forbidden.setattr("overspill_gateway.proxy.ledger.Pending.wait", waits)
-        assert [meter.hold(ASK, world.now) for _ in range(50)] == [NoHold.WAIT] * 50
+        assert [meter.hold(ASK, world.now) for _ in range(50)] == [NotSent.WAIT] * 50
         spending = meter._budget.at_hand
         assert spending is not None
         spending.waited_in_vain()
-        assert meter.hold(ASK, world.now) is NoHold.NO
+        assert meter.hold(ASK, world.now) is NotSent.NO
         assert meter._budget.unusable, "it is not the money that is lacking"
         assert not meter.may_take(ASK, world.now)
         world.route(route(10**9, name="gone"))

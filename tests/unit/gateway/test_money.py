@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import CompiledConsumer
 from overspill_api.keys import key_hash
-from overspill_gateway.proxy import money_wait
+from overspill_gateway.core import request_flow
 from overspill_gateway.proxy.ledger import Ledger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
@@ -207,7 +207,7 @@ async def test_a_budget_that_is_spent_leaves_requests_to_replicas(gateway: Gatew
         hosted_only(gateway, api, 1, local=local)
         client = await gateway.client()
         gateway.send(client)
-        await eventually(lambda: len(gateway.gateway.catalog.routes["ns/tiny"].held) == 1)
+        await eventually(lambda: len(gateway.gateway.catalog.routes["ns/tiny"].pool.queue) == 1)
 
         hosted_only(gateway, api, 1, local=local, budget={"limit_nano_usd": 1, "on_exhausted": "Reject"})
         refused = await gateway.post()
@@ -390,7 +390,7 @@ async def test_a_ledger_that_never_answers_is_waited_for_as_long_as_stated(
 ) -> None:
     """Then the request is refused, those behind it at once; a client that leaves meanwhile leaves nothing behind."""
     gate = Event()
-    monkeypatch.setattr(money_wait, "MONEY_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(request_flow, "MONEY_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(Ledger, "_write", lambda _self, _batch: gate.wait(20.0))
     async with backend(answers()) as api:
         hosted_only(gateway, api)

@@ -55,12 +55,12 @@ async def test_what_would_be_late_goes_to_a_hosted_api(gateway: GatewayUnderTest
     async with backend(reads_one_at_a_time()) as engine, backend(answers()) as api:
         route = gateway.route(hosted=[api.hosted()], overflow=overflow())
         await learns(gateway, engine)
-        before = route.spilled
+        before = route.pool.spilled
         seen = Counter((answer.served_by, answer.reason) for answer in await at_once(gateway, 40))
 
     assert set(seen) == {("local/tiny-0", "Preferred"), ("hosted/openai", "PredictedLatency")}
     assert 2 <= seen["local/tiny-0", "Preferred"] <= 20
-    assert route.spilled - before >= seen["hosted/openai", "PredictedLatency"]
+    assert route.pool.spilled - before >= seen["hosted/openai", "PredictedLatency"]
 
 
 async def test_with_nobody_else_they_wait_in_the_gateway(gateway: GatewayUnderTest) -> None:
@@ -92,7 +92,7 @@ async def test_many_that_wait_for_a_cold_replica_do_not_fall_upon_it(gateway: Ga
     most: list[int] = []
 
     def holds(route: Route, count: int) -> bool:
-        return len(route.held) == count
+        return len(route.pool.queue) == count
 
     async with backend(reads_one_at_a_time(most)) as engine:
         route = gateway.route()

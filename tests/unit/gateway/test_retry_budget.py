@@ -11,7 +11,8 @@ from overspill_gateway.core.retry_budget import BACKOFF_SECONDS_MAX, JITTER, Ret
 def granted(budget: RetryBudget, in_flight: int) -> int:
     """How many more may begin."""
     count = 0
-    while budget.may_retry(0.0, in_flight):
+    budget.requests_in_flight = in_flight
+    while budget.may_retry():
         budget.began()
         count += 1
     return count
@@ -61,7 +62,9 @@ def test_attempts_that_need_budget_never_exceed_it(steps: list[tuple[bool, int]]
     for begins, in_flight in steps:
         if not begins:
             budget.ended()
-        elif budget.may_retry(0.0, in_flight):
+            continue
+        budget.requests_in_flight = in_flight
+        if budget.may_retry():
             budget.began()
             assert budget.active <= max(3, 0.2 * in_flight + 1)
         assert budget.active >= 0

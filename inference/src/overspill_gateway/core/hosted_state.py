@@ -7,7 +7,6 @@ from typing import Final
 
 from overspill_gateway.core.ask import Ask, Needs
 from overspill_gateway.core.backend_state import BackendState
-from overspill_gateway.core.usage import Price
 
 LACKS_SECONDS: Final = 60.0
 """A hosted API that lacks a path or its model is asked again after this long: it costs one request a moment."""
@@ -25,22 +24,13 @@ class HostedState(BackendState):
         context_tokens: int | None = None,
     ) -> None:
         """``unable``: what it can't do; ``paths``: those it has, None: nobody said; ``context_tokens`` likewise."""
-        super().__init__(served_by)
+        super().__init__(served_by, is_local=False)
         self.is_only_backend = False
         """Nobody else serves the route: it is asked even while it should rest."""
         self._unable: int = unable.value
         self._paths = paths
         self._context_tokens = context_tokens
         self._lacking: dict[bytes, float] = {}
-
-    @property
-    def price(self) -> Price | None:
-        """What tokens cost there; None: unknown."""
-        return None
-
-    def worst_case(self, ask: Ask) -> int:  # noqa: ARG002 - for those that have a price
-        """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
-        return 0
 
     def affords(self, ask: Ask, now: float) -> bool:  # noqa: ARG002 - for those that have limits
         """Whether its limits and the budget allow this request now."""

@@ -63,12 +63,12 @@ RETRY_AFTER_SECONDS_UNKNOWN: Final = 10
 
 
 @dataclass(slots=True)
-class History(Generic[R]):
+class History:
     """What one request has been through."""
 
     failures: list[Failure] = field(default_factory=list)
     """Failed attempts, oldest first."""
-    failed_replicas: list[R] = field(default_factory=list)
+    failed_replicas: set[str] = field(default_factory=set)
     """Replicas that failed; not asked again before others."""
     failed_hosted: set[str] = field(default_factory=set)
     """Hosted APIs that failed; not asked again."""
@@ -153,6 +153,12 @@ class Refusal(StrEnum):
     HOLD_TIMEOUT = "HoldTimeout"
     NOT_AVAILABLE = "NotAvailable"
     """The pool may not run and there is no hosted API."""
+    BUDGET_SPENT = "BudgetSpent"
+    """Its money is spent, and the route says that nobody waits for a replica then."""
+    TOTAL_TIMEOUT = "TotalTimeout"
+    """The time that a request has in all has passed."""
+    INVALID_OUTPUT = "InvalidOutput"
+    """Its answers broke its schema."""
     HOSTED_UNABLE = "HostedUnable"
     """The pool may not run, and the hosted APIs may not take it now: limits, budget, health, or what it needs."""
 
@@ -169,7 +175,7 @@ class Refuse:
 Step = UseReplica[R] | UseHosted[H] | HoldIt | Refuse
 
 
-def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: float) -> Step[R, H]:
+def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: float) -> Step[R, H]:
     """What to do with a request now; ``turn`` counts the questions."""
     if len(history.failures) - history.unable >= pool.attempts_max:
         return Refuse(Refusal.FAILED)
@@ -190,7 +196,7 @@ def next_step(pool: Pool[R, H], history: History[R], turn: int, ask: Ask, now: f
     return _if_in_time(pool, history, replica, ask, now)
 
 
-def _if_in_time(pool: Pool[R, H], history: History[R], replica: R, ask: Ask, now: float) -> Step[R, H]:
+def _if_in_time(pool: Pool[R, H], history: History, replica: R, ask: Ask, now: float) -> Step[R, H]:
     """A replica if it keeps the target, or if there is nothing to be gained by going elsewhere."""
     if pool.rates.slow_replicas:
         slow = _slow_to_try(pool, history, ask, now)
@@ -223,7 +229,7 @@ def _told(rates: ServiceRates, replica: ReplicaState, ask: Ask, now: float) -> L
     return rates.snapshot(replica.rates, replica.load, ask, now, window.unbegun, window.begun_unseen)
 
 
-def _slow_to_try(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> R | None:
+def _slow_to_try(pool: Pool[R, H], history: History, ask: Ask, now: float) -> R | None:
     """A replica that is slower than the rest and has nothing to do, now and then: it may have recovered.
 
     With a prompt of usual length at most: who waits for what may be slow is not to wait long.
@@ -238,11 +244,11 @@ def _slow_to_try(pool: Pool[R, H], history: History[R], ask: Ask, now: float) ->
 
 
 def _fastest(
-    pool: Pool[R, H], history: History[R], best: tuple[R, LoadSnapshot], ask: Ask, now: float
+    pool: Pool[R, H], history: History, best: tuple[R, LoadSnapshot], ask: Ask, now: float
 ) -> tuple[R, LoadSnapshot]:
     """The replica with the earliest first token; the conversation's own is late. Only those about to leave pay."""
     for other in pool.replicas:
-        if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
+        if now < other.outlier.returns_at or other is best[0] or other.served_by in history.failed_replicas:
             continue
         if history.was_held and not other.window.room(now):
             continue
@@ -252,7 +258,7 @@ def _fastest(
     return best
 
 
-def _in_no_time(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> Step[R, H]:
+def _in_no_time(pool: Pool[R, H], history: History, ask: Ask, now: float) -> Step[R, H]:
     """Replicas are there, and none can begin in time: hosted, hold or refuse."""
     hosted = _first_hosted(pool, history, ask, now)
     if history.hold_expired:
@@ -269,7 +275,7 @@ def _in_no_time(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> 
     return Refuse(Refusal.QUEUE_FULL, _retry_after_seconds(pool, now))
 
 
-def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> Step[R, H]:
+def _without_replica(pool: Pool[R, H], history: History, ask: Ask, now: float) -> Step[R, H]:
     """No replica is left to try: hosted, hold or refuse, by the route's rules."""
     hosted = _first_hosted(pool, history, ask, now)
     if history.failed_hosted:
@@ -284,7 +290,7 @@ def _without_replica(pool: Pool[R, H], history: History[R], ask: Ask, now: float
     return _refuse(pool, history, reason, ask, now)
 
 
-def _without_able(pool: Pool[R, H], history: History[R]) -> HoldIt | Refuse:
+def _without_able(pool: Pool[R, H], history: History) -> HoldIt | Refuse:
     """The hosted APIs have failed: a replica may still come that can do what they can't."""
     if history.failed_hosted != history.unable_hosted or history.replicas_unable or history.failed_replicas:
         return Refuse(Refusal.FAILED)
@@ -295,7 +301,7 @@ def _without_able(pool: Pool[R, H], history: History[R]) -> HoldIt | Refuse:
     return HoldIt() if history.was_held or pool.held < pool.held_max else Refuse(Refusal.FAILED)
 
 
-def _first_hosted(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -> H | None:
+def _first_hosted(pool: Pool[R, H], history: History, ask: Ask, now: float) -> H | None:
     """The first hosted API that has not failed this request and may take it.
 
     One that has said that it lacks the path or the model comes last, and only where no replica may come instead: it is
@@ -313,7 +319,7 @@ def _first_hosted(pool: Pool[R, H], history: History[R], ask: Ask, now: float) -
     return None if can_wait else lacking
 
 
-def _spill_reason(pool: Pool[R, H], history: History[R], hosted: H | None) -> ServedReason | None:
+def _spill_reason(pool: Pool[R, H], history: History, hosted: H | None) -> ServedReason | None:
     """Why a request that no replica takes leaves the pool; None: it waits for a replica instead."""
     if not pool.has_local:
         return ServedReason.PREFERRED
@@ -329,7 +335,7 @@ def _spill_reason(pool: Pool[R, H], history: History[R], hosted: H | None) -> Se
     return next((reason for holds, reason in reasons if holds), None)
 
 
-def _refuse(pool: Pool[R, H], history: History[R], reason: ServedReason, ask: Ask, now: float) -> Refuse:
+def _refuse(pool: Pool[R, H], history: History, reason: ServedReason, ask: Ask, now: float) -> Refuse:
     if history.failures and reason is not ServedReason.HOLD_TIMEOUT:
         return Refuse(Refusal.FAILED)
     if reason is ServedReason.QUEUE_FULL:
@@ -349,23 +355,23 @@ def _retry_after_seconds(pool: Pool[R, H], now: float) -> int:
     return min(max(ceil(seconds), RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
 
 
-def _late_reason(history: History[R]) -> ServedReason:
+def _late_reason(history: History) -> ServedReason:
     return _failed_reason(history) if history.failures else ServedReason.LATENCY
 
 
-def _failed_reason(history: History[R]) -> ServedReason:
+def _failed_reason(history: History) -> ServedReason:
     """Who failed last, and was forgiven perhaps."""
     failures = history.failures
     by_hosted = failures[-1].backend.startswith("hosted/") if failures else bool(history.failed_hosted)
     return ServedReason.HOSTED_FAILED if by_hosted else ServedReason.REPLICA_FAILED
 
 
-def _local_reason(history: History[R]) -> ServedReason:
+def _local_reason(history: History) -> ServedReason:
     if history.failures:
         return _failed_reason(history)
     return ServedReason.HELD if history.was_held else ServedReason.PREFERRED
 
 
-def only_credentials_refused(history: History[R]) -> bool:
+def only_credentials_refused(history: History) -> bool:
     """Whether every hosted API that was asked refused our credentials, and nothing else went wrong last."""
     return bool(history.failures) and history.failures[-1].kind is FailureKind.CREDENTIALS

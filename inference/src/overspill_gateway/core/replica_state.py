@@ -15,7 +15,7 @@ class ReplicaState(BackendState):
 
     def __init__(self, served_by: str, rates: ServiceRates) -> None:
         """``rates``: those of the route, which are to be told when it is gone."""
-        super().__init__(served_by, rates.tuning)
+        super().__init__(served_by, is_local=True, tuning=rates.tuning)
         self.load = ReplicaLoad(tuning=rates.tuning)
         """Its work."""
         self.rates = rates.of_new_replica()
@@ -25,6 +25,7 @@ class ReplicaState(BackendState):
 
     def sent(self, ask: Ask, now: float) -> None:
         """A request goes there."""
+        super().sent(ask, now)
         self.load.sent(ask)
         self.window.sent(now)
 
@@ -35,5 +36,6 @@ class ReplicaState(BackendState):
 
     def done(self, ask: Ask, *, first_token_came: bool) -> None:
         """A request has ended there."""
+        super().done(ask, first_token_came=first_token_came)
         self.load.done(ask, first_token_came=first_token_came)
         self.window.done(first_token_came=first_token_came)

@@ -36,19 +36,21 @@ def adds_load(kind: FailureKind | None, *, spills: bool) -> bool:
 class RetryBudget:
     """Further attempts that run now and add load."""
 
-    __slots__ = ("active", "denied_total", "granted_total")
+    __slots__ = ("active", "denied_total", "granted_total", "requests_in_flight")
 
     def __init__(self) -> None:
         self.active = 0
         """Such attempts that run now."""
+        self.requests_in_flight = 0
+        """Of clients, over all routes."""
         self.granted_total = 0
         """Begun since the start, for metrics."""
         self.denied_total = 0
         """Refused since the start, for metrics."""
 
-    def may_retry(self, now: float, requests_in_flight: int) -> bool:  # noqa: ARG002 - what counts is who runs now
+    def may_retry(self) -> bool:
         """Whether one more attempt that adds load may begin."""
-        if self.active < max(RETRIES_FLOOR, RETRIES_SHARE_MAX * requests_in_flight):
+        if self.active < max(RETRIES_FLOOR, RETRIES_SHARE_MAX * self.requests_in_flight):
             return True
         self.denied_total += 1
         return False

@@ -276,7 +276,7 @@ def _ask_of(route: "Route", facts: BodyFacts, body: bytes, endpoint: Endpoint, g
             ask.take_bounds(facts.long.bounds)
     facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
     if endpoint.generates:
-        ask.output_tokens = route.rates.output_tokens_expected(ask)
+        ask.output_tokens = route.pool.rates.output_tokens_expected(ask)
     return ask
 
 

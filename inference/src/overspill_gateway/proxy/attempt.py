@@ -10,6 +10,7 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.attempt_state import AttemptState
 from overspill_gateway.core.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
 from overspill_gateway.core.engine_keys import REFUSED
 from overspill_gateway.core.head import Header
@@ -17,16 +18,17 @@ from overspill_gateway.core.outcome import ConnectFault, Failure, FailureKind, f
 from overspill_gateway.core.plan import ServedReason
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
+from overspill_gateway.core.request_state import Waiter
 from overspill_gateway.core.retry_after import retry_after_seconds
 from overspill_gateway.core.rope import Buffer
 from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.call import Call
 from overspill_gateway.proxy.last_words import LastWords
 from overspill_gateway.proxy.refused import remember_form, tell_problem
+from overspill_gateway.proxy.relay import Relay
 
 if TYPE_CHECKING:
     from overspill_gateway.core.budget import Hold
-    from overspill_gateway.proxy.exchange import Exchange
-    from overspill_gateway.proxy.relay import Relay
     from overspill_gateway.wire.pool import Connecting
     from overspill_gateway.wire.upstream import UpstreamConnection
 
@@ -41,19 +43,67 @@ class Stage(Enum):
     OVER = auto()
 
 
-class Attempt:
+class AttemptOwner(Waiter):
+    """Whose an attempt is: the request of a client, as its attempts know it."""
+
+    __slots__ = ("call", "streams", "timeouts", "winner")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.timeouts = call.route.compiled.timeouts
+        self.streams = call.facts.stream
+        self.winner: Attempt | None = None
+        """The attempt whose answer the client gets."""
+
+    def relay_for(self, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
+        """Where the attempt's answer goes."""
+        raise NotImplementedError
+
+    def answer_refused(self, attempt: "Attempt", relay: Relay) -> bool:
+        """Whether a refusal is kept from the client: it is asked again in another form, or somebody else who can is."""
+        raise NotImplementedError
+
+    def goes_elsewhere(self, attempt: "Attempt", failure: Failure) -> bool:
+        """The same of a status that says enough."""
+        raise NotImplementedError
+
+    def first_token(self, attempt: "Attempt", now: float) -> None:
+        """The answer has begun."""
+        raise NotImplementedError
+
+    def attempt_failed(self, attempt: "Attempt", failure: Failure) -> None:
+        """It failed before its first token."""
+        raise NotImplementedError
+
+    def attempt_broke(self, attempt: "Attempt", failure: Failure) -> None:
+        """It broke off after its first token."""
+        raise NotImplementedError
+
+    def attempt_ended(self, attempt: "Attempt") -> None:
+        """Its answer is whole."""
+        raise NotImplementedError
+
+    def deadline_changed(self) -> None:
+        """Work out when to be called next."""
+        raise NotImplementedError
+
+    def failed_inside(self, fault: Exception) -> None:
+        """A fault of ours."""
+        raise NotImplementedError
+
+
+class Attempt(AttemptState[Replica | Hosted]):
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_exchange", "_fresh_retry", "_heard_at", "_is_whole", "_keys_tried", "_last_words", "_paused",
-        "_unpacker", "_upstream", "backend", "body", "connect_fault", "counts_as_retry", "deadline", "first_token_at",
-        "form", "forms_tried", "has_place", "head", "headers", "hold", "is_hedge", "is_retry", "launched_at", "parts",
-        "reason",        "relay", "sent_at", "snapshot", "stage",
+        "_connecting", "_fresh_retry", "_heard_at", "_is_whole", "_keys_tried", "_last_words", "_paused", "_unpacker",
+        "_upstream", "body", "connect_fault", "deadline", "exchange", "form", "forms_tried", "head", "headers", "hold",
+        "parts", "relay", "stage",
     )  # fmt: skip
 
     def __init__(
         self,
-        exchange: "Exchange",
+        exchange: AttemptOwner,
         backend: Replica | Hosted,
         reason: ServedReason,
         now: float,
@@ -62,18 +112,10 @@ class Attempt:
         is_retry: bool,
         snapshot: LoadSnapshot | None,
     ) -> None:
-        self.backend = backend
-        self.reason = reason
+        super().__init__(backend, reason, now, is_retry=is_retry, snapshot=snapshot)
+        self.exchange = exchange
         self.hold = hold
         """Money held for it."""
-        self.is_retry = is_retry
-        """Whether it counts against the retry budget."""
-        self.is_hedge = False
-        """Whether it runs beside another that is slow to begin."""
-        self.counts_as_retry = False
-        """Whether it is counted among the further attempts that run."""
-        self.has_place = False
-        """Whether it is counted among the requests at its backend."""
         self.head = self.body = b""
         self.parts: list[Buffer] = []
         """Of a long body, instead of it."""
@@ -87,13 +129,7 @@ class Attempt:
         self.connect_fault: ConnectFault | None = None
         """Why there was no connection."""
         self.deadline = math.inf
-        self.launched_at = now
-        self.sent_at = 0.0
-        self.first_token_at = 0.0
         self.stage = Stage.CONNECTING
-        self.snapshot = snapshot
-        """What was expected of a replica: what learning compares with."""
-        self._exchange = exchange
         self._upstream: UpstreamConnection | None = None
         self._connecting: Connecting | None = None
         self._fresh_retry = False
@@ -105,16 +141,6 @@ class Attempt:
         """Of an answer that comes packed."""
         self._is_whole = False
         """Whether all of a packed answer has come."""
-
-    @property
-    def served_by(self) -> str:
-        """``local/<pod>`` or ``hosted/<name>``."""
-        return self.backend.served_by
-
-    @property
-    def was_sent(self) -> bool:
-        """Whether the backend may have begun to work: from then on its work may cost money."""
-        return self.sent_at > 0.0
 
     def start(self) -> None:
         """Send it, on a connection that is there or on a new one."""
@@ -145,7 +171,7 @@ class Attempt:
         try:
             self._send(connection)
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     def connect_failed(self, detail: str, fault: ConnectFault) -> None:
         """There is no connection to the backend."""
@@ -154,15 +180,15 @@ class Attempt:
         try:
             self._failed(FailureKind.CONNECT, detail)
         except Exception as broken:
-            self._exchange.failed_inside(broken)
+            self.exchange.failed_inside(broken)
 
     def _send(self, connection: "UpstreamConnection") -> None:
         self._upstream = connection
         self.stage = Stage.AWAITING
         now = self.sent_at = monotonic()
-        if self._exchange.streams:  # a plain answer's first byte is its last: the total holds for it
-            self.deadline = now + self._exchange.timeouts.first_token_seconds
-            self._exchange.deadline_changed()
+        if self.exchange.streams:  # a plain answer's first byte is its last: the total holds for it
+            self.deadline = now + self.exchange.timeouts.first_token_seconds
+            self.exchange.deadline_changed()
         connection.send(self, self.head, self.body, self.parts)
 
     # -- what comes back ---------------------------------------------------------------------------------------
@@ -170,13 +196,14 @@ class Attempt:
     def answer_head(self, status: int, headers: list[Header]) -> None:
         """The backend's status: an answer for the client, or a failure."""
         self.headers = headers
+        self.status = status
         try:
             kind = failure_kind_of_status(status) if status != 403 else None  # what it says tells which kind it is
             if kind is not None:
                 if status == REFUSED and self._asks_with_another_key():
                     return
                 self._last_words = LastWords(self.backend.problems, status)
-                if self._exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
+                if self.exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
                     return
                 self._last_words = None  # they go to the client
             coding = coding_of(headers)
@@ -186,9 +213,9 @@ class Attempt:
             elif coding and status < 300:
                 self._is_packed(coding)
                 return
-            self.relay = self._exchange.relay_for(self, status, headers)
+            self.relay = self.exchange.relay_for(self, status, headers)
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     def _asks_with_another_key(self) -> bool:
         """Whether the replica was started with another of its route's keys: nothing has begun, so it is asked anew."""
@@ -219,9 +246,9 @@ class Attempt:
             else:
                 self._feed(relay, data, chunk)
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
-    def _feed(self, relay: "Relay", data: bytes, chunk: bytes = b"") -> None:
+    def _feed(self, relay: Relay, data: bytes, chunk: bytes = b"") -> None:
         relay.feed(data, chunk)
         if self.stage is Stage.AWAITING and relay.committed:
             self._first_token()
@@ -235,15 +262,15 @@ class Attempt:
                 self._unpack(self._unpacker)
             if self.stage is Stage.ANSWERING:
                 self._heard_at = monotonic()
-                if self._exchange.winner is self:
-                    self._exchange.client.flush()
+                if self.exchange.winner is self:
+                    self.exchange.call.client.flush()
             elif self._is_gathering:
                 self._heard_at = monotonic()
                 if self.deadline == math.inf:
-                    self.deadline = self._heard_at + self._exchange.timeouts.idle_seconds
-                    self._exchange.deadline_changed()
+                    self.deadline = self._heard_at + self.exchange.timeouts.idle_seconds
+                    self.exchange.deadline_changed()
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     @property
     def _is_gathering(self) -> bool:
@@ -254,17 +281,17 @@ class Attempt:
         self.stage = Stage.ANSWERING
         if self._upstream is not None:
             self._upstream.flowing = True
-        now = self._heard_at = self.first_token_at = monotonic()
-        self.deadline = now + self._exchange.timeouts.idle_seconds
+        now = self._heard_at = monotonic()
+        self.deadline = now + self.exchange.timeouts.idle_seconds
         remember_form(self)
-        self._exchange.first_token(self, now)
+        self.exchange.first_token(self, now)
 
     def answer_end(self) -> None:
         """The answer is whole, as far as HTTP goes."""
         try:
             self._ended()
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     def _ended(self) -> None:
         self._upstream = None
@@ -279,20 +306,20 @@ class Attempt:
         if fault is not None:
             self._faulty()
             return
-        if relay.status >= 400 and not relay.begun and self._exchange.answer_refused(self, relay):
+        if relay.status >= 400 and not relay.begun and self.exchange.answer_refused(self, relay):
             tell_problem(self, relay)
             return
         if self.stage is Stage.AWAITING:
             self._first_token()
         self.stage = Stage.OVER
-        self._exchange.attempt_ended(self)
+        self.exchange.attempt_ended(self)
 
     def answer_lost(self, kind: FailureKind, detail: str) -> None:
         """The backend broke off."""
         try:
             self._lost(kind, detail)
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     def _lost(self, kind: FailureKind, detail: str) -> None:
         upstream, self._upstream = self._upstream, None
@@ -323,11 +350,11 @@ class Attempt:
             self._fresh_retry = True
             self._lost(FailureKind.RESET, detail)
         except Exception as fault:
-            self._exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault)
 
     def expire(self, now: float) -> None:
         """Its deadline has passed, unless something came meanwhile."""
-        timeouts = self._exchange.timeouts
+        timeouts = self.exchange.timeouts
         if self.stage is Stage.AWAITING and not self._is_gathering:
             self.abandon()
             self._failed(FailureKind.TIMEOUT, f"no first token within {timeouts.first_token_seconds:g} s")
@@ -361,7 +388,7 @@ class Attempt:
         else:
             self._unpacked(unpacker, relay)
 
-    def _unpacked(self, unpacker: Unpacker, relay: "Relay") -> None:
+    def _unpacked(self, unpacker: Unpacker, relay: Relay) -> None:
         """All that has come is unpacked."""
         if self.stage is Stage.OVER:
             return
@@ -402,11 +429,11 @@ class Attempt:
 
     def _failed(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self._exchange.attempt_failed(self, self._failure(kind, detail, status))
+        self.exchange.attempt_failed(self, self._failure(kind, detail, status))
 
     def _broke(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self._exchange.attempt_broke(self, self._failure(kind, detail, status))
+        self.exchange.attempt_broke(self, self._failure(kind, detail, status))
 
     def _failure(self, kind: FailureKind, detail: str, status: int) -> Failure:
         """``status``: what an error inside the answer would have been; then the head may say when to come again."""

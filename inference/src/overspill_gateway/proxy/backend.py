@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from overspill_api.compiled import HostedBackend
@@ -26,15 +26,20 @@ from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.resolver import literal_address
 from overspill_gateway.wire.stream_reads import StreamReads
 
-if TYPE_CHECKING:
-    from overspill_gateway.proxy.attempt import Attempt
-
 _CONTROLS: Final = re.compile("[\x00-\x20\x7f]")
 LOCAL_IDLE_SECONDS: Final = 4.0
 """Shorter than vLLM keeps an idle connection (uvicorn: 5 s), so that it is not closed under a request."""
 HOSTED_IDLE_SECONDS: Final = 30.0
 LOCAL_CONNECT_SECONDS_MAX: Final = 0.5
 """Inside a cluster a connection takes milliseconds; a pod that vanished without a word costs this much."""
+
+
+class Vanishing(Protocol):
+    """An attempt at a backend, as the backend knows it."""
+
+    def vanished(self, detail: str) -> None:
+        """The backend is gone without a word."""
+        ...
 
 
 class Replica(ReplicaState):
@@ -60,7 +65,7 @@ class Replica(ReplicaState):
         self.problems = problems
         """Of all replicas of the route together."""
         self.health = Health.UNKNOWN
-        self.attempts: set[Attempt] = set()
+        self.attempts: set[Vanishing] = set()
         """Attempts at it now."""
         self.reports_usage = True
         """An engine always does where it is asked to, and it is."""
@@ -158,7 +163,7 @@ class Hosted(HostedState):
         self.problems = problems
         self.path_prefix = target.path_prefix
         self.model = target.model
-        self.attempts: set[Attempt] = set()
+        self.attempts: set[Vanishing] = set()
         """Attempts at it now."""
         self.reports_usage = False
         """Whether it has ever reported usage: until then text is kept to be counted."""

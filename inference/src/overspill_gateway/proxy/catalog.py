@@ -14,6 +14,8 @@ from overspill_gateway.core.unusable import UnusableError
 from overspill_gateway.proxy.metering import Metering
 from overspill_gateway.proxy.probes import Prober
 from overspill_gateway.proxy.route import DemandListener, Route, RouteParts
+from overspill_gateway.proxy.settling import Settling
+from overspill_gateway.proxy.tokenizing import Tokenizer
 from overspill_gateway.wire.outbound import Outbound
 from overspill_gateway.wire.stream_reads import StreamReads
 
@@ -34,6 +36,7 @@ class Catalog:
         reads: StreamReads | None = None,
         outbound: Outbound | None = None,
         on_refused: RefusedListener | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self.refused: tuple[RefusedDocument, ...] = ()
         """Documents that can't be used now."""
@@ -43,6 +46,7 @@ class Catalog:
         self._pepper = pepper
         self._on_demand = on_demand
         self._metering = metering
+        self._settling = Settling(metering, tokenizer or Tokenizer())
         self._reads = reads
         self._outbound = outbound or Outbound()
         self._on_refused = on_refused
@@ -69,7 +73,15 @@ class Catalog:
         facts = self._facts(service) if service is not None else ()
         if route is None:
             self.routes[compiled.key] = Route(
-                compiled, parts, facts, self.prober, self._outbound, self._on_demand, meter, self._reads
+                compiled,
+                parts,
+                facts,
+                self.prober,
+                self._outbound,
+                self._on_demand,
+                meter,
+                settling=self._settling,
+                reads=self._reads,
             )
         else:
             self._leave_service(route)

@@ -7,34 +7,37 @@ here: how an answer came about (``exchange``).
 from time import monotonic
 
 from overspill_gateway.core import errors
+from overspill_gateway.core.attempt_state import Ending
 from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.prediction import LoadSnapshot
+from overspill_gateway.core.flow_actions import Action, Send
+from overspill_gateway.core.plan import Refusal, Refuse, ServedReason
+from overspill_gateway.core.request_flow import Phase, RequestFlow
 from overspill_gateway.proxy.answering import body_for
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.containment import Contained
-from overspill_gateway.proxy.output_check import OutputCheck, check_of
+from overspill_gateway.proxy.output_check import check_of
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.rewriting import answer_lines
 from overspill_gateway.proxy.schema_checker import TOO_LONG
-from overspill_gateway.proxy.settling import Ending
 from overspill_gateway.proxy.verdict_fields import Verdict
-from overspill_gateway.proxy.waiting_client import Phase
 
 
 class Checked(Contained):
     """A request whose answers may have to keep to a schema."""
 
-    __slots__ = ("_check", "_checking", "_phase", "_shared", "client")
+    __slots__ = ("_check", "_checking", "_shared", "client", "flow")
 
     def __init__(self, call: Call, shared: Shared) -> None:
         super().__init__(call)
         self.client = call.client
         self._shared = shared
-        self._phase = Phase.SERVING
+        route = call.route
+        self.flow: RequestFlow[Replica, Hosted, Attempt] = RequestFlow(
+            self, route.pool, call.ask, shared.retries, shared.random, route.observers, monotonic(),
+            streams=call.facts.stream,
+        )  # fmt: skip
         self._check = check_of(call)
         self._checking: Attempt | None = None
         """Whose answer is being checked."""
@@ -54,56 +57,46 @@ class Checked(Contained):
             return
         check = self._check
         if check is not None and check.begin(self.call, relay, self._shared.checker, self.output_checked):
-            self._leave(attempt, Ending.WHOLE)
-            self._phase = Phase.CHECKING
             self._checking = attempt
             self.winner = None
+            self.flow.checks(attempt, monotonic())
             self.deadline_changed()
-            return
-        self._leave(attempt, Ending.WHOLE)
-        self._answer(attempt, relay)
+        else:
+            self._answer(attempt, relay)
 
     def _answer(self, attempt: Attempt, relay: Relay) -> None:
         """The client gets the whole answer."""
         body = body_for(self.call, attempt, relay)
-        self._finish()
+        self._finish(Ending.WHOLE)
         relay.finish(body)
         self.client.end()
 
     def _output_checked(self, verdict: Verdict) -> None:
         """Good answers go to the client; one that broke its schema is asked for anew."""
         attempt, check = self._checking, self._check
-        if self._phase is not Phase.CHECKING or attempt is None or attempt.relay is None or check is None:
+        if self.flow.phase is not Phase.CHECKING or attempt is None or attempt.relay is None or check is None:
             return  # the client has gone, or its time was up
-        self._phase, self._checking = Phase.SERVING, None
+        self._checking = None
+        self.flow.checked()
         check.take(self.call, verdict)
         if verdict.unchecked is not None:
             self._refuse(errors.unchecked_structured_output(self.call.facts.model, verdict.unchecked))
         elif verdict.why is not None:
-            self._ask_for_valid_output(check, attempt, verdict.why)
+            self._ask_for_valid_output(attempt, verdict.why)
         else:
             self._answer(attempt, attempt.relay)
 
-    def _ask_for_valid_output(self, check: OutputCheck, attempt: Attempt, why: str) -> None:
-        """An answer broke its schema: once more of the same backend, then of the next, then it is an error."""
+    def _ask_for_valid_output(self, attempt: Attempt, why: str) -> None:
+        """An answer broke its schema: another one is asked for, or it is an error."""
         now = monotonic()
-        backend = check.next_backend(self.call, attempt.backend, now)
-        if backend is not None:
-            self.call.route.tally.output_retries += 1
-            self._use(backend, ServedReason.INVALID_OUTPUT, now)
-        else:
+        action = self.flow.output_broke(attempt.backend, now)
+        if isinstance(action, Refuse) and action.why is Refusal.INVALID_OUTPUT:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
+            return
+        self.call.route.tally.output_retries += isinstance(action, Send)
+        self._do(action, now)
 
-    def deadline_changed(self) -> None:
-        """Work out when to be called next."""
-        raise NotImplementedError
-
-    def _use(
-        self, backend: Replica | Hosted, reason: ServedReason, now: float, snapshot: LoadSnapshot | None = None
-    ) -> None:
-        raise NotImplementedError
-
-    def _leave(self, attempt: Attempt, ending: Ending, kind: FailureKind | None = None) -> None:
+    def _do(self, action: Action[Replica | Hosted], now: float) -> None:
         raise NotImplementedError
 
     def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:

@@ -8,29 +8,27 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
+from overspill_gateway.core.attempt_state import Ending
 from overspill_gateway.core.continuation import Partial
 from overspill_gateway.core.plan import Refuse
+from overspill_gateway.core.request_flow import RequestFlow
+from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
+from overspill_gateway.proxy.backend import Hosted, Replica
 from overspill_gateway.proxy.call import Call, Shared
-from overspill_gateway.proxy.settling import Ending, close_admission, free
+from overspill_gateway.proxy.settling import close_admission, free
 from overspill_gateway.proxy.verdict_fields import Verdict
-
-if TYPE_CHECKING:
-    from overspill_gateway.proxy.attempt import Attempt
 
 logger = logging.getLogger(__name__)
 
 
-class Contained:
+class Contained(AttemptOwner):
     """A request, as everybody outside calls it: whatever breaks in it stays in it."""
 
-    __slots__ = ("_is_broken", "call", "winner")
+    __slots__ = ("_is_broken",)
 
     def __init__(self, call: Call) -> None:
-        self.call = call
-        self.winner: Attempt | None = None
-        """The attempt whose answer the client gets."""
+        super().__init__(call)
         self._is_broken = False
 
     def start(self) -> None:
@@ -40,17 +38,17 @@ class Contained:
         except Exception as fault:
             self.failed_inside(fault)
 
-    def give_up(self, step: Refuse) -> None:
+    def give_up(self, step: Refuse, now: float) -> None:
         """Nobody serves it."""
         try:
-            self._give_up(step)
+            self._give_up(step, now)
         except Exception as fault:
             self.failed_inside(fault)
 
-    def release(self) -> bool:
+    def release(self, now: float) -> bool:
         """Somebody may take it, or the rules have changed: try again. Whether it waits no more."""
         try:
-            return self._release()
+            return self._release(now)
         except Exception as fault:
             self.failed_inside(fault)
             return True
@@ -72,7 +70,7 @@ class Contained:
     def worded_anew(self) -> None:
         """A long request is in the words of whoever may go on with its answer."""
         try:
-            self._go_on_worded()
+            self._go_on()
         except Exception as fault:
             self.failed_inside(fault)
 
@@ -130,10 +128,10 @@ class Contained:
     def _start(self) -> None:
         raise NotImplementedError
 
-    def _give_up(self, step: Refuse) -> None:
+    def _give_up(self, step: Refuse, now: float) -> None:
         raise NotImplementedError
 
-    def _release(self) -> bool:
+    def _release(self, now: float) -> bool:
         raise NotImplementedError
 
     def _money_came(self) -> None:
@@ -142,13 +140,13 @@ class Contained:
     def _take_partial(self, partial: Partial) -> None:
         raise NotImplementedError
 
-    def _go_on_worded(self) -> None:
+    def _go_on(self) -> None:
         raise NotImplementedError
 
     def _output_checked(self, verdict: Verdict) -> None:
         raise NotImplementedError
 
-    def _finish(self, ending: Ending = Ending.WHOLE) -> None:
+    def _finish(self, ending: Ending) -> None:
         raise NotImplementedError
 
     def _expire(self, now: float) -> None:
@@ -167,15 +165,18 @@ def log_fault(call: Call, fault: Exception) -> None:
     logger.error("a request failed inside the gateway", exc_info=fault, extra=where)
 
 
-def clean_up(call: Call, shared: Shared, attempts: "Iterable[Attempt]") -> None:
+def clean_up(
+    call: Call, shared: Shared, flow: RequestFlow[Replica, Hosted, Attempt], attempts: Iterable[Attempt], now: float
+) -> None:
     """Nothing of a request stays held: connections, places, money, limits; and its client's answer ends."""
     for attempt in attempts:
         tried(attempt.abandon)
-        tried(functools.partial(free, call, shared, attempt))
+        tried(functools.partial(flow.vacate, attempt))
+        tried(functools.partial(free, call, shared.metering, attempt, now))
     call.body, call.parts, call.going_on = b"", [], None
-    tried(functools.partial(close_admission, call, shared))
+    tried(functools.partial(close_admission, call, shared.metering, now))
     tried(functools.partial(call.client.fail, call.head))
-    tried(call.route.release)
+    tried(functools.partial(call.route.pool.release, now))
     tried(call.route.demand_changed)
 
 

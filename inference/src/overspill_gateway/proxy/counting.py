@@ -180,10 +180,16 @@ class RouteCounters:
         "predicted_seconds_sum",
         "prediction_error_seconds_sum",
         "predictions",
+        "refused",
+        "retries",
         "seen_seconds_sum",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.retries = 0
+        """Attempts after a failed one."""
+        self.refused = 0
+        """Requests that nobody served."""
         self.hedges = 0
         """Second backends that were asked because the first was slow to begin."""
         self.hedges_won = 0

@@ -1,23 +1,13 @@
 """Limits, price and money of one hosted API of a route. Not here: choosing it, and reading usage."""
 
-from enum import Enum, auto
-
 from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import Hold, Offer, clamp_of, offer
+from overspill_gateway.core.flow_actions import NotSent
 from overspill_gateway.core.limits import HostedLimiter
 from overspill_gateway.core.usage import Price, Report, Usage, cost_nano_usd
 from overspill_gateway.proxy.counting import BackendCounters
 from overspill_gateway.proxy.spending import Money, PeriodSpending, RouteBudget
-
-
-class NoHold(Enum):
-    """Why a call may not be sent now."""
-
-    WAIT = auto()
-    """The ledger is asked for the money and will answer: wait for it, shortly."""
-    NO = auto()
-    """A limit, or the money, does not allow it."""
 
 
 class HostedMeter:
@@ -74,21 +64,21 @@ class HostedMeter:
         money = spending.money if spending is not None else budget.rules.limit_nano_usd
         return self.offered(ask, money) is not None
 
-    def hold(self, ask: Ask, now: float) -> Hold | NoHold:
+    def hold(self, ask: Ask, now: float) -> Hold | NotSent:
         """Take a place and hold the money for a call that is sent now."""
         limiter, price = self.limiter, self.price
         tokens = limiter.reservation(ask)
         if not limiter.may_take(now, tokens) or not self.can_bound(ask):
-            return NoHold.NO
+            return NotSent.NO
         spending: PeriodSpending | None = None
         found: Offer | None = None
         if self._budget.rules is not None:
             spending = self._budget.current()
             if spending is None:
-                return NoHold.NO
+                return NotSent.NO
             spending.collect(now)
             offered = self._held_offer(ask, spending, now)
-            if isinstance(offered, NoHold):
+            if isinstance(offered, NotSent):
                 return offered
             found = offered
         else:
@@ -143,19 +133,19 @@ class HostedMeter:
             return None
         return offer(price, backend.context_tokens, ask, money, backend.output_tokens_max)
 
-    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | NoHold:
+    def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | NotSent:
         found = self.offered(ask, spending.money)
         if found is None:
-            return NoHold.NO
+            return NotSent.NO
         answer = spending.hold(found.nano_usd, now)
         if answer is Money.HELD:
             return found
         if answer is Money.WAIT:
-            return NoHold.WAIT
+            return NotSent.WAIT
         # The ledger gave less than the limit has room for, since others have the rest: with what there is.
         account = spending.account
         found = self.offered(ask, min(account.left, account.lease_left))
-        return found if found is not None and spending.hold(found.nano_usd, now) is Money.HELD else NoHold.NO
+        return found if found is not None and spending.hold(found.nano_usd, now) is Money.HELD else NotSent.NO
 
 
 def price_of(backend: HostedBackend) -> Price | None:

@@ -17,10 +17,12 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, Hold
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.estimate import TokenRatio
+from overspill_gateway.core.flow_actions import NotSent
 from overspill_gateway.core.limits import NEVER, WINDOW_SECONDS, Entry, RateLimiter
+from overspill_gateway.core.route_pool import RouteMoney
 from overspill_gateway.core.usage import Usage
 from overspill_gateway.proxy.counting import BackendCounters, ConsumerCounters, ConsumerTable
-from overspill_gateway.proxy.hosted_meter import HostedMeter, NoHold, price_of
+from overspill_gateway.proxy.hosted_meter import HostedMeter, price_of
 from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.limit_memory import LimitMemory
 from overspill_gateway.proxy.spending import RouteBudget
@@ -85,7 +87,7 @@ class _Consumer:
     limiter: RateLimiter | None
 
 
-class RouteMeter:
+class RouteMeter(RouteMoney):
     """Limits of consumers at one route, its budget, and its hosted APIs."""
 
     def __init__(self, compiled: CompiledRoute, budget: RouteBudget, memory: LimitMemory) -> None:
@@ -310,7 +312,7 @@ class Metering:
             admission.route.correct(now, admission.at_route, reserved_here, actual_here)
 
     @staticmethod
-    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | NoHold:
+    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | NotSent:
         """Take a place at a hosted API and hold the money for a call, or say why it may not be sent."""
         return hosted.meter.hold(ask, now)
 

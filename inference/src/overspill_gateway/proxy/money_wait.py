@@ -1,28 +1,20 @@
 """A request that waits for the ledger to write down money. Not here: the ledger, and what is done with its answer."""
 
-from typing import TYPE_CHECKING
-
-from overspill_gateway.proxy.spending import MONEY_WAIT_SECONDS, PeriodSpending, RouteBudget, Waiter
-
-if TYPE_CHECKING:
-    from overspill_gateway.proxy.call import Call
+from overspill_gateway.proxy.spending import PeriodSpending, RouteBudget, Waiter
 
 
 class MoneyWait:
     """All the waiting for money of one request."""
 
-    __slots__ = ("_spending", "until")
+    __slots__ = ("_spending",)
 
     def __init__(self) -> None:
-        self.until = 0.0
-        """The end of it, however often it waits; 0: it has not had to."""
         self._spending: PeriodSpending | None = None
 
-    def begins(self, waiter: Waiter, budget: RouteBudget, now: float) -> bool:
-        """Wait for the ledger's answer; False: it has been waited for long enough."""
-        self.until = self.until or now + MONEY_WAIT_SECONDS
+    def begins(self, waiter: Waiter, budget: RouteBudget) -> bool:
+        """Wait for the ledger's answer; False: there is none to wait for."""
         self._spending = budget.at_hand
-        if self._spending is None or now >= self.until:
+        if self._spending is None:
             return False
         self._spending.waiting.add(waiter)
         return True
@@ -38,9 +30,3 @@ class MoneyWait:
         if self._spending is not None:
             self._spending.waiting.discard(waiter)
             self._spending = None
-
-
-def note_passed_over(call: "Call") -> None:
-    """A request goes to no hosted API now: once, it is counted if that is for lack of money."""
-    if not call.is_passed_over:
-        call.is_passed_over = call.route.meter.count_passed_over(call.ask)

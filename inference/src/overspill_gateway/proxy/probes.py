@@ -67,7 +67,7 @@ class Prober:
             replica.health,
             failures=replica.probe_failures,
             in_flight=replica.in_flight,
-            held=len(route.held),
+            held=len(route.pool.queue),
             spilling=route.is_spilling(self._loop.time()),
         )
         due = math.inf if delay is None else self._loop.time() + delay
@@ -105,7 +105,7 @@ class Prober:
 
     def _start(self, route: "Route", replica: Replica) -> None:
         replica.probe_timer = None
-        if self._running >= CONCURRENT_MAX and not route.held:
+        if self._running >= CONCURRENT_MAX and not route.pool.queue:
             replica.probe_timer = self._loop.call_later(0.25, self._start, route, replica)
             return
         self._running += 1

@@ -9,34 +9,42 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.core.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
-from overspill_gateway.proxy.backend import Replica
 
 if TYPE_CHECKING:
+    from overspill_gateway.proxy.call import Call
     from overspill_gateway.proxy.route import Route
 
 RETRY_AFTER_SECONDS: Final = 10
 """Where nobody can tell when there will be a place."""
 
 
-def refusal_of(
-    refuse: Refuse, route: "Route", model: str, history: History[Replica], ask: Ask
-) -> tuple[ApiError, ServedReason]:
+def refusal_of(refuse: Refuse, call: "Call", history: History) -> tuple[ApiError, ServedReason]:
     """The error for a request that nobody serves."""
+    route, model = call.route, call.facts.model
     wait = refuse.retry_after_seconds or RETRY_AFTER_SECONDS
     if refuse.why is Refusal.QUEUE_FULL:
-        return errors.queue_full(model, len(route.held), wait), ServedReason.QUEUE_FULL
+        return errors.queue_full(model, len(route.pool.queue), wait), ServedReason.QUEUE_FULL
     if refuse.why is Refusal.HOLD_TIMEOUT:
         seconds = route.compiled.overflow.hold_timeout_seconds
         state = "; ".join([route.describe_pool(), *map(str, history.failures)])
         return errors.hold_timed_out(model, seconds, state), ServedReason.HOLD_TIMEOUT
-    if refuse.why is Refusal.HOSTED_UNABLE:
-        return _hosted_unable(route, model, ask), ServedReason.NOT_SERVED
-    if refuse.why is Refusal.NOT_AVAILABLE:
-        return errors.not_available(model, route.describe_pool()), ServedReason.NOT_SERVED
-    return _all_failed(model, history), ServedReason.NOT_SERVED
+    return _not_served(refuse.why, call, history), ServedReason.NOT_SERVED
 
 
-def _all_failed(model: str, history: History[Replica]) -> ApiError:
+def _not_served(why: Refusal, call: "Call", history: History) -> ApiError:
+    route, model = call.route, call.facts.model
+    if why is Refusal.BUDGET_SPENT:
+        return budget_refusal(route, model)
+    if why is Refusal.TOTAL_TIMEOUT:
+        return errors.total_timeout(model, route.pool.rules.total_seconds)
+    if why is Refusal.HOSTED_UNABLE:
+        return _hosted_unable(route, model, call.ask)
+    if why is Refusal.NOT_AVAILABLE:
+        return errors.not_available(model, route.describe_pool())
+    return _all_failed(model, history)
+
+
+def _all_failed(model: str, history: History) -> ApiError:
     failures = history.failures
     if not failures:  # an answer broke its schema, and no further attempt is allowed
         return errors.no_second_output(model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from overspill_gateway.core.inability import Inability, inability_of, said_by
 from overspill_gateway.core.outcome import Failure, FailureKind
 from overspill_gateway.core.request_form import RequestForm, another_form
-from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.proxy.backend import Hosted
 from overspill_gateway.proxy.outgoing import added_fields
 
 if TYPE_CHECKING:
@@ -34,12 +34,11 @@ def forms_to_ask_again(call: "Call", attempt: "Attempt", relay: "Relay") -> tupl
 
 
 def refusal_of_unable(
-    attempt: "Attempt", relay: "Relay", history: "History[Replica]", now: float, path: bytes
+    attempt: "Attempt", relay: "Relay", history: "History", now: float, path: bytes
 ) -> Failure | None:
     """What kind of failure a refusal is that somebody else may mend; None: it is about the request."""
     backend, status, body = attempt.backend, relay.status, relay.body()
-    local = isinstance(backend, Replica)
-    inability = inability_of(status, body, local=local)
+    inability = inability_of(status, body, local=backend.is_local)
     if inability is None:
         credentials = status == 403
         return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403") if credentials else None

@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING
 
 from overspill_api.compiled import CompiledRoute, HostedBackend
 from overspill_api.demand import BackendDemand, RouteDemand
-from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.body import json_string
 from overspill_gateway.core.engine_keys import key_lines
-from overspill_gateway.core.hedging import HedgeLedger
-from overspill_gateway.core.load import work_of
-from overspill_gateway.core.plan import History, Pool, Refuse, Step, next_step
+from overspill_gateway.core.flow_observer import FlowObserver
+from overspill_gateway.core.learning import Learning
 from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import next_release_at
 from overspill_gateway.core.rotation import EndpointFact
-from overspill_gateway.core.waiting import WaitingQueue
+from overspill_gateway.core.route_pool import FlowRules, PoolListener, RoutePool
+from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.backend import Hosted, HostedTarget, Replica
 from overspill_gateway.proxy.counting import BackendCounters, RouteCounters
 from overspill_gateway.proxy.metering import HostedMeter, RouteMeter
 from overspill_gateway.proxy.problems import BackendProblems
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.exchange import Exchange
     from overspill_gateway.proxy.probes import Prober
     from overspill_gateway.wire.outbound import Outbound
     from overspill_gateway.wire.stream_reads import StreamReads
 
 DemandListener = Callable[["Route", bool], None]
 """Told which route's demand changed, and whether the operator has to know at once."""
-
-RECENT_SPILL_SECONDS = 10.0
 
 
 class RouteParts:
@@ -44,7 +39,7 @@ class RouteParts:
         self.model_json = json_string(compiled.local.served_model) if compiled.local else b""
 
 
-class Route:
+class Route(PoolListener[Replica]):
     """A route at run time. The document may change under it; what is counted stays."""
 
     def __init__(
@@ -56,6 +51,8 @@ class Route:
         outbound: "Outbound",
         on_demand: DemandListener,
         meter: RouteMeter,
+        *,
+        settling: FlowObserver[Attempt],
         reads: "StreamReads | None" = None,
     ) -> None:
         self.key = compiled.key
@@ -63,32 +60,17 @@ class Route:
         self.model_json = b""
         """The name to write into a body for a replica."""
         self.replicas: dict[tuple[str, str], Replica] = {}
-        self.held: WaitingQueue[Exchange] = WaitingQueue()
-        """Requests that wait for a replica."""
-        self.rates = ServiceRates()
-        """How fast the replicas are."""
         self.meter = meter
-        self.hedges = HedgeLedger()
         self.tally = RouteCounters()
         self.backends: dict[str, BackendCounters] = {}
         self.problems: dict[str, BackendProblems] = {"local": self._no_problems("local")}
         """What is wrong with each backend, by ``local`` or ``hosted/<name>``."""
-        self.pool: Pool[Replica, Hosted] = Pool(
-            has_local=False, may_wake=False, replicas=[], hosted=[], cold_start_hosted=False, held=0, held_max=0,
-            attempts_max=1, rates=self.rates,
-        )  # fmt: skip
-        self.arrivals = 0
-        self.in_flight_spilled = 0
-        self.spilled = 0
-        self.wants_replica = False
+        self.pool: RoutePool[Replica, Hosted] = RoutePool(self, ServiceRates(), meter)
+        """What deciding knows of it."""
+        self.observers: list[FlowObserver[Attempt]] = [settling, Learning(self.pool.rates)]
+        """Who hears of its requests: first who reads what an answer used, for the others."""
         self.last_arrival_unix_seconds: float | None = None
-        self.last_spill = float("-inf")
-        self.refused = 0
-        self.retries = 0
-        self.turn = 0
-        """Counts decisions: among equals each has its turn."""
         self._release_timer: asyncio.TimerHandle | None = None
-        self._releasing = False
         self._prober = prober
         self._outbound = outbound
         self._on_demand = on_demand
@@ -124,7 +106,13 @@ class Route:
             ]
             self.problems = {"local": self.problems["local"]} | {one.served_by: one.problems for one in hosted}
         self.compiled = compiled
-        self.meter = meter
+        self.meter = self.pool.money = meter
+        self.pool.rules = FlowRules(
+            total_seconds=compiled.timeouts.total_seconds,
+            hold_timeout_seconds=compiled.overflow.hold_timeout_seconds,
+            hedging=compiled.hedging,
+            continues=compiled.on_stream_failure == "Continue",
+        )
         local = compiled.local
         self.model_json = parts.model_json
         self._take_keys(local.api_keys if local is not None else ())
@@ -138,10 +126,10 @@ class Route:
         self.pool.attempts_max = compiled.retry_attempts + 1
         self.pool.target.seconds = compiled.overflow.time_to_first_token_seconds
         if not self.pool.may_wake:
-            self.wants_replica = False
+            self.pool.wants_replica = False
         self.set_endpoints(facts)
         if not self.pool.may_wake:
-            self._release_all()
+            self.pool.may_not_wake(monotonic())
         self.demand_changed()
 
     def set_endpoints(self, facts: Iterable[EndpointFact]) -> None:
@@ -151,7 +139,7 @@ class Route:
         listed = {(f"{fact.address}:{fact.port}", fact.uid): fact for fact in self._facts} if local else {}
         for key in [key for key in self.replicas if key not in listed]:
             replica = self.replicas.pop(key)
-            self.rates.gone(replica.rates)
+            self.pool.rates.gone(replica.rates)
             replica.counters.ejections_gone += replica.outlier.ejections_total
             replica.fact = None
             replica.probe_failures = replica.connect_failures = 0
@@ -162,8 +150,8 @@ class Route:
             if known is None and local is not None:
                 seconds = self.compiled.timeouts.connect_seconds
                 known = Replica(
-                    fact, local.port, seconds, self.counters("local"), self.problems["local"], self.rates, self._reads,
-                    self._outbound,
+                    fact, local.port, seconds, self.counters("local"), self.problems["local"], self.pool.rates,
+                    self._reads, self._outbound,
                 )  # fmt: skip
                 known.keys.renew(self._key_lines)
                 self.replicas[key] = known
@@ -191,30 +179,15 @@ class Route:
 
     def replicas_changed(self) -> None:
         """Work out who can serve; if somebody can, those who wait go."""
-        before = self.pool.replicas
-        self.pool.replicas = [replica for replica in self.replicas.values() if replica.usable]
-        if before:  # the first ones of all have nobody to hand their work to meanwhile
-            now = monotonic()
-            for replica in self.pool.replicas:
-                if replica not in before:
-                    replica.load.usable_since = now
-        if self.pool.replicas:
-            self.wants_replica = False
-        if len(self.pool.replicas) != len(before):
-            self.demand_changed()
-        self.release()
+        self.pool.take_replicas([replica for replica in self.replicas.values() if replica.usable], monotonic())
 
     def close(self) -> None:
         """The route is gone: those who wait are told, those who are served are served to their end."""
         self.set_endpoints(())
         self.pool.has_local = self.pool.may_wake = False
-        self._release_all()
+        self.pool.may_not_wake(monotonic())
         for hosted in self.pool.hosted:
             hosted.pool.close()
-
-    def _release_all(self) -> None:
-        for exchange in self.held:
-            exchange.release()
 
     def _no_problems(self, backend: str, *secrets: str) -> BackendProblems:
         return BackendProblems(self.key, backend, tuple(secret for secret in secrets if secret), self.demand_changed)
@@ -230,72 +203,14 @@ class Route:
     def _meter_of(self, backend: HostedBackend) -> HostedMeter:
         return self.meter.meter_of(backend, self.counters(f"hosted/{backend.name}"))
 
-    # -- waiting -----------------------------------------------------------------------------------------------
+    # -- acting for the pool -----------------------------------------------------------------------------------
 
-    def hold(self, exchange: "Exchange", ask: Ask) -> None:
-        """Let a request wait for a replica."""
-        self.held.add(exchange, ask.priority, ask.consumer, work_of(ask))
-        self._look_again_at_held(monotonic())
-        self.demand_changed()
+    def look_again_at(self, due: float) -> None:
+        """Look at those who wait then."""
+        self._release_timer = asyncio.get_running_loop().call_later(due - monotonic(), self._look_again)
 
-    def makes_room(self, ask: Ask, full: Refuse) -> bool:
-        """Whether somebody of less priority, or who takes more than a fair share, leaves the full queue for this."""
-        other = self.held.displaced_by(ask.priority, ask.consumer)
-        if other is None:
-            return False
-        self.held.discard(other)
-        other.give_up(full)
-        return True
-
-    def release(self) -> None:
-        """Let as many of those who wait go as the replicas take in."""
-        if self.held and not self._releasing:
-            self._release(monotonic())
-
-    def _release(self, now: float) -> None:
-        self._releasing = True
-        try:
-            for _ in range(len(self.held)):  # each asks what is to be done with it, and the first who stays ends it
-                exchange = self.held.first()
-                if exchange is None or not exchange.release():
-                    break
-        finally:
-            self._releasing = False
-        self._look_again_at_held(now)
-
-    def _look_again_at_held(self, now: float) -> None:
-        """Silence settles as well: without a timer a request could wait for an event that never comes."""
-        if self.held and self._release_timer is None:
-            due = next_release_at([replica.window for replica in self.pool.replicas], now) - now
-            self._release_timer = asyncio.get_running_loop().call_later(due, self._release_due)
-
-    def _release_due(self) -> None:
-        self._release_timer = None
-        if self.held:
-            self._release(monotonic())
-
-    # -- requests ----------------------------------------------------------------------------------------------
-
-    def next_step(self, history: History[Replica], ask: Ask, now: float) -> Step[Replica, Hosted]:
-        """What to do with a request now."""
-        self.turn += 1
-        self.pool.held = len(self.held)
-        return next_step(self.pool, history, self.turn, ask, now)
-
-    def arrived(self) -> None:
-        """A request was let in."""
-        self.arrivals += 1
-        self.last_arrival_unix_seconds = time.time()
-        self.demand_changed()
-
-    def lacks_replica(self, now: float) -> None:
-        """A request finds no replica: the pool is wanted, and whoever may become one is asked more often."""
-        if not self.pool.has_local:
-            return
-        self.last_spill = now
-        if self.pool.may_wake and not self.pool.replicas and not self.wants_replica:
-            self.wants_replica = True
-            self.demand_changed(urgent=True)
+    def replica_is_lacking(self) -> None:
+        """Whoever may become a replica is asked more often."""
         self._prober.hurry(self)
 
     def replica_broke(self, replica: Replica) -> None:
@@ -303,13 +218,23 @@ class Route:
         self._prober.broke(self, replica)
         self.replicas_changed()
 
-    def is_spilling(self, now: float) -> bool:
-        """Whether a request lately found no replica."""
-        return now - self.last_spill < RECENT_SPILL_SECONDS
-
     def demand_changed(self, *, urgent: bool = False) -> None:
         """Tell whoever publishes demand."""
         self._on_demand(self, urgent)
+
+    def _look_again(self) -> None:
+        self._release_timer = None
+        self.pool.look_again(monotonic())
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def arrived(self) -> None:
+        """A request was let in."""
+        self.last_arrival_unix_seconds = time.time()
+
+    def is_spilling(self, now: float) -> bool:
+        """Whether a request lately found no replica."""
+        return self.pool.is_spilling(now)
 
     # -- counting ----------------------------------------------------------------------------------------------
 
@@ -327,13 +252,14 @@ class Route:
 
     def demand(self) -> RouteDemand:
         """What the operator needs to know."""
+        pool = self.pool
         return RouteDemand(
             route=self.key,
             uid=self.compiled.uid,
             in_flight_local=self.in_flight_local,
-            in_flight_spilled=self.in_flight_spilled,
-            held=len(self.held),
-            wants_replica=self.wants_replica,
+            in_flight_spilled=pool.in_flight_spilled,
+            held=len(pool.queue),
+            wants_replica=pool.wants_replica,
             last_arrival_unix_seconds=self.last_arrival_unix_seconds,
             budget=self.meter.budget.demand(),
             backends={

@@ -19,9 +19,6 @@ from overspill_gateway.proxy.periods import TimeZoneError, period_at
 
 logger = logging.getLogger(__name__)
 
-MONEY_WAIT_SECONDS: Final = 1.0
-"""A request waits no longer for the ledger: a block is written in one to fifty milliseconds on most disks, and where
-it is not, replicas and other APIs are better."""
 REFRESH_SECONDS: Final = 10.0
 """At its limit an account asks this often whether others have given back."""
 FAILED_PAUSE_SECONDS: Final = 1.0

@@ -14,7 +14,6 @@ from overspill_gateway.core.continuation import Partial
 from overspill_gateway.proxy.question import Question
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.backend import Replica
     from overspill_gateway.proxy.route import Route
 
 COUNT_SECONDS_MAX: Final = 2.0
@@ -45,13 +44,13 @@ class Tokenizer:
         """Tokens of a request's prompt: its body has the fields that ``/tokenize`` reads."""
         self._ask(route, with_model(body, facts, route.model_json) if body else b"", then)
 
-    def count_text(self, route: "Route", text: str, then: OnCount, avoid: "Collection[Replica]" = ()) -> None:
-        """Tokens of an answer's text; replicas that have just failed are better not asked."""
+    def count_text(self, route: "Route", text: str, then: OnCount, avoid: Collection[str] = ()) -> None:
+        """Tokens of an answer's text; ``avoid``: names of replicas that have just failed."""
         document = {"model": msgspec.Raw(route.model_json), "prompt": text, "add_special_tokens": False}
         self._ask(route, msgspec.json.encode(document) if route.model_json else b"", then, avoid)
 
     def count_partial(
-        self, route: "Route", partial: Partial, then: Callable[[Partial], None], avoid: "Collection[Replica]"
+        self, route: "Route", partial: Partial, then: Callable[[Partial], None], avoid: Collection[str]
     ) -> None:
         """Tokens of an answer that broke off: an event may hold several, and who goes on may write only the rest.
 
@@ -66,8 +65,8 @@ class Tokenizer:
         else:
             self.count_text(route, partial.text, counted, avoid)
 
-    def _ask(self, route: "Route", body: bytes, then: OnCount, avoid: "Collection[Replica]" = ()) -> None:
-        replica = next((one for one in route.pool.replicas if one not in avoid), None)
+    def _ask(self, route: "Route", body: bytes, then: OnCount, avoid: Collection[str] = ()) -> None:
+        replica = next((one for one in route.pool.replicas if one.served_by not in avoid), None)
         if replica is None or not body or len(body) > TEXT_BYTES_MAX or self._running >= COUNTS_MAX:
             then(None)
             return
