@@ -80,8 +80,8 @@ def past(
     """A history with these failures, the last of them by these hosted APIs."""
     backends = [*["local/x"] * (len(failures) - len(hosted)), *hosted]
     return History(
-        failures=[Failure(kind, backend, "y") for kind, backend in zip(failures, backends, strict=False)],
-        failed_hosted=set(hosted),
+        failures=tuple(Failure(kind, backend, "y") for kind, backend in zip(failures, backends, strict=False)),
+        failed_hosted=tuple(hosted),
         was_held=held,
         held_late=late,
         hold_expired=expired,
@@ -138,7 +138,7 @@ def test_spilling(world: World, history: History, expected: tuple[str, ServedRea
 def test_the_reason_names_who_failed_last(backend: str, world: World, replicas: int) -> None:
     """Also where it was forgiven since: a hosted API's failure is never told as a replica's."""
     history = past(RESET, STATUS, held=True, late=True)
-    history.failures[-1] = Failure(STATUS, backend, "y")
+    history.failures = (*history.failures[:-1], Failure(STATUS, backend, "y"))
     history.forgive_what_may_pass()
     step = step_of(replace(world, replicas=[replica_with(requests=1) for _ in range(replicas)]), history)
 
@@ -201,7 +201,7 @@ def test_replicas_that_all_answer_with_a_fault_are_not_waited_for() -> None:
     """Each replica is there and has failed this request with a status: holding it would change nothing."""
     replica = replica_with()
     history = past(STATUS)
-    history.failed_replicas.add(replica.served_by)
+    history.failed_replicas += (replica.served_by,)
 
     assert step_of(World([replica]), history) == Refuse(Refusal.FAILED)
 

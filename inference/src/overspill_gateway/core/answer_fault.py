@@ -16,6 +16,8 @@ from overspill_gateway.core.usage import UNFINISHED
 _SPACE: Final = b" \t\r\n"
 _FAILED: Final = frozenset({"failed", "cancelled", "canceled", "error"})
 """States of a response that was given up."""
+_ENDS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+"""Reasons of nearly all answers."""
 _PAYLOADS: Final = {Dialect.RESPONSES: "output", Dialect.MESSAGES: "content", Dialect.EMBEDDINGS: "data"}
 _HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")
 
@@ -50,7 +52,7 @@ def _is_good(body: bytes, dialect: Dialect) -> bool:
         if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
             answer = decode_good_choices(body)
             named = answer.object == "error" or answer.type == "error"
-            return bool(answer.choices) and not named and all(map(_is_good_choice, answer.choices))
+            return bool(answer.choices) and not named and all(_is_good_choice(choice) for choice in answer.choices)
         other = decode_good_object(body)
     except UNREADABLE:
         return False
@@ -63,9 +65,9 @@ def _is_good(body: bytes, dialect: Dialect) -> bool:
 
 def _is_good_choice(choice: GoodChoice) -> bool:
     reason = choice.finish_reason
-    if reason is None or reason.lower() in GIVEN_UP:
+    if reason is None or (reason not in _ENDS and reason.lower() in GIVEN_UP):
         return False
-    return bytes(choice.message)[:1] == b"{" or bytes(choice.text)[:1] == b'"'
+    return choice.message is not None or bytes(choice.text)[:1] == b'"'
 
 
 def _fault_of_other(document: dict[str, Any], dialect: Dialect) -> Fault | None:

@@ -12,11 +12,15 @@ NO_RAW: Final = Raw()
 """Where a field is absent."""
 
 
+class Part(msgspec.Struct, gc=False):
+    """A part of an answer: any object."""
+
+
 class GoodChoice(msgspec.Struct, gc=False):
     """One of the choices."""
 
     finish_reason: str | None = None
-    message: Raw = NO_RAW
+    message: Part | None = None
     text: Raw = NO_RAW
     error: None = None
 
@@ -28,10 +32,6 @@ class GoodChoices(msgspec.Struct):
     error: None = None
     object: str | None = None
     type: str | None = None
-
-
-class Part(msgspec.Struct, gc=False):
-    """A part of an answer: any object."""
 
 
 class GoodObject(msgspec.Struct, gc=False):

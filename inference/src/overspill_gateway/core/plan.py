@@ -64,15 +64,15 @@ RETRY_AFTER_SECONDS_UNKNOWN: Final = 10
 
 @dataclass(slots=True)
 class History:
-    """What one request has been through."""
+    """What one request has been through. Of most that is nothing, which takes no memory of its own."""
 
-    failures: list[Failure] = field(default_factory=list)
+    failures: tuple[Failure, ...] = ()
     """Failed attempts, oldest first."""
-    failed_replicas: set[str] = field(default_factory=set)
+    failed_replicas: tuple[str, ...] = ()
     """Replicas that failed; not asked again before others."""
-    failed_hosted: set[str] = field(default_factory=set)
+    failed_hosted: tuple[str, ...] = ()
     """Hosted APIs that failed; not asked again."""
-    unable_hosted: set[str] = field(default_factory=set)
+    unable_hosted: tuple[str, ...] = ()
     """Those of them that can't serve it at all."""
     replicas_unable: bool = False
     """Its prompt is too long for a replica: so it is for another one, which runs the same."""
@@ -87,9 +87,9 @@ class History:
 
     def forgive_what_may_pass(self) -> None:
         """After a pause those are asked again that failed in passing."""
-        self.failed_replicas.clear()
+        self.failed_replicas = ()
         refused = {failure.backend for failure in self.failures if failure.kind not in REPEATABLE}
-        self.failed_hosted.intersection_update(refused)
+        self.failed_hosted = tuple(name for name in self.failed_hosted if name in refused)
 
 
 @dataclass(slots=True)
@@ -292,7 +292,7 @@ def _without_replica(pool: Pool[R, H], history: History, ask: Ask, now: float) -
 
 def _without_able(pool: Pool[R, H], history: History) -> HoldIt | Refuse:
     """The hosted APIs have failed: a replica may still come that can do what they can't."""
-    if history.failed_hosted != history.unable_hosted or history.replicas_unable or history.failed_replicas:
+    if set(history.failed_hosted) != set(history.unable_hosted) or history.replicas_unable or history.failed_replicas:
         return Refuse(Refusal.FAILED)
     if not pool.has_local or not pool.may_wake or pool.replicas:
         return Refuse(Refusal.FAILED)

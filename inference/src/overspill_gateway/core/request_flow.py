@@ -7,7 +7,7 @@ flow runs in a gateway and in virtual time. Not here: who is next (``core.plan``
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Generic, TypeVar
 
@@ -32,7 +32,7 @@ from overspill_gateway.core.outcome import BACKEND_GONE, REPEATABLE, Failure, Fa
 from overspill_gateway.core.plan import HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.prediction import LoadSnapshot
 from overspill_gateway.core.replica_state import ReplicaState
-from overspill_gateway.core.request_state import RequestState, Waiter
+from overspill_gateway.core.request_state import NOBODY, RequestState, Waiter
 from overspill_gateway.core.retry_budget import RetryBudget, adds_load, backoff_seconds
 from overspill_gateway.core.route_pool import RoutePool
 
@@ -63,7 +63,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         ask: Ask,
         retries: RetryBudget,
         random: Callable[[], float],
-        observers: Iterable[FlowObserver[A]],
+        observers: list[FlowObserver[A]],
         now: float,
         *,
         streams: bool,
@@ -125,7 +125,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
                 return self._pause(Phase.AWAITING_MONEY, self._money_until)
         if self.goes_on:
             return self._give_up(Refuse(Refusal.FAILED))
-        self.history.failed_hosted.add(backend.served_by)
+        self.history.failed_hosted += (backend.served_by,)
         return self._follow(self._next(now), now)
 
     def money_came(self, now: float) -> Action[R | H]:
@@ -143,7 +143,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
 
     def released(self, now: float) -> Action[R | H]:
         """Somebody may take one that is held, or the rules have changed; HOLD: it goes on waiting."""
-        self.history.failed_replicas.clear()
+        self.history.failed_replicas = ()
         step = self._next(now)
         if isinstance(step, HoldIt):
             return HOLD
@@ -397,10 +397,13 @@ class RequestFlow(RequestState, Generic[R, H, A]):
     def _note_failure(self, attempt: A, failure: Failure, now: float) -> None:
         """Remember that a backend failed this request, so that others are asked first."""
         backend = attempt.backend
-        self.history.failures.append(failure)
+        history = self.history
+        history.failures += (failure,)
         backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=failure.status)
-        failed = self.history.failed_replicas if backend.is_local else self.history.failed_hosted
-        failed.add(backend.served_by)
+        if backend.is_local:
+            history.failed_replicas += (backend.served_by,)
+        else:
+            history.failed_hosted += (backend.served_by,)
         for observer in self._observers:
             observer.failed(self, attempt, failure, now)
 
@@ -419,6 +422,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         """A fault of ours has ended it somewhere: nothing of it stays counted, and nobody is told."""
         self.attempt = self.rival = self.winner = None
         self.pool.queue.discard(self.waiter)
+        self.waiter = NOBODY
         if self.phase is not Phase.DONE:
             self.phase = Phase.DONE
             self._retries.requests_in_flight -= 1
@@ -437,5 +441,6 @@ class RequestFlow(RequestState, Generic[R, H, A]):
             self.pool.queue.discard(self.waiter)
         for observer in self._observers:
             observer.ended(self, now)
+        self.waiter = NOBODY
         self.pool.listener.demand_changed()
         return True

@@ -1,5 +1,7 @@
 """One request as deciding, learning and tracing know it: what it asks, what it has been through, who carries it out."""
 
+from typing import Final
+
 from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.plan import History, Refuse
 
@@ -14,6 +16,10 @@ class Waiter:
     def give_up(self, step: Refuse, now: float) -> None:
         """Nobody serves it."""
         raise NotImplementedError
+
+
+NOBODY: Final = Waiter()
+"""Of a request that is over: it and its waiter would keep each other alive until the collector came."""
 
 
 class RequestState:

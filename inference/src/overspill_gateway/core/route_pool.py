@@ -202,7 +202,7 @@ class RoutePool(Pool[R, H], Generic[R, H]):
 
         What an unknown price may cost an hour nobody can tell.
         """
-        avoid = history.failed_replicas | {first.served_by}
+        avoid = (*history.failed_replicas, first.served_by)
         replica = choose_replica(self.replicas, ask, now, self._turn, avoid, self.rates.tuning)
         if replica is not None and not replica.outlier.ejected(now):
             return replica

@@ -183,8 +183,8 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
 
 def count_of(value: object) -> int | None:
     """A count as backends write it, 5.0 and "5" included; None: it is none, as if it had not been given."""
-    if isinstance(value, bool):
-        return None
+    if value is None or type(value) is int:  # nearly all are
+        return value if value is not None and value >= 0 else None
     if isinstance(value, str):
         text = value.strip()
         return count_of(float(text)) if _spells_number(text) else None
@@ -192,7 +192,7 @@ def count_of(value: object) -> int | None:
         if value == inf:
             return _BEYOND_ANY
         return count_of(int(value)) if value.is_integer() else None
-    return value if isinstance(value, int) and value >= 0 else None
+    return None
 
 
 def _in_document(text: bytes) -> Report | None:

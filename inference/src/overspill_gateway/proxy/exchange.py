@@ -64,11 +64,13 @@ class Exchange(Checked):
     def _start(self) -> None:
         call, route, flow = self.call, self.call.route, self.flow
         if self._refuses_schema():
+            flow.abort()
             return
         now = flow.started_at
         admission = self._shared.metering.admit(call.grant, route, call.ask, now)
         if isinstance(admission, ApiError):
             self.client.refuse(admission, answer_lines("none", ServedReason.NOT_SERVED, call.request_id))
+            flow.abort()
             return
         call.admission = admission
         self.client.answerer = self

@@ -85,7 +85,7 @@ class BackendProblems:
 
     def hides(self, text: bytes) -> bool:
         """Whether a text has a secret of ours in it, whole."""
-        return any(secret in text for secret in self._secret_bytes)
+        return any(len(secret) <= len(text) and secret in text for secret in self._secret_bytes)
 
     def hidden(self, text: str) -> str:
         """A backend's words without secrets of ours, for a client."""

@@ -43,7 +43,7 @@ def refusal_of_unable(
         credentials = status == 403
         return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403") if credentials else None
     if isinstance(backend, Hosted):
-        history.unable_hosted.add(backend.served_by)
+        history.unable_hosted += (backend.served_by,)
         if inability is Inability.PATH or inability is Inability.MODEL:
             backend.has_said_that_it_lacks(path, now)
     elif inability is Inability.CONTEXT:
