@@ -321,7 +321,7 @@ class Gateway(PoolListener[Replica]):
         pool.attempts_max = 3
         pool.target.seconds = target
         pool.rules = rules or FlowRules(total_seconds=3600.0, hold_timeout_seconds=hold_seconds)
-        self.observers: tuple[FlowObserver[Attempt], ...] = (Learning(pool.rates), *observers)
+        self.observers: list[FlowObserver[Attempt]] = [Learning(pool.rates), *observers]
         self.replicas: list[Replica] = []
         for engine in engines:
             self.replica_comes(engine)
