@@ -54,10 +54,12 @@ def fleet(*speeds: float) -> list[Replica]:
     return [Replica(f"pod-{number}", speed) for number, speed in enumerate(speeds)]
 
 
-def choose(replicas: Sequence[Replica], ask: Ask, now: float, turn: int, avoid: Sequence[str] = ()) -> Replica | None:
+def choose(
+    replicas: Sequence[Replica], ask: Ask, now: float, turn: int, avoid: Sequence[Replica] = ()
+) -> Replica | None:
     """Which of these ``choose_replica`` takes."""
     states = [replica.state for replica in replicas]
-    chosen = choose_replica(states, ask, now, turn, avoid)
+    chosen = choose_replica(states, ask, now, turn, [replica.state for replica in avoid])
     return replicas[states.index(chosen)] if chosen is not None else None
 
 

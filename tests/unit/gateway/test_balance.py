@@ -33,9 +33,9 @@ def busy(replica: Replica, requests: int, **ask: int) -> None:
         replica.load.sent(Ask(**({"prompt_tokens": 1000, "output_tokens": 200} | ask)))  # type: ignore[arg-type]
 
 
-def names(*replicas: Replica | None) -> list[str]:
-    """Of those that are to be avoided."""
-    return [replica.served_by for replica in replicas if replica is not None]
+def found(*replicas: Replica | None) -> list[Replica]:
+    """Those that there are."""
+    return [replica for replica in replicas if replica is not None]
 
 
 def homes(replicas: list[Replica]) -> dict[int, Replica]:
@@ -55,7 +55,7 @@ def test_nobody_and_one() -> None:
     busy(one, 1000)
     one.load.usable_since = NOW
     assert choose([one], Ask(prefix=5), NOW, 0) is one
-    assert choose([one], Ask(), NOW, 0, [one.served_by]) is None
+    assert choose([one], Ask(), NOW, 0, [one]) is None
 
 
 def test_equals_take_turns() -> None:
@@ -90,10 +90,10 @@ def test_who_failed_this_request_is_avoided() -> None:
     for prefix in (0, *PREFIXES[:50]):
         ask = Ask(prefix=prefix)
         first = choose(replicas, ask, NOW, 0)
-        second = choose(replicas, ask, NOW, 0, names(first))
-        third = choose(replicas, ask, NOW, 0, names(first, second))
+        second = choose(replicas, ask, NOW, 0, found(first))
+        third = choose(replicas, ask, NOW, 0, found(first, second))
         assert {first, second, third} == set(replicas)
-        assert choose(replicas, ask, NOW, 0, names(*replicas)) is None
+        assert choose(replicas, ask, NOW, 0, found(*replicas)) is None
 
 
 # -- conversations ---------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_a_last_resort_is_asked_though_it_rests() -> None:
     """Where all others have failed this request already."""
     resting, failed = fleet(1, 1)
     eject(resting)
-    assert choose([resting, failed], Ask(), NOW, 0, [failed.served_by]) is resting
+    assert choose([resting, failed], Ask(), NOW, 0, [failed]) is resting
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

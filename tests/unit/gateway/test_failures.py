@@ -44,6 +44,18 @@ async def test_a_replica_that_fails_before_its_first_byte_is_replaced(gateway: G
     assert route.counters("local").failures[kind] >= 1
 
 
+async def test_engines_of_one_name_are_two(gateway: GatewayUnderTest) -> None:
+    """Outside a cluster engines are known by their address: one on another port of it answers all the same."""
+    async with backend(answers(status=503)) as bad, backend(answers("good")) as good:
+        gateway.route()
+        gateway.endpoints(*(one.fact("127.0.0.1", uid="") for one in (bad, good)))
+
+        seen = [await gateway.post() for _ in range(4)]
+
+    assert {answer.status for answer in seen} == {200}
+    assert bad.requests
+
+
 @pytest.mark.parametrize("fault", BEFORE_FIRST_BYTE)
 async def test_the_hosted_api_stands_in_for_the_last_replica(gateway: GatewayUnderTest, fault: str) -> None:
     """With one replica and a hosted API no request fails, whatever the replica does before its first byte."""

@@ -201,7 +201,7 @@ def test_replicas_that_all_answer_with_a_fault_are_not_waited_for() -> None:
     """Each replica is there and has failed this request with a status: holding it would change nothing."""
     replica = replica_with()
     history = past(STATUS)
-    history.failed_replicas += (replica.served_by,)
+    history.failed_replicas += (replica,)
 
     assert step_of(World([replica]), history) == Refuse(Refusal.FAILED)
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Final, TypeVar
 
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.backend_state import BackendState
 from overspill_gateway.core.load import work_of
 from overspill_gateway.core.replica_state import ReplicaState
 from overspill_gateway.core.tuning import TUNING, Tuning
@@ -24,15 +25,20 @@ R = TypeVar("R", bound=ReplicaState)
 
 
 def choose_replica(
-    replicas: Sequence[R], ask: Ask, now: float, turn: int, avoid: Collection[str] = (), tuning: Tuning = TUNING
+    replicas: Sequence[R],
+    ask: Ask,
+    now: float,
+    turn: int,
+    avoid: Collection[BackendState] = (),
+    tuning: Tuning = TUNING,
 ) -> R | None:
     """The replica for a request, or None where there is none but ``avoid``; among equals each in its ``turn``.
 
-    ``avoid`` has names (``served_by``). Where all that may be asked rest, one that rests is chosen: the caller who has
-    another way out looks at its ``outlier``.
+    Where all that may be asked rest, one that rests is chosen: the caller who has another way out looks at its
+    ``outlier``.
     """
     if len(replicas) < 2:
-        return replicas[0] if replicas and not (avoid and replicas[0].served_by in avoid) else None
+        return replicas[0] if replicas and not (avoid and replicas[0] in avoid) else None
     candidates = _candidates(replicas, now, avoid, tuning)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
@@ -60,7 +66,7 @@ def choose_replica(
     return _home(candidates, works, bound, ask.prefix)
 
 
-def _candidates(replicas: Sequence[R], now: float, avoid: Collection[str], tuning: Tuning) -> Sequence[R]:
+def _candidates(replicas: Sequence[R], now: float, avoid: Collection[BackendState], tuning: Tuning) -> Sequence[R]:
     """Those to choose from: not ``avoid``, and none that rests, unless too many do."""
     ejected = 0
     for replica in replicas:
@@ -68,7 +74,7 @@ def _candidates(replicas: Sequence[R], now: float, avoid: Collection[str], tunin
             ejected += 1
     if not ejected and not avoid:
         return replicas
-    allowed = [replica for replica in replicas if replica.served_by not in avoid] if avoid else replicas
+    allowed = [replica for replica in replicas if replica not in avoid] if avoid else replicas
     count = len(replicas)
     if not ejected or ejected == count or (count >= tuning.panic_replicas_min and 2 * ejected > count):
         return allowed

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Final, Generic, TypeVar
 
 from overspill_gateway.core.ask import Ask
+from overspill_gateway.core.backend_state import BackendState
 from overspill_gateway.core.balance import choose_replica
 from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.outcome import REPEATABLE, Failure, FailureKind
@@ -68,8 +69,8 @@ class History:
 
     failures: tuple[Failure, ...] = ()
     """Failed attempts, oldest first."""
-    failed_replicas: tuple[str, ...] = ()
-    """Replicas that failed; not asked again before others."""
+    failed_replicas: tuple[BackendState, ...] = ()
+    """Replicas that failed; not asked again before others. Not their names: engines outside a cluster may share one."""
     failed_hosted: tuple[str, ...] = ()
     """Hosted APIs that failed; not asked again."""
     unable_hosted: tuple[str, ...] = ()
@@ -248,7 +249,7 @@ def _fastest(
 ) -> tuple[R, LoadSnapshot]:
     """The replica with the earliest first token; the conversation's own is late. Only those about to leave pay."""
     for other in pool.replicas:
-        if now < other.outlier.returns_at or other is best[0] or other.served_by in history.failed_replicas:
+        if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
             continue
         if history.was_held and not other.window.room(now):
             continue

@@ -401,7 +401,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         history.failures += (failure,)
         backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=failure.status)
         if backend.is_local:
-            history.failed_replicas += (backend.served_by,)
+            history.failed_replicas += (backend,)
         else:
             history.failed_hosted += (backend.served_by,)
         for observer in self._observers:

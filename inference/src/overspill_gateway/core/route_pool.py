@@ -202,14 +202,15 @@ class RoutePool(Pool[R, H], Generic[R, H]):
 
         What an unknown price may cost an hour nobody can tell.
         """
-        avoid = (*history.failed_replicas, first.served_by)
+        avoid = (*history.failed_replicas, first)
         replica = choose_replica(self.replicas, ask, now, self._turn, avoid, self.rates.tuning)
         if replica is not None and not replica.outlier.ejected(now):
             return replica
         if ask.local_only:
             return None
+        asked = (*history.failed_hosted, first.served_by)
         for hosted in self.hosted:
-            if hosted is first or hosted.served_by in history.failed_hosted or hosted.price is None:
+            if hosted.served_by in asked or hosted.price is None:
                 continue
             if hosted.may_take(ask, now) and not hosted.lacks(ask, now):
                 return hosted

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from overspill_gateway.core.backend_state import BackendState
 from overspill_gateway.core.body import BodyFacts, with_model
 from overspill_gateway.core.continuation import Partial
 from overspill_gateway.proxy.question import Question
@@ -44,13 +45,13 @@ class Tokenizer:
         """Tokens of a request's prompt: its body has the fields that ``/tokenize`` reads."""
         self._ask(route, with_model(body, facts, route.model_json) if body else b"", then)
 
-    def count_text(self, route: "Route", text: str, then: OnCount, avoid: Collection[str] = ()) -> None:
-        """Tokens of an answer's text; ``avoid``: names of replicas that have just failed."""
+    def count_text(self, route: "Route", text: str, then: OnCount, avoid: Collection[BackendState] = ()) -> None:
+        """Tokens of an answer's text; ``avoid``: replicas that have just failed."""
         document = {"model": msgspec.Raw(route.model_json), "prompt": text, "add_special_tokens": False}
         self._ask(route, msgspec.json.encode(document) if route.model_json else b"", then, avoid)
 
     def count_partial(
-        self, route: "Route", partial: Partial, then: Callable[[Partial], None], avoid: Collection[str]
+        self, route: "Route", partial: Partial, then: Callable[[Partial], None], avoid: Collection[BackendState]
     ) -> None:
         """Tokens of an answer that broke off: an event may hold several, and who goes on may write only the rest.
 
@@ -65,8 +66,8 @@ class Tokenizer:
         else:
             self.count_text(route, partial.text, counted, avoid)
 
-    def _ask(self, route: "Route", body: bytes, then: OnCount, avoid: Collection[str] = ()) -> None:
-        replica = next((one for one in route.pool.replicas if one.served_by not in avoid), None)
+    def _ask(self, route: "Route", body: bytes, then: OnCount, avoid: Collection[BackendState] = ()) -> None:
+        replica = next((one for one in route.pool.replicas if one not in avoid), None)
         if replica is None or not body or len(body) > TEXT_BYTES_MAX or self._running >= COUNTS_MAX:
             then(None)
             return
