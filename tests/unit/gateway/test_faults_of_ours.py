@@ -18,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from overspill_gateway.core.request_state import RequestState
+from overspill_gateway.proxy.attempt import Attempt, Stage
 from overspill_gateway.proxy.route import Route
+from overspill_gateway.proxy.settling import Settling
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Backend, Script, answers, backend, resets_before_head, says_nothing
 from unit.gateway.fault_observer import balanced_metrics
@@ -131,6 +134,7 @@ SCENES: dict[str, tuple[Script, dict[str, Any], dict[str, Any]]] = {
     "hosted, streamed": (scripts.good, {"stream": True}, {"local": None}),
     "hosted, plain, no usage": (scripts.says(b'{"choices":[{"message":{"content":"x"}}]}'), {}, {"local": None}),
     "refused": (scripts.status(422), {}, {"local": None}),
+    "our key is refused": (scripts.status(401), {}, {"local": None, "retry_attempts": 0}),
     "overloaded, then another": (scripts.status(503), {}, {}),
     "reset, then another": (resets_before_head, {"stream": True}, {}),
     "an error in a 200": (scripts.says(b'{"error":{"message":"x"}}'), {}, {}),
@@ -184,6 +188,7 @@ def held(gateway: GatewayUnderTest, route: Route) -> dict[str, Any]:
         "hosted": sum(len(one.attempts) for one in hosted),
         "holds": sum(one.meter.holds for one in hosted),
         "retries": gateway.gateway.shared.retries.active,
+        "requests": gateway.gateway.shared.retries.requests_in_flight,
     }
 
 
@@ -220,6 +225,29 @@ async def test_a_fault_of_ours_ends_one_request_and_nothing_else(name: str, capl
                 pytest.fail(f"{breaker.where}: {seen}; {error}")
         rest(this.route)
         assert await this.ask() == normal
+
+
+@pytest.mark.parametrize("event", ["first_token", "passed_over"])
+async def test_no_attempt_outlives_a_fault(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the one through which it came nor a slower one beside it: what they bring is nobody's any more."""
+    attempts: list[Attempt] = []
+    began = Settling.began
+
+    def noted(settling: Settling, request: RequestState, attempt: Attempt, now: float) -> None:
+        attempts.append(attempt)
+        began(settling, request, attempt, now)
+
+    def broken(*_: object) -> None:
+        raise Broken
+
+    monkeypatch.setattr(Settling, "began", noted)
+    monkeypatch.setattr(Settling, event, broken)
+    async with scene("hedged" if event == "first_token" else "our key is refused") as this:
+        await this.ask()
+        await eventually(lambda: not any(held(this.gateway, this.route).values()))
+
+        assert len(attempts) == (2 if event == "first_token" else 1)
+        assert {attempt.stage for attempt in attempts} == {Stage.OVER}
 
 
 def rest(route: Route) -> None:

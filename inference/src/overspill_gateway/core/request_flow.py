@@ -257,8 +257,8 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         self.leave(attempt, Ending.REFUSED, failure.kind, now)
         return PAUSE if self.phase is Phase.BACKING_OFF else self._follow(step, now)
 
-    def first_token(self, attempt: A, now: float) -> A | None:
-        """The answer has begun: this attempt serves it. The other one that was asked, if any: it is over."""
+    def first_token(self, attempt: A, now: float) -> None:
+        """The answer has begun: this attempt serves it, and the other one that was asked, if any, is over."""
         self.winner = attempt
         self.hedge_at = math.inf
         other = self.rival if attempt is self.attempt else self.attempt
@@ -270,7 +270,6 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         for observer in self._observers:
             observer.first_token(self, attempt, now)
         self.pool.release(now)
-        return other
 
     def failed(self, attempt: A, failure: Failure, now: float) -> Action[R | H]:
         """An attempt failed before its first token."""
@@ -419,24 +418,22 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         return Refuse(Refusal.TOTAL_TIMEOUT)
 
     def abort(self) -> None:
-        """A fault of ours has ended it somewhere: nothing of it stays counted, and nobody is told."""
+        """It was not let in, or a fault of ours has ended it somewhere: nothing of it stays counted, nobody is told."""
         self.attempt = self.rival = self.winner = None
         self.pool.queue.discard(self.waiter)
         self.waiter = NOBODY
         if self.phase is not Phase.DONE:
-            self.phase = Phase.DONE
-            self._retries.requests_in_flight -= 1
+            self._done()
 
     def finish(self, ending: Ending, now: float) -> bool:
         """It is over, and so are the attempts that run; False: it was over before."""
         if self.phase is Phase.DONE:
             return False
-        self.phase = Phase.DONE
+        self._done()
         for attempt in (self.attempt, self.rival):
             if attempt is not None:
                 self.leave(attempt, ending, None, now)
         self.winner = None
-        self._retries.requests_in_flight -= 1
         if self.history.was_held:
             self.pool.queue.discard(self.waiter)
         for observer in self._observers:
@@ -444,3 +441,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         self.waiter = NOBODY
         self.pool.listener.demand_changed()
         return True
+
+    def _done(self) -> None:
+        self.phase = Phase.DONE
+        self._retries.requests_in_flight -= 1

@@ -87,8 +87,8 @@ class AttemptOwner(Waiter):
         """Work out when to be called next."""
         raise NotImplementedError
 
-    def failed_inside(self, fault: Exception) -> None:
-        """A fault of ours."""
+    def failed_inside(self, fault: Exception, attempt: "Attempt | None" = None) -> None:
+        """A fault of ours; ``attempt``: the one through which it came."""
         raise NotImplementedError
 
 
@@ -171,7 +171,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         try:
             self._send(connection)
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def connect_failed(self, detail: str, fault: ConnectFault) -> None:
         """There is no connection to the backend."""
@@ -180,7 +180,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         try:
             self._failed(FailureKind.CONNECT, detail)
         except Exception as broken:
-            self.exchange.failed_inside(broken)
+            self.exchange.failed_inside(broken, self)
 
     def _send(self, connection: "UpstreamConnection") -> None:
         self._upstream = connection
@@ -215,7 +215,7 @@ class Attempt(AttemptState[Replica | Hosted]):
                 return
             self.relay = self.exchange.relay_for(self, status, headers)
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def _asks_with_another_key(self) -> bool:
         """Whether the replica was started with another of its route's keys: nothing has begun, so it is asked anew."""
@@ -246,7 +246,7 @@ class Attempt(AttemptState[Replica | Hosted]):
             else:
                 self._feed(relay, data, chunk)
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def _feed(self, relay: Relay, data: bytes, chunk: bytes = b"") -> None:
         relay.feed(data, chunk)
@@ -270,7 +270,7 @@ class Attempt(AttemptState[Replica | Hosted]):
                     self.deadline = self._heard_at + self.exchange.timeouts.idle_seconds
                     self.exchange.deadline_changed()
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     @property
     def _is_gathering(self) -> bool:
@@ -291,7 +291,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         try:
             self._ended()
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def _ended(self) -> None:
         self._upstream = None
@@ -319,7 +319,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         try:
             self._lost(kind, detail)
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def _lost(self, kind: FailureKind, detail: str) -> None:
         upstream, self._upstream = self._upstream, None
@@ -350,7 +350,7 @@ class Attempt(AttemptState[Replica | Hosted]):
             self._fresh_retry = True
             self._lost(FailureKind.RESET, detail)
         except Exception as fault:
-            self.exchange.failed_inside(fault)
+            self.exchange.failed_inside(fault, self)
 
     def expire(self, now: float) -> None:
         """Its deadline has passed, unless something came meanwhile."""

@@ -118,11 +118,16 @@ class Contained(AttemptOwner):
         except Exception as fault:
             self.failed_inside(fault)
 
-    def failed_inside(self, fault: Exception) -> None:
-        """A fault of ours: it is logged once, the client is told, and nothing stays held."""
+    def failed_inside(self, fault: Exception, attempt: Attempt | None = None) -> None:
+        """A fault of ours: it is logged once, the client is told, and nothing stays held.
+
+        The request may have left ``attempt`` by then: nothing more that comes of it may reach a request that is over.
+        """
         if not self._is_broken:
             self._is_broken = True
             log_fault(self.call, fault)
+        if attempt is not None:
+            tried(attempt.abandon)
         self._clean_up()
 
     def _start(self) -> None:

@@ -190,9 +190,10 @@ class Exchange(Checked):
     def first_token(self, attempt: Attempt, now: float) -> None:
         """The answer has begun: this attempt serves it, whoever else was asked."""
         self.winner = attempt
-        other = self.flow.first_token(attempt, now)
-        if other is not None:
-            other.abandon()
+        for other in (self.flow.attempt, self.flow.rival):
+            if other is not None and other is not attempt:
+                other.abandon()
+        self.flow.first_token(attempt, now)
         attempt.body, attempt.parts = b"", []
         if self.streams and not keeps_text(self.call, attempt):
             self.call.drop_body()
