@@ -6,7 +6,7 @@ State and what follows from it, without sockets, timers or a clock: whoever owns
 """
 
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 from overspill_api.compiled import HedgingRules
 from overspill_gateway.core.ask import Ask
@@ -119,7 +119,8 @@ class RoutePool(Pool[R, H], Generic[R, H]):
         """No replica will come: those who wait find out."""
         self.wants_replica = False
         for waiter in self.queue:
-            waiter.release(now)
+            if waiter in self.queue:  # what another one was told may have ended it
+                waiter.release(now)
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -230,7 +231,5 @@ class RoutePool(Pool[R, H], Generic[R, H]):
 
     def lost(self, backend: BackendState) -> None:
         """A connection to a backend failed; a replica gets nothing until its health check answers."""
-        for replica in self.replicas:
-            if replica is backend:
-                self.listener.replica_broke(replica)
-                return
+        if backend.is_local:
+            self.listener.replica_broke(cast("R", backend))
