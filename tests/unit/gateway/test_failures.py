@@ -210,6 +210,21 @@ async def test_a_plain_answer_may_take_longer_than_the_first_token(gateway: Gate
         assert (await plain).status == 200
 
 
+async def test_a_client_is_told_the_time_that_its_request_had(gateway: GatewayUnderTest) -> None:
+    """A request keeps the rules that it began with, also in what is said of them."""
+    async with backend(backends.says_nothing) as engine:
+        gateway.route(timeouts={"total_seconds": 0.3})
+        gateway.endpoints(engine.fact())
+        asked = asyncio.ensure_future(gateway.post())
+        await eventually(lambda: len(engine.requests) == 1)
+        gateway.route(timeouts={"total_seconds": 60})
+
+        answer = await asked
+
+    assert answer.status == 504
+    assert "(0.3 s)" in answer.error["message"]
+
+
 async def test_the_total_time_is_bounded(gateway: GatewayUnderTest) -> None:
     """timeouts.total ends a request with 504, and the engine is told to stop."""
     async with backend(backends.says_nothing) as engine:

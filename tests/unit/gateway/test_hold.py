@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.route import Route
 from unit.gateway.backends import answers, backend, resets_before_head, then
 from unit.gateway.harness import GatewayUnderTest, eventually, soon
@@ -112,6 +115,28 @@ async def test_a_hold_that_takes_too_long_spills(gateway: GatewayUnderTest) -> N
         answer = await gateway.post()
 
     assert (answer.served_by, answer.reason) == ("hosted/openai", "HoldTimeout")
+
+
+@pytest.mark.interpreted  # a method is replaced
+async def test_a_request_that_waits_is_left_alone(gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has waited long enough nothing is due: a hedge that its lost attempt might have had is not, either."""
+    looks = []
+    expire = Exchange.expire
+    monkeypatch.setattr(Exchange, "expire", lambda self, now: (looks.append(now), expire(self, now)))
+    async with backend(answers()) as engine:
+
+        async def dies(*_: object) -> None:
+            engine.kill()
+
+        engine.script = dies
+        hedging = {"after_seconds": 0.01, "max_percent": 100, "hosted_nano_usd_per_hour": 0}
+        gateway.route(hedging=hedging, overflow={"on_cold_start": "Hold", "hold_timeout_seconds": 0.4})
+        gateway.endpoints(engine.fact())
+
+        answer = await gateway.post()
+
+    assert answer.status == 503
+    assert len(looks) < 4, "not once for each time that deadlines are looked through"
 
 
 async def test_a_hold_that_takes_too_long_says_what_is_going_on(gateway: GatewayUnderTest) -> None:

@@ -87,7 +87,7 @@ class Exchange(Checked):
                 return
             action = following
         if isinstance(action, Refuse):
-            self._refuse(*refusal_of(action, self.call, self.flow.history))
+            self._refuse(*refusal_of(action, self.call, self.flow.history, self.flow.rules))
         elif action is HOLD or action is PAUSE or action is AWAIT_MONEY:
             self._wait = self._wait or Wait(self.call, now)
             self.deadline_changed()
@@ -168,8 +168,9 @@ class Exchange(Checked):
     def answer_refused(self, attempt: Attempt, relay: Relay) -> bool:
         """Whether a refusal is kept from the client: it is asked again in another form, or somebody else who can is."""
         now = monotonic()
-        self._forms = forms_to_ask_again(self.call, attempt, relay)
-        if self._forms and self.flow.rival is None:
+        forms = forms_to_ask_again(self.call, attempt, relay)
+        if forms and self.flow.rival is None:
+            self._forms = forms
             attempt.abandon()
             self._do(self.flow.ask_again(attempt, attempt.backend, now), now)
             return True
@@ -250,12 +251,13 @@ class Exchange(Checked):
     def deadline_changed(self) -> None:
         """Work out when to be called next."""
         flow, wait = self.flow, self._wait
-        due = min(flow.total_at, flow.hedge_at)
+        due = flow.total_at
         if wait is not None and self.winner is None:
             due = min(due, wait.heartbeat_at)
             if flow.waits:
                 self.deadline = min(due, flow.wait_until)
                 return
+        due = min(due, flow.hedge_at)
         if flow.attempt is not None and flow.attempt.deadline < due:
             due = flow.attempt.deadline
         self.deadline = due if flow.rival is None else min(due, flow.rival.deadline)

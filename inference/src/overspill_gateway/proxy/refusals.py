@@ -9,6 +9,7 @@ from overspill_gateway.core.ask import Ask
 from overspill_gateway.core.errors import ApiError
 from overspill_gateway.core.outcome import FailureKind
 from overspill_gateway.core.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
+from overspill_gateway.core.route_pool import FlowRules
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.call import Call
@@ -18,25 +19,24 @@ RETRY_AFTER_SECONDS: Final = 10
 """Where nobody can tell when there will be a place."""
 
 
-def refusal_of(refuse: Refuse, call: "Call", history: History) -> tuple[ApiError, ServedReason]:
-    """The error for a request that nobody serves."""
+def refusal_of(refuse: Refuse, call: "Call", history: History, rules: FlowRules) -> tuple[ApiError, ServedReason]:
+    """The error for a request that nobody serves; ``rules``: those that it began with."""
     route, model = call.route, call.facts.model
     wait = refuse.retry_after_seconds or RETRY_AFTER_SECONDS
     if refuse.why is Refusal.QUEUE_FULL:
         return errors.queue_full(model, len(route.pool.queue), wait), ServedReason.QUEUE_FULL
     if refuse.why is Refusal.HOLD_TIMEOUT:
-        seconds = route.compiled.overflow.hold_timeout_seconds
         state = "; ".join([route.describe_pool(), *map(str, history.failures)])
-        return errors.hold_timed_out(model, seconds, state), ServedReason.HOLD_TIMEOUT
-    return _not_served(refuse.why, call, history), ServedReason.NOT_SERVED
+        return errors.hold_timed_out(model, rules.hold_timeout_seconds, state), ServedReason.HOLD_TIMEOUT
+    return _not_served(refuse.why, call, history, rules), ServedReason.NOT_SERVED
 
 
-def _not_served(why: Refusal, call: "Call", history: History) -> ApiError:
+def _not_served(why: Refusal, call: "Call", history: History, rules: FlowRules) -> ApiError:
     route, model = call.route, call.facts.model
     if why is Refusal.BUDGET_SPENT:
         return budget_refusal(route, model)
     if why is Refusal.TOTAL_TIMEOUT:
-        return errors.total_timeout(model, route.pool.rules.total_seconds)
+        return errors.total_timeout(model, rules.total_seconds)
     if why is Refusal.HOSTED_UNABLE:
         return _hosted_unable(route, model, call.ask)
     if why is Refusal.NOT_AVAILABLE:
