@@ -50,7 +50,17 @@ BACK_OFF_SECONDS_MAX: Final = 2.0
 class Phase(Enum):
     """What a request does."""
 
-    HELD, BACKING_OFF, AWAITING_MONEY, SERVING, CHECKING, DONE = auto(), auto(), auto(), auto(), auto(), auto()
+    HELD = auto()
+    """It waits for a replica."""
+    BACKING_OFF = auto()
+    """It waits before a backend that failed is asked again."""
+    AWAITING_MONEY = auto()
+    """It waits for the ledger."""
+    SERVING = auto()
+    """A backend works on it, or what came of a broken answer is counted before another one goes on."""
+    CHECKING = auto()
+    """Its answer is whole, and is checked against its schema."""
+    DONE = auto()
 
 
 class RequestFlow(RequestState, Generic[R, H, A]):
@@ -94,7 +104,8 @@ class RequestFlow(RequestState, Generic[R, H, A]):
     @property
     def waits(self) -> bool:
         """Whether it waits for something that has a time of its own."""
-        return self.phase is not Phase.SERVING and self.phase is not Phase.CHECKING
+        phase = self.phase
+        return phase is Phase.HELD or phase is Phase.BACKING_OFF or phase is Phase.AWAITING_MONEY
 
     # -- choosing and holding ----------------------------------------------------------------------------------
 

@@ -174,11 +174,6 @@ class RoutePool(Pool[R, H], Generic[R, H]):
         self.held = len(self.queue)
         return next_step(self, history, self._turn, ask, now)
 
-    @property
-    def turn(self) -> int:
-        """Of the decision that is being made."""
-        return self._turn
-
     def arrived(self) -> None:
         """A request was let in."""
         self.arrivals += 1
