@@ -6,12 +6,12 @@ speaks of errors is never looked at. Not here: what an answer says (``answer``).
 
 from typing import Any, Final
 
-from overspill_gateway.core.answer_fields import GoodChoice, decode_good_choices, decode_good_object
+from overspill_gateway.core.answer_fields import GoodChoice, GoodChoices, decode_good_choices, decode_good_object
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_shapes import GIVEN_UP, Fault, error_in, error_in_choice, is_error
 from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
 from overspill_gateway.core.stream_events import NOT_OUTPUT
-from overspill_gateway.core.usage import UNFINISHED
+from overspill_gateway.core.usage import NOTHING_KNOWN, UNFINISHED, Report, report_in
 
 _SPACE: Final = b" \t\r\n"
 _FAILED: Final = frozenset({"failed", "cancelled", "canceled", "error"})
@@ -20,6 +20,18 @@ _ENDS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "fun
 """Reasons of nearly all answers."""
 _PAYLOADS: Final = {Dialect.RESPONSES: "output", Dialect.MESSAGES: "content", Dialect.EMBEDDINGS: "data"}
 _HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")
+
+
+def judged(body: bytes, dialect: Dialect) -> tuple[Fault | None, Report | None]:
+    """What is wrong with a plain answer, and what it reports where the look that finds nothing shows it; None: not."""
+    if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
+        try:
+            answer = decode_good_choices(body)
+        except UNREADABLE:
+            return fault_of_answer(body, dialect), None
+        if _are_good(answer):
+            return None, report_in(answer) or NOTHING_KNOWN
+    return fault_of_answer(body, dialect), None
 
 
 def fault_of_answer(body: bytes, dialect: Dialect) -> Fault | None:
@@ -50,9 +62,7 @@ def _is_good(body: bytes, dialect: Dialect) -> bool:
     """Whether one look shows that an answer is good; False: not known yet."""
     try:
         if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
-            answer = decode_good_choices(body)
-            named = answer.object == "error" or answer.type == "error"
-            return bool(answer.choices) and not named and all(_is_good_choice(choice) for choice in answer.choices)
+            return _are_good(decode_good_choices(body))
         other = decode_good_object(body)
     except UNREADABLE:
         return False
@@ -61,6 +71,11 @@ def _is_good(body: bytes, dialect: Dialect) -> bool:
     if dialect is Dialect.RESPONSES:
         return other.output is not None
     return other.content is not None if dialect is Dialect.MESSAGES else bool(other.data)
+
+
+def _are_good(answer: GoodChoices) -> bool:
+    named = answer.object == "error" or answer.type == "error"
+    return bool(answer.choices) and not named and all(_is_good_choice(choice) for choice in answer.choices)
 
 
 def _is_good_choice(choice: GoodChoice) -> bool:

@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from overspill_gateway.core.usage_fields import Answer
+
 NO_RAW: Final = Raw()
 """Where a field is absent."""
 
@@ -25,10 +27,10 @@ class GoodChoice(msgspec.Struct, gc=False):
     error: None = None
 
 
-class GoodChoices(msgspec.Struct):
-    """An answer of chat or completions."""
+class GoodChoices(Answer):
+    """An answer of chat or completions, with what it reports."""
 
-    choices: tuple[GoodChoice, ...]
+    choices: tuple[GoodChoice, ...] = ()
     error: None = None
     object: str | None = None
     type: str | None = None

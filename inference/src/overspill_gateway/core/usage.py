@@ -204,6 +204,11 @@ def _in_document(text: bytes) -> Report | None:
     if answer is None:
         found = _in_pieces(text)  # whatever else is wrong with it, its report may be sound
         return None if found.empty else found
+    return report_in(answer)
+
+
+def report_in(answer: Answer) -> Report | None:
+    """What an answer or an event reports; None: nothing."""
     report: Report | None = None
     for holder in (answer, answer.response, answer.message):
         if holder is None:

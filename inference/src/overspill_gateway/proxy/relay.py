@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.answer import error_of_answer, text_of_answer
 from overspill_gateway.core.answer_as_stream import stream_of_answer
-from overspill_gateway.core.answer_fault import fault_of_answer, fault_of_beginning, fault_of_end
+from overspill_gateway.core.answer_fault import fault_of_beginning, fault_of_end, judged
 from overspill_gateway.core.continuation import ContinuedStream, Partial
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_events import stream_error
@@ -46,7 +46,7 @@ class Relay:
     __slots__ = (
         "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_events", "_extra", "_gathered",
         "_gathered_bytes", "_gathered_bytes_max", "_headers", "_hold_plain", "_keep", "_length", "_lines", "_opening",
-        "_passing_usage", "_reader", "_rest", "_rewriter", "_spoken", "_strip_usage", "_tail", "_translated",
+        "_passing_usage", "_reader", "_report", "_rest", "_rewriter", "_spoken", "_strip_usage", "_tail", "_translated",
         "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed", "fault", "fault_status",
         "status",
     )  # fmt: skip
@@ -102,6 +102,8 @@ class Relay:
         self._gathered_bytes = 0
         self._hold_plain = hold_plain or translator is not None
         self._passing_usage = UsageFinder()
+        self._report: Report | None = None
+        """Of a plain answer that was judged, where that showed it."""
         self._tail = b""
         self._rest = b""
         self._closed = False
@@ -246,7 +248,7 @@ class Relay:
                 return answer
             body = answer
             self._say_type(b"application/json")
-        fault = fault_of_answer(body, self._spoken)
+        fault, self._report = judged(body, self._spoken)
         if fault is None:
             self._gathered = [whole_characters(body.removeprefix(BYTE_ORDER_MARK))]
         return fault
@@ -401,7 +403,7 @@ class Relay:
             return self._reader.report
         if self.begun and not self._gathered:
             return self._passing_usage.close()
-        return report_of_answer(self.body())
+        return report_of_answer(self.body()) if self._report is None else self._report
 
     def usage(self, answers: int = 1) -> Usage | None:
         """Tokens that the backend has reported for so many answers; None: not all of them, or not to be believed."""
