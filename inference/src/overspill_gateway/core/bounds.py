@@ -14,8 +14,10 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from overspill_gateway.core.bounds_fields import decode_text_messages
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.estimate import ATTACHMENT_TOKENS_MAX, TEMPLATE_TOKENS_MAX
+from overspill_gateway.core.json_text import UNREADABLE
 
 UNBOUNDED_TOKENS: Final = 1 << 40
 """More than any model's context."""
@@ -162,7 +164,7 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
         images = prompt.count(b'"image"') + prompt.count(b'"image\\')
         if b'"document"' in prompt:
             bounds.unbounded = bounds.unbounded or 'a "document"'
-    elif (names := _names_in(prompt)) is not None and names <= _TEXT_NAMES:
+    elif _is_text_alone(prompt) or ((names := _names_in(prompt)) is not None and names <= _TEXT_NAMES):
         return
     elif b"\\" in prompt and ((names is None and _ESCAPED_NAME.search(prompt)) or _ESCAPED_TYPE.search(prompt)):
         bounds.unpriced = bounds.unpriced or f"{where} with escapes in the names of fields"
@@ -179,6 +181,15 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
     if images:
         payload = sum(match.end(1) - match.start(1) for match in _IMAGE_DATA.finditer(prompt))
         bounds.prompt_tokens += images * ATTACHMENT_TOKENS_MAX - payload
+
+
+def _is_text_alone(prompt: bytes) -> bool:
+    """Whether one look shows messages that are texts and nothing else; False: not known yet."""
+    try:
+        decode_text_messages(prompt)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _names_in(prompt: bytes) -> set[bytes] | None:
