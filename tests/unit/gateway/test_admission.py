@@ -17,6 +17,8 @@ from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplic
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, Traffic
 from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
 
+pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
+
 TARGET = 2.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from typing import Any, Self
@@ -32,6 +33,8 @@ class LongestTurn:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        gc.collect()
+        gc.freeze()  # what tests before this one have left is no matter of the loop's
         self._task = asyncio.create_task(self._watch())
         await asyncio.sleep(0)
         return self
@@ -39,6 +42,7 @@ class LongestTurn:
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
+        gc.unfreeze()
 
     async def _watch(self) -> None:
         while True:

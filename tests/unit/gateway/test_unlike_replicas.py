@@ -18,6 +18,8 @@ from overspill_gateway.core.tuning import TUNING, Tuning
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, StepOf
 from unit.gateway.workloads import WARM, WORKLOADS, capacity
 
+pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
+
 SLOW = 10.0
 
 
