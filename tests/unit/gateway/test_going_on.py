@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from unit.gateway.backends import Received, Script, Wire, backend, stream_head, then
+from unit.gateway.backends import Backend, Received, Script, Wire, answers, backend, says_nothing, stream_head, then
 from unit.gateway.generated import DONE, ROLE, data_event, said, text_chunk, usage_chunk, usage_of
-from unit.gateway.harness import Answer, GatewayUnderTest
+from unit.gateway.harness import Answer, GatewayUnderTest, eventually
 
 OTHER = {"id": "other", "object": "chat.completion.chunk", "created": 7, "model": "other"}
 GOES_ON = {"on_stream_failure": "Continue"}
@@ -172,3 +174,89 @@ async def test_a_plain_completion_goes_on(gateway: GatewayUnderTest) -> None:
     prompts = [one.json["prompt"] for one in (*first.requests, *second.requests)]
     assert sorted(prompts) == ["count: ", "count: one "]
     assert text_of(answer) == "one two"
+
+
+async def test_an_answer_may_break_off_twice(gateway: GatewayUnderTest) -> None:
+    """Whoever goes on gets all that came so far, and the client still sees one stream."""
+    last = writes(other(" is blue.", "stop"), DONE)
+    script = then(writes(ROLE, said("The"), breaks=True), writes(other(" sky"), breaks=True), last)
+    async with backend(script) as first, backend(script) as second, backend(script) as third:
+        gateway.route(retry_attempts=2, **GOES_ON)
+        gateway.endpoints(*(one.fact(f"tiny-{number}") for number, one in enumerate((first, second, third))))
+
+        answer = await gateway.post(stream=True)
+
+    parts = [one.json["messages"][-1]["content"] for one in (*first.requests, *second.requests, *third.requests)]
+    assert sorted(parts) == ["Hello", "The", "The sky"]
+    assert text_of(answer) == "The sky is blue."
+    assert len(documents(answer)[-2]["overspill"]["continued"]) == 2
+
+
+async def test_one_that_will_not_go_on_is_passed_over(gateway: GatewayUnderTest) -> None:
+    """Its status is nothing that a client in the middle of an answer could be told."""
+    script = then(writes(ROLE, said("The sky is"), breaks=True), answers(status=503), writes(*REST))
+    async with backend(script) as first, backend(script) as second, backend(script) as third:
+        gateway.route(retry_attempts=2, **GOES_ON)
+        gateway.endpoints(*(one.fact(f"tiny-{number}") for number, one in enumerate((first, second, third))))
+
+        answer = await gateway.post(stream=True)
+
+    assert text_of(answer) == "The sky is blue."
+    assert documents(answer).count(None) == 1
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_the_total_time_ends_what_nobody_goes_on_with(gateway: GatewayUnderTest, *, counts: bool) -> None:
+    """While what came is counted, or before the other backend's first token: an error in the stream, no [DONE]."""
+    script = then(writes(ROLE, said("The sky"), breaks=True), says_nothing)
+    async with backend(script) as first, backend(script) as second:
+        if not counts:
+            first.answer, second.answer = counts_nothing(first), counts_nothing(second)
+        route = gateway.route(timeouts={"total_seconds": 0.4}, **GOES_ON)
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+
+        answer = await gateway.post(stream=True)
+
+        assert len(first.requests) + len(second.requests) == 1 + counts
+        await eventually(lambda: not len(gateway.gateway.exchanges) and not route.in_flight_local)
+    assert documents(answer)[-1]["error"]["code"] == "total_timeout"
+    assert text_of(answer) == "The sky"
+
+
+async def test_a_client_may_leave_while_what_came_is_counted(gateway: GatewayUnderTest) -> None:
+    """Nobody is asked to go on for it."""
+    script = then(writes(ROLE, said("The sky"), breaks=True), says_nothing)
+    counted = asyncio.Event()
+    async with backend(script) as first, backend(script) as second:
+        first.answer, second.answer = counts_nothing(first, counted), counts_nothing(second, counted)
+        route = gateway.route(**GOES_ON)
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+        client = await gateway.client()
+        gateway.send(client, stream=True)
+        await eventually(lambda: first.counts_asked + second.counts_asked == 1)
+
+        client.reset()
+        await eventually(lambda: not len(gateway.gateway.exchanges))
+        counted.set()
+        await eventually(lambda: not first.wires and not second.wires)
+
+        assert len(first.requests) + len(second.requests) == 1
+        assert not route.in_flight_local
+
+
+def counts_nothing(counting: Backend, until: asyncio.Event | None = None) -> Callable[..., Awaitable[None]]:
+    """A backend that takes its time for counting tokens: for ever, or until then."""
+    answer = counting.answer
+
+    async def answered(received: Received, wire: Wire) -> None:
+        if received.line.startswith("POST /tokenize "):
+            counting.counts_asked += 1
+            if until is None:
+                await wire.gone.wait()
+            else:
+                await until.wait()
+                wire.close()
+        else:
+            await answer(received, wire)
+
+    return answered
