@@ -9,6 +9,8 @@ from overspill_gateway.core.plan import History, Refusal, Refuse
 from overspill_gateway.core.usage import Price
 from unit.gateway.engine_model import Attempt, Clock, Engine, Gateway, Hosted, Replica, Request, Speed
 
+pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
+
 
 class Breaks(FlowObserver[Attempt]):
     """An observer with a fault."""

@@ -23,6 +23,8 @@ from overspill_gateway.core.retry_budget import RetryBudget
 from overspill_gateway.core.route_pool import FlowRules, PoolListener, RouteMoney, RoutePool
 from overspill_gateway.core.usage import Price
 
+pytestmark = pytest.mark.interpreted  # its world is made of subclasses of what is compiled
+
 Attempt = AttemptState[Any]
 HEDGING = HedgingRules(after_seconds=0.5, max_percent=50, hosted_nano_usd_per_hour=10**12)
 BEFORE_TOKEN = tuple(set(FailureKind) - {FailureKind.INVALID_OUTPUT})
