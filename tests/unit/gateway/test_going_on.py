@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from overspill_gateway.core.estimate import BYTES_PER_TOKEN
 from unit.gateway.backends import Backend, Received, Script, Wire, answers, backend, says_nothing, stream_head, then
 from unit.gateway.generated import DONE, ROLE, data_event, said, text_chunk, usage_chunk, usage_of
 from unit.gateway.harness import Answer, GatewayUnderTest, eventually
@@ -73,6 +74,21 @@ async def test_an_answer_goes_on_at_another_replica(gateway: GatewayUnderTest, a
     final = seen[-2]
     assert final["overspill"]["continued"][0]["after_tokens"] == 3
     assert final.get("usage") == (usage_of(17, 5) if asked_usage else None)
+
+
+async def test_its_prompt_is_no_measure_of_others(gateway: GatewayUnderTest) -> None:
+    """The prompt of whoever goes on holds an answer's beginning: nothing is learned of how long texts are in tokens."""
+    usage = data_event(OTHER | {"choices": [], "usage": usage_of(4000, 2)})
+    script = then(writes(ROLE, said("The sky is"), breaks=True), writes(other(" blue.", "stop"), usage, DONE))
+    async with backend(script) as first, backend(script) as second:
+        route = gateway.route(**GOES_ON)
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+
+        answer = await gateway.post(stream=True, messages=[{"role": "user", "content": "Why? " * 200}])
+
+    assert text_of(answer) == "The sky is blue."
+    assert route.counters("local").served == 2
+    assert route.meter.ratio.bytes_per_token == BYTES_PER_TOKEN
 
 
 @pytest.mark.parametrize("names", [("tiny-0", "tiny-1"), ("tiny-1", "tiny-0")])

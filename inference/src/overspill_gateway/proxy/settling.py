@@ -116,7 +116,7 @@ def _settle(
     )
     if usage is not None:
         backend.reports_usage = True
-        if backend.is_local and not call.facts.attachments:
+        if backend.is_local and not call.facts.attachments and attempt.reason is not ServedReason.CONTINUED:
             call.route.meter.ratio.observed(call.facts.prompt_bytes, usage.prompt_tokens)
     attempt.usage = usage
     call.is_served = call.is_served or begun
