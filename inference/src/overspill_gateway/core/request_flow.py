@@ -93,6 +93,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         """Whether its answer broke off and another backend is to go on with it."""
         self.total_at = now + self.rules.total_seconds
         self.hedge_at = math.inf
+        """When a second backend is asked beside one that is slow to begin."""
         self.wait_until = math.inf
         """The end of holding, of backing off or of waiting for money."""
         self._hold_until = math.inf
