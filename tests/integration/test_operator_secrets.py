@@ -138,8 +138,9 @@ def test_a_right_to_see_what_people_write_that_is_missing(world: Rig, verb: str)
     ]
     assert reduced != role["rules"]
     world.leader.stop()
+    access = Release(world).kubeconfig("operator")
     world.patch(path, {"rules": reduced})
-    second = Operator(world, f"no-{verb}", kubeconfig=world.folder / "account.kubeconfig", OVERSPILL_LOG_LEVEL="INFO")
+    second = Operator(world, f"no-{verb}", kubeconfig=access, OVERSPILL_LOG_LEVEL="INFO")
     try:
         wait_for("its word", lambda: f"can't be {verb}ed" in second.get("/readyz")[1])
         assert "Grant the operator's account list and watch" in second.get("/readyz")[1]
