@@ -6,7 +6,13 @@ speaks of errors is never looked at. Not here: what an answer says (``answer``).
 
 from typing import Any, Final
 
-from overspill_gateway.core.answer_fields import GoodChoice, GoodChoices, decode_good_choices, decode_good_object
+from overspill_gateway.core.answer_fields import (
+    GoodChoice,
+    GoodChoices,
+    GoodObject,
+    decode_good_choices,
+    decode_good_object,
+)
 from overspill_gateway.core.endpoints import Dialect
 from overspill_gateway.core.error_shapes import GIVEN_UP, Fault, error_in, error_in_choice, is_error
 from overspill_gateway.core.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
@@ -23,29 +29,27 @@ _HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml")
 
 
 def judged(body: bytes, dialect: Dialect) -> tuple[Fault | None, Report | None]:
-    """What is wrong with a plain answer, and what it reports where the look that finds nothing shows it; None: not."""
-    if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
-        try:
+    """What is wrong with a plain answer, and what it reports where the look that finds nothing shows it; None: not.
+
+    Of other dialects nothing is known.
+    """
+    if dialect is Dialect.OTHER:
+        return None, None
+    try:
+        if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
             answer = decode_good_choices(body)
-        except UNREADABLE:
-            return fault_of_answer(body, dialect), None
-        if _are_good(answer):
-            return None, report_in(answer) or NOTHING_KNOWN
-    return fault_of_answer(body, dialect), None
+            if _are_good(answer):
+                return None, report_in(answer) or NOTHING_KNOWN
+        elif _is_good(decode_good_object(body), dialect):
+            return None, None
+    except UNREADABLE:
+        pass  # what it is instead is found out below
+    return _fault_of_document(body, dialect), None
 
 
 def fault_of_answer(body: bytes, dialect: Dialect) -> Fault | None:
-    """What is wrong with a plain answer whose status is good; None: nothing. Of other dialects nothing is known."""
-    if dialect is Dialect.OTHER or _is_good(body, dialect):
-        return None
-    document = decoded(body)
-    if not isinstance(document, dict):
-        return _no_object(body)
-    if is_error(document):
-        return error_in(document)
-    if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
-        return _fault_of_choices(document)
-    return _fault_of_other(document, dialect)
+    """What is wrong with a plain answer whose status is good; None: nothing."""
+    return judged(body, dialect)[0]
 
 
 def fault_of_beginning(body: bytes) -> Fault | None:
@@ -58,14 +62,19 @@ def fault_of_end(tail: bytes) -> Fault | None:
     return None if tail.rstrip(_SPACE).endswith(b"}") else Fault("its answer lacks its end")
 
 
-def _is_good(body: bytes, dialect: Dialect) -> bool:
-    """Whether one look shows that an answer is good; False: not known yet."""
-    try:
-        if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
-            return _are_good(decode_good_choices(body))
-        other = decode_good_object(body)
-    except UNREADABLE:
-        return False
+def _fault_of_document(body: bytes, dialect: Dialect) -> Fault | None:
+    """The same of an answer that was not seen to be good at once."""
+    document = decoded(body)
+    if not isinstance(document, dict):
+        return _no_object(body)
+    if is_error(document):
+        return error_in(document)
+    if dialect is Dialect.CHAT or dialect is Dialect.COMPLETIONS:
+        return _fault_of_choices(document)
+    return _fault_of_other(document, dialect)
+
+
+def _is_good(other: GoodObject, dialect: Dialect) -> bool:
     if other.object == "error" or other.type == "error" or other.status in _FAILED:
         return False
     if dialect is Dialect.RESPONSES:

@@ -25,7 +25,7 @@ from overspill_gateway.core.flow_actions import (
     Action,
     NotSent,
     Send,
-)  # fmt: skip
+)
 from overspill_gateway.core.flow_observer import FlowObserver
 from overspill_gateway.core.hosted_state import HostedState
 from overspill_gateway.core.outcome import BACKEND_GONE, REPEATABLE, Failure, FailureKind, failure_kind_of_status

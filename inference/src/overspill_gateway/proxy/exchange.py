@@ -22,7 +22,7 @@ from overspill_gateway.core.flow_actions import (
     Action,
     NotSent,
     Send,
-)  # fmt: skip
+)
 from overspill_gateway.core.head import Header
 from overspill_gateway.core.outcome import Failure, FailureKind
 from overspill_gateway.core.plan import Refuse, ServedReason
