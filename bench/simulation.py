@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from overspill_gateway.core import request_flow
+from overspill_gateway.core.flow import request_flow
 from unit.simulation import azure_conversation, simulate
 
 

@@ -13,19 +13,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from overspill_gateway.core.answer import error_of_answer, said_in
-from overspill_gateway.core.body import read_body
-from overspill_gateway.core.bounds import bounds_of
-from overspill_gateway.core.continuation import ContinuedStream, Partial, continuation_body
-from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Dialect, Endpoint
-from overspill_gateway.core.head import read_head
-from overspill_gateway.core.messages_answer import MessagesStream
-from overspill_gateway.core.messages_request import chat_request
-from overspill_gateway.core.multipart import field_spans_of_form
-from overspill_gateway.core.splice import BodyError, with_fields
-from overspill_gateway.core.stream import StreamReader
-from overspill_gateway.core.stream_as_answer import answer_of_stream
-from overspill_gateway.core.usage import UsageFinder, report_of_answer
+from overspill_gateway.core.answers.answer import error_of_answer, said_in
+from overspill_gateway.core.answers.continuation import ContinuedStream, Partial, continuation_body
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.answers.usage import UsageFinder, report_of_answer
+from overspill_gateway.core.dialects.endpoints import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    Dialect,
+    Endpoint,
+)
+from overspill_gateway.core.http.head import read_head
+from overspill_gateway.core.requests.body import read_body
+from overspill_gateway.core.requests.bounds import bounds_of
+from overspill_gateway.core.requests.multipart import field_spans_of_form
+from overspill_gateway.core.text.splice import BodyError, with_fields
+from overspill_gateway.core.translation.messages_answer import MessagesStream
+from overspill_gateway.core.translation.messages_request import chat_request
+from overspill_gateway.core.translation.stream_as_answer import answer_of_stream
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.reader import RequestReader
 

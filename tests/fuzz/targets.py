@@ -10,13 +10,13 @@ from typing import Final, cast
 
 import httptools
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.events import EventAligner
-from overspill_gateway.core.forwarding import to_client
-from overspill_gateway.core.head import Head, Header
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.answers.events import EventAligner
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.forwarding import to_client
+from overspill_gateway.core.http.head import Head, Header
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.pool import Pool
 from overspill_gateway.wire.reader import RequestReader

@@ -19,7 +19,7 @@ from cluster.controlplane import ControlPlane
 from overspill_api.compiled import CompiledConsumer, CompiledRoute, LocalPool, OverflowRules
 from overspill_api.demand import RefusedDocument
 from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_ROUTE
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.sources.kubernetes import KubernetesAccess, KubernetesSource
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overspill_api.scaling import Scaling
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.route_pool import FlowRules
+from overspill_gateway.core.admission.route_pool import FlowRules
+from overspill_gateway.core.requests.ask import Ask
 from overspill_operator.core.scaling_state import Change, Observation, ScalingPolicy, ScalingState
 from overspill_operator.core.traffic import Coverage, Demand
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed

@@ -13,18 +13,18 @@ from prometheus_client.metrics_core import Metric
 from overspill_gateway.admin.demand import DemandHub
 from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.admin.port import AdminPort
-from overspill_gateway.core.cors import cors_policy
-from overspill_gateway.core.retry_budget import RetryBudget
+from overspill_gateway.backends.scrapes import EngineGauges
+from overspill_gateway.backends.tokenizer import Tokenizer
+from overspill_gateway.core.admission.retry_budget import RetryBudget
+from overspill_gateway.core.http.cors import cors_policy
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import Metering
 from overspill_gateway.proxy.api import Api
-from overspill_gateway.proxy.call import Shared
-from overspill_gateway.proxy.catalog import Catalog
 from overspill_gateway.proxy.exchange import Exchange
-from overspill_gateway.proxy.ledger import Ledger
 from overspill_gateway.proxy.long_requests import LongReading, body_readers
-from overspill_gateway.proxy.metering import Metering
-from overspill_gateway.proxy.schema_checker import SchemaChecker
-from overspill_gateway.proxy.scrapes import EngineGauges
-from overspill_gateway.proxy.tokenizing import Tokenizer
+from overspill_gateway.proxy.settling import Settling
+from overspill_gateway.proxy.shared import Shared
+from overspill_gateway.routes.catalog import Catalog
 from overspill_gateway.settings import Settings
 from overspill_gateway.sources.port import Sink, Source
 from overspill_gateway.wire import server
@@ -35,6 +35,7 @@ from overspill_gateway.wire.server import ServerConnection
 from overspill_gateway.wire.stream_reads import stream_reads
 from overspill_gateway.wire.sweep import Sweeper
 from overspill_gateway.wire.tls import TlsFiles
+from overspill_gateway.workers.schema_checker import SchemaChecker
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +63,21 @@ class Gateway:
         metering.begin()
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
-        tokenizer = Tokenizer()
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
         self.catalog = Catalog(
-            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused, tokenizer
+            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused
         )
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
         self.shared = Shared(
-            self.exchanges, RetryBudget(), metering, tokenizer, random.random, SchemaChecker(), body_readers()
+            self.exchanges,
+            RetryBudget(),
+            metering,
+            Settling(metering, Tokenizer()),
+            random.random,
+            SchemaChecker(),
+            body_readers(),
         )
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
@@ -105,7 +111,7 @@ class Gateway:
     @property
     def connections(self) -> set[ServerConnection]:
         """Open connections of the API's clients."""
-        return self._public.connections
+        return self._public.state.connections
 
     async def start(self) -> None:
         """Listen and begin to read the source."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overspill_api.log_levels import read_log_level
-from overspill_gateway.core.cors import CorsError, cors_policy
-from overspill_gateway.core.outbound_proxy import ProxyError, ProxyRules, read_proxy_rules
+from overspill_gateway.core.http.cors import CorsError, cors_policy
+from overspill_gateway.core.http.outbound_proxy import ProxyError, ProxyRules, read_proxy_rules
 from overspill_gateway.wire.outbound import CONNECTION_SECONDS
 
 _NO_PROXIES = ProxyRules()

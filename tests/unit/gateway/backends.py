@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 METRICS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from overspill_gateway.core.errors import ApiError
+from overspill_gateway.core.http.errors import ApiError
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.server import ServerConnection

@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.routes.route import Route
 from unit.gateway import faults
 from unit.gateway.backends import Backend, backend
 from unit.gateway.fault_scripts import good

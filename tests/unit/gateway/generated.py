@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.dialects.endpoints import Dialect
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1795221245, "model": "tiny"}
 DONE = b"data: [DONE]\n\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_api.keys import key_hash
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.gateway import Gateway
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.routes.route import Route
 from overspill_gateway.settings import ListenAddress, Settings
 from overspill_gateway.sources.port import Sink, Source
 

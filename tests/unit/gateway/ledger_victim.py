@@ -15,14 +15,14 @@ from types import FrameType
 from typing import Any
 
 from overspill_api.compiled import BudgetRules, CompiledRoute, HostedBackend, OverflowRules
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import Hold
-from overspill_gateway.core.flow_actions import NotSent
-from overspill_gateway.core.usage import Usage
-from overspill_gateway.proxy.counting import BackendCounters
-from overspill_gateway.proxy.hosted_meter import HostedMeter
-from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Metering
+from overspill_gateway.core.answers.usage import Usage
+from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.core.flow.flow_actions import NotSent
+from overspill_gateway.core.money.budget import Hold
+from overspill_gateway.core.requests.ask import Ask
+from overspill_gateway.money.hosted_meter import HostedMeter
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import Metering
 
 LIMIT = 2_000_000_000
 HOSTED = HostedBackend(

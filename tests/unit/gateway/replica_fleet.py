@@ -10,12 +10,12 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.balance import choose_replica
-from overspill_gateway.core.load import work_of
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.replica_state import ReplicaState
+from overspill_gateway.core.admission.balance import choose_replica
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.prediction.load import work_of
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.requests.ask import Ask
 
 PREFIXES_CACHED = 40
 """Conversations whose prefix one engine keeps."""

@@ -4,7 +4,7 @@ import pytest
 
 from overspill_api.compiled import CompiledConsumer, CompiledKey
 from overspill_api.keys import key_hash
-from overspill_gateway.core.access import KeyRing
+from overspill_gateway.core.requests.access import KeyRing
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest
 
 

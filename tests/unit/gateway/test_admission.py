@@ -12,8 +12,8 @@ from statistics import median
 
 import pytest
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.admission.plan import ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, Traffic
 from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
 

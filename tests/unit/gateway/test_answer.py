@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.answer import Said, error_of_answer, said_in, text_of_answer
+from overspill_gateway.core.answers.answer import Said, error_of_answer, said_in, text_of_answer
 
 CHAT = {
     "choices": [

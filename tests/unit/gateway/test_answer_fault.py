@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.answer_fault import fault_of_answer, fault_of_beginning, fault_of_end
-from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.answers.answer_fault import fault_of_answer, fault_of_beginning, fault_of_end
+from overspill_gateway.core.dialects.endpoints import Dialect
 
 JUDGED = [Dialect.CHAT, Dialect.COMPLETIONS, Dialect.RESPONSES, Dialect.MESSAGES, Dialect.EMBEDDINGS]
 USAGE = {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}

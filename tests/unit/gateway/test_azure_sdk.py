@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from overspill_gateway.core.azure import plain_target
+from overspill_gateway.core.dialects.azure import plain_target
 from unit.gateway.backends import Backend, answers, backend, streams
 from unit.gateway.harness import KEY, MESSAGES, Answer, GatewayUnderTest, soon
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.routes.route import Route
 from unit.gateway.backends import Backend, Received, Script, Wire, backend, event, stream_head, streams
 from unit.gateway.harness import GatewayUnderTest
 

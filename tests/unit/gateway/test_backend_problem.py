@@ -6,8 +6,14 @@ import json
 
 import pytest
 
-from overspill_gateway.core.backend_problem import WORDS_CHARS_MAX, cleaned, reason_of, reason_of_refusal, words_of
-from overspill_gateway.core.outcome import ConnectFault, FailureKind
+from overspill_gateway.core.backends.backend_problem import (
+    WORDS_CHARS_MAX,
+    cleaned,
+    reason_of,
+    reason_of_refusal,
+    words_of,
+)
+from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
 
 KEY = "sk-proj-0123456789abcdefSECRETsecret"
 

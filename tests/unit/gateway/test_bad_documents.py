@@ -14,7 +14,7 @@ import pytest
 
 from overspill_api.compiled import CompiledConsumer, CompiledKey, CompiledRoute
 from overspill_api.keys import key_hash
-from overspill_gateway.core.unusable import UnusableError
+from overspill_gateway.core.backends.unusable import UnusableError
 from overspill_gateway.sources.folder import FolderSource
 from overspill_gateway.sources.port import Sink
 from unit.gateway.harness import KEY, PEPPER, Client, eventually, running_gateway, soon

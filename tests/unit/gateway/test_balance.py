@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import work_of
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.prediction.load import work_of
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.replica_fleet import Replica, choose, fleet, percentile, run
 
 NOW = 1000.0

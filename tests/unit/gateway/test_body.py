@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.access import Grant
-from overspill_gateway.core.ask import Needs
-from overspill_gateway.core.asking import ask_of
-from overspill_gateway.core.body import BodyError, BodyFacts, json_string, read_body, with_model
-from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Endpoint, endpoint_of
+from overspill_gateway.core.dialects.endpoints import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    Endpoint,
+    endpoint_of,
+)
+from overspill_gateway.core.requests.access import Grant
+from overspill_gateway.core.requests.ask import Needs
+from overspill_gateway.core.requests.asking import ask_of
+from overspill_gateway.core.requests.body import BodyError, BodyFacts, json_string, read_body, with_model
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.text() | st.sampled_from(["model", '"model":', "\\"]),

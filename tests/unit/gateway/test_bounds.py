@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.bounds import _names_in, bounds_of
-from overspill_gateway.core.endpoints import Dialect
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.requests.bounds import _names_in, bounds_of
 from unit.gateway.backends import answers, backend
 from unit.gateway.harness import GatewayUnderTest
 

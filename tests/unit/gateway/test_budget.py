@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX_BY_CLIENT, Account, clamp_of, offer
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.answers.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.money.budget import OUTPUT_TOKENS_MAX, OUTPUT_TOKENS_MAX_BY_CLIENT, Account, clamp_of, offer
+from overspill_gateway.core.requests.ask import Ask
 
 DOLLAR = 10**9
 PRICE = Price(150_000_000, 75_000_000, 600_000_000)

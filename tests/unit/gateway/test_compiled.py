@@ -9,8 +9,8 @@ import weakref
 
 import pytest
 
-from overspill_gateway.core.plan import History
-from overspill_gateway.core.waiting import WaitingQueue
+from overspill_gateway.core.admission.plan import History
+from overspill_gateway.core.admission.waiting import WaitingQueue
 from overspill_gateway.gateway import is_compiled
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.upstream import UpstreamConnection
@@ -20,7 +20,7 @@ def test_what_is_tested_is_what_was_asked_for() -> None:
     """Else tests of the compiled code would prove nothing of it."""
     asked = os.environ.get("OVERSPILL_COMPILED") == "1"
 
-    for name in ("core.plan", "proxy.exchange", "wire.server"):
+    for name in ("core.admission.plan", "proxy.exchange", "wire.server"):
         module = importlib.import_module(f"overspill_gateway.{name}")
         assert str(module.__file__).endswith(".so") is asked
     assert is_compiled() is asked

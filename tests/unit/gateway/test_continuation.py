@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.continuation import CONTINUATIONS_MAX, Partial, continuation_body
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.head import Header
+from overspill_gateway.core.answers.continuation import CONTINUATIONS_MAX, Partial, continuation_body
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.relay import Relay
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, ROLE, chunk, data_event, said, text_chunk, usage_chunk, usage_of

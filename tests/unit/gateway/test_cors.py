@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overspill_gateway.core.cors import CorsError, cors_policy
+from overspill_gateway.core.http.cors import CorsError, cors_policy
 from overspill_gateway.settings import SettingsError, read_settings
 from unit.gateway.backends import answers, backend
 from unit.gateway.harness import KEY, GatewayUnderTest, running_gateway, soon

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from overspill_gateway.core.outcome import ConnectFault
+from overspill_gateway.core.backends.outcome import ConnectFault
 from overspill_gateway.wire import dialing
 from overspill_gateway.wire.dialing import DialError, connected_socket
 from overspill_gateway.wire.outbound import Outbound

@@ -109,7 +109,7 @@ async def test_answers_say_close_as_soon_as_it_drains() -> None:
         client.writer.write(REQUEST)
         assert "connection" not in (await soon(client.answer())).headers
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._public.draining)
+        await eventually(lambda: gateway.gateway._public.state.draining)
         client.writer.write(REQUEST)
         answer = await soon(client.answer())
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.backends.ejection import Outlier
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.prediction.tuning import TUNING
 
 STATUS, TIMEOUT, RESET = FailureKind.STATUS, FailureKind.TIMEOUT, FailureKind.RESET
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.stream import HELD_EVENTS_MAX, StreamReader
+from overspill_gateway.core.answers.stream import HELD_EVENTS_MAX, StreamReader
+from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway.generated import (
     DONE,
     HEAD,

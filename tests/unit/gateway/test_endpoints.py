@@ -2,7 +2,7 @@
 
 import pytest
 
-from overspill_gateway.core.endpoints import Dialect, endpoint_of
+from overspill_gateway.core.dialects.endpoints import Dialect, endpoint_of
 
 
 @pytest.mark.parametrize(

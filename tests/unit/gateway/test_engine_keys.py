@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from overspill_gateway.core.engine_keys import EngineKeys, key_lines
+from overspill_gateway.core.backends.engine_keys import EngineKeys, key_lines
 from unit.gateway.backends import Received, Script, Wire, answers, backend
 from unit.gateway.harness import KEY, GatewayUnderTest
 

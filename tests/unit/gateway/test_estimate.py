@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.access import Grant
-from overspill_gateway.core.ask import Needs
-from overspill_gateway.core.asking import ask_of
-from overspill_gateway.core.body import read_body
-from overspill_gateway.core.endpoints import CHAT, EMBEDDINGS
-from overspill_gateway.core.estimate import ATTACHMENT_TOKENS_MAX, BYTES_PER_TOKEN, TokenRatio, prompt_tokens_max
+from overspill_gateway.core.dialects.endpoints import CHAT, EMBEDDINGS
+from overspill_gateway.core.requests.access import Grant
+from overspill_gateway.core.requests.ask import Needs
+from overspill_gateway.core.requests.asking import ask_of
+from overspill_gateway.core.requests.body import read_body
+from overspill_gateway.core.requests.estimate import (
+    ATTACHMENT_TOKENS_MAX,
+    BYTES_PER_TOKEN,
+    TokenRatio,
+    prompt_tokens_max,
+)
 
 ME = Grant("ns/me", frozenset(), frozenset())
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from overspill_gateway.core.forwarding import to_client
+from overspill_gateway.core.http.forwarding import to_client
 from unit.gateway.backends import Backend, Received, Wire, backend, event, streams
 from unit.gateway.harness import GatewayUnderTest
 

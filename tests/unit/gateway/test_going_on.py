@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.estimate import BYTES_PER_TOKEN
+from overspill_gateway.core.requests.estimate import BYTES_PER_TOKEN
 from unit.gateway.backends import Backend, Received, Script, Wire, answers, backend, says_nothing, stream_head, then
 from unit.gateway.generated import DONE, ROLE, data_event, said, text_chunk, usage_chunk, usage_of
 from unit.gateway.harness import Answer, GatewayUnderTest, eventually

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from overspill_gateway.proxy import waiting_client
-from overspill_gateway.proxy.opening import KEEP_ALIVE
+from overspill_gateway.proxy.early_stream import KEEP_ALIVE
 from unit.gateway.backends import answers, backend, event, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_api.compiled import HedgingRules
-from overspill_gateway.core.hedging import BURST, HedgeLedger
+from overspill_gateway.core.admission.hedging import BURST, HedgeLedger
 
 FIVE_PERCENT = HedgingRules(after_seconds=1.0, max_percent=5)
 CENT = 10_000_000

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from overspill_gateway.proxy.exchange import Exchange
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.routes.route import Route
 from unit.gateway.backends import answers, backend, resets_before_head, then
 from unit.gateway.harness import GatewayUnderTest, eventually, soon
 

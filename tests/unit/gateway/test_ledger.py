@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from overspill_gateway.proxy.ledger import PERIODS_KEPT, Ledger, LedgerKey, Pending
-from overspill_gateway.proxy.ledger_file import WAL_BYTES_MAX
-from overspill_gateway.proxy.periods import Period
+from overspill_gateway.money.ledger import PERIODS_KEPT, Ledger, LedgerKey, Pending
+from overspill_gateway.money.ledger_file import WAL_BYTES_MAX
+from overspill_gateway.money.periods import Period
 from unit.gateway import ledger_victim
 
 WAIT_SECONDS = 10.0
@@ -265,8 +265,8 @@ def test_a_folder_that_is_not_there_grants_nothing(tmp_path: Path) -> None:
 
 def test_a_file_that_can_t_be_written_for_a_while_heals(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases get nothing meanwhile; what was spent beyond one is written as soon as it can be, and once."""
-    monkeypatch.setattr("overspill_gateway.proxy.ledger.RETRY_SECONDS", 0.0)
-    monkeypatch.setattr("overspill_gateway.proxy.ledger_file.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("overspill_gateway.money.ledger.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("overspill_gateway.money.ledger_file.BUSY_SECONDS", 0.05)
     ledger = Ledger(path)
     granted(ledger, 100, 10_000)
     other = sqlite3.connect(path)
@@ -408,7 +408,7 @@ def test_a_file_that_vanishes_while_nothing_is_written_is_noticed_too(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is killed later must not have been the only one that knew."""
-    monkeypatch.setattr("overspill_gateway.proxy.ledger.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("overspill_gateway.money.ledger.LOOK_SECONDS", 0.01)
     ledger = Ledger(path)
     granted(ledger, 700, 1000)
     path.unlink()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from overspill_gateway.proxy.attempt import Attempt
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.routes.route import Route
 from unit.gateway import backends
 from unit.gateway.backends import Received, Wire, answers, backend, event, stream_head, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gateway, settings, soon

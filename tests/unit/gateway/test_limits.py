@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.limits import (
+from overspill_gateway.core.money.limits import (
     MERGE_SECONDS,
     NEVER,
     UNSEEN_REQUESTS_MAX,
@@ -17,6 +16,7 @@ from overspill_gateway.core.limits import (
     RateLimiter,
     RateWindow,
 )
+from overspill_gateway.core.requests.ask import Ask
 
 PAUSES = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 40)), max_size=120)
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import ReplicaLoad, work_of
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.prediction.load import ReplicaLoad, work_of
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 
 ASKS = st.builds(Ask, prompt_tokens=st.integers(0, 100_000), output_tokens=st.integers(0, 10_000))
 

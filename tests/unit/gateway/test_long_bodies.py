@@ -8,19 +8,27 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.ask import Needs
-from overspill_gateway.core.body import BodyError, BodyFacts, read_body
-from overspill_gateway.core.bounds import bounds_of
-from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, Endpoint, endpoint_of
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.long_body import facts_told, question, read_long
-from overspill_gateway.core.pieces import LONG_BYTES
-from overspill_gateway.core.request_form import RequestForm
-from overspill_gateway.core.rope import divided
+from overspill_gateway.core.dialects.endpoints import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MESSAGES,
+    RESPONSES,
+    Endpoint,
+    endpoint_of,
+)
+from overspill_gateway.core.dialects.request_form import RequestForm
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.pieces import LONG_BYTES
+from overspill_gateway.core.requests.ask import Needs
+from overspill_gateway.core.requests.body import BodyError, BodyFacts, read_body
+from overspill_gateway.core.requests.bounds import bounds_of
+from overspill_gateway.core.requests.long_body import facts_told, question, read_long
+from overspill_gateway.core.text.rope import divided
 from overspill_gateway.proxy.long_requests import body_readers
 from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
-from overspill_gateway.proxy.worker_pool import Unanswered, WorkAnswer, WorkerPool
+from overspill_gateway.workers.worker_pool import Unanswered, WorkAnswer, WorkerPool
 from unit.gateway.backends import answers, backend, breaks_off_stream, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gateway, soon
 from unit.gateway.test_outgoing import ROUTE, head_of, hosted, replica
@@ -255,8 +263,8 @@ async def test_senders_take_turns() -> None:
 
 async def test_what_takes_too_long_or_waits_too_long_is_told() -> None:
     """A process is killed over the first; the second was never given to one."""
-    slow = WorkerPool("overspill_gateway.body_worker", seconds_max=0.0)
-    crowded = WorkerPool("overspill_gateway.body_worker", seconds_max=10.0, wait_seconds_max=-1.0)
+    slow = WorkerPool("overspill_gateway.workers.body_worker", seconds_max=0.0)
+    crowded = WorkerPool("overspill_gateway.workers.body_worker", seconds_max=10.0, wait_seconds_max=-1.0)
     told: list[Unanswered | None] = []
 
     def answered(answer: WorkAnswer) -> None:

@@ -11,8 +11,8 @@ from anthropic.types import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.events import EVENT_BYTES_MAX
-from overspill_gateway.core.messages_answer import MessagesStream, plain_error, plain_message
+from overspill_gateway.core.answers.events import EVENT_BYTES_MAX
+from overspill_gateway.core.translation.messages_answer import MessagesStream, plain_error, plain_message
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 DONE = b"data: [DONE]\n\n"

@@ -8,8 +8,8 @@ from anthropic.types.message_create_params import MessageCreateParamsNonStreamin
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.messages_request import chat_request
-from overspill_gateway.core.splice import BodyError
+from overspill_gateway.core.text.splice import BodyError
+from overspill_gateway.core.translation.messages_request import chat_request
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"name": "weather", "description": "The weather", "input_schema": SCHEMA}

@@ -17,15 +17,15 @@ from overspill_api.compiled import (
     HostedBackend,
     OverflowRules,
 )
-from overspill_gateway.core.access import Grant
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import Hold
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.flow_actions import NotSent
-from overspill_gateway.core.usage import Usage
-from overspill_gateway.proxy.counting import CONSUMERS_COUNTED, OTHER_CONSUMERS, BackendCounters
-from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, RouteMeter
+from overspill_gateway.core.answers.usage import Usage
+from overspill_gateway.core.counters import CONSUMERS_COUNTED, OTHER_CONSUMERS, BackendCounters
+from overspill_gateway.core.flow.flow_actions import NotSent
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.money.budget import Hold
+from overspill_gateway.core.requests.access import Grant
+from overspill_gateway.core.requests.ask import Ask
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import Admission, HostedMeter, Metering, RouteMeter
 
 NOON = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -730,7 +730,7 @@ def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(monkeypatch: pytes
     world = World()
     meter = world.api(route(10**9))
     with monkeypatch.context() as forbidden:
-        forbidden.setattr("overspill_gateway.proxy.ledger.Pending.wait", waits)
+        forbidden.setattr("overspill_gateway.money.ledger.Pending.wait", waits)
         assert [meter.hold(ASK, world.now) for _ in range(50)] == [NotSent.WAIT] * 50
         spending = meter._budget.at_hand
         assert spending is not None

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import CompiledConsumer
 from overspill_api.keys import key_hash
-from overspill_gateway.core import request_flow
-from overspill_gateway.proxy.ledger import Ledger
+from overspill_gateway.core.flow import request_flow
+from overspill_gateway.money.ledger import Ledger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
 

@@ -5,13 +5,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import BudgetRules, CompiledRoute, ConsumerLimitRules, HostedBackend, OverflowRules
 from overspill_gateway.admin.metrics import Metrics
-from overspill_gateway.core.access import Grant
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.budget import Hold
-from overspill_gateway.core.usage import Usage
-from overspill_gateway.proxy.counting import BackendCounters
-from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Admission, HostedMeter, Metering, RouteMeter
+from overspill_gateway.core.answers.usage import Usage
+from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.core.money.budget import Hold
+from overspill_gateway.core.requests.access import Grant
+from overspill_gateway.core.requests.ask import Ask
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import Admission, HostedMeter, Metering, RouteMeter
 
 NOW = 1_800_000_000.0
 HOSTED = HostedBackend(

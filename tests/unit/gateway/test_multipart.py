@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.body import BodyError, BodyFacts, read_body
-from overspill_gateway.core.endpoints import Endpoint, endpoint_of
+from overspill_gateway.core.dialects.endpoints import Endpoint, endpoint_of
+from overspill_gateway.core.requests.body import BodyError, BodyFacts, read_body
 
 AUDIO = endpoint_of(b"/v1/audio/transcriptions")
 END = b"--xyz--\r\n"

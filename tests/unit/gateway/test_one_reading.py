@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.body import read_body
-from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, RESPONSES, Endpoint, endpoint_of
-from overspill_gateway.core.splice import BodyError
+from overspill_gateway.core.dialects.endpoints import CHAT, COMPLETIONS, RESPONSES, Endpoint, endpoint_of
+from overspill_gateway.core.requests.body import read_body
+from overspill_gateway.core.text.splice import BodyError
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 BASE = {"model": "m", "messages": MESSAGES}

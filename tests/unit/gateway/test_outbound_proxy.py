@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overspill_gateway.core.outbound_proxy import ProxyError, read_proxy_rules
+from overspill_gateway.core.http.outbound_proxy import ProxyError, read_proxy_rules
 from overspill_gateway.settings import SettingsError, read_settings
 from unit.gateway.backends import Backend, answers, backend, streams
 from unit.gateway.certificates import make_certificate

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.body import BodyError, read_body
-from overspill_gateway.core.endpoints import (
+from overspill_gateway.backends.backend import Hosted
+from overspill_gateway.core.backends.engine_keys import EngineKeys
+from overspill_gateway.core.dialects.endpoints import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
@@ -18,9 +19,8 @@ from overspill_gateway.core.endpoints import (
     Endpoint,
     endpoint_of,
 )
-from overspill_gateway.core.engine_keys import EngineKeys
-from overspill_gateway.core.head import Head, Header
-from overspill_gateway.proxy.backend import Hosted
+from overspill_gateway.core.http.head import Head, Header
+from overspill_gateway.core.requests.body import BodyError, read_body
 from overspill_gateway.proxy.outgoing import outgoing, plain_answer, translator_of
 from unit.gateway.harness import GatewayUnderTest
 

@@ -10,7 +10,7 @@ from unit.gateway.backends import Backend, Received, Script, Wire, answers, back
 from unit.gateway.harness import Answer, GatewayUnderTest, eventually, soon
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.routes.route import Route
 
 READING_SECONDS = 0.03
 

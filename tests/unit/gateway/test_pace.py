@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import PACE_MAX, Pace, ReplicaRates
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.prediction.load import ReplicaLoad
+from overspill_gateway.core.prediction.pace import PACE_MAX, Pace, ReplicaRates
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 
 IDLE = ReplicaLoad()
 CHANCE = Random(11)

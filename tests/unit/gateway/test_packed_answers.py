@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.content_coding import SLICE_BYTES_MAX, Unpacker, coding_of
+from overspill_gateway.core.http.content_coding import SLICE_BYTES_MAX, Unpacker, coding_of
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Received, Script, Wire, answers, backend, plain_head, stream_head
 from unit.gateway.generated import STREAMS, Dialect

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.piece import PieceMemory
-from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.answers.piece import PieceMemory
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway.generated import DONE, ROLE, chunk, data_event, message_event, response_event, said, text_chunk
 
 WORD = said(" word")

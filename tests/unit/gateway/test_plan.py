@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.hosted_state import HostedState
-from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.outcome import Failure, FailureKind
-from overspill_gateway.core.plan import (
+from overspill_gateway.core.admission.plan import (
     History,
     HoldIt,
     Pool,
@@ -22,10 +18,14 @@ from overspill_gateway.core.plan import (
     UseReplica,
     next_step,
 )
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.replica_state import ReplicaState
-from overspill_gateway.core.target import FirstTokenTarget
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.backends.hosted_state import HostedState
+from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.prediction.load import ReplicaLoad
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.prediction.target import FirstTokenTarget
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 
 NOW = 1000.0
 RATES = ServiceRates()

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.line import Line, Sampling
-from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import ReplicaRates
-from overspill_gateway.core.prediction import LEVELS, ServiceRates
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.prediction.line import Line, Sampling
+from overspill_gateway.core.prediction.load import ReplicaLoad
+from overspill_gateway.core.prediction.pace import ReplicaRates
+from overspill_gateway.core.prediction.prediction import LEVELS, ServiceRates
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 
 IDLE = ReplicaLoad()
 

@@ -8,10 +8,10 @@ import logging
 import pytest
 
 from overspill_api.demand import BackendProblem
-from overspill_gateway.core.outcome import ConnectFault, FailureKind
-from overspill_gateway.proxy import problems
-from overspill_gateway.proxy.problems import BackendProblems
-from overspill_gateway.proxy.route import Route
+from overspill_gateway.backends import problems
+from overspill_gateway.backends.problems import BackendProblems
+from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
+from overspill_gateway.routes.route import Route
 from unit.gateway.backends import Received, Wire, answers, backend, breaks_off_stream, plain_head, streams, then
 from unit.gateway.harness import GatewayUnderTest, eventually
 
@@ -158,7 +158,7 @@ async def test_a_refusal_without_end_is_not_waited_for(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither one that is long nor one that stops: its connection is closed, what came is told."""
-    monkeypatch.setattr("overspill_gateway.proxy.last_words.READ_SECONDS", 0.05)
+    monkeypatch.setattr("overspill_gateway.backends.last_words.READ_SECONDS", 0.05)
 
     async def slow(received: Received, wire: Wire) -> None:  # noqa: ARG001
         await wire.write(plain_head(401, 1000) + b'{"error": "too many"')

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.body import read_body
-from overspill_gateway.core.endpoints import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Endpoint
-from overspill_gateway.core.prompt import PREFIX_BYTES
+from overspill_gateway.core.dialects.endpoints import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Endpoint
+from overspill_gateway.core.requests.body import read_body
+from overspill_gateway.core.requests.prompt import PREFIX_BYTES
 
 TEXT = st.text(max_size=40) | st.sampled_from(['"assistant"', "}", '{"role":"assistant"}', "a" * PREFIX_BYTES])
 LAYOUTS: list[dict[str, Any]] = [{}, {"separators": (",", ":")}, {"indent": 2}, {"ensure_ascii": False}]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.error_events import stream_error
-from overspill_gateway.core.events import EVENT_BYTES_MAX
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.proxy.opening import KEEP_ALIVE, Opening
+from overspill_gateway.core.admission.plan import ServedReason
+from overspill_gateway.core.answers.events import EVENT_BYTES_MAX
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.dialects.error_events import stream_error
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.proxy.early_stream import KEEP_ALIVE, EarlyStream
 from overspill_gateway.proxy.relay import GATHERED_BYTES_MAX, HELD_BYTES_MAX, Relay
 from overspill_gateway.proxy.rewriting import answer_lines
 from unit.gateway.client_double import ClientDouble
@@ -33,9 +33,9 @@ def relay_to(client: ClientDouble, headers: list[Header] = STREAM, status: int =
     return Relay(client.connection, status, headers, EXTRA, **options)
 
 
-def opening_to(client: ClientDouble, dialect: Dialect = Dialect.CHAT) -> Opening:
+def opening_to(client: ClientDouble, dialect: Dialect = Dialect.CHAT) -> EarlyStream:
     """The beginning of an answer to a request that asked for a stream."""
-    return Opening(client.connection, dialect, b"req-1")
+    return EarlyStream(client.connection, dialect, b"req-1")
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.release import next_release_at
-from overspill_gateway.core.replica_state import ReplicaState
-from overspill_gateway.core.tuning import TUNING
+from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.prediction.release import next_release_at
+from overspill_gateway.core.prediction.tuning import TUNING
+from overspill_gateway.core.requests.ask import Ask
 
 ASK = Ask(prompt_tokens=100)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.head import Head, read_head
-from overspill_gateway.core.head_memory import HeadMemory
+from overspill_gateway.core.http.head import Head, read_head
+from overspill_gateway.core.requests.head_memory import HeadMemory
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.upstream import UpstreamConnection
 from unit.gateway.fake_transport import FakeTransport

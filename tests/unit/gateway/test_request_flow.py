@@ -2,11 +2,11 @@
 
 import pytest
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.flow_observer import FlowObserver
-from overspill_gateway.core.outcome import Failure, FailureKind
-from overspill_gateway.core.plan import History, Refusal, Refuse
-from overspill_gateway.core.usage import Price
+from overspill_gateway.core.admission.plan import History, Refusal, Refuse
+from overspill_gateway.core.answers.usage import Price
+from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.engine_model import Attempt, Clock, Engine, Gateway, Hosted, Replica, Request, Speed
 
 pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled

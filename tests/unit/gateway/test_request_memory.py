@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from overspill_gateway.core.request_state import RequestState
+from overspill_gateway.core.admission.request_state import RequestState
 from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
-from overspill_gateway.proxy.call import Call
 from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.request_context import RequestContext
 from unit.gateway.harness import GatewayUnderTest, eventually
 from unit.gateway.test_faults_of_ours import SCENES, scene
 
-COUNTED = (AttemptOwner, Attempt, RequestState, Relay, Call)
+COUNTED = (AttemptOwner, Attempt, RequestState, Relay, RequestContext)
 REQUESTS = 3
 
 

@@ -7,21 +7,22 @@ from typing import Any
 import pytest
 
 from overspill_api.compiled import HedgingRules
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.attempt_state import AttemptState, Ending
-from overspill_gateway.core.flow_actions import BREAK_OFF, CONTINUE, PASS_ON, NotSent, Send
-from overspill_gateway.core.flow_observer import FlowObserver
-from overspill_gateway.core.hosted_state import HostedState
-from overspill_gateway.core.learning import Learning
-from overspill_gateway.core.outcome import Failure, FailureKind
-from overspill_gateway.core.plan import Refuse
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.replica_state import ReplicaState
-from overspill_gateway.core.request_flow import Phase, RequestFlow
-from overspill_gateway.core.request_state import RequestState, Waiter
-from overspill_gateway.core.retry_budget import RetryBudget
-from overspill_gateway.core.route_pool import FlowRules, PoolListener, RouteMoney, RoutePool
-from overspill_gateway.core.usage import Price
+from overspill_gateway.core.admission.plan import Refuse
+from overspill_gateway.core.admission.request_state import RequestState, Waiter
+from overspill_gateway.core.admission.retry_budget import RetryBudget
+from overspill_gateway.core.admission.route_pool import FlowRules, PoolListener, RouteMoney, RoutePool
+from overspill_gateway.core.answers.usage import Price
+from overspill_gateway.core.backends.hosted_state import HostedState
+from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.flow.attempt_state import AttemptState, Ending
+from overspill_gateway.core.flow.flow_actions import BREAK_OFF, CONTINUE, PASS_ON, NotSent, Send
+from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.flow.learning import Learning
+from overspill_gateway.core.flow.phase import Phase
+from overspill_gateway.core.flow.request_flow import RequestFlow
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.requests.ask import Ask
 
 pytestmark = pytest.mark.interpreted  # its world is made of subclasses of what is compiled
 

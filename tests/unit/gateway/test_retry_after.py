@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.retry_after import SECONDS_MAX, retry_after_seconds
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.retry_after import SECONDS_MAX, retry_after_seconds
 
 NOW = float(calendar.timegm((2015, 10, 21, 7, 28, 0)))
 

@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.retry_budget import BACKOFF_SECONDS_MAX, JITTER, RetryBudget, adds_load, backoff_seconds
+from overspill_gateway.core.admission.retry_budget import (
+    BACKOFF_SECONDS_MAX,
+    JITTER,
+    RetryBudget,
+    adds_load,
+    backoff_seconds,
+)
+from overspill_gateway.core.backends.outcome import FailureKind
 
 
 def granted(budget: RetryBudget, in_flight: int) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from overspill_gateway.core.rotation import EndpointFact, Health, gives_up_running, probe_delay, usable
+from overspill_gateway.core.backends.rotation import EndpointFact, Health, gives_up_running, probe_delay, usable
 
 READY = EndpointFact("a", 1, "pod", "uid", ready=True, terminating=False)
 LOADING = EndpointFact("a", 1, "pod", "uid", ready=False, terminating=False)

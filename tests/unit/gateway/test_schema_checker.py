@@ -7,8 +7,8 @@ import json
 import time
 from typing import Any
 
-from overspill_gateway.proxy.schema_checker import SchemaChecker
-from overspill_gateway.proxy.verdict_fields import Verdict
+from overspill_gateway.workers.schema_checker import SchemaChecker
+from overspill_gateway.workers.verdict_fields import Verdict
 from unit.gateway.backends import answers, backend
 from unit.gateway.harness import eventually, running_gateway
 

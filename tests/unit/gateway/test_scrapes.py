@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.prediction import ServiceRates
-from overspill_gateway.core.rotation import EndpointFact
-from overspill_gateway.proxy import scrapes
-from overspill_gateway.proxy.backend import Replica
-from overspill_gateway.proxy.counting import BackendCounters
-from overspill_gateway.proxy.problems import BackendProblems
-from overspill_gateway.proxy.scrapes import EngineGauges, Pools
+from overspill_gateway.backends import scrapes
+from overspill_gateway.backends.backend import Replica
+from overspill_gateway.backends.problems import BackendProblems
+from overspill_gateway.backends.scrapes import EngineGauges, Pools
+from overspill_gateway.core.backends.rotation import EndpointFact
+from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.core.prediction.load import ReplicaLoad
+from overspill_gateway.core.prediction.prediction import ServiceRates
+from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.backends import Backend, Received, Wire
 from unit.gateway.harness import eventually
 

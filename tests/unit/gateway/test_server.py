@@ -11,8 +11,8 @@ from typing import Self
 
 import pytest
 
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.head import Head
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
 from overspill_gateway.wire.reader import RequestReader
@@ -436,7 +436,7 @@ async def test_the_answerer_hears_of_its_client(conversation: Conversation) -> N
 
     assert isinstance(listener, Listens)
     assert listener.told == ["slow", "ready", "gone"]
-    assert not conversation.listener.connections
+    assert not conversation.listener.state.connections
     assert len(conversation.sweeper) == 0
 
 
@@ -511,4 +511,4 @@ async def test_too_many_connections_are_closed() -> None:
     conversation = Conversation(Limits(connections_max=0))
 
     assert conversation.transport.closed
-    assert not conversation.listener.connections
+    assert not conversation.listener.state.connections

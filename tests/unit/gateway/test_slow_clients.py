@@ -32,7 +32,7 @@ class Slow(Conversation):
     def __init__(self, limits: Limits = LIMITS) -> None:
         super().__init__(limits)
         self.clock = Clock()
-        self.listener.loop = cast(asyncio.AbstractEventLoop, self.clock)
+        self.listener.state.loop = cast(asyncio.AbstractEventLoop, self.clock)
         self.connection.deadline = self.clock.now + limits.head_seconds
 
     def waits(self, seconds: float) -> Slow:

@@ -16,7 +16,7 @@ import pytest
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_api.demand import RefusedDocument
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.sources import reflector as reflector_module
 from overspill_gateway.sources.documents import (
     DocumentError,

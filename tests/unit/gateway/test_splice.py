@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.splice import FIELDS_MAX, BodyError, field_spans, with_fields
+from overspill_gateway.core.text.splice import FIELDS_MAX, BodyError, field_spans, with_fields
 
 NAMES = st.text(max_size=6) | st.sampled_from(["model", "stream", "stream_options", "max_tokens", '"', "\\", "{", "é"])
 VALUES = st.recursive(

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.events import event_name_and_data, split_events
-from overspill_gateway.core.json_text import decoded, has_halves, whole_characters
-from overspill_gateway.core.messages_answer import MessagesStream
-from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.answers.events import event_name_and_data, split_events
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.text.json_text import decoded, has_halves, whole_characters
+from overspill_gateway.core.translation.messages_answer import MessagesStream
 from unit.gateway.generated import DONE, HEAD, ROLE
 
 HIGH, LOW = "\ud83d", "\ude00"

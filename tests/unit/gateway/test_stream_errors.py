@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.stream import StreamReader
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway.generated import DONE, PING, STREAMS, chunk, said
 
 WHY = "out of memory"

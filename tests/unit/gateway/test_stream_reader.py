@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.events import EVENT_BYTES_MAX, event_name_and_data, split_events
-from overspill_gateway.core.stream import HELD_BYTES_MAX, HELD_EVENTS_MAX, KEPT_CHARS_MAX, StreamReader
-from overspill_gateway.core.usage import Usage
+from overspill_gateway.core.answers.events import EVENT_BYTES_MAX, event_name_and_data, split_events
+from overspill_gateway.core.answers.stream import HELD_BYTES_MAX, HELD_EVENTS_MAX, KEPT_CHARS_MAX, StreamReader
+from overspill_gateway.core.answers.usage import Usage
+from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway.generated import (
     DONE,
     PING,

@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http.head import Header
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.stream_reads import StreamReads
 from overspill_gateway.wire.upstream import UpstreamConnection

@@ -11,11 +11,11 @@ import anthropic
 import openai
 import pytest
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.proxy.opening import Opening
+from overspill_gateway.core.admission.plan import ServedReason
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.proxy.early_stream import EarlyStream
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.rewriting import answer_lines
 from unit.gateway.client_double import ClientDouble
@@ -31,7 +31,7 @@ MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 def answer(dialect: Dialect, *, broken: bool = False, refused: bool = False) -> ClientDouble:
     """A stream behind two heartbeats, with one more in its middle."""
     client = ClientDouble()
-    opening = Opening(client.connection, dialect, b"req-1")
+    opening = EarlyStream(client.connection, dialect, b"req-1")
     opening.heartbeat()
     opening.heartbeat()
     lines = answer_lines("local/tiny-0", ServedReason.NOT_SERVED, b"req-1")

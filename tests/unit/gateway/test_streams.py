@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.events import EVENT_BYTES_MAX, EventAligner
-from overspill_gateway.core.usage import Price, Usage, cost_nano_usd
+from overspill_gateway.core.answers.events import EVENT_BYTES_MAX, EventAligner
+from overspill_gateway.core.answers.usage import Price, Usage, cost_nano_usd
 
 EVENTS = [b'data: {"a":1}\n\n', b"event: x\r\ndata: y\r\n\r\n", b": comment\n\n", b"data: [DONE]\n\n"]
 STREAM = b"".join(EVENTS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.structured import StructuredCheck
+from overspill_gateway.core.answers.structured import StructuredCheck
 
 PERSON = {
     "type": "object",

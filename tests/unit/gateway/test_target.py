@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from overspill_gateway.core.load import ReplicaLoad
-from overspill_gateway.core.pace import ReplicaRates
-from overspill_gateway.core.prediction import LoadSnapshot
-from overspill_gateway.core.target import FirstTokenTarget
-from overspill_gateway.core.tuning import TUNING, Tuning
+from overspill_gateway.core.prediction.load import ReplicaLoad
+from overspill_gateway.core.prediction.pace import ReplicaRates
+from overspill_gateway.core.prediction.prediction import LoadSnapshot
+from overspill_gateway.core.prediction.target import FirstTokenTarget
+from overspill_gateway.core.prediction.tuning import TUNING, Tuning
 
 
 def told(predicted: float | None, *, tail: float | None = None, alone: float = 0.1) -> LoadSnapshot:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from overspill_gateway.core.ejection import Outlier
-from overspill_gateway.core.hosted_state import LACKS_SECONDS
-from overspill_gateway.core.inability import Inability, inability_of
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.provider_traits import PROVIDERS, form_of
+from overspill_gateway.core.backends.ejection import Outlier
+from overspill_gateway.core.backends.hosted_state import LACKS_SECONDS
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.dialects.inability import Inability, inability_of
+from overspill_gateway.core.dialects.provider_traits import PROVIDERS, form_of
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Received, Script, Wire, answers, backend, plain_head
 from unit.gateway.harness import GatewayUnderTest, eventually, soon

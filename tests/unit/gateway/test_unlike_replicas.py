@@ -13,8 +13,8 @@ from statistics import fmean
 
 import pytest
 
-from overspill_gateway.core.plan import ServedReason, Step, UseHosted, UseReplica
-from overspill_gateway.core.tuning import TUNING, Tuning
+from overspill_gateway.core.admission.plan import ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.prediction.tuning import TUNING, Tuning
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, StepOf
 from unit.gateway.workloads import WARM, WORKLOADS, capacity
 

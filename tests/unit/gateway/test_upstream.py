@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from overspill_gateway.core.forwarding import to_client
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import FailureKind
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http.forwarding import to_client
+from overspill_gateway.core.http.head import Header
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.upstream import UpstreamConnection
 from unit.gateway.fake_transport import FakeTransport

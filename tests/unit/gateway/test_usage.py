@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.usage import (
+from overspill_gateway.core.answers.usage import (
     OUTPUT_TOKENS_MAX,
     Price,
     Report,

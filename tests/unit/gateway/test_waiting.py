@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from overspill_gateway.core.waiting import REMEMBERED_CONSUMERS_MAX, WaitingQueue
+from overspill_gateway.core.admission.waiting import REMEMBERED_CONSUMERS_MAX, WaitingQueue
 
 
 def taken(queue: WaitingQueue[int]) -> list[int]:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from overspill_gateway.core.head import Head
+from overspill_gateway.core.http.head import Head
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
 from overspill_gateway.wire.reader import Incoming, RequestReader

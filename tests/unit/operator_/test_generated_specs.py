@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from generated_specs import generated_specs
 from overspill_api.compiled import CompiledRoute
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_gateway.proxy.catalog import Catalog
-from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import Metering
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import Metering
+from overspill_gateway.routes.catalog import Catalog
 from overspill_gateway.sources.documents import read_document
 from overspill_operator.core.compile import compile_route
 from overspill_operator.core.credentials import read_api_key

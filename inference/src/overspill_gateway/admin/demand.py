@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from overspill_api.demand import GatewayDemand, RefusedDocument
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.routes.route import Route
     from overspill_gateway.wire.server import ServerConnection
 
 COALESCE_SECONDS: Final = 1.0

@@ -14,12 +14,12 @@ from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
-from overspill_gateway.proxy.counting import BackendCounters
+from overspill_gateway.core.counters import BackendCounters
 
 if TYPE_CHECKING:
-    from overspill_gateway.core.retry_budget import RetryBudget
-    from overspill_gateway.proxy.metering import Metering
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.core.admission.retry_budget import RetryBudget
+    from overspill_gateway.money.metering import Metering
+    from overspill_gateway.routes.route import Route
 
 _SLICE_ROUTES = 4
 _SLICE_CONSUMERS = 200

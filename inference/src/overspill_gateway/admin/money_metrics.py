@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from overspill_gateway.proxy.counting import ConsumerCounters
-from overspill_gateway.proxy.ledger import Ledger
-from overspill_gateway.proxy.metering import RouteMeter
+from overspill_gateway.core.counters import ConsumerCounters
+from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.metering import RouteMeter
 
 
 def money_metrics(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metric]:

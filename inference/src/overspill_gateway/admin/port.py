@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head, refused_method
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.head import Head, refused_method
 
 if TYPE_CHECKING:
     from overspill_gateway.admin.demand import DemandHub

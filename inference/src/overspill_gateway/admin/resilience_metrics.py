@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from overspill_gateway.core.retry_budget import RetryBudget
+from overspill_gateway.core.admission.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.routes.route import Route
 
 _COUNTED = [
     ("hedges", "overspill_hedges", "Second backends asked because the first was slow to begin."),

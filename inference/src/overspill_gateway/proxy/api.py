@@ -1,6 +1,6 @@
 """The API as clients see it: which paths there are, who may call them, and which route a request is for.
 
-OpenAI's paths, Anthropic's, and vLLM's own: ``core.endpoints`` has the table. Not here: how a request is served.
+OpenAI's paths, Anthropic's, and vLLM's own: ``endpoints`` has the table. Not here: how a request is served.
 """
 
 import itertools
@@ -9,27 +9,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from overspill_gateway.core import errors, model_list
-from overspill_gateway.core.access import Grant, KeyRing, credential_of
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.asking import ask_of
-from overspill_gateway.core.azure import AZURE_PREFIX, plain_target
-from overspill_gateway.core.body import BodyFacts, read_body, with_deployment
-from overspill_gateway.core.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head, refused_method
-from overspill_gateway.core.long_body import question
-from overspill_gateway.core.messages_request import chat_request
-from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.splice import BodyError
-from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.core.admission.plan import ServedReason
+from overspill_gateway.core.dialects import model_list
+from overspill_gateway.core.dialects.azure import AZURE_PREFIX, plain_target
+from overspill_gateway.core.dialects.endpoints import GET, MODELS_PATH, SHOWN_PATHS, Dialect, Endpoint, endpoint_of
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.head import Head, refused_method
+from overspill_gateway.core.requests.access import Grant, KeyRing, credential_of
+from overspill_gateway.core.requests.ask import Ask
+from overspill_gateway.core.requests.asking import ask_of
+from overspill_gateway.core.requests.body import BodyFacts, read_body, with_deployment
+from overspill_gateway.core.requests.long_body import question
+from overspill_gateway.core.text.splice import BodyError
+from overspill_gateway.core.translation.messages_request import chat_request
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.long_requests import LongReading
+from overspill_gateway.proxy.request_context import RequestContext
 from overspill_gateway.proxy.rewriting import answer_lines
+from overspill_gateway.proxy.shared import Shared
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.catalog import Catalog
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.routes.catalog import Catalog
+    from overspill_gateway.routes.route import Route
     from overspill_gateway.wire.server import ServerConnection
 
 _MODEL_PREFIX: Final = MODELS_PATH + b"/"
@@ -175,7 +177,7 @@ class Api:
             self._refuse(connection, head, refused)
             return
         ask = _ask_of(route, facts, body, endpoint, grant)
-        call = Call(route, connection, endpoint, head, body, facts, grant, ask, self._request_id(head), parts)
+        call = RequestContext(route, connection, endpoint, head, body, facts, grant, ask, self._request_id(head), parts)
         Exchange(call, self._shared).start()
 
     def _facts_named_elsewhere(self, head: Head, facts: BodyFacts, grant: Grant) -> BodyFacts:

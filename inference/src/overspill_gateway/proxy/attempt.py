@@ -10,25 +10,24 @@ from enum import Enum, auto
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from overspill_gateway.core.attempt_state import AttemptState
-from overspill_gateway.core.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
-from overspill_gateway.core.engine_keys import REFUSED
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
-from overspill_gateway.core.plan import ServedReason
-from overspill_gateway.core.prediction import LoadSnapshot
-from overspill_gateway.core.request_form import REPLICA_FORM, RequestForm
-from overspill_gateway.core.request_state import Waiter
-from overspill_gateway.core.retry_after import retry_after_seconds
-from overspill_gateway.core.rope import Buffer
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.call import Call
-from overspill_gateway.proxy.last_words import LastWords
-from overspill_gateway.proxy.refused import remember_form, tell_problem
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.backends.last_words import LastWords
+from overspill_gateway.core.admission.plan import ServedReason
+from overspill_gateway.core.admission.request_state import Waiter
+from overspill_gateway.core.backends.engine_keys import REFUSED
+from overspill_gateway.core.backends.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
+from overspill_gateway.core.dialects.request_form import REPLICA_FORM, RequestForm
+from overspill_gateway.core.flow.attempt_state import AttemptState
+from overspill_gateway.core.http.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.retry_after import retry_after_seconds
+from overspill_gateway.core.prediction.prediction import LoadSnapshot
+from overspill_gateway.core.text.rope import Buffer
 from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.request_context import RequestContext
 
 if TYPE_CHECKING:
-    from overspill_gateway.core.budget import Hold
+    from overspill_gateway.core.money.budget import Hold
     from overspill_gateway.wire.pool import Connecting
     from overspill_gateway.wire.upstream import UpstreamConnection
 
@@ -48,7 +47,7 @@ class AttemptOwner(Waiter):
 
     __slots__ = ("call", "streams", "timeouts", "winner")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: RequestContext) -> None:
         self.call = call
         self.timeouts = call.route.compiled.timeouts
         self.streams = call.facts.stream
@@ -283,7 +282,9 @@ class Attempt(AttemptState[Replica | Hosted]):
             self._upstream.flowing = True
         now = self._heard_at = monotonic()
         self.deadline = now + self.exchange.timeouts.idle_seconds
-        remember_form(self)
+        backend, relay = self.backend, self.relay
+        if self.forms_tried and isinstance(backend, Hosted) and relay is not None and relay.status < 400:
+            backend.form = self.form  # it takes requests in this form: so it is asked from now on
         self.exchange.first_token(self, now)
 
     def answer_end(self) -> None:
@@ -307,7 +308,7 @@ class Attempt(AttemptState[Replica | Hosted]):
             self._faulty()
             return
         if relay.status >= 400 and not relay.begun and self.exchange.answer_refused(self, relay):
-            tell_problem(self, relay)
+            self.backend.problems.refused_unseen(relay.status, relay.body())
             return
         if self.stage is Stage.AWAITING:
             self._first_token()

@@ -6,22 +6,24 @@ here: how an answer came about (``exchange``).
 
 from time import monotonic
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.attempt_state import Ending
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.flow_actions import Action, Send
-from overspill_gateway.core.plan import Refusal, Refuse, ServedReason
-from overspill_gateway.core.request_flow import Phase, RequestFlow
-from overspill_gateway.proxy.answering import body_for
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.core.admission.plan import Refusal, Refuse, ServedReason
+from overspill_gateway.core.flow.attempt_state import Ending
+from overspill_gateway.core.flow.flow_actions import Action, Send
+from overspill_gateway.core.flow.phase import Phase
+from overspill_gateway.core.flow.request_flow import RequestFlow
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.proxy.attempt import Attempt
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.containment import Contained
 from overspill_gateway.proxy.output_check import check_of
 from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.relay_setup import body_for
+from overspill_gateway.proxy.request_context import RequestContext
 from overspill_gateway.proxy.rewriting import answer_lines
-from overspill_gateway.proxy.schema_checker import TOO_LONG
-from overspill_gateway.proxy.verdict_fields import Verdict
+from overspill_gateway.proxy.shared import Shared
+from overspill_gateway.workers.schema_checker import TOO_LONG
+from overspill_gateway.workers.verdict_fields import Verdict
 
 
 class Checked(Contained):
@@ -29,13 +31,13 @@ class Checked(Contained):
 
     __slots__ = ("_check", "_checking", "_shared", "client", "flow")
 
-    def __init__(self, call: Call, shared: Shared) -> None:
+    def __init__(self, call: RequestContext, shared: Shared) -> None:
         super().__init__(call)
         self.client = call.client
         self._shared = shared
         route = call.route
         self.flow: RequestFlow[Replica, Hosted, Attempt] = RequestFlow(
-            self, route.pool, call.ask, shared.retries, shared.random, route.observers, monotonic(),
+            self, route.pool, call.ask, shared.retries, shared.random, [shared.settling, route.learning], monotonic(),
             streams=call.facts.stream,
         )  # fmt: skip
         self._check = check_of(call)

@@ -9,15 +9,16 @@ import functools
 import logging
 from collections.abc import Callable, Iterable
 
-from overspill_gateway.core.attempt_state import Ending
-from overspill_gateway.core.continuation import Partial
-from overspill_gateway.core.plan import Refuse
-from overspill_gateway.core.request_flow import RequestFlow
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.core.admission.plan import Refuse
+from overspill_gateway.core.answers.continuation import Partial
+from overspill_gateway.core.flow.attempt_state import Ending
+from overspill_gateway.core.flow.request_flow import RequestFlow
 from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.call import Call, Shared
+from overspill_gateway.proxy.request_context import RequestContext
 from overspill_gateway.proxy.settling import close_admission, free
-from overspill_gateway.proxy.verdict_fields import Verdict
+from overspill_gateway.proxy.shared import Shared
+from overspill_gateway.workers.verdict_fields import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Contained(AttemptOwner):
 
     __slots__ = ("_is_broken",)
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: RequestContext) -> None:
         super().__init__(call)
         self._is_broken = False
 
@@ -164,14 +165,18 @@ class Contained(AttemptOwner):
         raise NotImplementedError
 
 
-def log_fault(call: Call, fault: Exception) -> None:
+def log_fault(call: RequestContext, fault: Exception) -> None:
     """Tell whoever runs the gateway."""
     where = {"route": call.route.key, "request_id": call.request_id.decode("latin-1")}
     logger.error("a request failed inside the gateway", exc_info=fault, extra=where)
 
 
 def clean_up(
-    call: Call, shared: Shared, flow: RequestFlow[Replica, Hosted, Attempt], attempts: Iterable[Attempt], now: float
+    call: RequestContext,
+    shared: Shared,
+    flow: RequestFlow[Replica, Hosted, Attempt],
+    attempts: Iterable[Attempt],
+    now: float,
 ) -> None:
     """Nothing of a request stays held: connections, places, money, limits; and its client's answer ends."""
     for attempt in attempts:

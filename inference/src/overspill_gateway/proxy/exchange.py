@@ -1,6 +1,6 @@
 """One request of a client: carries out what its flow decides, and tells the flow what happens.
 
-Not here: what is decided (``core.request_flow``); how an attempt goes, what of its answer is written and what is
+Not here: what is decided (``core.flow.request_flow``); how an attempt goes, what of its answer is written and what is
 charged are the subjects of ``attempt``, ``relay`` and ``settling``.
 """
 
@@ -8,11 +8,13 @@ import functools
 import math
 from time import monotonic
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.attempt_state import Ending
-from overspill_gateway.core.continuation import Partial
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.flow_actions import (
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.core.admission.plan import Refuse, ServedReason
+from overspill_gateway.core.answers.continuation import Partial
+from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.dialects.request_form import RequestForm
+from overspill_gateway.core.flow.attempt_state import Ending
+from overspill_gateway.core.flow.flow_actions import (
     AWAIT_MONEY,
     BREAK_OFF,
     CONTINUE,
@@ -23,25 +25,24 @@ from overspill_gateway.core.flow_actions import (
     NotSent,
     Send,
 )
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.outcome import Failure, FailureKind
-from overspill_gateway.core.plan import Refuse, ServedReason
-from overspill_gateway.core.request_flow import Phase
-from overspill_gateway.core.request_form import RequestForm
+from overspill_gateway.core.flow.phase import Phase
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.money.money_wait import MoneyWait
 from overspill_gateway.proxy import settling
-from overspill_gateway.proxy.answering import go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.attempt import Attempt
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.call import Call, Shared
 from overspill_gateway.proxy.checked import Checked
 from overspill_gateway.proxy.containment import clean_up, tried
-from overspill_gateway.proxy.launching import launch
+from overspill_gateway.proxy.dispatch import launch
 from overspill_gateway.proxy.long_requests import word_going_on
-from overspill_gateway.proxy.money_wait import MoneyWait
 from overspill_gateway.proxy.refusals import refusal_of
 from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
 from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.relay_setup import go_on_with, keeps_text, relay_of
+from overspill_gateway.proxy.request_context import RequestContext
 from overspill_gateway.proxy.rewriting import answer_lines
+from overspill_gateway.proxy.shared import Shared
 from overspill_gateway.proxy.waiting_client import Wait, tell_refusal
 
 
@@ -50,7 +51,7 @@ class Exchange(Checked):
 
     __slots__ = ("_broken", "_forms", "_money", "_wait", "deadline")
 
-    def __init__(self, call: Call, shared: Shared) -> None:
+    def __init__(self, call: RequestContext, shared: Shared) -> None:
         super().__init__(call, shared)
         self.deadline = math.inf
         self._wait: Wait | None = None
@@ -93,7 +94,9 @@ class Exchange(Checked):
             self.deadline_changed()
         elif action is CONTINUE and self._broken is not None:
             failed = self.flow.history.failed_replicas
-            self._shared.tokenizer.count_partial(self.call.route, self._broken[1], self.partial_counted, avoid=failed)
+            self._shared.settling.tokenizer.count_partial(
+                self.call.route, self._broken[1], self.partial_counted, avoid=failed
+            )
         elif action is BREAK_OFF and self._broken is not None:
             self._end_broken(self._broken[0])
 

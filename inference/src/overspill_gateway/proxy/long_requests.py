@@ -1,23 +1,23 @@
 """Requests with long bodies: read in another process, while their clients wait and everybody else is served.
 
-Not here: what is read (``core.long_body``), and who reads when (``worker_pool``).
+Not here: what is read (``core.requests.long_body``), and who reads when (``worker_pool``).
 """
 
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.body import BodyFacts
-from overspill_gateway.core.continuation import Partial
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head
-from overspill_gateway.core.long_body import facts_told, question_of_going_on
-from overspill_gateway.core.rope import divided
-from overspill_gateway.proxy.worker_pool import Question, Unanswered, WorkAnswer, WorkerPool
+from overspill_gateway.core.answers.continuation import Partial
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.head import Head
+from overspill_gateway.core.requests.body import BodyFacts
+from overspill_gateway.core.requests.long_body import facts_told, question_of_going_on
+from overspill_gateway.core.text.rope import divided
+from overspill_gateway.workers.worker_pool import SideRequest, Unanswered, WorkAnswer, WorkerPool
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.call import Call
+    from overspill_gateway.proxy.request_context import RequestContext
     from overspill_gateway.wire.server import ServerConnection
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,9 @@ OnRefused = Callable[[ApiError], None]
 
 def body_readers() -> WorkerPool:
     """The processes that read long bodies."""
-    return WorkerPool("overspill_gateway.body_worker", seconds_max=READ_SECONDS_MAX, wait_seconds_max=WAIT_SECONDS_MAX)
+    return WorkerPool(
+        "overspill_gateway.workers.body_worker", seconds_max=READ_SECONDS_MAX, wait_seconds_max=WAIT_SECONDS_MAX
+    )
 
 
 class LongReading:
@@ -46,7 +48,7 @@ class LongReading:
         self._connection = connection
         self._head = head
         self._parts = parts
-        self._question: Question | None = None
+        self._question: SideRequest | None = None
         self._then: OnRead | None = None
         self._refuse: OnRefused | None = None
 
@@ -104,7 +106,7 @@ class LongReading:
 
 
 def word_going_on(
-    call: "Call", readers: WorkerPool, partial: Partial, then: Callable[[], None], *, local: bool
+    call: "RequestContext", readers: WorkerPool, partial: Partial, then: Callable[[], None], *, local: bool
 ) -> None:
     """Have the request made that goes on behind a partial answer. Where it can't be, ``call.going_on`` stays empty.
 

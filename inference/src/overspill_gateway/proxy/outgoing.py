@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from overspill_gateway.core.body import BodyFacts
-from overspill_gateway.core.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
-from overspill_gateway.core.errors import invalid_body
-from overspill_gateway.core.forwarding import to_hosted, to_replica, with_json_type
-from overspill_gateway.core.head import Head, Header
-from overspill_gateway.core.long_facts import LongFacts
-from overspill_gateway.core.messages_answer import MessagesStream, plain_error
-from overspill_gateway.core.messages_request import chat_beginning, chat_request
-from overspill_gateway.core.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
-from overspill_gateway.core.rope import Buffer, edited, length_of
-from overspill_gateway.core.splice import BodyError, with_fields
-from overspill_gateway.proxy.backend import Hosted, Replica
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.core.dialects.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
+from overspill_gateway.core.dialects.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
+from overspill_gateway.core.http.errors import invalid_body
+from overspill_gateway.core.http.forwarding import to_hosted, to_replica, with_json_type
+from overspill_gateway.core.http.head import Head, Header
+from overspill_gateway.core.requests.body import BodyFacts
+from overspill_gateway.core.requests.long_facts import LongFacts
+from overspill_gateway.core.text.rope import Buffer, edited, length_of
+from overspill_gateway.core.text.splice import BodyError, with_fields
+from overspill_gateway.core.translation.messages_answer import MessagesStream, plain_error
+from overspill_gateway.core.translation.messages_request import chat_beginning, chat_request
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.routes.route import Route
 
 _USAGE_ASKED: Final = b'{"include_usage":true}'
 _USAGE_FIELD: Final = b',"stream_options":' + _USAGE_ASKED

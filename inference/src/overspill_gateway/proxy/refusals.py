@@ -4,22 +4,24 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core import errors
-from overspill_gateway.core.ask import Ask
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
-from overspill_gateway.core.route_pool import FlowRules
+from overspill_gateway.core.admission.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
+from overspill_gateway.core.admission.route_pool import FlowRules
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.requests.ask import Ask
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.call import Call
-    from overspill_gateway.proxy.route import Route
+    from overspill_gateway.proxy.request_context import RequestContext
+    from overspill_gateway.routes.route import Route
 
 RETRY_AFTER_SECONDS: Final = 10
 """Where nobody can tell when there will be a place."""
 
 
-def refusal_of(refuse: Refuse, call: "Call", history: History, rules: FlowRules) -> tuple[ApiError, ServedReason]:
+def refusal_of(
+    refuse: Refuse, call: "RequestContext", history: History, rules: FlowRules
+) -> tuple[ApiError, ServedReason]:
     """The error for a request that nobody serves; ``rules``: those that it began with."""
     route, model = call.route, call.facts.model
     wait = refuse.retry_after_seconds or RETRY_AFTER_SECONDS
@@ -31,7 +33,7 @@ def refusal_of(refuse: Refuse, call: "Call", history: History, rules: FlowRules)
     return _not_served(refuse.why, call, history, rules), ServedReason.NOT_SERVED
 
 
-def _not_served(why: Refusal, call: "Call", history: History, rules: FlowRules) -> ApiError:
+def _not_served(why: Refusal, call: "RequestContext", history: History, rules: FlowRules) -> ApiError:
     route, model = call.route, call.facts.model
     if why is Refusal.BUDGET_SPENT:
         return budget_refusal(route, model)

@@ -1,24 +1,20 @@
 """A backend's refusal of a request, once its words are there: whether somebody else can what it says it can't.
 
-Not here: who is asked next (``exchange``), and what refusals say (``core.inability``, ``core.request_form``).
+Not here: who is asked next (``exchange``), and what refusals say (``inability``, ``request_form``).
 """
 
-from typing import TYPE_CHECKING
-
-from overspill_gateway.core.inability import Inability, inability_of, said_by
-from overspill_gateway.core.outcome import Failure, FailureKind
-from overspill_gateway.core.request_form import RequestForm, another_form
-from overspill_gateway.proxy.backend import Hosted
+from overspill_gateway.backends.backend import Hosted
+from overspill_gateway.core.admission.plan import History
+from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.dialects.inability import Inability, inability_of, said_by
+from overspill_gateway.core.dialects.request_form import RequestForm, another_form
+from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.outgoing import added_fields
-
-if TYPE_CHECKING:
-    from overspill_gateway.core.plan import History
-    from overspill_gateway.proxy.attempt import Attempt
-    from overspill_gateway.proxy.call import Call
-    from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.request_context import RequestContext
 
 
-def forms_to_ask_again(call: "Call", attempt: "Attempt", relay: "Relay") -> tuple[RequestForm, ...]:
+def forms_to_ask_again(call: RequestContext, attempt: Attempt, relay: Relay) -> tuple[RequestForm, ...]:
     """The forms to ask the same API again with, the last one anew, where it refused a field of ours; none: it did not.
 
     Once for each field: a form that was tried is never come back to.
@@ -33,9 +29,7 @@ def forms_to_ask_again(call: "Call", attempt: "Attempt", relay: "Relay") -> tupl
     return () if form is None or form in tried else (*tried, form)
 
 
-def refusal_of_unable(
-    attempt: "Attempt", relay: "Relay", history: "History", now: float, path: bytes
-) -> Failure | None:
+def refusal_of_unable(attempt: Attempt, relay: Relay, history: History, now: float, path: bytes) -> Failure | None:
     """What kind of failure a refusal is that somebody else may mend; None: it is about the request."""
     backend, status, body = attempt.backend, relay.status, relay.body()
     inability = inability_of(status, body, local=backend.is_local)
@@ -52,19 +46,3 @@ def refusal_of_unable(
     words = said_by(body)
     detail = f"it answered {status}" + (f" ({words})" if words else "")
     return Failure(FailureKind.UNABLE, attempt.served_by, detail, status=status)
-
-
-def tell_problem(attempt: "Attempt", relay: "Relay") -> None:
-    """A refusal that no client got: those who run the gateway hear of it where it is about the backend."""
-    problems = attempt.backend.problems
-    if relay.status == 403 and problems.fails:
-        problems.said(relay.status, relay.body())
-    else:
-        problems.refused(relay.status, relay.body())
-
-
-def remember_form(attempt: "Attempt") -> None:
-    """The API has taken the request in another form than it is asked in first: so it is from now on."""
-    backend, relay = attempt.backend, attempt.relay
-    if attempt.forms_tried and isinstance(backend, Hosted) and relay is not None and relay.status < 400:
-        backend.form = attempt.form

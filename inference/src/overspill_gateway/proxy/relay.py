@@ -7,24 +7,24 @@ reached the client and another backend can take over. Not here: what follows fro
 
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core.answer import error_of_answer, text_of_answer
-from overspill_gateway.core.answer_as_stream import stream_of_answer
-from overspill_gateway.core.answer_fault import fault_of_beginning, fault_of_end, judged
-from overspill_gateway.core.continuation import ContinuedStream, Partial
-from overspill_gateway.core.endpoints import Dialect
-from overspill_gateway.core.error_events import stream_error
-from overspill_gateway.core.error_shapes import Fault
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.forwarding import to_client, with_content_type
-from overspill_gateway.core.head import Header
-from overspill_gateway.core.json_text import BYTE_ORDER_MARK, whole_characters
-from overspill_gateway.core.stream import StreamReader
-from overspill_gateway.core.stream_as_answer import answer_of_stream
-from overspill_gateway.core.usage import Report, Usage, UsageFinder, report_of_answer
+from overspill_gateway.core.answers.answer import error_of_answer, text_of_answer
+from overspill_gateway.core.answers.answer_fault import fault_of_beginning, fault_of_end, judged
+from overspill_gateway.core.answers.continuation import ContinuedStream, Partial
+from overspill_gateway.core.answers.stream import StreamReader
+from overspill_gateway.core.answers.usage import Report, Usage, UsageFinder, report_of_answer
+from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.dialects.error_events import stream_error
+from overspill_gateway.core.dialects.error_shapes import Fault
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.core.http.forwarding import to_client, with_content_type
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK, whole_characters
+from overspill_gateway.core.translation.answer_as_stream import stream_of_answer
+from overspill_gateway.core.translation.stream_as_answer import answer_of_stream
 from overspill_gateway.proxy.rewriting import Rewriter, Translator
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.opening import Opening
+    from overspill_gateway.proxy.early_stream import EarlyStream
     from overspill_gateway.wire.server import ServerConnection
 
 GATHERED_BYTES_MAX: Final = 256 * 1024
@@ -63,7 +63,7 @@ class Relay:
         keep: bool = False,
         translator: Translator | None = None,
         hold_plain: bool = False,
-        opening: "Opening | None" = None,
+        opening: "EarlyStream | None" = None,
         asked_stream: bool | None = None,
     ) -> None:
         """Begin with an answer's head.

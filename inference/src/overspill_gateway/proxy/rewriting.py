@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from overspill_gateway.core.plan import ServedReason
+from overspill_gateway.core.admission.plan import ServedReason
 
 
 class Rewriter(Protocol):

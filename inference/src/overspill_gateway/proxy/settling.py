@@ -2,7 +2,7 @@
 
 Each attempt is settled exactly once. Money is settled by the usage that the backend reported; an answer that is whole
 but says nothing of usage has its tokens counted beside the path of requests; a stream that its client left is
-charged what can have been written by then (``core.early_end``); of anything else that was sent to a hosted API nobody
+charged what can have been written by then (``early_end``); of anything else that was sent to a hosted API nobody
 knows what it cost, so that it is charged in full.
 """
 
@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from overspill_gateway.core.attempt_state import Ending
-from overspill_gateway.core.early_end import MARGIN_TOKENS, bound_of_cut
-from overspill_gateway.core.flow_observer import FlowObserver
-from overspill_gateway.core.outcome import Failure, FailureKind, failure_kind_of_status
-from overspill_gateway.core.plan import HoldIt, Refuse, ServedReason
-from overspill_gateway.core.request_state import RequestState
-from overspill_gateway.core.usage import NOTHING_KNOWN, Report, Usage
-from overspill_gateway.proxy.attempt import Attempt
-from overspill_gateway.proxy.backend import Hosted, Replica
-from overspill_gateway.proxy.call import Call
-from overspill_gateway.proxy.metering import Left, Metering
+from overspill_gateway.backends.backend import Hosted, Replica
+from overspill_gateway.backends.tokenizer import TEXT_BYTES_MAX
+from overspill_gateway.core.admission.plan import HoldIt, Refuse, ServedReason
+from overspill_gateway.core.admission.request_state import RequestState
+from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Report, Usage
+from overspill_gateway.core.backends.outcome import Failure, FailureKind, failure_kind_of_status
+from overspill_gateway.core.flow.attempt_state import Ending
+from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.money.early_end import MARGIN_TOKENS, bound_of_cut
+from overspill_gateway.money.metering import Left, Metering
+from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
 from overspill_gateway.proxy.relay import Relay
-from overspill_gateway.proxy.tokenizing import TEXT_BYTES_MAX
+from overspill_gateway.proxy.request_context import RequestContext
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.containment import Contained
-    from overspill_gateway.proxy.tokenizing import Tokenizer
+    from overspill_gateway.backends.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +93,13 @@ class Settling(FlowObserver[Attempt]):
             close_admission(call, self.metering, now)
 
 
-def call_of(request: RequestState) -> Call:
+def call_of(request: RequestState) -> RequestContext:
     """The client's request that is carried out."""
-    return cast("Contained", request.waiter).call
+    return cast("AttemptOwner", request.waiter).call
 
 
 def _settle(
-    call: Call,
+    call: RequestContext,
     settling: Settling,
     attempt: Attempt,
     ending: Ending,
@@ -147,14 +146,14 @@ def _note_problem(backend: Replica | Hosted, relay: Relay) -> None:
         backend.problems.said(relay.status, relay.body())
 
 
-def _is_counted(call: Call, relay: Relay, ending: Ending, *, begun: bool) -> bool:
+def _is_counted(call: RequestContext, relay: Relay, ending: Ending, *, begun: bool) -> bool:
     """Whether what was reported is all that was generated: nothing came behind it, and nothing was to come."""
     if relay.unreported_bytes > 0:
         return False
     return ending is Ending.WHOLE or (begun and relay.finished and (call.ask.answers == 1 or relay.ended))
 
 
-def _begin_count(call: Call, settling: Settling, attempt: Attempt, relay: Relay) -> bool:
+def _begin_count(call: RequestContext, settling: Settling, attempt: Attempt, relay: Relay) -> bool:
     """Count the tokens of a whole answer beside the path of requests; False: they can't be, it is charged in full."""
     report, text = relay.report(), relay.output_text()
     if isinstance(attempt.backend, Hosted):
@@ -174,7 +173,7 @@ def _learn_output(backend: Replica | Hosted, relay: Relay) -> None:
         backend.meter.learn_output(relay.report(), relay.content_bytes)
 
 
-def _bound_of_cut(call: Call, attempt: Attempt, relay: Relay) -> Usage | None:
+def _bound_of_cut(call: RequestContext, attempt: Attempt, relay: Relay) -> Usage | None:
     """The most that a hosted stream was worth that its client left; None: nobody knows."""
     if not isinstance(attempt.backend, Hosted) or attempt.reason is ServedReason.CONTINUED:
         return None  # the prompt of the latter holds an answer's beginning
@@ -185,7 +184,7 @@ def _bound_of_cut(call: Call, attempt: Attempt, relay: Relay) -> Usage | None:
     )  # fmt: skip
 
 
-def _tell_doubts(call: Call, hosted: Hosted) -> None:
+def _tell_doubts(call: RequestContext, hosted: Hosted) -> None:
     """Once for each hosted API of a route: a line a request would drown all others."""
     counters = hosted.counters
     counters.reports_doubted += 1
@@ -196,7 +195,7 @@ def _tell_doubts(call: Call, hosted: Hosted) -> None:
         )  # fmt: skip
 
 
-def free(call: Call, metering: Metering, attempt: Attempt, now: float) -> None:
+def free(call: RequestContext, metering: Metering, attempt: Attempt, now: float) -> None:
     """A fault of ours has ended the attempt somewhere: money that may be owed is charged, what else it held is free."""
     attempt.backend.attempts.discard(attempt)
     if attempt.hold is not None and not attempt.hold.settled:
@@ -204,7 +203,7 @@ def free(call: Call, metering: Metering, attempt: Attempt, now: float) -> None:
 
 
 def charge(
-    call: Call,
+    call: RequestContext,
     metering: Metering,
     attempt: Attempt,
     usage: Usage | None,
@@ -233,7 +232,7 @@ def charge(
     call.uncounted_nano_usd = 0
 
 
-def close_admission(call: Call, metering: Metering, now: float) -> None:
+def close_admission(call: RequestContext, metering: Metering, now: float) -> None:
     """The request is over, and no answer of it said how many tokens it took."""
     if call.admission is None:
         return
@@ -287,7 +286,7 @@ def count_failure(backend: Replica | Hosted, kind: FailureKind) -> None:
 class _Counted:
     """A whole answer without usage, while its tokens are counted."""
 
-    call: Call
+    call: RequestContext
     settling: Settling
     attempt: Attempt
     relay: Relay

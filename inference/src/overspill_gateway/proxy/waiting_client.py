@@ -1,13 +1,13 @@
-"""A client that waits: what it hears meanwhile. Not here: until when it waits (``core.request_flow``)."""
+"""A client that waits: what it hears meanwhile. Not here: until when it waits (``core.flow.request_flow``)."""
 
 import math
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.proxy.opening import Opening
+from overspill_gateway.core.http.errors import ApiError
+from overspill_gateway.proxy.early_stream import EarlyStream
 
 if TYPE_CHECKING:
-    from overspill_gateway.proxy.call import Call
+    from overspill_gateway.proxy.request_context import RequestContext
     from overspill_gateway.wire.server import ServerConnection
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -20,12 +20,12 @@ class Wait:
 
     __slots__ = ("heartbeat_at", "opening")
 
-    def __init__(self, call: "Call", now: float) -> None:
-        self.opening: Opening | None = None
+    def __init__(self, call: "RequestContext", now: float) -> None:
+        self.opening: EarlyStream | None = None
         """Of a stream that has had to wait: where heartbeats go."""
         self.heartbeat_at = math.inf
         if call.facts.stream:
-            self.opening = Opening(call.client, call.endpoint.dialect, call.request_id)
+            self.opening = EarlyStream(call.client, call.endpoint.dialect, call.request_id)
             self.heartbeat_at = now + HEARTBEAT_SECONDS
 
     def heartbeat(self, now: float, *, waits: bool) -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from overspill_api.compiled import DOCUMENT_VERSION, CompiledConsumer, CompiledRoute
 from overspill_api.names import COMPILED_KEY, ENGINE_PORT, LABEL_COMPILED
 from overspill_api.quantities import OBJECT_NAME_PATTERN
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _PORT_NAME: Final = "http"

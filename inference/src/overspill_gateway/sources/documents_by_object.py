@@ -12,7 +12,7 @@ import msgspec
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_api.demand import RefusedDocument
-from overspill_gateway.core.unusable import UnusableError
+from overspill_gateway.core.backends.unusable import UnusableError
 from overspill_gateway.sources.documents import DocumentError
 from overspill_gateway.sources.port import Sink
 

@@ -19,7 +19,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.sources.documents import DocumentError, read_document
 from overspill_gateway.sources.documents_by_object import DocumentsByObject, Subject, subject_of
 from overspill_gateway.sources.port import Sink

@@ -4,11 +4,11 @@ from typing import Protocol
 
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_api.demand import RefusedDocument
-from overspill_gateway.core.rotation import EndpointFact
+from overspill_gateway.core.backends.rotation import EndpointFact
 
 
 class Sink(Protocol):
-    """Takes what a source learns; ``proxy.catalog.Catalog`` is the one."""
+    """Takes what a source learns; ``routes.catalog.Catalog`` is the one."""
 
     def set_route(self, compiled: CompiledRoute) -> None:
         """A route is new or has changed. Whatever it raises, the route is as it was before."""

@@ -1,6 +1,6 @@
 """Makes a connection to a hosted API: its name resolved anew, its addresses tried in turn, a proxy, TLS.
 
-Not here: which connections are kept (``pool``), and which proxy (``core.outbound_proxy``).
+Not here: which connections are kept (``pool``), and which proxy (``core.http.outbound_proxy``).
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from overspill_gateway.core.outbound_proxy import ProxyServer, host_and_port
-from overspill_gateway.core.outcome import ConnectFault
+from overspill_gateway.core.backends.outcome import ConnectFault
+from overspill_gateway.core.http.outbound_proxy import ProxyServer, host_and_port
 from overspill_gateway.wire.resolver import Resolver, SocketAddress, UnresolvedError
 from overspill_gateway.wire.tunnel import ProxyRefusedError, Tunnel
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from overspill_gateway.core.pieces import LONG_BYTES
+from overspill_gateway.core.http.pieces import LONG_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,10 @@ import socket
 import ssl
 from typing import Final
 
-from overspill_gateway.core.cors import CorsPolicy, is_preflight
-from overspill_gateway.core.errors import ApiError
-from overspill_gateway.core.head import Head
-from overspill_gateway.wire.body_room import BodyRoom
-from overspill_gateway.wire.date import DateLine
+from overspill_gateway.core.http.cors import CorsPolicy
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.newcomers import turn_newcomers_away
-from overspill_gateway.wire.server import Handler, ServerConnection
+from overspill_gateway.wire.server import Handler, PortState, ServerConnection
 from overspill_gateway.wire.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -54,21 +50,10 @@ def listen_everywhere(port: int) -> socket.socket:
 class Listener:
     """A port and its connections."""
 
-    __slots__ = ("_server", "connections", "cors", "date", "draining", "handler", "limits", "loop", "port", "room",
-                 "sweeper")  # fmt: skip
+    __slots__ = ("_server", "port", "state")
 
     def __init__(self, handler: Handler, limits: Limits, sweeper: Sweeper, cors: CorsPolicy | None = None) -> None:
-        self.handler = handler
-        self.limits = limits
-        self.room = BodyRoom(limits.bodies_bytes_max)
-        self.sweeper = sweeper
-        self.cors = cors
-        self.date = DateLine()
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[ServerConnection] = set()
-        """All open connections of clients."""
-        self.draining = False
-        """Whether every answer from now on is the last one of its connection."""
+        self.state = PortState(handler, limits, sweeper, cors, asyncio.get_running_loop())
         self.port = 0
         """The TCP port, once it listens."""
         self._server: asyncio.Server | None = None
@@ -77,7 +62,7 @@ class Listener:
         """Begin to listen; port 0: any free one."""
         seconds = (_HANDSHAKE_SECONDS, _TLS_SHUTDOWN_SECONDS) if tls is not None else (None, None)
         if host == EVERYWHERE:
-            self._server = await self.loop.create_server(
+            self._server = await self.state.loop.create_server(
                 self._connection,
                 sock=listen_everywhere(port),
                 backlog=_BACKLOG,
@@ -86,7 +71,7 @@ class Listener:
                 ssl_shutdown_timeout=seconds[1],
             )
         else:
-            self._server = await self.loop.create_server(
+            self._server = await self.state.loop.create_server(
                 self._connection,
                 host,
                 port,
@@ -98,17 +83,11 @@ class Listener:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _connection(self) -> ServerConnection:
-        return ServerConnection(self)
-
-    def admit(self, head: Head) -> ApiError | None:
-        """Refuse by the head; a browser's preflight needs no key and no known path."""
-        if self.cors is not None and is_preflight(head):
-            return None
-        return self.handler.admit(head)
+        return ServerConnection(self.state)
 
     def begin_drain(self) -> None:
         """Take connections on, but let every answer say that its connection ends."""
-        self.draining = True
+        self.state.draining = True
 
     async def stop_accepting(self) -> None:
         """Take the connections that have been made already, then none: closing alone would reset those."""
@@ -125,6 +104,6 @@ class Listener:
 
     def close_connections(self, *, at_once: bool = False) -> None:
         """Close connections as they become idle; ``at_once``: those that are idle, now."""
-        self.draining = True
-        for connection in list(self.connections):
+        self.state.draining = True
+        for connection in list(self.state.connections):
             connection.drain(at_once=at_once)

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from typing import Final
 
-from overspill_gateway.core.outbound_proxy import ProxyRules
+from overspill_gateway.core.http.outbound_proxy import ProxyRules
 from overspill_gateway.wire.dialing import Dialer
 from overspill_gateway.wire.own_thread import in_own_thread
 from overspill_gateway.wire.resolver import Resolver

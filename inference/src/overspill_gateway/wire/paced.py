@@ -6,7 +6,7 @@ Not here: what is written, and to whom.
 import asyncio
 from typing import Final
 
-from overspill_gateway.core.rope import Buffer
+from overspill_gateway.core.text.rope import Buffer
 
 SLICE_BYTES: Final = 256 * 1024
 """Written at a time: encrypting as much takes some two tenths of a millisecond."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, Protocol
 
-from overspill_gateway.core.outcome import ConnectFault
+from overspill_gateway.core.backends.outcome import ConnectFault
 from overspill_gateway.wire.dialing import Dialer, DialError
 from overspill_gateway.wire.stream_reads import StreamReads
-from overspill_gateway.wire.upstream import UpstreamConnection
+from overspill_gateway.wire.upstream import ConnectionOwner, UpstreamConnection
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Connecting:
         self.waiter = None
 
 
-class Pool:
+class Pool(ConnectionOwner):
     """The connections to one backend."""
 
     def __init__(
@@ -74,9 +74,8 @@ class Pool:
         ``connection_seconds``: a connection that is older gets no further request, so that the next one goes to where
         the name leads by then.
         """
+        super().__init__(reads)
         self.address = address
-        self.reads = reads
-        """Reads the streams that are under way, if not the event loop does."""
         self._idle_seconds = idle_seconds
         self.connect_seconds = connect_seconds
         """The longest wait for a connection."""

@@ -1,17 +1,17 @@
 """Reads requests out of a client's bytes: framing, limits, refusals. It answers nothing and knows no deadline.
 
-``core.head`` and ``core.chunks`` decide what is accepted. A request is ready when its whole message was found good,
+``head`` and ``chunks`` decide what is accepted. A request is ready when its whole message was found good,
 so that nothing of an ambiguous one ever goes on. The same bytes mean the same however they are split.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from overspill_gateway.core.chunks import ChunkedBody
-from overspill_gateway.core.errors import ApiError, malformed
-from overspill_gateway.core.head import Head, bad_request_line, head_too_long, read_head, target_too_long
-from overspill_gateway.core.head_memory import HeadMemory
-from overspill_gateway.core.pieces import Pieces
+from overspill_gateway.core.http.chunks import ChunkedBody
+from overspill_gateway.core.http.errors import ApiError, malformed
+from overspill_gateway.core.http.head import Head, bad_request_line, head_too_long, read_head, target_too_long
+from overspill_gateway.core.http.pieces import Pieces
+from overspill_gateway.core.requests.head_memory import HeadMemory
 from overspill_gateway.wire.body_room import STEP_BYTES, BodyRoom
 from overspill_gateway.wire.limits import Limits
 

@@ -9,15 +9,16 @@ import logging
 import math
 import select
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from overspill_gateway.core.cors import is_preflight
-from overspill_gateway.core.errors import ApiError, malformed, refusal_body, refusal_lines
-from overspill_gateway.core.head import Head
+from overspill_gateway.core.http.cors import CorsPolicy, is_preflight
+from overspill_gateway.core.http.errors import ApiError, malformed, refusal_body, refusal_lines
+from overspill_gateway.core.http.head import Head
+from overspill_gateway.wire.body_room import BodyRoom
+from overspill_gateway.wire.date import DateLine
+from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.reader import Incoming, RequestReader
-
-if TYPE_CHECKING:
-    from overspill_gateway.wire.listener import Listener
+from overspill_gateway.wire.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +83,53 @@ class Handler(Protocol):
         ...
 
 
+class PortState:
+    """What all connections of one listening port share."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        sweeper: Sweeper,
+        cors: CorsPolicy | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.room = BodyRoom(limits.bodies_bytes_max)
+        self.sweeper = sweeper
+        self.cors = cors
+        self.date = DateLine()
+        self.loop = loop
+        self.connections: set[ServerConnection] = set()
+        """All open connections of clients."""
+        self.draining = False
+        """Whether every answer from now on is the last one of its connection."""
+
+    def admit(self, head: Head) -> ApiError | None:
+        """Refuse by the head; a browser's preflight needs no key and no known path."""
+        if self.cors is not None and is_preflight(head):
+            return None
+        return self.handler.admit(head)
+
+
 class ServerConnection(asyncio.Protocol):
     """One client's connection."""
 
     __slots__ = (
-        "_answer_head", "_begun", "_bodiless", "_chunked", "_close_after", "_input", "_listener", "_out", "_pumping",
+        "_answer_head", "_begun", "_bodiless", "_chunked", "_close_after", "_input", "_out", "_port", "_pumping",
         "_reader", "_reading_paused", "_received", "_room_bytes", "_room_owner", "_since", "_stalled", "_transport",
         "answerer", "answering", "deadline",
     )  # fmt: skip
 
-    def __init__(self, listener: "Listener") -> None:
+    def __init__(self, port: "PortState") -> None:
         self.deadline = math.inf
         self.answerer: Answerer | None = None
         self.answering = False
-        self._listener = listener
+        self._port = port
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
-        admit = listener.handler.admit if listener.cors is None else listener.admit
-        self._reader = RequestReader(listener.limits, admit, self._say_continue, listener.room, ready_max=_READY_MAX)
+        admit = port.handler.admit if port.cors is None else port.admit
+        self._reader = RequestReader(port.limits, admit, self._say_continue, port.room, ready_max=_READY_MAX)
         self._input = b""
         self._out: list[bytes] = []
         self._reading_paused = False
@@ -122,19 +153,19 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A transport is there."""
         self._transport = transport  # type: ignore[assignment]
-        listener = self._listener
-        if len(listener.connections) >= listener.limits.connections_max:
+        port = self._port
+        if len(port.connections) >= port.limits.connections_max:
             transport.close()
             return
-        listener.connections.add(self)
-        self.deadline = listener.loop.time() + listener.limits.head_seconds
-        listener.sweeper.add(self)
+        port.connections.add(self)
+        self.deadline = port.loop.time() + port.limits.head_seconds
+        port.sweeper.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The transport is gone."""
         self._reader.forget()
-        self._listener.connections.discard(self)
-        self._listener.sweeper.discard(self)
+        self._port.connections.discard(self)
+        self._port.sweeper.discard(self)
         self._input = b""
         answerer, self.answerer = self.answerer, None
         if answerer is not None:
@@ -144,22 +175,20 @@ class ServerConnection(asyncio.Protocol):
     def body_done(self) -> None:
         """Nobody needs the body of the request that is being answered any more."""
         if self._room_bytes:
-            self._listener.room.give_back(self._room_owner, self._room_bytes)
+            self._port.room.give_back(self._room_owner, self._room_bytes)
             self._room_bytes = 0
 
     def pause_writing(self) -> None:
         """The transport has enough to write."""
         self._stalled = True
-        self.deadline = self._listener.loop.time() + self._listener.limits.write_stall_seconds
+        self.deadline = self._port.loop.time() + self._port.limits.write_stall_seconds
         if self.answerer is not None:
             self.answerer.client_slow()
 
     def resume_writing(self) -> None:
         """The transport can take more."""
         self._stalled = False
-        self.deadline = (
-            math.inf if self.answering else self._listener.loop.time() + self._listener.limits.keep_alive_seconds
-        )
+        self.deadline = math.inf if self.answering else self._port.loop.time() + self._port.limits.keep_alive_seconds
         if self.answerer is not None:
             self.answerer.client_ready()
 
@@ -191,8 +220,8 @@ class ServerConnection(asyncio.Protocol):
             self._close()
 
     def _read(self, data: bytes) -> None:
-        reader, limits = self._reader, self._listener.limits
-        now = self._listener.loop.time()
+        reader, limits = self._reader, self._port.limits
+        now = self._port.loop.time()
         if reader.head is None and not reader.pending:
             self._since = now
             self._received = 0
@@ -218,7 +247,7 @@ class ServerConnection(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
-        loop = self._listener.loop
+        loop = self._port.loop
         until = loop.time() + _PUMP_SECONDS_MAX
         done = 0
         try:
@@ -249,17 +278,17 @@ class ServerConnection(asyncio.Protocol):
         self.deadline = math.inf
         self._answer_head = head
         self._close_after = not incoming.keep_alive or head is None or head.http_1_0
-        listener = self._listener
+        port = self._port
         if refusal is not None or head is None:
-            self.refuse(refusal or malformed("The request can't be read."), listener.handler.refusal_lines(head))
-        elif listener.cors is not None and is_preflight(head):
-            self.answer(204, listener.cors.preflight_lines(head), b"")
+            self.refuse(refusal or malformed("The request can't be read."), port.handler.refusal_lines(head))
+        elif port.cors is not None and is_preflight(head):
+            self.answer(204, port.cors.preflight_lines(head), b"")
         else:
             try:
                 if incoming.parts:
-                    listener.handler.serve_long(self, head, incoming.parts)
+                    port.handler.serve_long(self, head, incoming.parts)
                 else:
-                    listener.handler.serve(self, head, incoming.body)
+                    port.handler.serve(self, head, incoming.body)
             except Exception:
                 logger.exception("a request could not be served", extra={"path": head.path.decode("latin-1")})
                 self._give_up()
@@ -272,7 +301,7 @@ class ServerConnection(asyncio.Protocol):
         if self._begun or not self.answering:
             self.cut()
         else:
-            self.refuse(INTERNAL_ERROR, self._listener.handler.refusal_lines(self._answer_head))
+            self.refuse(INTERNAL_ERROR, self._port.handler.refusal_lines(self._answer_head))
 
     def fail(self, head: Head) -> None:
         """The answerer of a request broke: end it in the same way, if nobody has ended it yet."""
@@ -290,15 +319,15 @@ class ServerConnection(asyncio.Protocol):
 
         ``dated``: the lines have a backend's date, which is passed on.
         """
-        out, listener = self._out, self._listener
+        out, port = self._out, self._port
         self._begun = True
         out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out.append(lines)
         if not dated:
-            out.append(listener.date.now())
+            out.append(port.date.now())
         head = self._answer_head
-        if listener.cors is not None:
-            out.append(listener.cors.answer_lines(head))
+        if port.cors is not None:
+            out.append(port.cors.answer_lines(head))
         self._bodiless = status in _BODILESS or (head is not None and head.method == b"HEAD")
         self._chunked = False
         if status in _BODILESS:
@@ -310,7 +339,7 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._chunked = True
             out.append(b"transfer-encoding: chunked\r\n")
-        if listener.draining:
+        if port.draining:
             self._close_after = True
         out.append(b"connection: close\r\n\r\n" if self._close_after else b"\r\n")
 
@@ -347,8 +376,8 @@ class ServerConnection(asyncio.Protocol):
         if self._close_after:
             self._close()
             return
-        self.deadline = self._listener.loop.time() + (
-            self._listener.limits.write_stall_seconds if self._stalled else self._listener.limits.keep_alive_seconds
+        self.deadline = self._port.loop.time() + (
+            self._port.limits.write_stall_seconds if self._stalled else self._port.limits.keep_alive_seconds
         )
         if self._reader.ready or self._input:
             self._pump()
@@ -375,7 +404,7 @@ class ServerConnection(asyncio.Protocol):
     # -- ending ------------------------------------------------------------------------------------------------
 
     def drain(self, *, at_once: bool = False) -> None:
-        """The listener ends: close as soon as this is idle for a moment, after an answer that is under way.
+        """The port ends: close as soon as this is idle for a moment, after an answer that is under way.
 
         A client may be sending its next request just now: what has reached this machine is still answered. Only
         ``at_once`` does not wait for the moment.
@@ -385,7 +414,7 @@ class ServerConnection(asyncio.Protocol):
         if at_once and not self._has_unread_input():
             self._close()
         else:
-            self.deadline = min(self.deadline, self._listener.loop.time() + _DRAIN_IDLE_SECONDS)
+            self.deadline = min(self.deadline, self._port.loop.time() + _DRAIN_IDLE_SECONDS)
 
     def _has_unread_input(self) -> bool:
         """Whether bytes have arrived that the loop has not handed over yet."""
@@ -401,7 +430,7 @@ class ServerConnection(asyncio.Protocol):
         unread = self._reader.stopped or self._reader.in_message or bool(self._input)
         self._reader.forget()
         self._input = b""
-        now, transport = self._listener.loop.time(), self._transport
+        now, transport = self._port.loop.time(), self._transport
         if unread and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
             self._stalled = True  # the deadline aborts
@@ -411,7 +440,7 @@ class ServerConnection(asyncio.Protocol):
                 transport.resume_reading()
         else:
             transport.close()
-            self.deadline = now + self._listener.limits.write_stall_seconds  # for a client that takes nothing more
+            self.deadline = now + self._port.limits.write_stall_seconds  # for a client that takes nothing more
 
     def _abort(self) -> None:
         self._reader.stopped = True

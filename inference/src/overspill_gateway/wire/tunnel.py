@@ -4,7 +4,7 @@ import asyncio
 import re
 from typing import Final
 
-from overspill_gateway.core.outbound_proxy import ProxyServer, host_and_port
+from overspill_gateway.core.http.outbound_proxy import ProxyServer, host_and_port
 
 _BYTES_MAX: Final = 16 * 1024
 """Of all that it says before there is a tunnel, or none."""

@@ -7,22 +7,20 @@ make two answers of one, or one of two: framing by anything but one length, chun
 import asyncio
 import math
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import httptools
 
-from overspill_gateway.core.head import LENGTH_DIGITS_MAX, LENGTH_FIELD, Header, is_plain_length, with_length
-from overspill_gateway.core.outcome import FailureKind
-from overspill_gateway.core.rope import Buffer
+from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.text.rope import Buffer
+from overspill_gateway.wire.answer_memory import AnswerMemory
 from overspill_gateway.wire.chunk_frame import content_start
 from overspill_gateway.wire.paced import PacedWriter
-
-if TYPE_CHECKING:
-    from overspill_gateway.wire.pool import Pool
+from overspill_gateway.wire.stream_reads import StreamReads
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_HEAD_END: Final = b"\r\n\r\n"
 _SLICE_BYTES: Final = 4 * 1024
 """Of what has come at once; the dearest take some 2 ms."""
 _SLICES_SECONDS: Final = 0.002
@@ -58,57 +56,53 @@ class Receiver(Protocol):
         ...
 
 
-class AnswerMemory:
-    """The head of the last answer that came whole, with its body, in one read, its length apart.
+class ConnectionOwner:
+    """Where a connection comes from and goes back to: the connections to one backend."""
 
-    A backend's next answer mostly differs in its length alone: it is then taken apart by comparing, not by parsing.
-    """
+    def __init__(self, reads: StreamReads | None) -> None:
+        self.reads = reads
+        """Reads the streams that are under way, if not the event loop does."""
 
-    __slots__ = ("_after", "_before", "_digits", "headers", "status")
+    def put(self, connection: "UpstreamConnection") -> None:
+        """It can take another request."""
+        raise NotImplementedError
 
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: list[Header] = []
-        self._before = self._after = self._digits = b""
-
-    def remember(self, data: bytes, status: int, headers: list[Header]) -> None:
-        """Keep the head of an answer that these bytes are, all of them, by its length."""
-        self._before = b""
-        end = data.find(_HEAD_END) + len(_HEAD_END)
-        found = LENGTH_FIELD.search(data, 0, end - 2)
-        if found is not None and int(found[1]) == len(data) - end:
-            start, stop = found.span(1)
-            self._before, self._digits, self._after = data[:start], found[1], data[stop:end]
-            self.status, self.headers = status, headers
-
-    def body_start(self, data: bytes) -> int:
-        """Where the body starts in bytes that are one such answer, no more and no less; 0: they are not."""
-        before = self._before
-        if not before or not data.startswith(before):
-            return 0
-        stop = data.find(b"\r", len(before), len(before) + LENGTH_DIGITS_MAX + 1)
-        if stop < 0 or not data.startswith(self._after, stop):
-            return 0
-        digits = data[len(before) : stop]
-        start = stop + len(self._after)
-        if not is_plain_length(digits) or int(digits) != len(data) - start:
-            return 0
-        if digits != self._digits:
-            self._digits = digits
-            self.headers = with_length(self.headers, digits)
-        return start
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """It has ended."""
+        raise NotImplementedError
 
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
-        "_apart", "_between", "_between_chunks", "_head_bytes", "_head_done", "_headers", "_held", "_interim", "_made",
-        "_memory", "_more_follows", "_parser", "_pool", "_reads_on", "_receiver", "_spoke_first", "_status",
-        "_transport", "_unread", "_writer", "flowing", "idle_since", "retires_at", "used",
+        "_apart",
+        "_between",
+        "_between_chunks",
+        "_head_bytes",
+        "_head_done",
+        "_headers",
+        "_held",
+        "_interim",
+        "_made",
+        "_memory",
+        "_more_follows",
+        "_owner",
+        "_parser",
+        "_reads_on",
+        "_receiver",
+        "_spoke_first",
+        "_status",
+        "_transport",
+        "_unread",
+        "_writer",
+        "flowing",
+        "idle_since",
+        "retires_at",
+        "used",
     )  # fmt: skip
 
-    def __init__(self, pool: "Pool") -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self.idle_since = 0.0
         self.retires_at = math.inf
         """From then on it gets no further request, time of the loop's clock."""
@@ -116,7 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it has carried an answer before: then the backend may have closed it under us."""
         self.flowing = False
         """Whether nobody waits for the answer to begin any more, as its receiver says."""
-        self._pool = pool
+        self._owner = owner
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set when the connection is made
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
@@ -321,7 +315,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The transport is gone."""
         self._leave()
         self._writer = None
-        self._pool.lost(self)
+        self._owner.lost(self)
         self._unread = b""
         receiver, self._receiver = self._receiver, None
         if receiver is None:
@@ -402,7 +396,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._stop(writer)
             self._transport.close()
         else:
-            self._pool.put(self)
+            self._owner.put(self)
         if receiver is not None:
             receiver.answer_end()
 
@@ -426,7 +420,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_apart(self) -> None:
         """Have the rest of a stream read together with others, if that pays now and it comes in the open."""
-        reads = self._pool.reads
+        reads = self._owner.reads
         if reads is None:
             return
         reads.chunk_came()
@@ -439,7 +433,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Nobody reads it for now."""
-        reads = self._pool.reads
+        reads = self._owner.reads
         if self._apart >= 0 and reads is not None:
             reads.release(self._apart, self)
             self._apart = -1

@@ -1,0 +1,1 @@
+"""Backends as deciding knows them: replicas and hosted APIs, how each has fared."""

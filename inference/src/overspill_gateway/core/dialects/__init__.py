@@ -1,0 +1,1 @@
+"""OpenAI's and Anthropic's APIs, and what providers make of them: paths, errors, what they take."""

@@ -1,0 +1,1 @@
+"""What HTTP has, of either side: heads, framing, header fields, errors. Not here: sockets (``wire``)."""

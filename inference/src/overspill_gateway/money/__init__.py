@@ -1,0 +1,1 @@
+"""What requests cost and may cost: budgets with their ledger, limits, the price of hosted APIs."""

@@ -1,0 +1,72 @@
+"""How an attempt's answer reaches the client: in which dialect, with which parts kept, under which header lines."""
+
+from typing import TYPE_CHECKING
+
+from overspill_gateway.backends.backend import Hosted
+from overspill_gateway.core.answers.continuation import Partial
+from overspill_gateway.core.http.head import Header
+from overspill_gateway.proxy.early_stream import EarlyStream
+from overspill_gateway.proxy.outgoing import plain_answer, translator_of
+from overspill_gateway.proxy.relay import Relay
+from overspill_gateway.proxy.rewriting import answer_lines
+
+if TYPE_CHECKING:
+    from overspill_gateway.proxy.attempt import Attempt
+    from overspill_gateway.proxy.request_context import RequestContext
+
+
+def relay_of(
+    call: "RequestContext",
+    attempt: "Attempt",
+    status: int,
+    headers: list[Header],
+    opening: EarlyStream | None,
+    *,
+    checked: bool,
+) -> Relay:
+    """Writes this attempt's answer on to the client."""
+    facts, endpoint = call.facts, call.endpoint
+    problems = attempt.backend.problems
+    if isinstance(attempt.backend, Hosted) and any(problems.hides(value) for _, value in headers):
+        headers = [header for header in headers if not problems.hides(header[1])]  # it echoes what it was sent
+    return Relay(
+        call.client,
+        status,
+        headers,
+        answer_lines(attempt.served_by, attempt.reason, call.request_id),
+        dialect=endpoint.dialect,
+        strip_usage=facts.stream and not facts.include_usage,
+        keep=facts.stream and keeps_text(call, attempt),
+        translator=translator_of(attempt.backend, endpoint, facts, call.request_id),
+        hold_plain=checked,
+        opening=opening,
+        asked_stream=facts.stream,
+    )
+
+
+def go_on_with(relay: Relay, partial: Partial, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
+    """Lets this attempt's answer follow what the client has; a hosted API may repeat that instead."""
+    may_echo = isinstance(attempt.backend, Hosted)
+    relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
+    return relay
+
+
+def keeps_text(call: "RequestContext", attempt: "Attempt") -> bool:
+    """Whether text and request outlive the first token: to go on elsewhere, or to count what nobody may report."""
+    if call.route.compiled.on_stream_failure == "Continue":
+        return True
+    return call.endpoint.generates and not attempt.backend.reports_usage
+
+
+def body_for(call: "RequestContext", attempt: "Attempt", relay: Relay) -> bytes | None:
+    """A plain answer in the client's words, where they differ from the backend's; None: as it came.
+
+    A refusal never tells a client the key that the gateway has sent.
+    """
+    if relay.status < 400 or relay.streams:
+        return None
+    told = None
+    if call.endpoint.anthropic:
+        told = plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())
+    body, problems = relay.body() if told is None else told, attempt.backend.problems
+    return problems.hidden(body.decode("utf-8", "replace")).encode() if problems.hides(body) else told
