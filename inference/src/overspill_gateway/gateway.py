@@ -80,7 +80,7 @@ class Gateway:
             body_readers(),
         )
         self.api = Api(self.catalog, self.shared, boot_id)
-        self._gauges = EngineGauges(lambda: (route.pool.replicas for route in self.catalog.routes.values()))
+        self._gauges = EngineGauges(lambda: (route.pool for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
         limits = Limits(body_bytes_max=settings.body_bytes_max, bodies_bytes_max=settings.bodies_bytes_max)
         admin = AdminPort(

@@ -1,14 +1,18 @@
 """The admin port: health, readiness, metrics, and the stream of demand that wakes pools."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from overspill_api.demand import GatewayDemand
+from overspill_api.demand import REFUSAL_REASONS, GatewayDemand
 from overspill_gateway.admin import demand as demand_module
-from unit.gateway.backends import answers, backend, resets_before_head, streams
+from overspill_gateway.core.admission.plan import Refusal
+from unit.gateway.backends import USAGE, answers, backend, resets_before_head, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
+
+HISTOGRAMS = ("first_token", "first_token_since_sent", "inter_token")
 
 
 class Reader:
@@ -226,3 +230,67 @@ async def test_a_route_that_is_made_again_brings_nothing_of_the_former(gateway: 
 
     assert (route.uid, route.wants_replica, route.backends) == ("second", False, {})
     assert route.last_arrival_unix_seconds is None
+
+
+async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: GatewayUnderTest) -> None:
+    """Streams at a replica, and one that a hosted API did in its place, with tokens; refusals by reason."""
+    async with backend(streams(usage=True)) as engine, backend(streams(usage=True)) as api:
+        gateway.route(hosted=[api.hosted()], overflow={"on_cold_start": "Hosted"})
+        await gateway.post(stream=True)
+        gateway.endpoints(engine.fact())
+        for _ in range(2):
+            await gateway.post(stream=True)
+        await gateway.post()
+    gateway.route("off", local=None, hosted=[])
+    await gateway.post("off")
+
+    line = json.loads(await first_line(gateway))
+
+    assert line["version"] == 2
+    assert line["uptime_seconds"] > 0
+    busy, off = line["routes"]
+    assert (busy["arrivals_total"], off["arrivals_total"]) == (4, 1)
+    assert off["refused_total"] == {"NotAvailable": 1}
+    local, hosted = busy["work"]["local"], busy["work"]["hosted"]
+    assert (local["answers_total"], hosted["answers_total"]) == (3, 1)
+    counted = [sum(work[name]["counts"].values()) for work in (local, hosted) for name in HISTOGRAMS]
+    assert counted == [2, 2, 2, 1, 1, 1], "a plain answer has no first token that is seen"
+    tokens = USAGE["prompt_tokens"], USAGE["completion_tokens"]
+    assert (hosted["prompt_tokens_total"], hosted["output_tokens_total"]) == tokens
+    spilled = busy["spilled"]
+    assert (spilled["requests_total"], spilled["prompt_tokens_total"], spilled["output_tokens_total"]) == (1, *tokens)
+    assert spilled["request_seconds_total"] == hosted["request_seconds_total"] > 0
+
+
+async def test_the_reasons_of_refusals_are_those_of_the_contract() -> None:
+    """A reason that it does not know would be none to the operator."""
+    assert {why.value for why in Refusal} | {"OutputUnchecked", "ShuttingDown"} == set(REFUSAL_REASONS)
+
+
+async def test_a_line_has_the_gauges_of_engines(gateway: GatewayUnderTest) -> None:
+    """With their age, as long as they say something; and how often an engine was asked in vain."""
+    async with backend(answers()) as engine, backend(answers()) as silent, backend(answers()) as new:
+        route = gateway.route()
+        gateway.endpoints(engine.fact("a"), silent.fact("b"), new.fact("c"))
+        read, missed, _ = route.replicas.values()
+        now = asyncio.get_running_loop().time()
+        read.load.scraped(now - 2.0, 5, 3, 0.25)
+        missed.load.scraped(now - 3600.0, 1, 1, 0.1)
+        missed.load.missed = 4
+
+        first, second = json.loads(await first_line(gateway))["routes"][0]["engines"]
+
+    age = first.pop("age_seconds")
+    assert 2.0 <= age < 10.0
+    assert first == {"served_by": "local/a", "running": 5, "waiting": 3, "kv_cache_usage": 0.25}
+    assert second == {"served_by": "local/b", "missed": 4}
+
+
+async def first_line(gateway: GatewayUnderTest) -> bytes:
+    """What a new reader is told first."""
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/demand")
+    await client.head()
+    line = await soon(client.chunk())
+    client.close()
+    return line

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from overspill_gateway.backends import scrapes
-from overspill_gateway.backends.backend import Replica
+from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.backends.problems import BackendProblems
 from overspill_gateway.backends.scrapes import EngineGauges, Pools
+from overspill_gateway.core.admission.route_pool import PoolListener, RouteMoney, RoutePool
 from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.prediction.load import ReplicaLoad
@@ -73,6 +74,25 @@ class Engine(Backend):
         await self.says(wire)
 
 
+class Listens(PoolListener[Replica]):
+    """Counts how often the operator is to hear of a route."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def demand_changed(self, *, urgent: bool = False) -> None:
+        """Once more."""
+        assert not urgent
+        self.told += 1
+
+
+def pool_of(*engines: Engine, listener: Listens | None = None) -> RoutePool[Replica, Hosted]:
+    """The pool of a route with these engines."""
+    pool: RoutePool[Replica, Hosted] = RoutePool(listener or Listens(), ServiceRates(), RouteMoney())
+    pool.replicas = [engine.replica for engine in engines]
+    return pool
+
+
 @contextlib.asynccontextmanager
 async def reading(*engines: Engine, busy: bool = True, pools: Pools | None = None) -> AsyncIterator[EngineGauges]:
     """One route with these engines; a request is at the first."""
@@ -80,7 +100,8 @@ async def reading(*engines: Engine, busy: bool = True, pools: Pools | None = Non
         await engine.listen()
     if busy:
         engines[0].load.sent(Ask())
-    gauges = EngineGauges(pools or (lambda: [[engine.replica for engine in engines]]))
+    pool = pool_of(*engines)
+    gauges = EngineGauges(pools or (lambda: [pool]))
     gauges.start()
     try:
         yield gauges
@@ -114,10 +135,10 @@ async def test_an_idle_route_costs_its_engines_nothing() -> None:
     """Nobody is asked before the first request, nor after the last; connections are closed."""
     engine, looks = Engine(says(VLLM)), 0
 
-    def pools() -> list[list[Replica]]:
+    def pools() -> list[RoutePool[Replica, Hosted]]:
         nonlocal looks
         looks += 1
-        return [[engine.replica]]
+        return [pool_of(engine)]
 
     async with reading(engine, busy=False, pools=pools):
         await eventually(lambda: looks > 10)
@@ -196,7 +217,7 @@ async def test_an_engine_that_is_gone_is_a_failure_like_any_other() -> None:
     await engine.listen()
     engine.kill()
     engine.load.sent(Ask())
-    gauges = EngineGauges(lambda: [[engine.replica]])
+    gauges = EngineGauges(lambda: [pool_of(engine)])
     gauges.start()
     await eventually(lambda: gauges.failures_total >= 2)
     gauges.stop()
@@ -246,3 +267,28 @@ async def test_stopping_ends_questions_and_connections() -> None:
         assert gauges.asking == 0
         await eventually(lambda: not any(engine.wires for engine in engines))
         gauges.stop()
+
+
+async def test_the_operator_hears_of_gauges_that_change_and_now_and_then_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes by none that are old, and a line each second that says nothing new would be one too many."""
+    engine, listener = Engine(says(VLLM)), Listens()
+    async with reading(engine, pools=lambda: [pool_of(engine, listener=listener)]) as gauges:
+        await eventually(lambda: gauges.answers_total >= 4)
+        assert listener.told == 1
+        engine.says = says(b"vllm:num_requests_running 6\nvllm:num_requests_waiting 9\n")
+        await eventually(lambda: listener.told == 2)
+        monkeypatch.setattr(scrapes, "TELL_AGAIN_SECONDS", EVERY)
+        await eventually(lambda: listener.told >= 5)
+
+
+async def test_the_operator_hears_of_an_engine_that_does_not_say() -> None:
+    """How often it was asked in vain; forgotten with the first answer."""
+    engine, listener = Engine(says(b"", 404)), Listens()
+    async with reading(engine, pools=lambda: [pool_of(engine, listener=listener)]) as gauges:
+        await eventually(lambda: gauges.failures_total == 2)
+        assert (engine.load.missed, listener.told) == (2, 2)
+        engine.says = says(VLLM)
+        await eventually(lambda: gauges.answers_total == 1)
+        assert engine.load.missed == 0

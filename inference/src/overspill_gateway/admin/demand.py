@@ -5,7 +5,8 @@ import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from overspill_api.demand import GatewayDemand, RefusedDocument
+from overspill_api.compiled import Compiled
+from overspill_api.demand import DEMAND_VERSION, GatewayDemand, RefusedDocument
 
 if TYPE_CHECKING:
     from overspill_gateway.routes.route import Route
@@ -63,6 +64,7 @@ class DemandHub:
 
     def __init__(self, gateway: str) -> None:
         self.gateway = gateway
+        self._started_at = monotonic()
         self._loop = asyncio.get_running_loop()
         self._routes: dict[str, Route] = {}
         self._changed: dict[str, Route] = {}
@@ -111,14 +113,13 @@ class DemandHub:
         for key in list(self._routes):
             route = self._routes.get(key)
             if route is not None:
-                routes.append(route.demand().model_dump_json().encode())
+                routes.append(_told(route))
             if monotonic() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 began = monotonic()
         if stream in self._streams:
-            empty = self.line({}, self._refused)
             stream.missed_refusals = False
-            stream.write(empty.replace(b'"routes":[]', b'"routes":[%b]' % b",".join(routes), 1))
+            stream.write(self._line(routes, self._refused))
             if stream.is_slow:
                 return
             stream.catch_up()
@@ -175,11 +176,24 @@ class DemandHub:
 
     def line(self, routes: "dict[str, Route]", refused: tuple[RefusedDocument, ...] | None = None) -> bytes:
         """One line of the stream: these routes as they are now, and all documents that can't be used."""
-        demand = GatewayDemand(
+        return self._line([_told(route) for route in routes.values()], refused)
+
+    def _line(self, routes: list[bytes], refused: tuple[RefusedDocument, ...] | None) -> bytes:
+        head = GatewayDemand(
             gateway=self.gateway,
             now_unix_seconds=time.time(),
-            routes=tuple(route.demand() for route in routes.values()),
+            version=DEMAND_VERSION,
+            uptime_seconds=monotonic() - self._started_at,
             refused=refused,
             sends_engine_keys=True,
         )
-        return demand.model_dump_json().encode() + b"\n"
+        return b'%b,"routes":[%b]}\n' % (_json(head).removesuffix(b"}"), b",".join(routes))
+
+
+def _told(route: "Route") -> bytes:
+    return _json(route.demand())
+
+
+def _json(said: Compiled) -> bytes:
+    """As the contract has it: what has its default is left out."""
+    return said.model_dump_json(exclude_defaults=True).encode()

@@ -2,19 +2,21 @@
 
 Some once a second, and only while its route has requests at replicas; each engine at a time of its own, on a
 connection of its own, so that no request waits for it. An engine that takes long to say is asked the more rarely, one
-that does not say is left alone for up to a minute. What gauges mean for a replica's load is said in ``load``.
+that does not say is left alone for up to a minute. What gauges mean for a replica's load is said in ``load``; the
+operator is told of them, which asks no engine itself.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from random import random
 from typing import Final
 
 from overspill_api.engine_metrics import EngineFigures, read_figures
-from overspill_gateway.backends.backend import Replica
+from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.backends.side_request import SideRequest
+from overspill_gateway.core.admission.route_pool import RoutePool
 from overspill_gateway.wire.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -31,12 +33,13 @@ AGAIN_SECONDS_MAX: Final = 60.0
 ANSWER_BYTES_MAX: Final = 4 << 20
 ANSWERS_PER_SECOND_MAX: Final = 50.0
 """Of all engines together: an answer costs the gateway some 0.1 ms, so these cost half a percent of a core."""
+TELL_AGAIN_SECONDS: Final = 5.0
+"""The operator hears of gauges when they change, and this often where they do not: it goes by none that are old."""
 CONCURRENT_MAX: Final = 32
 """Engines that are asked at the same time; more wait for their turn."""
 
-
-Pools = Callable[[], Iterable[Sequence[Replica]]]
-"""The usable replicas of each route, as they are now."""
+Pools = Callable[[], Iterable[RoutePool[Replica, Hosted]]]
+"""The pools of all routes, as they are now."""
 
 
 class EngineGauges:
@@ -88,14 +91,15 @@ class EngineGauges:
         self._round = self._loop.call_later(EVERY_SECONDS, self._look)
         now = self._loop.time()
         gone = set(self._engines)
-        for replicas in self._pools():
+        for pool in self._pools():
+            replicas = pool.replicas
             if not any(replica.load.in_flight for replica in replicas):
                 continue
             for replica in replicas:
                 gone.discard(id(replica))
                 engine = self._engines.get(id(replica))
                 if engine is None:
-                    engine = self._engines[id(replica)] = _Engine(replica, self, self._loop)
+                    engine = self._engines[id(replica)] = _Engine(replica, pool, self, self._loop)
                 engine.plan(now)
         for identity in gone:  # not usable any more, or its route is idle: what was learned of pauses is kept
             engine = self._engines[identity]
@@ -109,17 +113,25 @@ class _Engine:
     """One engine and when it is asked next."""
 
     __slots__ = (
-        "_asked_at", "_due", "_failures", "_gauges", "_in_flight_before", "_loop", "_pool", "_question", "_replica",
-        "_timer",
+        "_asked_at", "_due", "_gauges", "_in_flight_before", "_loop", "_pool", "_question", "_replica", "_route",
+        "_timer", "_told", "_told_at",
     )  # fmt: skip
 
-    def __init__(self, replica: Replica, gauges: EngineGauges, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        route: RoutePool[Replica, Hosted],
+        gauges: EngineGauges,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._replica = replica
+        self._route = route
         self._gauges = gauges
         self._loop = loop
         self._pool = Pool(replica.address, idle_seconds=IDLE_SECONDS, connect_seconds=CONNECT_SECONDS_MAX)
         self._due = loop.time() + gauges.every_seconds * random()  # noqa: S311 - spreads engines over the second
-        self._failures = 0
+        self._told = (0, 0)
+        self._told_at = float("-inf")
         self._asked_at = 0.0
         self._in_flight_before = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -127,7 +139,7 @@ class _Engine:
 
     def rests(self, now: float) -> bool:
         """Whether it is left alone because it did not say."""
-        return self._failures > 0 and self._due > now
+        return self._replica.load.missed > 0 and self._due > now
 
     def plan(self, now: float) -> None:
         """Its route has requests: ask when it is due, if that is within the coming second."""
@@ -170,7 +182,6 @@ class _Engine:
             self._said_nothing(now, status)
             return
         self._gauges.answers_total += 1
-        self._failures = 0
         self._due = self._asked_at + max(self._gauges.every_seconds, (now - self._asked_at) / ENGINE_SHARE)
         self._replica.load.scraped(
             now,
@@ -179,12 +190,23 @@ class _Engine:
             min(figures.kv_cache_usage or 0.0, 1.0),
             in_flight_before=self._in_flight_before,
         )
+        self._tell(now)
         self.plan(now)  # if the route is idle by then, the next look ends it
+
+    def _tell(self, now: float) -> None:
+        """The operator is to hear of it."""
+        load = self._replica.load
+        read = load.running, load.waiting
+        if read != self._told or now - self._told_at >= TELL_AGAIN_SECONDS:
+            self._told, self._told_at = read, now
+            self._route.listener.demand_changed()
 
     def _said_nothing(self, now: float, status: int) -> None:
         self._gauges.failures_total += 1
-        self._failures += 1
-        self._due = now + min(EVERY_SECONDS * 2.0 ** min(self._failures, 16), AGAIN_SECONDS_MAX)
+        load = self._replica.load
+        load.missed += 1
+        self._due = now + min(EVERY_SECONDS * 2.0 ** min(load.missed, 16), AGAIN_SECONDS_MAX)
+        self._route.listener.demand_changed()
         logger.debug(
             "no gauges in an engine's /metrics: its load is known from our own requests only",
             extra={"engine": f"{self._replica.address.host}:{self._replica.address.port}", "status": status},

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from typing import Final
 
+from overspill_api.demand import FIRST_TOKEN_BOUNDS, INTER_TOKEN_BOUNDS, bound_name
 from overspill_gateway.core.answers.usage import Usage
 
 CONSUMERS_COUNTED: Final = 1_000
@@ -36,7 +37,8 @@ RATIO_BUCKETS: Final[tuple[float, ...]] = (
 """Of what came over what was predicted: fine around 1, where a good prediction is, and both ways alike."""
 
 _BOUND_NAMES: Final[dict[tuple[float, ...], list[str]]] = {
-    bounds: [*(f"{bound:g}" for bound in bounds[:-1]), "+Inf"] for bounds in (LATENCY_BUCKETS, RATIO_BUCKETS)
+    bounds: [bound_name(bound) for bound in bounds]
+    for bounds in (LATENCY_BUCKETS, RATIO_BUCKETS, FIRST_TOKEN_BOUNDS, INTER_TOKEN_BOUNDS)
 }
 
 
@@ -46,7 +48,7 @@ class Histogram:
     __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...] = LATENCY_BUCKETS) -> None:
-        """``bounds``: one of the above."""
+        """``bounds``: one of the above, or of the contract's (``overspill_api.demand``)."""
         self.bounds = bounds
         self.counts = [0] * len(bounds)
         self.sum = 0.0
@@ -64,6 +66,10 @@ class Histogram:
             total += count
             found.append((name, float(total)))
         return found
+
+    def counted(self) -> dict[str, int]:
+        """The bounds that have values, in the same spelling, with how many are below each and above the one before."""
+        return {name: count for name, count in zip(_BOUND_NAMES[self.bounds], self.counts, strict=True) if count}
 
 
 class BackendCounters:
@@ -165,6 +171,22 @@ class ConsumerTable:
         return self._rest
 
 
+class KindCounters:
+    """What one kind of backend has done for a route that the operator is told of (``overspill_api.demand``)."""
+
+    __slots__ = ("first_token", "first_token_since_sent", "inter_token", "request_seconds")
+
+    def __init__(self) -> None:
+        self.first_token = Histogram(FIRST_TOKEN_BOUNDS)
+        """Seconds from a streamed request's arrival."""
+        self.first_token_since_sent = Histogram(FIRST_TOKEN_BOUNDS)
+        """Seconds since it was sent to the backend that answers."""
+        self.inter_token = Histogram(INTER_TOKEN_BOUNDS)
+        """Of each streamed answer its mean."""
+        self.request_seconds = 0.0
+        """From sending to the end, of what was answered."""
+
+
 class RouteCounters:
     """What happened to requests of one route that no backend's counters tell."""
 
@@ -173,6 +195,8 @@ class RouteCounters:
         "first_token_ratio",
         "hedges",
         "hedges_won",
+        "hosted",
+        "local",
         "output_retries",
         "outputs_invalid",
         "outputs_unchecked",
@@ -180,16 +204,20 @@ class RouteCounters:
         "predicted_seconds_sum",
         "prediction_error_seconds_sum",
         "predictions",
-        "refused",
+        "refusals",
         "retries",
         "seen_seconds_sum",
+        "spilled_output_tokens",
+        "spilled_prompt_tokens",
+        "spilled_requests",
+        "spilled_seconds",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.retries = 0
         """Attempts after a failed one."""
-        self.refused = 0
-        """Requests that nobody served."""
+        self.refusals: dict[str, int] = {}
+        """Requests that nobody served, by why (``overspill_api.demand.REFUSAL_REASONS``)."""
         self.hedges = 0
         """Second backends that were asked because the first was slow to begin."""
         self.hedges_won = 0
@@ -212,6 +240,30 @@ class RouteCounters:
         """Of the absolute differences."""
         self.first_token_ratio = Histogram(RATIO_BUCKETS)
         """What came over what was predicted."""
+        self.local = KindCounters()
+        """Of replicas."""
+        self.hosted = KindCounters()
+        """Of hosted APIs."""
+        self.spilled_requests = 0
+        """Requests that a hosted API answered and a replica would have."""
+        self.spilled_prompt_tokens = 0
+        self.spilled_output_tokens = 0
+        self.spilled_seconds = 0.0
+        """From sending to the end."""
+
+    @property
+    def refused(self) -> int:
+        """Requests that nobody served."""
+        return sum(self.refusals.values())
+
+    def refuse(self, why: str) -> None:
+        """Nobody serves a request."""
+        self.refusals[why] = self.refusals.get(why, 0) + 1
+
+    def spilled(self, usage: Usage) -> None:
+        """Count the tokens of an answer that a replica would have given."""
+        self.spilled_prompt_tokens += usage.prompt_tokens
+        self.spilled_output_tokens += usage.output_tokens
 
     def first_token(self, predicted_seconds: float, seen_seconds: float) -> None:
         """Compare a prediction with what came."""

@@ -445,7 +445,7 @@ class Attempt(AttemptState[Replica | Hosted]):
 
     def pause(self) -> None:
         """The client takes less than it is given."""
-        self._paused = True
+        self._paused = self.was_paused = True
         if self._upstream is not None:
             self._upstream.pause()
 

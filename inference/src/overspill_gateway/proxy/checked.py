@@ -37,8 +37,8 @@ class Checked(Contained):
         self._shared = shared
         route = call.route
         self.flow: RequestFlow[Replica, Hosted, Attempt] = RequestFlow(
-            self, route.pool, call.ask, shared.retries, shared.random, [shared.settling, route.learning], monotonic(),
-            streams=call.facts.stream,
+            self, route.pool, call.ask, shared.retries, shared.random,
+            [shared.settling, route.learning, route.counting], monotonic(), streams=call.facts.stream,
         )  # fmt: skip
         self._check = check_of(call)
         self._checking: Attempt | None = None
@@ -82,7 +82,8 @@ class Checked(Contained):
         self.flow.checked()
         check.take(self.call, verdict)
         if verdict.unchecked is not None:
-            self._refuse(errors.unchecked_structured_output(self.call.facts.model, verdict.unchecked))
+            error = errors.unchecked_structured_output(self.call.facts.model, verdict.unchecked)
+            self._refuse(error, "OutputUnchecked")
         elif verdict.why is not None:
             self._ask_for_valid_output(attempt, verdict.why)
         else:
@@ -93,7 +94,7 @@ class Checked(Contained):
         now = monotonic()
         action = self.flow.output_broke(attempt.backend, now)
         if isinstance(action, Refuse) and action.why is Refusal.INVALID_OUTPUT:
-            self._refuse(errors.invalid_structured_output(self.call.facts.model, why))
+            self._refuse(errors.invalid_structured_output(self.call.facts.model, why), action.why.value)
             return
         self.call.route.tally.output_retries += isinstance(action, Send)
         self._do(action, now)
@@ -101,5 +102,5 @@ class Checked(Contained):
     def _do(self, action: Action[Replica | Hosted], now: float) -> None:
         raise NotImplementedError
 
-    def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
+    def _refuse(self, error: ApiError, why: str, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
         raise NotImplementedError

@@ -88,7 +88,8 @@ class Exchange(Checked):
                 return
             action = following
         if isinstance(action, Refuse):
-            self._refuse(*refusal_of(action, self.call, self.flow.history, self.flow.rules))
+            error, reason = refusal_of(action, self.call, self.flow.history, self.flow.rules)
+            self._refuse(error, action.why.value, reason)
         elif action is HOLD or action is PAUSE or action is AWAIT_MONEY:
             self._wait = self._wait or Wait(self.call, now)
             self.deadline_changed()
@@ -308,10 +309,10 @@ class Exchange(Checked):
             self._finish(Ending.BROKEN)
             relay.break_off(errors.SHUTTING_DOWN)
         elif self.flow.phase is not Phase.DONE:
-            self._refuse(errors.SHUTTING_DOWN)
+            self._refuse(errors.SHUTTING_DOWN, "ShuttingDown")
 
-    def _refuse(self, error: ApiError, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
-        self.call.route.tally.refused += 1
+    def _refuse(self, error: ApiError, why: str, reason: ServedReason = ServedReason.NOT_SERVED) -> None:
+        self.call.route.tally.refuse(why)
         self._finish(Ending.ABANDONED)
         lines = answer_lines("none", reason, self.call.request_id)
         if self._broken is not None:

@@ -131,7 +131,7 @@ def _settle(
         # It was cut off before it could report: for an engine an event is about a token. Money is another matter.
         usage = _bound_of_cut(call, attempt, relay) if ending is Ending.ABANDONED else None
         if usage is None:
-            backend.counters.used(Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
+            _used(call, attempt, Usage(call.ask.prompt_tokens, 0, relay.content_events, reported=False))
             if ending is Ending.ABANDONED and backend.is_local:
                 call.left = Left(relay.content_events, relay.content_bytes + MARGIN_TOKENS * call.ask.answers)
     may_have_cost = _may_have_cost(attempt, ending, kind)
@@ -215,7 +215,7 @@ def charge(
     """Settle an attempt's money, and its tokens with the limits of whoever sent the request."""
     backend, hold, admission = attempt.backend, attempt.hold, call.admission
     if usage is not None:
-        backend.counters.used(usage)
+        _used(call, attempt, usage)
     cost = 0
     if hold is not None and isinstance(backend, Hosted):
         cost = metering.settle_hold(hold, backend, usage, now, may_have_cost=may_have_cost)
@@ -230,6 +230,12 @@ def charge(
     else:
         admission.counters.cost_nano_usd += call.uncounted_nano_usd
     call.uncounted_nano_usd = 0
+
+
+def _used(call: RequestContext, attempt: Attempt, usage: Usage) -> None:
+    attempt.backend.counters.used(usage)
+    if attempt.spills:
+        call.route.tally.spilled(usage)
 
 
 def close_admission(call: RequestContext, metering: Metering, now: float) -> None:

@@ -14,7 +14,9 @@ from overspill_gateway.core.admission.route_pool import FlowRules, PoolListener,
 from overspill_gateway.core.backends.engine_keys import key_lines
 from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.core.counters import BackendCounters, RouteCounters
+from overspill_gateway.core.flow.demand_line import route_demand
 from overspill_gateway.core.flow.learning import Learning
+from overspill_gateway.core.flow.work_counting import WorkCounting
 from overspill_gateway.core.prediction.prediction import ServiceRates
 from overspill_gateway.core.requests.body import json_string
 from overspill_gateway.money.metering import HostedMeter, RouteMeter
@@ -65,7 +67,8 @@ class Route(PoolListener[Replica]):
         self.pool: RoutePool[Replica, Hosted] = RoutePool(self, ServiceRates(), meter)
         """What deciding knows of it."""
         self.learning = Learning(self.pool.rates)
-        """Hears of its requests."""
+        """Hears of its requests, and so does the next one."""
+        self.counting = WorkCounting(self.tally)
         self.last_arrival_unix_seconds: float | None = None
         self._release_timer: asyncio.TimerHandle | None = None
         self._prober = prober
@@ -259,20 +262,14 @@ class Route(PoolListener[Replica]):
 
     def demand(self) -> RouteDemand:
         """What the operator needs to know."""
-        pool = self.pool
-        return RouteDemand(
-            route=self.key,
-            uid=self.compiled.uid,
-            in_flight_local=self.in_flight_local,
-            in_flight_spilled=pool.in_flight_spilled,
-            held=self.held,
-            wants_replica=pool.wants_replica,
-            last_arrival_unix_seconds=self.last_arrival_unix_seconds,
-            budget=self.meter.budget.demand(),
-            backends={
-                name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
-            },
-        )
+        backends = {
+            name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
+        }
+        return route_demand(
+            self.key, self.compiled.uid, self.pool, self.tally, self.backends, monotonic(),
+            in_flight_local=self.in_flight_local, last_arrival_unix_seconds=self.last_arrival_unix_seconds,
+            backends=backends, budget=self.meter.budget.demand(),
+        )  # fmt: skip
 
     def describe_pool(self) -> str:
         """The state of the replicas, in words for an error message."""

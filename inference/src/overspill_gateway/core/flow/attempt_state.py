@@ -31,7 +31,7 @@ class AttemptState(Generic[B_co]):
 
     __slots__ = (
         "backend", "counts_as_retry", "first_token_at", "has_place", "is_hedge", "is_retry", "launched_at", "reason",
-        "sent_at", "snapshot", "status", "usage",
+        "sent_at", "snapshot", "spills", "status", "usage", "was_paused",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +47,10 @@ class AttemptState(Generic[B_co]):
         """Whether it is counted among the further attempts that run."""
         self.has_place = False
         """Whether it is counted among the requests at its backend."""
+        self.spills = False
+        """Whether it does at a hosted API what a replica would have done."""
+        self.was_paused = False
+        """Whether its client has ever been too slow to take it: how long it takes then says nothing of the backend."""
         self.launched_at = now
         self.sent_at = 0.0
         self.first_token_at = 0.0

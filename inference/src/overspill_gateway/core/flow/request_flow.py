@@ -384,6 +384,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         else:
             self.pool.in_flight_spilled += 1
             attempt.has_place = True
+            attempt.spills = self.pool.has_local and not self.history.replicas_unable
             self.pool.spilled += self.pool.has_local
             self.pool.listener.demand_changed()
         for observer in self._observers:

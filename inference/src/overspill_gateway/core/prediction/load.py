@@ -36,6 +36,8 @@ class ReplicaLoad:
     """``in_flight`` when the gauges were read: what others send is the difference."""
     scraped_at: float = float("-inf")
     """When the gauges were last read, in seconds of the monotonic clock."""
+    missed: int = 0
+    """Times in a row that it was asked for its gauges since they were last read."""
     usable_since: float = float("-inf")
     """When it came into rotation, in seconds of the monotonic clock: a new one starts slowly."""
     correction: float = 0.0
@@ -79,6 +81,7 @@ class ReplicaLoad:
         """
         tuning = self.tuning
         self.scraped_at = now
+        self.missed = 0
         self.running = running
         self.waiting = waiting
         self.kv_cache_usage = kv_cache_usage
