@@ -20,6 +20,12 @@ PACKAGES = (
     "cli/src/overspill_cli",
 )
 LINES_MAX = 460
+READS_A_CLOCK = re.compile(
+    r"^\s*import time\b|^\s*from time import .*\b(monotonic|time|perf_counter|process_time|thread_time)(_ns)?\b"
+    r"|\b(datetime|date)\.(now|utcnow|today)\("
+)
+HAVE_CLOCKS = frozenset({"clock.py", "time_slice.py", "worker_process.py"})
+"""The clock itself; how long a stretch of work keeps the event loop; processes that bound themselves."""
 SYSTEM_CLOCK = re.compile(
     r"^\s*(from|import) time\b|\b(datetime|date)\.(now|utcnow|today)\(|loop(\(\))?\.(time|call_later|call_at)\("
     r"|\basyncio\.sleep\("
@@ -95,6 +101,18 @@ def test_deciding_reads_no_clock_and_does_no_io(path: Path) -> None:
 def test_the_operator_has_one_clock(path: Path) -> None:
     """What looks at the time, or waits, is given a ``clock.Clock``: tests and simulators move the time themselves."""
     found = [line for line in path.read_text().splitlines() if SYSTEM_CLOCK.search(line)]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _modules() if "overspill_gateway" in path.parts and path.name not in HAVE_CLOCKS],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_gateway_has_one_clock(path: Path) -> None:
+    """What decides or counts is given a ``clock.Clock``; the event loop has its own, for timers."""
+    found = [line for line in path.read_text().splitlines() if READS_A_CLOCK.search(line)]
 
     assert found == []
 

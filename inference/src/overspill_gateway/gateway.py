@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import random
-import time
 from collections.abc import Callable, Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -15,6 +14,7 @@ from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.admin.port import AdminPort
 from overspill_gateway.backends.scrapes import EngineGauges
 from overspill_gateway.backends.tokenizer import Tokenizer
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.retry_budget import RetryBudget
 from overspill_gateway.core.http.cors import cors_policy
 from overspill_gateway.money.ledger import Ledger
@@ -53,24 +53,26 @@ def is_compiled() -> bool:
 class Gateway:
     """One gateway process's parts."""
 
-    def __init__(self, settings: Settings, make_source: Callable[[Sink], Source]) -> None:
+    def __init__(self, settings: Settings, make_source: Callable[[Sink], Source], clock: Clock | None = None) -> None:
         loop = asyncio.get_running_loop()
         boot_id = os.urandom(4).hex()
         self.settings = settings
-        self.hub = DemandHub(f"{settings.pod_name}/{int(time.time() * 1000)}")
-        metering = Metering(Ledger(settings.ledger))
+        clock = clock or Clock()
+        self.hub = DemandHub(f"{settings.pod_name}/{int(clock.unix() * 1000)}", clock)
+        metering = Metering(Ledger(settings.ledger, clock), clock)
         metering.ledger.tell = loop.call_soon_threadsafe
         metering.begin()
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
         self.catalog = Catalog(
-            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused
+            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused, clock
         )
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
         self.exchanges = Sweeper(loop, EXCHANGE_SWEEP_SECONDS)
         self.shared = Shared(
+            clock,
             self.exchanges,
             RetryBudget(),
             metering,
@@ -85,11 +87,11 @@ class Gateway:
         limits = Limits(body_bytes_max=settings.body_bytes_max, bodies_bytes_max=settings.bodies_bytes_max)
         admin = AdminPort(
             self.hub,
-            Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries),
+            Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries, clock),
             self._not_ready_because,
         )
-        self._public = Listener(self.api, limits, sweeper, cors_policy(settings.cors_origins))
-        self._admin = Listener(admin, limits, sweeper)
+        self._public = Listener(self.api, limits, sweeper, clock, cors_policy(settings.cors_origins))
+        self._admin = Listener(admin, limits, sweeper, clock)
         self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
         self.failed = asyncio.Event()
         """The source of routes has ended, which it never does by itself: without it nothing is followed any more."""

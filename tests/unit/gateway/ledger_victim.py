@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from overspill_api.compiled import BudgetRules, CompiledRoute, HostedBackend, OverflowRules
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.flow.flow_actions import NotSent
@@ -67,7 +68,7 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     """Make calls, some at a time, that end in every way."""
     chance = random.Random(seed)
     ledger = Ledger(ledger_path)
-    metering = Metering(ledger, unix_clock=lambda: NOW)
+    metering = Metering(ledger, Clock(unix=lambda: NOW))
     meter = metering.route(ROUTE).meter_of(HOSTED, BackendCounters())
     open_calls = []
     for number in range(calls):

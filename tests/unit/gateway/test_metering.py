@@ -17,6 +17,7 @@ from overspill_api.compiled import (
     HostedBackend,
     OverflowRules,
 )
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.counters import CONSUMERS_COUNTED, OTHER_CONSUMERS, BackendCounters
 from overspill_gateway.core.flow.flow_actions import NotSent
@@ -67,7 +68,7 @@ class World:
         self.now = 1000.0
         self.unix = NOON
         self.ledger = Ledger(path)
-        self.metering = Metering(self.ledger, unix_clock=lambda: self.unix, clock=lambda: self.now)
+        self.metering = Metering(self.ledger, Clock(lambda: self.now, lambda: self.unix))
         self.told = Event()
         if path is not None:
             self._until_told(self.metering.begin)

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from overspill_api.compiled import BudgetRules, CompiledRoute, ConsumerLimitRules, HostedBackend, OverflowRules
 from overspill_gateway.admin.metrics import Metrics
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.money.budget import Hold
@@ -36,7 +37,7 @@ class Metered:
 @pytest.fixture
 def metering() -> Metering:
     """One budget, in memory, at one moment."""
-    made = Metering(Ledger(None), unix_clock=lambda: NOW, clock=lambda: 0.0)
+    made = Metering(Ledger(None), Clock(lambda: 0.0, lambda: NOW))
     made.route(ROUTE)
     return made
 

@@ -10,6 +10,7 @@ import pytest
 from overspill_api.demand import BackendProblem
 from overspill_gateway.backends import problems
 from overspill_gateway.backends.problems import BackendProblems
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
 from overspill_gateway.routes.route import Route
 from unit.gateway.backends import Received, Wire, answers, backend, breaks_off_stream, plain_head, streams, then
@@ -179,11 +180,10 @@ async def test_a_refusal_without_end_is_not_waited_for(
 class Log:
     """A backend's record and what the log says of it."""
 
-    def __init__(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self.now = 1000.0
         self.caplog = caplog
-        monkeypatch.setattr(problems, "monotonic", lambda: self.now)
-        self.record = BackendProblems("ns/r", "hosted/a", (SECRET,), lambda: None)
+        self.record = BackendProblems("ns/r", "hosted/a", (SECRET,), lambda: None, Clock(lambda: self.now))
 
     def lines(self) -> list[tuple[str, int]]:
         """Messages with the failures that they count."""
@@ -196,10 +196,10 @@ class Log:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Log:
+def log(caplog: pytest.LogCaptureFixture) -> Log:
     """At INFO."""
     caplog.set_level(logging.INFO)
-    return Log(caplog, monkeypatch)
+    return Log(caplog)
 
 
 @pytest.mark.interpreted

@@ -14,6 +14,7 @@ from overspill_gateway.backends import scrapes
 from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.backends.problems import BackendProblems
 from overspill_gateway.backends.scrapes import EngineGauges, Pools
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.route_pool import PoolListener, RouteMoney, RoutePool
 from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.core.counters import BackendCounters
@@ -58,7 +59,7 @@ class Engine(Backend):
         """Be there; from now on there is a replica of it."""
         await super().listen(tls)
         fact = EndpointFact("127.0.0.1", self.port, "pod", "uid", ready=True, terminating=False)
-        problems = BackendProblems("team/a", "local", (), lambda: None)
+        problems = BackendProblems("team/a", "local", (), lambda: None, Clock())
         self.replica = Replica(fact, self.port, 1.0, BackendCounters(), problems, ServiceRates())
 
     @property

@@ -11,6 +11,7 @@ from typing import Self
 
 import pytest
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.http.head import Head
 from overspill_gateway.wire.limits import Limits
@@ -66,8 +67,8 @@ class Conversation:
         self.handler = Echo()
         self.transport = FakeTransport()
         self.sweeper = Sweeper(asyncio.get_running_loop(), 1000.0)
-        self.listener = Listener(self.handler, limits, self.sweeper)
-        self.connection = ServerConnection(self.listener)
+        self.listener = Listener(self.handler, limits, self.sweeper, Clock())
+        self.connection = ServerConnection(self.listener.state)
         self.connection.connection_made(self.transport)
 
     def says(self, data: bytes) -> Self:

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.http.head import Head
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.listener import Listener
@@ -108,7 +109,7 @@ async def test_an_open_stream_costs_little() -> None:
 
         answer_body = answer_end = answer_lost = answer_pause = answer_head
 
-    listener = Listener(Echo(), Limits(), Sweeper(asyncio.get_running_loop(), 1000.0))
+    listener = Listener(Echo(), Limits(), Sweeper(asyncio.get_running_loop(), 1000.0), Clock())
     transport, pool, receiver = FakeTransport(), Pool(), Receiver()
     request = b"GET /later HTTP/1.1\r\nhost: a\r\naccept: */*\r\nuser-agent: a\r\nauthorization: Bearer a\r\n\r\n"
     answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
@@ -118,7 +119,7 @@ async def test_an_open_stream_costs_little() -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(PAIRS):
-            server = ServerConnection(listener)
+            server = ServerConnection(listener.state)
             server.connection_made(transport)
             server.data_received(request)
             upstream = UpstreamConnection(pool)  # type: ignore[arg-type]

@@ -1,12 +1,12 @@
 """Contract 2, the gateway's side: who reads the stream of demand, and what is written to it when."""
 
 import asyncio
-import time
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from overspill_api.compiled import Compiled
 from overspill_api.demand import DEMAND_VERSION, GatewayDemand, RefusedDocument
+from overspill_gateway.clock import Clock
+from overspill_gateway.wire.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from overspill_gateway.routes.route import Route
@@ -62,9 +62,10 @@ class DemandStream:
 class DemandHub:
     """Gathers what has changed and writes it to all readers."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, clock: Clock | None = None) -> None:
         self.gateway = gateway
-        self._started_at = monotonic()
+        self._clock = clock or Clock()
+        self._started_at = self._clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._routes: dict[str, Route] = {}
         self._changed: dict[str, Route] = {}
@@ -109,14 +110,12 @@ class DemandHub:
     async def _tell_all(self, stream: DemandStream) -> None:
         """Write the first line, made a few routes at a time: a thousand take longer than requests may wait."""
         routes: list[bytes] = []
-        began = monotonic()
+        turn = TimeSlice(SLICE_SECONDS)
         for key in list(self._routes):
             route = self._routes.get(key)
             if route is not None:
                 routes.append(_told(route))
-            if monotonic() - began > SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = monotonic()
+            await turn.give_way()
         if stream in self._streams:
             stream.missed_refusals = False
             stream.write(self._line(routes, self._refused))
@@ -181,9 +180,9 @@ class DemandHub:
     def _line(self, routes: list[bytes], refused: tuple[RefusedDocument, ...] | None) -> bytes:
         head = GatewayDemand(
             gateway=self.gateway,
-            now_unix_seconds=time.time(),
+            now_unix_seconds=self._clock.unix(),
             version=DEMAND_VERSION,
-            uptime_seconds=monotonic() - self._started_at,
+            uptime_seconds=self._clock.monotonic() - self._started_at,
             refused=refused,
             sends_engine_keys=True,
         )

@@ -5,7 +5,6 @@ Counting on the path of a request is adding to an integer; names and labels are 
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,7 +13,9 @@ from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.wire.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from overspill_gateway.core.admission.retry_budget import RetryBudget
@@ -126,7 +127,9 @@ class Metrics:
         others: Callable[[], Iterable[Metric]],
         metering: "Metering | None" = None,
         retries: "RetryBudget | None" = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
         self._routes = routes
         self._others = others
         self._metering = metering
@@ -141,11 +144,9 @@ class Metrics:
 
     async def _in_slices(self) -> bytes:
         families: dict[str, _Family] = {}
-        began = monotonic()
+        turn = TimeSlice(_SLICE_SECONDS)
         for _ in self._steps(families):
-            if monotonic() - began > _SLICE_SECONDS:
-                await asyncio.sleep(0)
-                began = monotonic()
+            await turn.give_way()
         return _joined(families)
 
     def _steps(self, families: dict[str, _Family]) -> Iterator[None]:
@@ -155,9 +156,11 @@ class Metrics:
         for start in range(0, max(len(keys), 1), _SLICE_ROUTES):
             chunk = keys[start : start + _SLICE_ROUTES]
             routes = {key: self._routes[key] for key in chunk if key in self._routes}
-            for collect in (_gauges, _counters, _backends, route_metrics, ejection_metrics):
+            for collect in (_gauges, _counters, _backends, route_metrics):
                 _add(families, collect(routes))
                 yield
+            _add(families, ejection_metrics(routes, self._clock.monotonic()))
+            yield
             if self._metering is not None:
                 meters = {key: metered[key] for key in chunk if key in metered}
                 _add(families, money_metrics(meters, self._metering.ledger))

@@ -1,7 +1,6 @@
 """Metrics of what a gateway does against slow, failing and wrong backends: ejections, retries, hedges, going on."""
 
 from collections.abc import Iterator, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -47,12 +46,11 @@ def route_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     yield ratio
 
 
-def ejection_metrics(routes: "Mapping[str, Route]") -> Iterator[Metric]:
+def ejection_metrics(routes: "Mapping[str, Route]", now: float) -> Iterator[Metric]:
     """Who is out of the choice, and how often that happened. Pods come and go, so replicas count together."""
     both = ["route", "backend"]
     ejected = GaugeMetricFamily("overspill_ejected_backends", "Backends left out after failures.", labels=both)
     ejections = CounterMetricFamily("overspill_ejections", "How often backends were left out.", labels=both)
-    now = monotonic()
     for key, route in routes.items():
         present = {"local": [replica.outlier for replica in route.replicas.values()]}
         present |= {hosted.served_by: [hosted.outlier] for hosted in route.pool.hosted}

@@ -32,7 +32,8 @@ class ProbedRoute(Protocol):
         """Requests that wait for one."""
         ...
 
-    def is_spilling(self, now: float) -> bool:
+    @property
+    def is_spilling(self) -> bool:
         """Whether a request lately found none."""
         ...
 
@@ -88,7 +89,7 @@ class Prober:
             failures=replica.probe_failures,
             in_flight=replica.in_flight,
             held=route.held,
-            spilling=route.is_spilling(self._loop.time()),
+            spilling=route.is_spilling,
         )
         due = math.inf if delay is None else self._loop.time() + delay
         if replica.probe_timer is not None:

@@ -4,12 +4,11 @@ Not here: who is asked meanwhile (``core.backends.ejection``). Success costs one
 """
 
 import logging
-import time
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 from overspill_api.demand import BackendProblem
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.backends import backend_problem
 from overspill_gateway.core.backends.backend_problem import (
     SECRET_CHARS_MIN,
@@ -40,6 +39,7 @@ class BackendProblems:
     """Failures in a row of one backend, and what it said."""
 
     __slots__ = (
+        "_clock",
         "_failures",
         "_failures_total",
         "_is_logged",
@@ -55,7 +55,9 @@ class BackendProblems:
         "fails",
     )  # fmt: skip
 
-    def __init__(self, route: str, name: str, secrets: tuple[str, ...], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, route: str, name: str, secrets: tuple[str, ...], on_change: Callable[[], None], clock: Clock
+    ) -> None:
         """``name``: ``local`` or ``hosted/<name>``. ``secrets``: never told, whoever says them."""
         self.fails = False
         """Whether the last answer was a failure."""
@@ -64,6 +66,7 @@ class BackendProblems:
         self._secrets = secrets
         self._secret_bytes = tuple(secret.encode() for secret in secrets if len(secret) >= SECRET_CHARS_MIN)
         self._on_change = on_change
+        self._clock = clock
         self._reason = self._message = ""
         self._failures = self._failures_total = 0
         self._since_unix = 0.0
@@ -127,7 +130,7 @@ class BackendProblems:
         if not self.fails:
             self.fails = True
             self._failures = 0
-            self._since_unix = time.time()
+            self._since_unix = self._clock.unix()
         self._failures += 1
         self._failures_total += 1
         self._reason, self._message = reason, message
@@ -137,7 +140,7 @@ class BackendProblems:
     def _log_if_due(self) -> None:
         if self._is_logged or (self._failures < LOGGED_AFTER and self._reason not in LOGGED_AT_ONCE):
             return
-        now = monotonic()
+        now = self._clock.monotonic()
         if now - self._logged_at < LOG_SECONDS:
             return
         self._is_logged, self._logged_at = True, now
@@ -154,7 +157,7 @@ class BackendProblems:
         self._on_change()
         if self._is_logged:
             self._is_logged = False
-            seconds = round(max(time.time() - self._since_unix, 0.0), 1)
+            seconds = round(max(self._clock.unix() - self._since_unix, 0.0), 1)
             logger.info(
                 "a backend answers again",
                 extra={

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import monotonic
 from typing import Final
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.money.ledger_file import LedgerFile, LedgerFileError
 from overspill_gateway.money.periods import Period
 
@@ -144,8 +144,9 @@ class _Memory:
 class Ledger:
     """The ledger of one process."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, clock: Clock | None = None) -> None:
         self.path = path
+        self._clock = clock or Clock()
         self.error: str | None = None
         """Why the file can't be used now; None: it can."""
         self.errors = 0
@@ -360,7 +361,7 @@ class Ledger:
         """Nothing of the batch was written: leases grant nothing; what was spent or given back is tried again."""
         self.errors += 1
         if self._file.connection is not None or str(error) != self._cause:
-            self._failed_at = monotonic()
+            self._failed_at = self._clock.monotonic()
         self._cause = str(error)
         self._abandon()
         where = self.path if self.path is not None else "in memory"
@@ -384,7 +385,7 @@ class Ledger:
             self._lost()
         if self._file.connection is not None:
             return self._file.connection
-        if monotonic() - self._failed_at < RETRY_SECONDS and self.error is not None:
+        if self._clock.monotonic() - self._failed_at < RETRY_SECONDS and self.error is not None:
             raise LedgerFileError(self._cause)
         return self._file.open()
 

@@ -5,12 +5,11 @@ document. Not here: choosing a backend, and reading usage.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, time
 from typing import Final, Protocol
 
 from overspill_api.compiled import CompiledRoute, ConsumerLimitRules, HostedBackend
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.route_pool import RouteMoney
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.counters import BackendCounters, ConsumerCounters, ConsumerTable
@@ -200,17 +199,14 @@ class MeteredHosted(Protocol):
 class Metering:
     """All meters of a gateway process."""
 
-    def __init__(
-        self, ledger: Ledger, *, unix_clock: Callable[[], float] = time, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock | None = None) -> None:
         self.ledger = ledger
         self.routes: dict[str, RouteMeter] = {}
         self.records = ConsumerTable()
         """What each consumer used."""
-        self._unix_clock = unix_clock
-        self._clock = clock
+        self._clock = clock or Clock()
         self._consumers: dict[str, _Consumer] = {}
-        self._memory = LimitMemory(ledger, unix_clock, clock)
+        self._memory = LimitMemory(ledger, self._clock.unix, self._clock.monotonic)
 
     def begin(self) -> None:
         """Find out what an earlier life of the process has counted."""
@@ -222,7 +218,7 @@ class Metering:
         """The meter of a route, by its newest document."""
         known = self.routes.get(compiled.key)
         if known is None:
-            budget = RouteBudget(compiled.key, self.ledger, self._unix_clock, self._clock)
+            budget = RouteBudget(compiled.key, self.ledger, self._clock.unix, self._clock.monotonic)
             known = self.routes[compiled.key] = RouteMeter(compiled, budget, self._memory)
         else:
             known.update(compiled)

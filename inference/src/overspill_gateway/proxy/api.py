@@ -4,8 +4,8 @@ OpenAI's paths, Anthropic's, and vLLM's own: ``endpoints`` has the table. Not he
 """
 
 import itertools
-import time
 from dataclasses import dataclass
+from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_to_bytes
 
@@ -63,7 +63,7 @@ class Api:
         self._shared = shared
         self._request_id_start = b"req-%b-" % boot_id.encode()
         self._counter = itertools.count(1)
-        self._started_unix_seconds = int(time.time())
+        self._started_unix_seconds = int(shared.clock.unix())
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse by path, method and key, before a body is read."""
@@ -208,7 +208,7 @@ class Api:
         names = self._catalog.callable_models(grant)
         anthropic = head.header(b"anthropic-version") is not None
         created = self._started_unix_seconds
-        created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
+        created_at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(created))
         if head.path == MODELS_PATH:
             body = model_list.anthropic_list(names, created_at) if anthropic else model_list.openai_list(names, created)
         else:

@@ -5,9 +5,7 @@ It knows how a backend can fail and says so once; what follows from that is the 
 
 import asyncio
 import math
-import time
 from enum import Enum, auto
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_gateway.backends.backend import Hosted, Replica
@@ -45,10 +43,11 @@ class Stage(Enum):
 class AttemptOwner(Waiter):
     """Whose an attempt is: the request of a client, as its attempts know it."""
 
-    __slots__ = ("call", "streams", "timeouts", "winner")
+    __slots__ = ("call", "clock", "streams", "timeouts", "winner")
 
     def __init__(self, call: RequestContext) -> None:
         self.call = call
+        self.clock = call.route.clock
         self.timeouts = call.route.compiled.timeouts
         self.streams = call.facts.stream
         self.winner: Attempt | None = None
@@ -184,7 +183,7 @@ class Attempt(AttemptState[Replica | Hosted]):
     def _send(self, connection: "UpstreamConnection") -> None:
         self._upstream = connection
         self.stage = Stage.AWAITING
-        now = self.sent_at = monotonic()
+        now = self.sent_at = self.exchange.clock.monotonic()
         if self.exchange.streams:  # a plain answer's first byte is its last: the total holds for it
             self.deadline = now + self.exchange.timeouts.first_token_seconds
             self.exchange.deadline_changed()
@@ -260,11 +259,11 @@ class Attempt(AttemptState[Replica | Hosted]):
             if self._unpacker is not None:
                 self._unpack(self._unpacker)
             if self.stage is Stage.ANSWERING:
-                self._heard_at = monotonic()
+                self._heard_at = self.exchange.clock.monotonic()
                 if self.exchange.winner is self:
                     self.exchange.call.client.flush()
             elif self._is_gathering:
-                self._heard_at = monotonic()
+                self._heard_at = self.exchange.clock.monotonic()
                 if self.deadline == math.inf:
                     self.deadline = self._heard_at + self.exchange.timeouts.idle_seconds
                     self.exchange.deadline_changed()
@@ -280,7 +279,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         self.stage = Stage.ANSWERING
         if self._upstream is not None:
             self._upstream.flowing = True
-        now = self._heard_at = monotonic()
+        now = self._heard_at = self.exchange.clock.monotonic()
         self.deadline = now + self.exchange.timeouts.idle_seconds
         backend, relay = self.backend, self.relay
         if self.forms_tried and isinstance(backend, Hosted) and relay is not None and relay.status < 400:
@@ -438,7 +437,7 @@ class Attempt(AttemptState[Replica | Hosted]):
 
     def _failure(self, kind: FailureKind, detail: str, status: int) -> Failure:
         """``status``: what an error inside the answer would have been; then the head may say when to come again."""
-        pause = retry_after_seconds(self.headers, time.time()) if status else None
+        pause = retry_after_seconds(self.headers, self.exchange.clock.unix()) if status else None
         return Failure(kind, self.served_by, detail, pause, status)
 
     # -- the client's pace -------------------------------------------------------------------------------------
@@ -452,7 +451,7 @@ class Attempt(AttemptState[Replica | Hosted]):
     def resume(self) -> None:
         """The client takes more again."""
         self._paused = False
-        self._heard_at = monotonic()
+        self._heard_at = self.exchange.clock.monotonic()
         if self._upstream is not None:
             self._upstream.resume()
         if self._unpacker is not None:

@@ -4,8 +4,6 @@ A check takes its time elsewhere (``schema_checker``); meanwhile the request wai
 here: how an answer came about (``exchange``).
 """
 
-from time import monotonic
-
 from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.core.admission.plan import Refusal, Refuse, ServedReason
 from overspill_gateway.core.flow.attempt_state import Ending
@@ -38,7 +36,7 @@ class Checked(Contained):
         route = call.route
         self.flow: RequestFlow[Replica, Hosted, Attempt] = RequestFlow(
             self, route.pool, call.ask, shared.retries, shared.random,
-            [shared.settling, route.learning, route.counting], monotonic(), streams=call.facts.stream,
+            [shared.settling, route.learning, route.counting], self.clock.monotonic(), streams=call.facts.stream,
         )  # fmt: skip
         self._check = check_of(call)
         self._checking: Attempt | None = None
@@ -61,7 +59,7 @@ class Checked(Contained):
         if check is not None and check.begin(self.call, relay, self._shared.checker, self.output_checked):
             self._checking = attempt
             self.winner = None
-            self.flow.checks(attempt, monotonic())
+            self.flow.checks(attempt, self.clock.monotonic())
             self.deadline_changed()
         else:
             self._answer(attempt, relay)
@@ -91,7 +89,7 @@ class Checked(Contained):
 
     def _ask_for_valid_output(self, attempt: Attempt, why: str) -> None:
         """An answer broke its schema: another one is asked for, or it is an error."""
-        now = monotonic()
+        now = self.clock.monotonic()
         action = self.flow.output_broke(attempt.backend, now)
         if isinstance(action, Refuse) and action.why is Refusal.INVALID_OUTPUT:
             self._refuse(errors.invalid_structured_output(self.call.facts.model, why), action.why.value)

@@ -6,7 +6,6 @@ charged are the subjects of ``attempt``, ``relay`` and ``settling``.
 
 import functools
 import math
-from time import monotonic
 
 from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.core.admission.plan import Refuse, ServedReason
@@ -139,7 +138,7 @@ class Exchange(Checked):
         return True
 
     def _money_came(self) -> None:
-        now = monotonic()
+        now = self.clock.monotonic()
         self._do(self.flow.money_came(now), now)
 
     def _take_partial(self, partial: Partial) -> None:
@@ -152,12 +151,12 @@ class Exchange(Checked):
 
     def _word_anew(self, partial: Partial) -> None:
         """A long request is put into the words of whoever would go on now, in another process."""
-        local = self.flow.next_is_local(monotonic())
+        local = self.flow.next_is_local(self.clock.monotonic())
         word_going_on(self.call, self._shared.readers, partial, self.worded_anew, local=local)
 
     def _go_on(self) -> None:
         if self._broken is not None and self.flow.phase is not Phase.DONE:
-            now = monotonic()
+            now = self.clock.monotonic()
             self._do(self.flow.go_on(now), now)
 
     # -- how an attempt goes -----------------------------------------------------------------------------------
@@ -171,7 +170,7 @@ class Exchange(Checked):
 
     def answer_refused(self, attempt: Attempt, relay: Relay) -> bool:
         """Whether a refusal is kept from the client: it is asked again in another form, or somebody else who can is."""
-        now = monotonic()
+        now = self.clock.monotonic()
         forms = forms_to_ask_again(self.call, attempt, relay)
         if forms and self.flow.rival is None:
             self._forms = forms
@@ -183,7 +182,7 @@ class Exchange(Checked):
 
     def goes_elsewhere(self, attempt: Attempt, failure: Failure) -> bool:
         """The same of a status that says enough."""
-        now = monotonic()
+        now = self.clock.monotonic()
         action = self.flow.refused(attempt, failure, now)
         if action is PASS_ON:
             settling.count_failure(attempt.backend, failure.kind)
@@ -206,13 +205,13 @@ class Exchange(Checked):
 
     def attempt_failed(self, attempt: Attempt, failure: Failure) -> None:
         """It failed before its first token."""
-        now = monotonic()
+        now = self.clock.monotonic()
         attempt.abandon()
         self._do(self.flow.failed(attempt, failure, now), now)
 
     def attempt_broke(self, attempt: Attempt, failure: Failure) -> None:
         """It broke off after its first token."""
-        now = monotonic()
+        now = self.clock.monotonic()
         relay = attempt.relay
         if relay is None:
             return
@@ -325,7 +324,7 @@ class Exchange(Checked):
         for attempt in (flow.attempt, flow.rival):
             if attempt is not None:
                 attempt.abandon()
-        if not flow.finish(ending, monotonic()):
+        if not flow.finish(ending, self.clock.monotonic()):
             return
         self._money.end(self)
         self._shared.sweeper.discard(self)
@@ -341,4 +340,4 @@ class Exchange(Checked):
         tried(flow.abort)
         tried(functools.partial(self._money.end, self))
         tried(functools.partial(self._shared.sweeper.discard, self))
-        clean_up(self.call, self._shared, flow, attempts, monotonic())
+        clean_up(self.call, self._shared, flow, attempts, self.clock.monotonic())

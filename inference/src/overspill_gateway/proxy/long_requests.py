@@ -14,7 +14,7 @@ from overspill_gateway.core.http.head import Head
 from overspill_gateway.core.requests.body import BodyFacts
 from overspill_gateway.core.requests.long_body import facts_told, question_of_going_on
 from overspill_gateway.core.text.rope import divided
-from overspill_gateway.workers.worker_pool import SideRequest, Unanswered, WorkAnswer, WorkerPool
+from overspill_gateway.workers.worker_pool import Unanswered, WorkAnswer, WorkerPool, WorkItem
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.request_context import RequestContext
@@ -48,7 +48,7 @@ class LongReading:
         self._connection = connection
         self._head = head
         self._parts = parts
-        self._question: SideRequest | None = None
+        self._question: WorkItem | None = None
         self._then: OnRead | None = None
         self._refuse: OnRefused | None = None
 

@@ -1,7 +1,6 @@
 """What a client is told when nobody serves its request: the error, and the reason for the header."""
 
 import math
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.admission.plan import History, Refusal, Refuse, ServedReason, only_credentials_refused
@@ -72,7 +71,7 @@ def budget_refusal(route: "Route", model: str) -> ApiError:
 
 def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     """Why no hosted API may take a request now: money that is used up, else limits and rests that pass by."""
-    now = monotonic()
+    now = route.clock.monotonic()
     if not any(one.has_path(ask.hosted_path) for one in route.pool.hosted):
         return errors.path_not_hosted(ask.hosted_path.decode("latin-1"), model)
     if not route.meter.can_bound(ask):

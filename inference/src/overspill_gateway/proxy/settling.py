@@ -8,7 +8,6 @@ knows what it cost, so that it is charged in full.
 
 import logging
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from overspill_gateway.backends.backend import Hosted, Replica
@@ -335,7 +334,15 @@ class _Counted:
     def _settle(self, output: int) -> None:
         output = max(output, self.report.output_tokens or 0, self.relay.content_events)
         usage = Usage(self.prompt_tokens, self.report.cached_tokens, output, reported=False)
-        charge(self.call, self.settling.metering, self.attempt, usage, monotonic(), may_have_cost=True, served=True)
+        charge(
+            self.call,
+            self.settling.metering,
+            self.attempt,
+            usage,
+            self.call.route.clock.monotonic(),
+            may_have_cost=True,
+            served=True,
+        )
         self.call.route.demand_changed()
 
     def _failed(self, fault: Exception) -> None:
@@ -343,5 +350,5 @@ class _Counted:
         where = {"route": self.call.route.key}
         logger.error("the tokens of an answer could not be counted", exc_info=fault, extra=where)
         self.call.is_settled = False
-        free(self.call, self.settling.metering, self.attempt, monotonic())
-        close_admission(self.call, self.settling.metering, monotonic())
+        free(self.call, self.settling.metering, self.attempt, self.call.route.clock.monotonic())
+        close_admission(self.call, self.settling.metering, self.call.route.clock.monotonic())

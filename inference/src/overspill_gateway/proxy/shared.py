@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.retry_budget import RetryBudget
 from overspill_gateway.money.metering import Metering
 from overspill_gateway.proxy.settling import Settling
@@ -15,6 +16,8 @@ from overspill_gateway.workers.worker_pool import WorkerPool
 class Shared:
     """What all requests of a gateway share."""
 
+    clock: Clock
+    """What time it is."""
     sweeper: Sweeper
     """Calls them when a deadline has passed."""
     retries: RetryBudget

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from overspill_api.compiled import CompiledConsumer, CompiledRoute
 from overspill_api.demand import RefusedDocument
 from overspill_gateway.backends.probes import Prober
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.core.backends.unusable import UnusableError
 from overspill_gateway.core.requests.access import Grant, KeyRing
@@ -34,6 +35,7 @@ class Catalog:
         reads: StreamReads | None = None,
         outbound: Outbound | None = None,
         on_refused: RefusedListener | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.refused: tuple[RefusedDocument, ...] = ()
         """Documents that can't be used now."""
@@ -43,6 +45,7 @@ class Catalog:
         self._pepper = pepper
         self._on_demand = on_demand
         self._metering = metering
+        self._clock = clock or Clock()
         self._reads = reads
         self._outbound = outbound or Outbound()
         self._on_refused = on_refused
@@ -76,6 +79,7 @@ class Catalog:
                 self._outbound,
                 self._on_demand,
                 meter,
+                clock=self._clock,
                 reads=self._reads,
             )
         else:

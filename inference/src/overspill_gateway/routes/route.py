@@ -1,15 +1,14 @@
 """One route as it is now: its document, its replicas, who waits, and what has been counted."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Sequence
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from overspill_api.compiled import CompiledRoute, HostedBackend
 from overspill_api.demand import BackendDemand, RouteDemand
 from overspill_gateway.backends.backend import Hosted, HostedTarget, Replica
 from overspill_gateway.backends.problems import BackendProblems
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.route_pool import FlowRules, PoolListener, RoutePool
 from overspill_gateway.core.backends.engine_keys import key_lines
 from overspill_gateway.core.backends.rotation import EndpointFact
@@ -52,9 +51,11 @@ class Route(PoolListener[Replica]):
         on_demand: DemandListener,
         meter: RouteMeter,
         *,
+        clock: Clock,
         reads: "StreamReads | None" = None,
     ) -> None:
         self.key = compiled.key
+        self.clock = clock
         self.compiled = compiled
         self.model_json = b""
         """The name to write into a body for a replica."""
@@ -129,7 +130,7 @@ class Route(PoolListener[Replica]):
             self.pool.wants_replica = False
         self.set_endpoints(facts)
         if not self.pool.may_wake:
-            self.pool.may_not_wake(monotonic())
+            self.pool.may_not_wake(self.clock.monotonic())
         self.demand_changed()
 
     def set_endpoints(self, facts: Iterable[EndpointFact]) -> None:
@@ -179,18 +180,22 @@ class Route(PoolListener[Replica]):
 
     def replicas_changed(self) -> None:
         """Work out who can serve; if somebody can, those who wait go."""
-        self.pool.take_replicas([replica for replica in self.replicas.values() if replica.usable], monotonic())
+        self.pool.take_replicas(
+            [replica for replica in self.replicas.values() if replica.usable], self.clock.monotonic()
+        )
 
     def close(self) -> None:
         """The route is gone: those who wait are told, those who are served are served to their end."""
         self.set_endpoints(())
         self.pool.has_local = self.pool.may_wake = False
-        self.pool.may_not_wake(monotonic())
+        self.pool.may_not_wake(self.clock.monotonic())
         for hosted in self.pool.hosted:
             hosted.pool.close()
 
     def _no_problems(self, backend: str, *secrets: str) -> BackendProblems:
-        return BackendProblems(self.key, backend, tuple(secret for secret in secrets if secret), self.demand_changed)
+        return BackendProblems(
+            self.key, backend, tuple(secret for secret in secrets if secret), self.demand_changed, self.clock
+        )
 
     def _problems_of(self, backend: HostedBackend) -> BackendProblems:
         """Those of before while it is asked in the same way: what failed with another key or elsewhere says nothing."""
@@ -207,7 +212,7 @@ class Route(PoolListener[Replica]):
 
     def look_again_at(self, due: float) -> None:
         """Look at those who wait then."""
-        self._release_timer = asyncio.get_running_loop().call_later(due - monotonic(), self._look_again)
+        self._release_timer = asyncio.get_running_loop().call_later(due - self.clock.monotonic(), self._look_again)
 
     def replica_is_lacking(self) -> None:
         """Whoever may become a replica is asked more often."""
@@ -224,17 +229,18 @@ class Route(PoolListener[Replica]):
 
     def _look_again(self) -> None:
         self._release_timer = None
-        self.pool.look_again(monotonic())
+        self.pool.look_again(self.clock.monotonic())
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def arrived(self) -> None:
         """A request was let in."""
-        self.last_arrival_unix_seconds = time.time()
+        self.last_arrival_unix_seconds = self.clock.unix()
 
-    def is_spilling(self, now: float) -> bool:
+    @property
+    def is_spilling(self) -> bool:
         """Whether a request lately found no replica."""
-        return self.pool.is_spilling(now)
+        return self.pool.is_spilling(self.clock.monotonic())
 
     @property
     def held(self) -> int:

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Final
 
 import msgspec
@@ -24,6 +23,7 @@ from overspill_gateway.sources.documents import DocumentError, read_document
 from overspill_gateway.sources.documents_by_object import DocumentsByObject, Subject, subject_of
 from overspill_gateway.sources.port import Sink
 from overspill_gateway.wire.own_thread import in_own_thread
+from overspill_gateway.wire.time_slice import TimeSlice
 
 logger = logging.getLogger(__name__)
 ENDPOINTS: Final = "endpoints.json"
@@ -89,11 +89,9 @@ class FolderSource:
         while True:
             try:
                 files = await in_own_thread(self._scan, "folder")
-                began = monotonic()
+                turn = TimeSlice(SLICE_SECONDS)
                 for _ in self._apply(files):
-                    if monotonic() - began > SLICE_SECONDS:
-                        await asyncio.sleep(0)
-                        began = monotonic()
+                    await turn.give_way()
                 self._state = ""
             except OSError as error:
                 self._own_errors += 1

@@ -8,14 +8,15 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
-from time import monotonic
 from typing import Final, Generic, Protocol, TypeVar
 
 import httpx
 import msgspec
 
 from overspill_api.pauses import pause_seconds
+from overspill_gateway.clock import Clock
 from overspill_gateway.sources.documents import Metadata
+from overspill_gateway.wire.time_slice import TimeSlice
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,13 @@ class Reflector(Generic[T]):
     """Keeps a receiver in step with the objects of one kind."""
 
     def __init__(
-        self, path: str, label: str, kind: type[T], put: Callable[[T], None], drop: Callable[[str], None]
+        self,
+        path: str,
+        label: str,
+        kind: type[T],
+        put: Callable[[T], None],
+        drop: Callable[[str], None],
+        clock: Clock | None = None,
     ) -> None:
         self.path = path
         self.listed = False
@@ -82,6 +89,7 @@ class Reflector(Generic[T]):
         """How the last call went, for people."""
         self._label = label
         self._decode = msgspec.json.Decoder(kind).decode
+        self._clock = clock or Clock()
         self._put = put
         self._drop = drop
         self._known: set[str] = set()
@@ -95,11 +103,13 @@ class Reflector(Generic[T]):
                 if not self._version:
                     await self._list(client, headers())
                     failures = 0
-                began, events = monotonic(), 0
+                began, events = self._clock.monotonic(), 0
                 async for _ in self._watch(client, headers()):
                     failures, events = 0, events + 1
                 # A server that ends each watch at once would else be asked without a pause.
-                short_watches = 0 if events or monotonic() - began > SHORT_WATCH_SECONDS else short_watches + 1
+                short_watches = (
+                    0 if events or self._clock.monotonic() - began > SHORT_WATCH_SECONDS else short_watches + 1
+                )
                 if short_watches:
                     await _pause(short_watches)
                 else:
@@ -130,14 +140,12 @@ class Reflector(Generic[T]):
             response = await client.get(self.path, params=parameters, headers=headers)
             _check(response.status_code, response.content)
             page = msgspec.json.decode(response.content, type=_List)
-            began = monotonic()
+            turn = TimeSlice(SLICE_SECONDS)  # a thousand documents take longer than requests may wait
             for item in page.items or []:
                 key = self._take(bytes(item))
                 if key:
                     found.add(key)
-                if monotonic() - began > SLICE_SECONDS:
-                    await asyncio.sleep(0)  # a thousand documents take longer than requests may wait
-                    began = monotonic()
+                await turn.give_way()
             if not page.metadata.continue_:
                 break
             parameters["continue"] = page.metadata.continue_

@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Final
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.http.cors import CorsPolicy
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.newcomers import turn_newcomers_away
@@ -52,8 +53,10 @@ class Listener:
 
     __slots__ = ("_server", "port", "state")
 
-    def __init__(self, handler: Handler, limits: Limits, sweeper: Sweeper, cors: CorsPolicy | None = None) -> None:
-        self.state = PortState(handler, limits, sweeper, cors, asyncio.get_running_loop())
+    def __init__(
+        self, handler: Handler, limits: Limits, sweeper: Sweeper, clock: Clock, cors: CorsPolicy | None = None
+    ) -> None:
+        self.state = PortState(handler, limits, sweeper, cors, asyncio.get_running_loop(), clock)
         self.port = 0
         """The TCP port, once it listens."""
         self._server: asyncio.Server | None = None

@@ -11,6 +11,7 @@ import select
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.http.cors import CorsPolicy, is_preflight
 from overspill_gateway.core.http.errors import ApiError, malformed, refusal_body, refusal_lines
 from overspill_gateway.core.http.head import Head
@@ -93,13 +94,14 @@ class PortState:
         sweeper: Sweeper,
         cors: CorsPolicy | None,
         loop: asyncio.AbstractEventLoop,
+        clock: Clock,
     ) -> None:
         self.handler = handler
         self.limits = limits
         self.room = BodyRoom(limits.bodies_bytes_max)
         self.sweeper = sweeper
         self.cors = cors
-        self.date = DateLine()
+        self.date = DateLine(clock)
         self.loop = loop
         self.connections: set[ServerConnection] = set()
         """All open connections of clients."""
@@ -324,7 +326,7 @@ class ServerConnection(asyncio.Protocol):
         out.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         out.append(lines)
         if not dated:
-            out.append(port.date.now())
+            out.append(port.date.line())
         head = self._answer_head
         if port.cors is not None:
             out.append(port.cors.answer_lines(head))

@@ -6,7 +6,6 @@ make two answers of one, or one of two: framing by anything but one length, chun
 
 import asyncio
 import math
-from time import monotonic
 from typing import Final, Protocol
 
 import httptools
@@ -18,6 +17,7 @@ from overspill_gateway.wire.answer_memory import AnswerMemory
 from overspill_gateway.wire.chunk_frame import content_start
 from overspill_gateway.wire.paced import PacedWriter
 from overspill_gateway.wire.stream_reads import StreamReads
+from overspill_gateway.wire.time_slice import TimeSlice
 
 _HEAD_BYTES_MAX: Final = 256 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -211,7 +211,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _take_slices(self, data: bytes) -> bool:
         """Take as many slices as there is time for; whether some are left."""
-        at, until = 0, monotonic() + _SLICES_SECONDS
+        at, turn = 0, TimeSlice(_SLICES_SECONDS)
         while at < len(data):
             piece = data[at : at + _SLICE_BYTES]
             at += len(piece)
@@ -220,7 +220,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._receiver is None:  # nobody wants the rest, and a connection that has one can't be used again
                 self._unread = b""
                 return False
-            if self._held or monotonic() >= until:
+            if self._held or turn.is_over:
                 break
         self._unread, self._more_follows = data[at:], False
         if self._unread and not self._held:

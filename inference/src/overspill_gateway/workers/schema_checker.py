@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from overspill_gateway.workers.verdict_fields import Verdict, decode_verdict
-from overspill_gateway.workers.worker_pool import WAITING_MAX, SideRequest, Unanswered, WorkAnswer, WorkerPool
+from overspill_gateway.workers.worker_pool import WAITING_MAX, Unanswered, WorkAnswer, WorkerPool, WorkItem
 
 CHECK_SECONDS_MAX: Final = 1.0
 """For one check, its schema's compilation included; usual ones take under a millisecond."""
@@ -36,7 +36,7 @@ class SchemaChecker:
         """Whether a check against this schema has lately taken too long."""
         return self._dear.get(hash(schema), 0.0) > asyncio.get_running_loop().time()
 
-    def _took_too_long(self, question: SideRequest) -> None:
+    def _took_too_long(self, question: WorkItem) -> None:
         """Remember a schema for a while."""
         key = hash(question.first)
         self._dear[key] = asyncio.get_running_loop().time() + DEAR_SECONDS

@@ -60,7 +60,7 @@ class WorkAnswer:
 OnAnswer = Callable[[WorkAnswer], None]
 
 
-class SideRequest:
+class WorkItem:
     """One piece of work; ``drop`` it where nobody waits for its answer any more."""
 
     __slots__ = ("asked_at", "first", "owner", "second", "then")
@@ -88,7 +88,7 @@ class Worker(asyncio.SubprocessProtocol):
     """One process, which answers one question at a time."""
 
     def __init__(self, pool: "WorkerPool") -> None:
-        self.current: SideRequest | None = None
+        self.current: WorkItem | None = None
         self.ended = False
         self.gone = asyncio.get_running_loop().create_future()
         """Done once the process and its pipes are no more."""
@@ -120,17 +120,17 @@ class Worker(asyncio.SubprocessProtocol):
         elif self.current is not None:
             self._send(self.current)
 
-    def ask(self, question: SideRequest) -> None:
+    def ask(self, question: WorkItem) -> None:
         """Answer this next."""
         self.current = question
         if self._transport is not None:
             self._send(question)
 
-    def _send(self, question: SideRequest) -> None:
+    def _send(self, question: WorkItem) -> None:
         self._allow(START_SECONDS_MAX if self._is_new else self._pool.seconds_max)
         self._put(question, question.second, 0)
 
-    def _put(self, question: SideRequest, parts: list[bytes], at: int) -> None:
+    def _put(self, question: WorkItem, parts: list[bytes], at: int) -> None:
         """Write a slice of what goes with the question where the process reads it; with the last one, ask."""
         if self.ended or self.current is not question or self._transport is None:
             return
@@ -232,7 +232,7 @@ class WorkerPool:
         *,
         seconds_max: float,
         wait_seconds_max: float = 600.0,
-        on_too_long: Callable[[SideRequest], None] | None = None,
+        on_too_long: Callable[[WorkItem], None] | None = None,
     ) -> None:
         """``module``: what a process runs. ``seconds_max``: for one answer. ``on_too_long``: told of what took more."""
         self.module = module
@@ -242,15 +242,15 @@ class WorkerPool:
         self._on_too_long = on_too_long
         self._ending: set[Worker] = set()
         self._idle: list[Worker] = []
-        self._waiting: OrderedDict[str, deque[SideRequest]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[WorkItem]] = OrderedDict()
         self._waiting_count = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def ask(self, owner: str, first: bytes, second: list[bytes], then: OnAnswer) -> SideRequest:
+    def ask(self, owner: str, first: bytes, second: list[bytes], then: OnAnswer) -> WorkItem:
         """Have a question answered; ``then`` is called later, once, unless the pool is closed before."""
         loop = asyncio.get_running_loop()
-        question = SideRequest(owner, first, second, then, loop.time())
+        question = WorkItem(owner, first, second, then, loop.time())
         if self._waiting_count >= WAITING_MAX:
             loop.call_soon(question.answered, WorkAnswer(b"", [], Unanswered.CROWDED))
             return question
@@ -259,7 +259,7 @@ class WorkerPool:
         self._next()
         return question
 
-    def took_too_long(self, question: SideRequest) -> None:
+    def took_too_long(self, question: WorkItem) -> None:
         """A process is about to be killed over this."""
         if self._on_too_long is not None:
             self._on_too_long(question)
@@ -309,7 +309,7 @@ class WorkerPool:
             else:
                 self._start().ask(question)
 
-    def _first(self) -> SideRequest:
+    def _first(self) -> WorkItem:
         """The next question: owners in turn."""
         owner, questions = next(iter(self._waiting.items()))
         question = questions.popleft()
