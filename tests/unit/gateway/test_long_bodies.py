@@ -183,7 +183,7 @@ async def test_a_client_that_goes_while_its_body_is_read_leaves_nothing() -> Non
         client.reset()
         await eventually(lambda: not running.gateway.connections)
         await eventually(lambda: not any(worker.current for worker in readers.workers), 20)
-        assert running.gateway._public.room.taken_bytes == 0
+        assert running.gateway._public.state.room.taken_bytes == 0
         assert (await running.post(messages=TURNS)).status == 200
 
     assert len(engine.requests) == 1
