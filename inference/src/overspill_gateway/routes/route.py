@@ -272,7 +272,7 @@ class Route(PoolListener[Replica]):
             name: _backend_demand(counters, self.problems.get(name)) for name, counters in self.backends.items()
         }
         return route_demand(
-            self.key, self.compiled.uid, self.pool, self.tally, self.backends, monotonic(),
+            self.key, self.compiled.uid, self.pool, self.tally, self.backends, self.clock.monotonic(),
             in_flight_local=self.in_flight_local, last_arrival_unix_seconds=self.last_arrival_unix_seconds,
             backends=backends, budget=self.meter.budget.demand(),
         )  # fmt: skip
