@@ -129,7 +129,7 @@ class Gateway:
             self._lines.discard(lines)
 
     def _line(self, routes: list[Json]) -> bytes:
-        said: Json = {"gateway": GATEWAY, "now_unix_seconds": time.time(), "routes": routes}
+        said: Json = {"gateway": GATEWAY, "now_unix_seconds": time.time(), "version": 2, "routes": routes}
         if self.sends_engine_keys:  # those of a version from before keys do not know the word
             said["sends_engine_keys"] = True
         return json.dumps(said).encode() + b"\n"

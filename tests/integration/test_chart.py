@@ -469,6 +469,8 @@ RIGHTS = (
     ("operator", "patch", "modelroutes.overspill.dev", "chat", False),
     ("operator", "delete", "modelroutes.overspill.dev", "chat", False),
     ("operator", "create", "pods/exec", "chat", False),
+    ("operator", "list", "endpointslices.discovery.k8s.io", "chat", False),
+    ("operator", "watch", "endpointslices.discovery.k8s.io", NAMESPACE, True),
     ("gateway", "watch", "secrets", NAMESPACE, True),
     ("gateway", "get", "secrets", "chat", False),
     ("gateway", "watch", "endpointslices.discovery.k8s.io", "chat", True),

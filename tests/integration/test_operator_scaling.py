@@ -62,6 +62,22 @@ def test_held_and_spilled_requests_call_for_what_they_need(world: Rig) -> None:
     wait_for("four replicas", lambda: world.replicas("burst") == 4)
 
 
+def test_requests_that_wait_inside_engines_call_for_more(world: Rig) -> None:
+    """By the engines' own gauges, which gateways read: their concurrency fits one replica, and yet they queue."""
+    scaling = {"minReplicas": 1, "maxReplicas": 4, "targets": {"concurrency": 50, "queueDepth": 4}}
+    world.route("queued", {"selfHosted": ENGINE, "scaling": scaling})
+    wait_for("its engine", lambda: world.replicas("queued") == 1)
+    world.make_ready("queued", 1)
+    world.wait_condition("queued", "EngineAvailable", "True", "ReplicasReady")
+
+    gauges = {"served_by": "local/queued-0", "running": 8, "waiting": 12, "kv_cache_usage": 0.9, "age_seconds": 0.1}
+    busy = {"in_flight_local": 20, "last_arrival_unix_seconds": time.time()}
+    world.gateway.say("default/queued", **busy, engines=[gauges])
+    wait_for("two replicas", lambda: world.replicas("queued") == 2)
+    (decision,) = world.live(route_path("queued"))["status"]["decisions"]
+    assert (decision["from"], decision["to"], decision["reason"]) == (1, 2, "QueueDepth")
+
+
 def test_a_fixed_number_is_not_scaled(world: Rig) -> None:
     """spec.scaling.replicas switches scaling off: no request moves it."""
     world.route("still", {"selfHosted": ENGINE, "scaling": {"replicas": 0}})

@@ -12,14 +12,24 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from overspill_api.demand import DEMAND_VERSION, GatewayDemand
 from overspill_api.scaling import Scaling
 from overspill_gateway.core.admission.route_pool import FlowRules
+from overspill_gateway.core.answers.usage import Usage
+from overspill_gateway.core.counters import BackendCounters, RouteCounters
+from overspill_gateway.core.flow.demand_line import route_demand
+from overspill_gateway.core.flow.work_counting import WorkCounting
 from overspill_gateway.core.requests.ask import Ask
+from overspill_operator.core.autoscaler import QueueDepth
+from overspill_operator.core.demand_lines import believed
+from overspill_operator.core.recent_work import RecentWork
 from overspill_operator.core.scaling_state import Change, Observation, ScalingPolicy, ScalingState
-from overspill_operator.core.traffic import Coverage, Demand
+from overspill_operator.core.traffic import GatewayView, demand_of, engines_of
+from overspill_operator.core.work import Work
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed
 
 TRACE = Path(__file__).parent.parent / "traces" / "azure2023_conversation.csv.gz"
+KEY = "ns/model"
 DEMAND_SECONDS = 1.0
 """Between two looks at demand that is not urgent."""
 
@@ -52,6 +62,13 @@ class ScaledGateway(Gateway):
     ) -> None:
         self.changes: list[Change] = []
         """What was decided of the replicas."""
+        self.tally = RouteCounters()
+        self.view = GatewayView(clock.now, clock.now)
+        """What the operator knows of it."""
+        self.work = RecentWork()
+        self.heard = Work()
+        """All that it has ever heard to be done."""
+        self._counted: dict[str, BackendCounters] = {}
         self._speed = speed
         self._load_seconds = load_seconds
         self._last_arrival: float | None = None
@@ -64,14 +81,26 @@ class ScaledGateway(Gateway):
         self._looks_at = float("inf")
         super().__init__(
             clock, [], hosted, target=target, rules=FlowRules(total_seconds=600.0, hold_timeout_seconds=120.0),
-            cold_start_hosted=True,
+            cold_start_hosted=True, observers=(WorkCounting(self.tally),),
         )  # fmt: skip
         self._decide()
 
     def arrive(self, request: Request) -> None:
         """A request comes."""
         self._last_arrival = self.clock.now
+        request.on_settled = self._count
         super().arrive(request)
+
+    def _count(self, request: Request) -> None:
+        """Its tokens, as whoever charges them does."""
+        name = "local" if request.local else "hosted/a"
+        if request.ended is not None:
+            counters = self._counted.setdefault(name, BackendCounters())
+            usage = Usage(request.prompt_tokens, 0, request.output_tokens)
+            counters.served += 1
+            counters.used(usage)
+            if not request.local:
+                self.tally.spilled(usage)
 
     def demand_changed(self, *, urgent: bool = False) -> None:
         """Scaling hears of it: at once, or within a second."""
@@ -89,20 +118,37 @@ class ScaledGateway(Gateway):
     def _decide(self) -> None:
         now = self.clock.now
         self._looks_at = float("inf")
-        pool = self.pool
-        in_flight = sum(replica.requests for replica in self.replicas)
-        demand = Demand(
-            Coverage.COMPLETE, in_flight, pool.in_flight_spilled, len(pool.queue), pool.wants_replica,
-            quiet_since_unix=self._last_arrival if self._last_arrival is not None else 0.0,
-            last_arrival_unix=self._last_arrival,
-        )  # fmt: skip
-        step = self._state.decide(Observation(demand, len(self.replicas), self._ready_since), now)
+        self._tell(now)
+        step = self._state.decide(self._observe(now), now)
         self._state = step.state
         if step.change is not None:
             self.changes.append(step.change)
             self._scale(step.change.after)
         if step.check_unix is not None:
             self._look_at(max(step.check_unix, now + 0.001))
+
+    def _tell(self, now: float) -> None:
+        """The operator hears a line."""
+        in_flight = sum(replica.requests for replica in self.replicas)
+        route = route_demand(
+            KEY, "u", self.pool, self.tally, self._counted, now, in_flight_local=in_flight,
+            last_arrival_unix_seconds=self._last_arrival,
+        )  # fmt: skip
+        said = GatewayDemand(gateway="g", now_unix_seconds=now, version=DEMAND_VERSION, uptime_seconds=now)
+        self.view.last_line_unix = now  # lines without routes have come meanwhile
+        for growth in self.view.take(believed(said, (route,), {}, now), now).growth:
+            self.work.heard(growth, now)
+            if growth.work is not None:
+                self.heard = self.heard.plus(growth.work)
+
+    def _observe(self, now: float) -> Observation:
+        """What the operator sees, as ``app.scaler`` puts it together."""
+        demand, gauges = demand_of(KEY, [self.view], 0, now, "u"), engines_of(KEY, [self.view], now, "u")
+        matters = gauges.waiting is not None and demand.in_flight and self._state.queue_matters(now)
+        return Observation(
+            demand, len(self.replicas), self._ready_since, QueueDepth(gauges.waiting or 0) if matters else None,
+            gauges.readings, self.work.of(KEY, "u", now),
+        )  # fmt: skip
 
     def _scale(self, wanted: int) -> None:
         while self._started < wanted:
@@ -130,6 +176,10 @@ class Outcome:
     requests: int
     outcomes: Counter[str]
     changes: list[Change]
+    first_tokens: list[float]
+    """Seconds to the first token, of requests that replicas served."""
+    heard: Work
+    """What the operator heard to be done."""
     digest: str
     """Of every decision: two runs that decide alike have the same."""
 
@@ -160,4 +210,7 @@ def simulate(arrivals: list[Arrival], *, target: float = 2.0, load_seconds: floa
     for change in gateway.changes:
         digest.update(f"{change}\n".encode())
     outcomes = Counter(request.outcome for request in gateway.requests)
-    return Outcome(len(gateway.requests), outcomes, gateway.changes, digest.hexdigest())
+    first_tokens = sorted(request.seconds for request in gateway.requests if request.local and request.first_token)
+    return Outcome(
+        len(gateway.requests), outcomes, gateway.changes, first_tokens, gateway.heard, digest.hexdigest()
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """vLLM's own metrics: one table of their names over its versions, and the few figures that are read from them.
 
-The operator scales by them, the gateway corrects by them what it knows of a replica's load. A busy engine's
-``/metrics`` has some 60 to 100 KB, of which three lines are wanted: they are searched for, the rest is not parsed.
+The gateway corrects by them what it knows of a replica's load, and tells the operator of them, which scales by them. A
+busy engine's ``/metrics`` has some 60 to 100 KB, of which three lines are wanted: they are searched for, the rest is
+not parsed.
 """
 
 from collections.abc import Mapping

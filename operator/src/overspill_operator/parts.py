@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
-from overspill_operator.adapters.engine_scraper import EngineScraper
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.kubernetes_engines import KubernetesEngines
@@ -85,7 +84,6 @@ class Parts:
         )
         self.caches = self._watched(settings)
         self.profiles = Profiles(settings.profiles, self._all_routes)
-        self.scraper = EngineScraper(cluster, clock, self._routes_to_scrape, self._on_reading)
         self._events = EventRecorder(cluster, settings.pod_name, clock)
         self._secrets = SecretReader(cluster, clock, random.random, self._look_at_route)
         self._slots = CreationSlots(self._look_at_route)
@@ -95,7 +93,6 @@ class Parts:
             clock,
             self.routes,
             self.gateways,
-            self.scraper,
             self._events,
             on_decided=self._look_at_route,
         )
@@ -207,7 +204,6 @@ class Parts:
         for cache in (*self.caches.all, self.slices):
             yield f"watch {cache.resource.plural}", cache.run()
         yield "gateways", self.gateways.run()
-        yield "engines", self.scraper.run()
         yield "events", self._events.run()
         yield "secrets", self._secrets.run()
         yield "diagnosis", self._diagnosis.run()
@@ -248,9 +244,6 @@ class Parts:
         for consumer in self.consumers.naming(key.partition("/")[0]):
             self.queue.add((CONSUMER, consumer), background=True)
 
-    def _on_reading(self, key: str) -> None:
-        self._scaler.evaluate(key)
-
     def _on_engine(self, key: str, live: Json | None) -> None:
         route = route_of_child(key, live)
         if live is None or is_settled(live):
@@ -287,9 +280,6 @@ class Parts:
     def _engine_of(self, key: str) -> Json | None:
         route = self.routes.get(key)
         return self.caches.engine(route) if route else None
-
-    def _routes_to_scrape(self) -> list[str]:
-        return [route.key for route in self.routes if self._scaler.wants_queue_depth(route)]
 
     async def _expire_slots(self) -> None:
         while True:

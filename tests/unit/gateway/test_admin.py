@@ -291,6 +291,6 @@ async def first_line(gateway: GatewayUnderTest) -> bytes:
     client = await Client.connect(gateway.gateway.admin_port)
     client.send("GET", "/demand")
     await client.head()
-    line = await soon(client.chunk())
+    line: bytes = await soon(client.chunk())
     client.close()
     return line

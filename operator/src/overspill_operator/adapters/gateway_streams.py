@@ -14,6 +14,7 @@ from overspill_operator.adapters.line_reader import LineReader
 from overspill_operator.clock import Clock
 from overspill_operator.core.demand_lines import LineError, read_line
 from overspill_operator.core.engine_access import KeySenders
+from overspill_operator.core.recent_work import RecentWork
 from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.ports import Json
 
@@ -62,6 +63,7 @@ class GatewayStreams:
         ``fixed``: gateways that no EndpointSlice names.
         """
         self.views: dict[str, GatewayView] = {}
+        self.work = RecentWork()
         self.reported = Coverage.NONE
         self._clock = clock
         self._on_demand = on_demand
@@ -124,6 +126,7 @@ class GatewayStreams:
         """A route is gone: what was said of it is not said of the next one of its name."""
         for view in self.views.values():
             view.forget(key)
+        self.work.forget(key)
 
     def unheard(self, now_unix: float) -> int:
         """Gateways that there are and that are silent; one that drains does not stand in for another."""
@@ -204,10 +207,12 @@ class GatewayStreams:
         is_news = view is None or view.is_stale(now) or view.sends_engine_keys != line.sends_engine_keys
         view = self.views.setdefault(address, GatewayView(now, now))
         refused_before = set(view.refused.items())
-        keys = view.take(line, now)
-        for doubt in line.doubts:
+        heard = view.take(line, now)
+        for growth in heard.growth:
+            self.work.heard(growth, now)
+        for doubt in heard.doubts:
             self._doubt(address, "route", f"figures of {doubt.route} are not believed: {doubt.message}")
-        self._on_demand(keys, received)
+        self._on_demand(heard.keys, received)
         if line.refused is not None and refused_before != set(view.refused.items()):
             self._on_refused({document for document, _ in refused_before ^ set(view.refused.items())})
         if is_news:

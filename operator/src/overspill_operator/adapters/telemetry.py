@@ -67,12 +67,6 @@ DEMAND_REFUSED = Counter(
     ["what"],
     registry=REGISTRY,
 )
-ENGINE_SCRAPES = Counter(
-    "overspill_operator_engine_scrapes_total",
-    "Replicas asked for their metrics, by result.",
-    ["result"],
-    registry=REGISTRY,
-)
 EVENTS_DROPPED = Counter(
     "overspill_operator_events_dropped_total", "Kubernetes Events given up: too many, or refused.", registry=REGISTRY
 )

@@ -16,14 +16,17 @@ from overspill_operator.adapters import telemetry
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock, Timer
 from overspill_operator.core.autoscaler import QueueDepth
+from overspill_operator.core.engine_gauges import EngineGauges
 from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.recent_work import RecentWork
 from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.core.scaling_state import Change, Observation, ScalingState, policy_of
-from overspill_operator.core.traffic import Coverage, Demand, GatewayView, ToldDoubts, demand_of, doubts_of
+from overspill_operator.core.traffic import Coverage, Demand, GatewayView, ToldDoubts, demand_of, doubts_of, engines_of
 from overspill_operator.ports import EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)
 
+UNREAD = "No replica gives vllm:num_requests_waiting at /metrics on its port."
 LATE_SECONDS = 0.01
 """A look is a little late rather than too early, when nothing would be due yet."""
 
@@ -34,6 +37,10 @@ class DemandSource(Protocol):
     @property
     def views(self) -> Mapping[str, GatewayView]:
         """What each has said, by its address."""
+
+    @property
+    def work(self) -> RecentWork:
+        """What was done lately, by what they have counted."""
 
     @property
     def reported(self) -> Coverage:
@@ -52,16 +59,6 @@ class DemandSource(Protocol):
 
     def forget(self, key: str) -> None:
         """A route is gone: what was said of it is not said of the next one of its name."""
-
-
-class QueueSource(Protocol):
-    """Where requests that wait inside the replicas are known."""
-
-    def queue(self, key: str, now_unix: float) -> QueueDepth | None:
-        """The last fresh reading of a route; None: there is none."""
-
-    def unread(self, key: str) -> str:
-        """Why there is none although there should be; empty: nothing is wrong."""
 
 
 @dataclass(slots=True)
@@ -84,7 +81,6 @@ class Scaler:
         clock: Clock,
         routes: Routes,
         gateways: DemandSource,
-        queues: QueueSource,
         events: Events,
         on_decided: Callable[[str], None],
     ) -> None:
@@ -93,7 +89,6 @@ class Scaler:
         self._clock = clock
         self._routes = routes
         self._gateways = gateways
-        self._queues = queues
         self._events = events
         self._on_decided = on_decided
         self._scaled: dict[str, _Scaled] = {}
@@ -137,22 +132,17 @@ class Scaler:
         if rules is None:
             return None
         scaled.doubts = scaled.doubts.heard(doubts_of(route.key, self._gateways.views.values()), now)
+        matters = self._queue_matters(route, self._demand(route, now), now)
         return ScalingFacts(
             desired=scaled.state.replicas,
             rules=rules,
             coverage=self._gateways.reported,
             gateways=self._gateways.expected,
             starting=self._gateways.starting,
-            queue_unread=self._queues.unread(route.key),
+            queue_unread=UNREAD if matters and self._gauges(route, now).unread else "",
             doubts=scaled.doubts.told(now),
             start_failed=scaled.state.start_failed,
         )
-
-    def wants_queue_depth(self, route: RouteObject) -> bool:
-        """Whether the replicas' own queues can change the number now: only then is it worth asking them."""
-        now = self._clock.unix()
-        known = route.key in self._scaled
-        return known and self._in_force(route).queue_matters(now) and self._demand(route, now).in_flight > 0
 
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
         """Decide for a route and act on it. ``heard_at``: when (monotonic) the line came that asked for it."""
@@ -221,15 +211,27 @@ class Scaler:
         self._on_decided(key)
 
     def _observe(self, route: RouteObject, now: float) -> Observation:
-        live = self._engines.replicas(route)
-        demand, queue = self._demand(route, now), self._queues.queue(route.key, now)
-        if live is None:
-            return Observation(demand, queue=queue)
-        return Observation(demand, live.ready, live.ready_since_unix, queue)
+        live, gauges, demand = self._engines.replicas(route), self._gauges(route, now), self._demand(route, now)
+        waiting = gauges.waiting if self._queue_matters(route, demand, now) else None
+        return Observation(
+            demand,
+            ready=live.ready if live else 0,
+            ready_since_unix=live.ready_since_unix if live else None,
+            queue=QueueDepth(waiting) if waiting is not None else None,
+            engines=gauges.readings,
+            work=self._gateways.work.of(route.key, route.meta.uid, now),
+        )
 
     def _demand(self, route: RouteObject, now: float) -> Demand:
         views = self._gateways.views.values()
         return demand_of(route.key, views, self._gateways.unheard(now), now, route.meta.uid)
+
+    def _gauges(self, route: RouteObject, now: float) -> EngineGauges:
+        return engines_of(route.key, self._gateways.views.values(), now, route.meta.uid)
+
+    def _queue_matters(self, route: RouteObject, demand: Demand, now: float) -> bool:
+        """Whether the replicas' own queues can change the number now: where no request is at one, none waits inside."""
+        return demand.in_flight > 0 and self._in_force(route).queue_matters(now)
 
     def _in_force(self, route: RouteObject) -> ScalingState:
         """The route's state; where no spec is in force yet, as if the one that is written were."""

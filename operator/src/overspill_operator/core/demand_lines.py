@@ -5,9 +5,9 @@ said to be, the rest of the line counts. Adding the gateways up is ``core.traffi
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -20,12 +20,12 @@ from overspill_api.demand import (
     RefusedDocument,
     RouteDemand,
 )
+from overspill_operator.core.engine_gauges import EngineReading
+from overspill_operator.core.engine_gauges import believed as believed_engines
+from overspill_operator.core.work import TOTAL_MAX, Work, WorkError
 
 REQUESTS_MAX: Final = 1_000_000
 """Requests at the same time at one gateway process: some thirty times what one can hold open."""
-
-TOTAL_MAX: Final = 10**18
-"""Of a counter that only grows: a billion dollars in nano-dollars, and within 64 bits."""
 
 ROUTES_MAX: Final = 10_000
 """Routes that one gateway may speak of: ten times what a cluster of a thousand models has."""
@@ -37,10 +37,15 @@ REFUSED_MAX: Final = 1_000
 IDENTITY_LENGTH_MAX: Final = 300
 KEY_LENGTH_MAX: Final = 320
 TEN_YEARS_SECONDS: Final = 315_360_000.0
+COUNTS_SINCE_VERSION: Final = 2
+"""Of the contract: an older gateway does not say what it has counted, nor what engines say."""
 INTEGER_DIGITS_MAX: Final = 30
 """Longer numbers are not read: reading one of a million digits takes seconds."""
 
 _REQUESTS: Final = ("in_flight_local", "in_flight_spilled", "held")
+_OF_WORK: Final = frozenset({"arrivals_total", "work", "spilled", "refused_total"})
+_HIDES_NO_DEMAND: Final = _OF_WORK | {"engines"}
+"""Fields that may be wrong while it is known how many requests there are."""
 _BACKEND_TOTALS: Final = ("served_total", "errors_total", "cost_nano_usd_total")
 
 
@@ -74,34 +79,64 @@ class Line:
     """What is not believed."""
     sends_engine_keys: bool = False
     """Whether it sends replicas their keys."""
+    work: Mapping[str, Work] = field(default_factory=dict)
+    """By route: what it has counted since it began; of those of which it is not said, or not believed, nothing."""
+    engines: Mapping[str, tuple[EngineReading, ...]] = field(default_factory=dict)
+    """By route: its engines' gauges."""
+    uptime_seconds: float = inf
+    """How long the gateway process has run; infinite: nobody knows."""
 
 
 def read_line(content: bytes, now_unix: float) -> Line:
     """The line; raises ``LineError`` where it is none, or does not say who speaks."""
-    doubts: list[Doubt] = []
     try:
         said = GatewayDemand.model_validate_json(content)
-        routes = list(said.routes)
     except (ValueError, OverflowError, RecursionError):
-        said, routes, doubts = _salvage(content)
+        return believed(*_salvage(content), now_unix)
+    return believed(said, said.routes, {}, now_unix)
+
+
+def believed(
+    said: GatewayDemand, routes: Sequence[RouteDemand], unreadable: Mapping[str, Sequence[str]], now_unix: float
+) -> Line:
+    """What is believed of what a gateway says; ``unreadable``: fields of routes that can't be read, by the route."""
     if not 0 < len(said.gateway) <= IDENTITY_LENGTH_MAX:
         raise LineError("gateway: must say who speaks, in at most 300 characters")
     ahead = said.now_unix_seconds - now_unix if isfinite(said.now_unix_seconds) else 0.0
-    believed: list[RouteDemand] = []
+    counts = said.version >= COUNTS_SINCE_VERSION
+    taken: list[RouteDemand] = []
+    doubts: list[Doubt] = []
+    works: dict[str, Work] = {}
+    engines: dict[str, tuple[EngineReading, ...]] = {}
     for route in routes[:ROUTES_MAX]:
         if not _is_key(route.route):
             continue
         bounded, words, is_unknown = _bounded(route, ahead, now_unix)
-        believed.append(bounded)
+        taken.append(bounded)
+        wrong = unreadable.get(route.route, ())
+        if wrong:
+            words.insert(0, f"{', '.join(wrong)} cannot be read")
+            is_unknown |= not _HIDES_NO_DEMAND.issuperset(wrong)
+        if counts:
+            engines[route.route], odd = believed_engines(route.engines, now_unix)
+            try:
+                if _OF_WORK.isdisjoint(wrong):
+                    works[route.route] = Work.said(route)
+            except WorkError as error:
+                words.append(str(error))
+            words += [odd] if odd else []
         if words:
             doubts.append(Doubt(route.route, "; ".join(words), is_unknown))
     refused = said.refused
     if refused is not None:
         refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
-    return Line(said.gateway, tuple(believed), refused, tuple(doubts), said.sends_engine_keys)
+    uptime = said.uptime_seconds if counts and said.uptime_seconds >= 0.0 else inf
+    return Line(
+        said.gateway, tuple(taken), refused, tuple(doubts), said.sends_engine_keys, works, engines, uptime
+    )  # fmt: skip
 
 
-def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], list[Doubt]]:
+def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], dict[str, list[str]]]:
     """A line that is not as it should be, piece by piece."""
     try:
         raw = json.loads(content, parse_int=_integer)
@@ -123,15 +158,15 @@ def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], list[Dou
         readable = [_document(entry) for entry in documents[:REFUSED_MAX]]
         said = said.model_copy(update={"refused": tuple(document for document in readable if document)})
     routes: list[RouteDemand] = []
-    doubts: list[Doubt] = []
+    unreadable: dict[str, list[str]] = {}
     for entry in entries[:ROUTES_MAX] if isinstance(entries, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("route"), str):
             continue
         route, wrong = _salvaged_route(entry)
         routes.append(route)
         if wrong:
-            doubts.append(Doubt(route.route, f"{', '.join(wrong)} cannot be read", is_unknown=True))
-    return said, routes, doubts
+            unreadable[route.route] = wrong
+    return said, routes, unreadable
 
 
 def _salvaged_route(entry: Mapping[str, Any]) -> tuple[RouteDemand, list[str]]:

@@ -1,4 +1,4 @@
-"""Who may reach an engine: a NetworkPolicy that lets its release's gateways and operator in, and nobody else.
+"""Who may reach an engine: a NetworkPolicy that lets its release's gateways in, and nobody else.
 
 And whether it asks for its key, which a gateway of a version from before keys would not send.
 """
@@ -12,6 +12,8 @@ from overspill_api import names
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 """Label that Kubernetes itself gives every namespace."""
+GATEWAY = {"app.kubernetes.io/part-of": "overspill", "app.kubernetes.io/component": "gateway"}
+"""Labels of the gateways' pods, by the chart."""
 
 
 class KeySenders(StrEnum):
@@ -44,7 +46,7 @@ class EngineAccess:
     """Who is let in."""
 
     release_namespace: str
-    """Where gateways and operator are."""
+    """Where the gateways are."""
     others: tuple[Mapping[str, str], ...] = ()
     """Labels of further namespaces, such as Prometheus' own."""
 
@@ -55,7 +57,7 @@ class EngineAccess:
         """
         release = {
             "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: self.release_namespace}},
-            "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "overspill"}},
+            "podSelector": {"matchLabels": GATEWAY},
         }
         others = [{"namespaceSelector": {"matchLabels": dict(labels)}} for labels in self.others]
         return {

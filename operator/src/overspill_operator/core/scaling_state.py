@@ -23,6 +23,8 @@ from overspill_api.profile import Profile
 from overspill_api.scaling import Autoscaler, Scaling
 from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
 from overspill_operator.core.conditions import parse_timestamp, timestamp
+from overspill_operator.core.engine_gauges import EngineReading
+from overspill_operator.core.recent_work import SeenWork
 from overspill_operator.core.traffic import Demand
 from overspill_operator.core.windows import Bounds, bounds_at
 
@@ -65,6 +67,10 @@ class Observation:
     """Since when the engine as a whole has been available; None: it is not, or nobody knows."""
     queue: QueueDepth | None = None
     """Requests that wait inside the replicas; None: not read, or too long ago."""
+    engines: tuple[EngineReading, ...] = ()
+    """What the replicas say of themselves: those that were lately read."""
+    work: SeenWork | None = None
+    """What was done in the last minute, by kind of backend; None: not known, or not for long enough."""
 
 
 @dataclass(frozen=True, slots=True)

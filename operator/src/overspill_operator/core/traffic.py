@@ -4,13 +4,16 @@ Each gateway process reports for itself (contract 2). One that is silent makes t
 scale up and never down.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from overspill_api.demand import RefusedDocument, RouteDemand
 from overspill_operator.core.demand_lines import ROUTES_MAX, Doubt, Line
 from overspill_operator.core.engine_access import KeySenders
+from overspill_operator.core.engine_gauges import EngineGauges, EngineReading, gauges_of
+from overspill_operator.core.recent_work import WINDOW_SECONDS, Growth
+from overspill_operator.core.work import Work, WorkError
 
 STALE_AFTER_SECONDS = 25.0
 """A gateway writes at least every 10 s; two and a half times that is silence and not a slow network."""
@@ -27,6 +30,18 @@ class Coverage(StrEnum):
     COMPLETE = "Complete"
     PARTIAL = "Partial"
     NONE = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is new in a line."""
+
+    keys: list[str]
+    """Routes that it speaks of."""
+    growth: list[Growth]
+    """What its counts have grown by."""
+    doubts: list[Doubt]
+    """What is not believed of it."""
 
 
 @dataclass(slots=True)
@@ -47,22 +62,61 @@ class GatewayView:
     """By route: what of its last word is not believed."""
     sends_engine_keys: bool = False
     """Whether it sends replicas their keys, by its last line."""
+    work: dict[str, tuple[str, Work]] = field(default_factory=dict)
+    """By route: the ModelRoute's uid, and what it has counted for that since it began."""
+    engines: dict[str, tuple[EngineReading, ...]] = field(default_factory=dict)
+    """By route: gauges of its engines."""
 
-    def take(self, line: Line, now_unix: float) -> list[str]:
-        """Remember a line; the keys of the routes it spoke of."""
-        if line.gateway != self.identity:
+    def take(self, line: Line, now_unix: float) -> Heard:
+        """Remember a line; what is new in it."""
+        is_first = line.gateway != self.identity
+        if is_first:
             self.identity, self.first_seen_unix = line.gateway, now_unix
-            self.routes, self.refused, self.doubts = {}, {}, {}
+            self.routes, self.refused, self.doubts, self.work, self.engines = {}, {}, {}, {}, {}
+        was_silent = not is_first and self.is_stale(now_unix)
+        if was_silent:
+            self.work = {}  # what was done meanwhile was done at any time
+        # A route that is new here began at zero lately, unless the process is old and heard for the first time.
+        begins_lately = line.uptime_seconds <= WINDOW_SECONDS if is_first else not was_silent
         self.last_line_unix = now_unix
         self.sends_engine_keys = line.sends_engine_keys
         taken = [route for route in line.routes if route.route in self.routes or len(self.routes) < ROUTES_MAX]
+        begun = {route.route for route in taken if begins_lately and route.route not in self.routes}
         for route in taken:
             self.routes[route.route] = route
+            self.engines[route.route] = line.engines.get(route.route, ())
             self.doubts.pop(route.route, None)
         self.doubts |= {doubt.route: doubt for doubt in line.doubts if doubt.route in self.routes}
         if line.refused is not None:
             self.refused = {(document.kind, document.key): document for document in line.refused}
-        return [route.route for route in taken]
+        growth: list[Growth] = []
+        doubts = list(line.doubts)
+        for route in taken:
+            try:
+                growth += self._growth(route, line.work.get(route.route), begun)
+            except WorkError as error:
+                doubts.append(self._doubt(route.route, str(error)))
+        return Heard([route.route for route in taken], growth, doubts)
+
+    def _growth(self, route: RouteDemand, work: Work | None, begun: Collection[str]) -> Iterator[Growth]:
+        """What its counts have grown by, if it says; raises WorkError. ``begun``: routes that began at zero lately."""
+        if work is None:
+            return
+        key, uid = route.route, route.uid
+        before = self.work.get(key)
+        self.work[key] = uid, work
+        if before is None:
+            yield Growth(key, uid, work if key in begun else None)
+        else:
+            is_same = uid == before[0] or not uid or not before[0]
+            yield Growth(key, uid, work.minus(before[1]) if is_same else work)
+
+    def _doubt(self, key: str, message: str) -> Doubt:
+        """One more of a route."""
+        known = self.doubts.get(key)
+        said = f"{known.message}; {message}" if known else message
+        doubt = self.doubts[key] = Doubt(key, said, is_unknown=known is not None and known.is_unknown)
+        return doubt
 
     def said(self, key: str, uid: str) -> RouteDemand | None:
         """Its last word on a route; what it says of another object of that name is none."""
@@ -73,6 +127,8 @@ class GatewayView:
         """The route is gone."""
         self.routes.pop(key, None)
         self.doubts.pop(key, None)
+        self.work.pop(key, None)
+        self.engines.pop(key, None)
 
     def is_stale(self, now_unix: float) -> bool:
         """Whether it has been silent for too long."""
@@ -137,6 +193,12 @@ def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: fl
         quiet_since_unix=max([*arrivals, *quiet]),
         last_arrival_unix=max(arrivals, default=None),
     )
+
+
+def engines_of(key: str, views: Iterable[GatewayView], now_unix: float, uid: str = "") -> EngineGauges:
+    """What the replicas of the route ``key`` say of themselves."""
+    fresh = (view for view in views if not view.is_stale(now_unix) and view.said(key, uid))
+    return gauges_of((view.engines.get(key, ()) for view in fresh), now_unix)
 
 
 def doubts_of(key: str, views: Iterable[GatewayView]) -> str:

@@ -8,7 +8,6 @@ import pytest
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.scaler import Scaler
-from overspill_operator.core.autoscaler import QueueDepth
 from overspill_operator.core.demand_lines import read_line
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.traffic import DOUBTS_SECONDS, Coverage, GatewayView
@@ -19,18 +18,6 @@ from unit.operator_.virtual_clock import VirtualClock
 BEGIN = 1_790_000_000.0
 ENGINE = {"source": "hf://a/b", "profile": "cpu"}
 HOSTED = [{"name": "o", "baseURL": "https://x.test/v1", "model": "m"}]
-
-
-class NoQueues:
-    """Replicas that say nothing."""
-
-    def queue(self, _key: str, _now_unix: float) -> QueueDepth | None:
-        """None."""
-        return None
-
-    def unread(self, _key: str) -> str:
-        """Nothing is wrong."""
-        return ""
 
 
 class Rig:
@@ -51,7 +38,6 @@ class Rig:
             self.clock,
             self.routes,
             self.gateways,
-            NoQueues(),
             self.events,
             self.decided.append,
         )
@@ -71,12 +57,20 @@ class Rig:
         """An engine of the route with this identity."""
         self.engines.live[uid] = Replicas(replicas)
 
-    def hears(self, figures: str) -> None:
+    def hears(self, figures: str, version: int = 1) -> None:
         """The gateway says something of the route."""
-        line = f'{{"gateway":"g","now_unix_seconds":{self.clock.now},"routes":[{{"route":"ns/r",{figures}}}]}}'
+        routes = f'[{{"route":"ns/r",{figures}}}]'
+        line = f'{{"gateway":"g","now_unix_seconds":{self.clock.now},"version":{version},"routes":{routes}}}'
         view = self.gateways.views.setdefault("g:1", GatewayView(BEGIN, BEGIN))
         view.take(read_line(line.encode(), self.clock.now), self.clock.now)
         self.scaler.evaluate("ns/r")
+
+    def hears_of_engines(self, waiting: int | None, *, in_flight: int = 5, missed: int = 0) -> None:
+        """The gateway has asked the route's one replica; None: in vain."""
+        gauges = f'"running":8,"waiting":{waiting},"kv_cache_usage":0.5,' if waiting is not None else ""
+        engines = f'[{{"served_by":"local/r-0",{gauges}"age_seconds":0.2,"missed":{missed}}}]'
+        arrival = f'"last_arrival_unix_seconds":{self.clock.now}'
+        self.hears(f'"in_flight_local":{in_flight},{arrival},"engines":{engines}', version=2)
 
 
 @pytest.fixture
@@ -235,3 +229,48 @@ async def test_nothing_is_decided_before_all_engines_are_known(rig: Rig) -> None
     rig.hears(f'"held":5,"last_arrival_unix_seconds":{rig.clock.now}')
 
     assert rig.scaler.desired(route) == 0
+
+
+async def test_requests_that_wait_inside_an_engine_raise_the_number(rig: Rig) -> None:
+    """By its own gauges, which a gateway has read: five requests fit one replica, and yet twelve wait in it."""
+    route = rig.route(selfHosted=ENGINE, scaling={"minReplicas": 1, "maxReplicas": 4})
+    rig.engines.live["u1"] = Replicas(1, ready=1, ready_since_unix=rig.clock.now)
+
+    rig.hears_of_engines(3)
+    assert rig.scaler.desired(route) == 1
+    rig.hears_of_engines(12)
+
+    assert rig.scaler.desired(route) == 2
+    assert rig.scaler.decisions(route)[0]["reason"] == "QueueDepth"
+
+
+async def test_where_no_request_is_at_a_replica_none_waits_in_it(rig: Rig) -> None:
+    """A reading from a moment ago is from before the last one left."""
+    route = rig.route(selfHosted=ENGINE, scaling={"minReplicas": 1, "maxReplicas": 4})
+    rig.engines.live["u1"] = Replicas(1, ready=1, ready_since_unix=rig.clock.now)
+
+    rig.hears_of_engines(12, in_flight=0)
+
+    assert rig.scaler.desired(route) == 1
+
+
+async def test_status_says_where_engines_do_not_say_how_long_their_queues_are(rig: Rig) -> None:
+    """Only where that could change the number, and not of a gateway that does not tell of engines."""
+    route = rig.route(selfHosted=ENGINE, scaling={"minReplicas": 1, "maxReplicas": 4})
+    rig.engines.live["u1"] = Replicas(1, ready=1, ready_since_unix=rig.clock.now)
+
+    def unread() -> str:
+        facts = rig.scaler.facts(route)
+        assert facts is not None
+        return facts.queue_unread
+
+    rig.hears(f'"in_flight_local":5,"last_arrival_unix_seconds":{rig.clock.now}')
+    assert unread() == ""
+    rig.hears_of_engines(None, missed=2)
+    assert unread() == ""
+    rig.hears_of_engines(None, missed=3)
+    assert "vllm:num_requests_waiting" in unread()
+    rig.hears_of_engines(None, in_flight=0, missed=3)
+    assert unread() == ""
+    rig.hears_of_engines(0)
+    assert unread() == ""

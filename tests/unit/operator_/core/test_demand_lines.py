@@ -1,6 +1,7 @@
 """What is believed of a gateway's line: no number that cannot be, and nothing of one route for the fault of another."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,14 @@ from overspill_operator.core.demand_lines import (
     BACKENDS_MAX,
     REQUESTS_MAX,
     ROUTES_MAX,
-    TOTAL_MAX,
     Line,
     LineError,
     read_line,
 )
-from overspill_operator.core.traffic import GatewayView, demand_of
+from overspill_operator.core.traffic import GatewayView, demand_of, engines_of
+from overspill_operator.core.work import TOTAL_MAX, Work
 
+VERSION_1 = Path(__file__).parents[2] / "api" / "data" / "demand-version-1.jsonl"
 NOW = 1_790_000_000.0
 HUGE = int("1" + "0" * 400)
 
@@ -187,3 +189,82 @@ def test_any_line_is_within_bounds_or_none(gateway: object, clock: object, route
     assert all(0 <= route.held <= REQUESTS_MAX for route in taken.routes)
     figures = [backend for route in taken.routes for backend in route.backends.values()]
     assert all(0 <= backend.served_total <= TOTAL_MAX for backend in figures)
+
+
+def test_lines_of_version_1_say_nothing_of_work_and_of_engines() -> None:
+    """What they say of requests counts as ever; that the rest is missing is no doubt, and not zero."""
+    view = GatewayView(NOW, NOW)
+    held = []
+    for content in VERSION_1.read_bytes().splitlines():
+        taken = read_line(content, NOW)
+        assert (taken.work, taken.engines, taken.doubts) == ({}, {}, ())
+        assert view.take(taken, NOW).growth == []
+        held.append(demand_of("ns/tiny", [view], 0, NOW).held)
+
+    assert held == [0, 1, 0, 0, 0, 0]
+    assert view.routes["ns/tiny"].backends["local"].served_total == 4
+    assert engines_of("ns/tiny", [view], NOW).waiting is None
+
+
+def test_a_line_of_version_2_leaves_out_what_is_zero() -> None:
+    """There it is zero and known."""
+    taken = line({"route": "a/b"}, version=2, uptime_seconds=5.0)
+
+    assert taken.work["a/b"] == Work()
+    assert (taken.engines, taken.uptime_seconds, taken.doubts) == ({"a/b": ()}, 5.0, ())
+
+
+@pytest.mark.parametrize("version", [3, 99])
+def test_a_newer_gateway_is_read_as_far_as_it_is_known(version: int) -> None:
+    """Fields do not change what they mean."""
+    taken = line({"route": "a/b", "arrivals_total": 7, "work": {"local": {"joy": 1}}}, version=version)
+
+    assert taken.work["a/b"].arrivals == 7
+    assert not taken.doubts
+
+
+@pytest.mark.parametrize("uptime", [-1.0, "NaN", "-Infinity"])
+def test_a_process_that_does_not_know_its_age_is_taken_for_old(uptime: object) -> None:
+    """What it counted before it was heard may be from any time."""
+    content = f'{{"gateway":"g","now_unix_seconds":{NOW},"version":2,"uptime_seconds":{uptime}}}'
+    assert read_line(content.encode(), NOW).uptime_seconds == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"work": "much"}, "work cannot be read"),
+        ({"work": {"local": {"first_token": {"counts": {"0.1": 1.5}}}}}, "work cannot be read"),
+        ({"refused_total": {"QueueFull": "many"}}, "refused_total cannot be read"),
+        ({"refused_total": {"QueueFull": HUGE}}, "counts of work are not all within"),
+        ({"arrivals_total": -3}, "counts of work are not all within"),
+        ({"spilled": {"prompt_tokens_total": 10**19}}, "counts of work are not all within"),
+        ({"work": {"local": {"inter_token": {"counts": {"often": 1}}}}}, "a bound that is no number"),
+    ],
+)
+def test_counts_that_cannot_be_leave_the_rest_of_their_route(figures: dict[str, Any], words: str) -> None:
+    """Its requests are known, so that its replicas go down as ever; the other routes' counts are believed."""
+    taken = line({"route": "a/b", "held": 2} | figures, {"route": "c/d", "arrivals_total": 4}, version=2)
+
+    assert [route.held for route in taken.routes] == [2, 0]
+    assert set(taken.work) == {"c/d"}
+    (doubt,) = taken.doubts
+    assert words in doubt.message
+    assert (doubt.route, doubt.is_unknown) == ("a/b", False)
+
+
+def test_gauges_that_cannot_be_leave_the_others() -> None:
+    """Of the same route."""
+    good = {"served_by": "local/a", "running": 1, "waiting": 2, "kv_cache_usage": 0.1}
+    taken = line({"route": "a/b", "engines": [good, good | {"served_by": "local/b", "waiting": -2}]}, version=2)
+
+    assert [reading.waiting for reading in taken.engines["a/b"]] == [2]
+    assert [(doubt.message, doubt.is_unknown) for doubt in taken.doubts] == [("gauges of 1 engines cannot be", False)]
+
+
+def test_what_is_no_list_of_engines_is_none() -> None:
+    """And hides no demand either."""
+    taken = line({"route": "a/b", "engines": 7, "held": 1}, version=2)
+
+    assert taken.routes[0].held == 1
+    assert [(doubt.message, doubt.is_unknown) for doubt in taken.doubts] == [("engines cannot be read", False)]

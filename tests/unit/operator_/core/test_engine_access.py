@@ -52,7 +52,10 @@ def test_only_the_releases_pods_reach_an_engine() -> None:
     (rule,) = spec["ingress"]
     (peer,) = rule["from"]
     assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "overspill-system"}
-    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "overspill"}
+    assert peer["podSelector"]["matchLabels"] == {
+        "app.kubernetes.io/part-of": "overspill",
+        "app.kubernetes.io/component": "gateway",
+    }
     assert rule["ports"] == [{"port": 8000, "protocol": "TCP"}]
 
 

@@ -1,0 +1,107 @@
+"""What was done for each route in the last minute, all gateways together: what latency and cost are seen by.
+
+Gateways say what they have counted since they began (``work``); here is what that grew by, put to the time at which it
+was heard. A gateway that goes leaves what it did; one that begins anew adds what it does from then on.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from overspill_operator.core.work import Work, all_of
+
+WINDOW_SECONDS: Final = 60.0
+"""Long enough for a percentile of a route with a request a second, short enough to see a peak."""
+SLOT_SECONDS: Final = 10.0
+"""What grew within one slot is kept as one sum: a thousand busy routes are kept in some ten megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What one gateway's counts of one route have grown by since it was heard before."""
+
+    route: str
+    """``namespace/name``."""
+    uid: str
+    """Of the ModelRoute; empty: the gateway does not say."""
+    work: Work | None
+    """None: it is heard of for the first time, and nobody knows when what it has counted was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenWork:
+    """Work of one route, and over how long it was seen."""
+
+    seconds: float
+    """How long that is: at most ``WINDOW_SECONDS`` and a slot, less for a route that is heard of since lately."""
+    work: Work
+    """What was done in that time."""
+
+    def per_second(self, count: float) -> float:
+        """A number of ``work`` as a rate."""
+        return count / self.seconds
+
+
+class _Recent:
+    """Of one route."""
+
+    __slots__ = ("_slots", "since_unix", "uid")
+
+    def __init__(self, uid: str, now_unix: float) -> None:
+        self.uid = uid
+        self.since_unix = now_unix
+        self._slots: deque[tuple[int, Work]] = deque()
+        """By number, oldest first; those in which nothing was heard are left out."""
+
+    def add(self, work: Work, now_unix: float) -> None:
+        """Something was heard now."""
+        self._drop_old(now_unix)
+        number = int(now_unix // SLOT_SECONDS)
+        if self._slots and self._slots[-1][0] == number:
+            work = self._slots.pop()[1].plus(work)
+        self._slots.append((number, work))
+
+    def seen(self, now_unix: float) -> SeenWork:
+        """What was heard in whole slots before now, and in this one so far."""
+        self._drop_old(now_unix)
+        begin = max(self.since_unix, _oldest(now_unix) * SLOT_SECONDS)
+        return SeenWork(now_unix - begin, all_of(work for _, work in self._slots))
+
+    def _drop_old(self, now_unix: float) -> None:
+        if now_unix < self.since_unix:  # the clock was set back: when what was heard was, nobody can tell
+            self.since_unix = now_unix
+            self._slots.clear()
+        while self._slots and self._slots[0][0] < _oldest(now_unix):
+            self._slots.popleft()
+
+
+def _oldest(now_unix: float) -> int:
+    """The number of the oldest slot of which all lies within the window, or little before it."""
+    return int((now_unix - WINDOW_SECONDS) // SLOT_SECONDS)
+
+
+class RecentWork:
+    """Of all routes."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, _Recent] = {}
+
+    def heard(self, growth: Growth, now_unix: float) -> None:
+        """A gateway's counts of a route have grown, or are heard for the first time."""
+        recent = self._routes.get(growth.route)
+        if recent is None or (growth.uid and recent.uid and growth.uid != recent.uid):
+            recent = self._routes[growth.route] = _Recent(growth.uid, now_unix)
+        if growth.work is not None:
+            recent.add(growth.work, now_unix)
+
+    def of(self, key: str, uid: str, now_unix: float) -> SeenWork | None:
+        """What was done for a route lately; None: no gateway counts it, or not long enough to tell."""
+        recent = self._routes.get(key)
+        if recent is None or (uid and recent.uid and uid != recent.uid):
+            return None
+        seen = recent.seen(now_unix)
+        return seen if seen.seconds >= SLOT_SECONDS else None
+
+    def forget(self, key: str) -> None:
+        """The route is gone."""
+        self._routes.pop(key, None)
