@@ -74,7 +74,7 @@ def test_requests_that_wait_inside_engines_call_for_more(world: Rig) -> None:
     busy = {"in_flight_local": 20, "last_arrival_unix_seconds": time.time()}
     world.gateway.say("default/queued", **busy, engines=[gauges])
     wait_for("two replicas", lambda: world.replicas("queued") == 2)
-    (decision,) = world.live(route_path("queued"))["status"]["decisions"]
+    (decision,) = wait_for("why", lambda: world.live(route_path("queued")).get("status", {}).get("decisions"))
     assert (decision["from"], decision["to"], decision["reason"]) == (1, 2, "QueueDepth")
 
 
