@@ -16,6 +16,7 @@ from overspill_api.profile import Profile
 from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.manifests import deployment, network_policy
 from overspill_operator.core.objects import Metadata
+from overspill_operator.core.plan import EngineSpec
 from overspill_operator.settings import Settings
 
 pytestmark = [pytest.mark.integration]
@@ -105,7 +106,9 @@ class World:
         meta = Metadata(namespace, name, "u", 1, "", "1", deleting=False)
         self.policies.append(network_policy(meta, self.access))
         hosted = SelfHosted.model_validate({"source": "hf://org/model", "profile": "cpu"})
-        made = deployment(meta, hosted, Profile.model_validate({"image": "i"}), model=name, replicas=1, api_key="k")
+        profile = Profile.model_validate({"image": "i"})
+        engine = EngineSpec(hosted, profile, 1, model=name, served=name, replicas=1, api_key="k")
+        made = deployment(meta, engine)
         return Pod(namespace, made["spec"]["template"]["metadata"]["labels"])
 
     def strangers(self) -> list[Pod]:

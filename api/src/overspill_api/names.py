@@ -57,6 +57,10 @@ def engine_name(route_name: str) -> str:
     return f"{route_name}-engine"
 
 
+ROUTE_NAME_LENGTH_MAX = 63 - len(engine_name(""))
+"""A Service's name is one DNS label, and the name of a route that has an engine is part of it."""
+
+
 def engine_key_secret(route_name: str) -> str:
     """Name of the Secret, in a route's namespace, with the key of its engine."""
     return f"{route_name}-engine-key"

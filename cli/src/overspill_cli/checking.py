@@ -23,7 +23,7 @@ from overspill_cli import yaml_files
 from overspill_cli.errors import CommandError
 from overspill_cli.yaml_files import Document
 from overspill_cli.yaml_files import Path as FieldPath
-from overspill_operator.core.engine_pod import reserved_arguments
+from overspill_operator.core.reserved_options import reserved_arguments
 from overspill_operator.core.windows import unknown_zones
 
 KINDS: Final[dict[str, tuple[type[BaseModel], TypeAdapter[str]]]] = {

@@ -22,6 +22,7 @@ from overspill_operator.app.consumer_reconciler import CONSUMER, ConsumerReconci
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.engine_keys import EngineKeys
+from overspill_operator.app.kubernetes_parts import KubernetesParts
 from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.pepper import keep_pepper
 from overspill_operator.app.route_observer import RouteObserver
@@ -150,7 +151,7 @@ class Parts:
             queue=queue,
             clock=clock,
         )
-        parts = RouteParts(
+        made = KubernetesParts(
             caches=caches,
             applier=applier,
             scaler=self._scaler,
@@ -162,7 +163,7 @@ class Parts:
         )
         self._route_reconciler = RouteReconciler(
             observer=observer,
-            parts=parts,
+            parts=RouteParts(made, made),
             teller=self._teller,
             routes=self.routes,
             documents=documents,

@@ -1,17 +1,21 @@
 """What the operator asks of the world.
 
-Where engines run is behind ``Engines``: replicas of a route, whatever they are made of. On Kubernetes that is
-``adapters.kubernetes_engines``; processes on one machine would be another one. ``Statuses`` and ``Events`` tell people.
+Where engines run is behind two ports: ``Engines`` are replicas of a route, whatever they are made of
+(``adapters.kubernetes_engines``), and an ``EngineMaker`` makes the engine that a plan wants (``app.kubernetes_parts``);
+processes on one machine would be others. ``Statuses`` and ``Events`` tell people.
 ``Cluster`` is Kubernetes alone: eight calls on JSON objects, which ``adapters.api_server`` makes. Tests bring doubles.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
+from overspill_operator.core.faults import Fault
 from overspill_operator.core.json_object import Json as Json  # noqa: PLC0414 - the ports speak of it
 from overspill_operator.core.objects import Metadata, RouteObject
+
+P_contra = TypeVar("P_contra", contravariant=True)
 
 _PATH_SYNTAX = frozenset("/?#%\\")
 
@@ -180,6 +184,43 @@ class Engines(Protocol):
 
     async def set_replicas(self, route: RouteObject, number: int) -> None:
         """There shall be so many from now on. Raises EngineError. A route without an engine has none afterwards."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of carrying out a plan."""
+
+    faults: list[Fault] = field(default_factory=list)
+    """What is refused, to be told."""
+    unreached: Exception | None = None
+    """The last call that got no answer, for the queue's back-off."""
+    retry_seconds: float | None = None
+    """When to try again; None: nothing was refused."""
+    engine_hash: str | None = None
+    """What the engine shall be made from; None: there shall be none, or it is not known."""
+    template_generation: int | None = None
+    """With which generation of the engine what its replicas are made from last changed; None: it did not since this
+    process began."""
+
+
+class EngineMaker(Protocol[P_contra]):
+    """Makes engines as planned; what hinders is noted in the outcome, and hinders nothing else."""
+
+    async def make(self, route: RouteObject, engine: P_contra, outcome: Outcome) -> None:
+        """Make and change what shall be there."""
+
+    async def take_away(self, route: RouteObject, engine: P_contra, outcome: Outcome) -> None:
+        """What shall not be there any more goes, once the gateways do not speak of it."""
+
+    async def forget(self, key: str, is_orphan: Callable[[Json | None], bool]) -> None:
+        """The route of this key is gone: what was made of it goes, where it is nobody else's (``is_orphan``)."""
+
+
+class DocumentWriter(Protocol):
+    """Puts compiled documents where the gateways find them."""
+
+    async def write(self, route: RouteObject, document: bytes, outcome: Outcome) -> None:
+        """The document of a route; what hinders is noted in the outcome."""
 
 
 class Events(Protocol):

@@ -17,6 +17,7 @@ from overspill_operator.clock import Clock
 from overspill_operator.core import in_force
 from overspill_operator.core.credentials import read_api_key, why_unread
 from overspill_operator.core.engine_access import EngineAccess, KeySenders
+from overspill_operator.core.kubernetes_engine import EngineObjects, KubernetesEngineView
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RouteWorld
 from overspill_operator.ports import ClusterError, Json
@@ -67,7 +68,7 @@ class RouteObserver:
         self._queue = queue
         self._clock = clock
 
-    async def observe(self, route: RouteObject) -> RouteWorld:
+    async def observe(self, route: RouteObject) -> RouteWorld[EngineObjects]:
         """Everything outside the route that its plan depends on."""
         api_keys: dict[str, str | None] = {}
         missing: dict[str, str] = {}
@@ -87,15 +88,17 @@ class RouteObserver:
             api_keys=api_keys,
             missing_credentials=missing,
             source_secret_problem=await self._source_secret_problem(route, route.spec),
-            live_engine=self._engine_of(route),
-            live_claim=self._claim_of(route),
+            engine=KubernetesEngineView(
+                live_engine=self._engine_of(route),
+                live_claim=self._claim_of(route),
+                key_senders=self._key_senders(),
+                engine_access=self._engine_access,
+                no_room_since_unix=self._diagnosis.no_room_since(route.key),
+                now_unix=self._clock.unix(),
+            ),
             compiled_names=self.compiled_names(route) if lost else frozenset(),
             engine_keys=engine_keys,
             engine_key_problem=engine_key_problem,
-            key_senders=self._key_senders(),
-            engine_access=self._engine_access,
-            no_room_since_unix=self._diagnosis.no_room_since(route.key),
-            now_unix=self._clock.unix(),
         )
 
     def last_good(self, route: RouteObject) -> RouteObject | None:

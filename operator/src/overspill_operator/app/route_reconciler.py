@@ -9,7 +9,7 @@ from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.first_number import write_first_number
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.route_observer import RouteObserver
-from overspill_operator.app.route_parts import Outcome, RouteParts
+from overspill_operator.app.route_parts import RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
@@ -17,10 +17,10 @@ from overspill_operator.app.tenancy import LOOK_AGAIN_SECONDS, Tenancy
 from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.core.credentials import secret_names
 from overspill_operator.core.faults import Fault, FaultReason
+from overspill_operator.core.kubernetes_engine import EngineObjects
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import RoutePlan, RouteWorld, plan_route
-from overspill_operator.core.rollout import seconds_of_patience
-from overspill_operator.ports import Cluster, ClusterError
+from overspill_operator.ports import Cluster, ClusterError, Outcome
 
 SECRETS_SECONDS = 60.0
 """How often the Secrets of a spec that is in force instead of a broken one are looked at."""
@@ -37,7 +37,7 @@ class RouteReconciler:
         self,
         *,
         observer: RouteObserver,
-        parts: RouteParts,
+        parts: RouteParts[EngineObjects],
         teller: RouteTeller,
         routes: Routes,
         documents: CompiledDocuments,
@@ -108,7 +108,9 @@ class RouteReconciler:
             await self._drop_document(route.key)
         return bool(other)
 
-    async def _carry_out(self, route: RouteObject, seen: RouteWorld, plan: RoutePlan) -> Outcome:
+    async def _carry_out(
+        self, route: RouteObject, seen: RouteWorld[EngineObjects], plan: RoutePlan[EngineObjects]
+    ) -> Outcome:
         """Bring the spec into force, or keep the last good one in force where there is a fault in this one."""
         in_force: RouteObject | None = route
         if plan.is_blocked:
@@ -133,12 +135,11 @@ class RouteReconciler:
             plan = plan_route(in_force, seen)
         return await self._parts.carry_out(in_force, in_force.spec, seen, plan)
 
-    def _look_after_roll_out(self, spec: ModelRouteSpec, seen: RouteWorld, key: str) -> None:
+    def _look_after_roll_out(self, spec: ModelRouteSpec, seen: RouteWorld[EngineObjects], key: str) -> None:
         """Come back when a new replica has waited for room as long as it may."""
-        if spec.self_hosted and seen.no_room_since_unix is not None:
-            pause = seconds_of_patience(spec.self_hosted.rollout, seen.no_room_since_unix, seen.now_unix)
-            if pause > 0:
-                self._queue.add_after((ROUTE, key), pause + 0.1)
+        pause = seen.engine.patience_seconds(spec.self_hosted) if spec.self_hosted else 0.0
+        if pause > 0:
+            self._queue.add_after((ROUTE, key), pause + 0.1)
 
     async def _remove(self, key: str) -> None:
         """The route is gone, and so shall be what was made of it.
@@ -150,7 +151,7 @@ class RouteReconciler:
             return  # nobody knows whether it is gone; the sweep asks again
         await self._drop_document(key)
         try:
-            await self._parts.remove(key, self._routes.is_orphan)
+            await self._parts.forget(key, self._routes.is_orphan)
         finally:
             self._scaler.forget(key)
             self._diagnosis.suspect(key, waiting=False)

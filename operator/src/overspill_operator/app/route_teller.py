@@ -10,7 +10,6 @@ from overspill_operator.app.cache_keeper import CacheKeeper
 from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.gateway_news import GatewayNews
 from overspill_operator.app.objects import Routes
-from overspill_operator.app.route_parts import Outcome
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.clock import Clock
@@ -24,7 +23,7 @@ from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
 from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import Events, Json, Statuses
+from overspill_operator.ports import Events, Json, Outcome, Statuses
 
 logger = logging.getLogger(__name__)
 

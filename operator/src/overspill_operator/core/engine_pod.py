@@ -8,9 +8,9 @@ from overspill_api.modelroute import SelfHosted
 from overspill_api.names import ENGINE_CONTAINER, ENGINE_KEY, ENGINE_PORT
 from overspill_api.profile import Profile
 from overspill_operator.core import served_model, sources
-from overspill_operator.core.engine_options import RESERVED_VARIABLES, misused_arguments, misused_template
-from overspill_operator.core.faults import Fault, FaultReason
+from overspill_operator.core.engine_options import misused_template
 from overspill_operator.core.pod_merge import merge
+from overspill_operator.core.reserved_options import VLLM_COMMAND
 
 ENDPOINT_REMOVAL_SECONDS = 3
 """Slept before SIGTERM, so that gateways have stopped sending: an endpoint vanishes within a second, three is calm."""
@@ -21,9 +21,6 @@ EXIT_SECONDS = 10
 STARTUP_PROBE_PERIOD_SECONDS = 2
 """Short, so that Kubernetes' own word on readiness is not late; gateways find out by themselves."""
 
-VLLM_COMMAND = ("vllm", "serve")
-"""The command whose options this module may add to; another one gets only what every engine must know."""
-
 EVERY_ADDRESS = "--host=::"
 """By default vLLM listens on IPv4 alone, and in a cluster of IPv6 nobody would reach it. Its socket for ``::`` takes
 both families; on nodes whose kernel has no IPv6 at all, ``--host=0.0.0.0`` in the profile's args takes its place."""
@@ -31,25 +28,6 @@ both families; on nodes whose kernel has no IPv6 at all, ``--host=0.0.0.0`` in t
 
 class ReservedError(ValueError):
     """The pod template takes the engine from its gateways; says how, and what mends it."""
-
-
-def reserved_arguments(self_hosted: SelfHosted, profile: Profile | None = None) -> tuple[Fault, ...]:
-    """Faults for arguments and variables that would take the engine away from the gateways.
-
-    Without a profile it is not known whose command takes the arguments: then only options are judged.
-    """
-    is_vllm = profile is not None and tuple(profile.command) == VLLM_COMMAND
-    arguments = [
-        f"args[{misuse.index}] {misuse.what}" for misuse in misused_arguments(self_hosted.args, positional=is_vllm)
-    ]
-    variables = [
-        f"env[{index}] sets {variable.name}, {RESERVED_VARIABLES[variable.name]}: remove it"
-        for index, variable in enumerate(self_hosted.env)
-        if variable.name in RESERVED_VARIABLES
-    ]
-    return tuple(
-        Fault(FaultReason.RESERVED_ARGUMENT, f"spec.selfHosted.{problem}.") for problem in [*arguments, *variables]
-    )
 
 
 def pod_template(

@@ -8,18 +8,14 @@ from functools import partial
 from typing import Any, Final
 
 from overspill_api import names
-from overspill_api.modelroute import ModelRouteSpec, SelfHosted
-from overspill_api.profile import Profile
 from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.engine_pod import check_template, pod_template
 from overspill_operator.core.objects import Metadata
+from overspill_operator.core.plan import EngineSpec
 from overspill_operator.core.served_model import ANNOTATION_SERVED_MODEL
 
 ANNOTATION_HASH = f"{names.GROUP}/applied-hash"
 """On every object made here: what it was made from, so that a field taken away is noticed as well."""
-
-ROUTE_NAME_LENGTH_MAX = 63 - len(names.engine_name(""))
-"""A Service's name is one DNS label, and the route's is part of it."""
 
 SURGE: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 """Strategy of a roll-out: a new replica serves before an old one goes."""
@@ -48,31 +44,23 @@ def cache_claim_name(route_name: str) -> str:
     return f"{route_name}-cache"
 
 
-def deployment(
-    meta: Metadata,
-    self_hosted: SelfHosted,
-    profile: Profile,
-    *,
-    model: str,
-    replicas: int,
-    served: str | None = None,
-    api_key: str | None = None,
-) -> Manifest:
+def deployment(meta: Metadata, engine: EngineSpec) -> Manifest:
     """The engine.
 
     Raises MergeError where the pod template has a wrong form, ReservedError where gateways would lose the engine by it.
 
     The number of replicas and the strategy are not part of the hash: they say how many there are and how a change
-    comes, and change while the engine is the same. ``served``: the name that gateways ask for; default ``model``.
+    comes, and change while the engine is the same.
     """
+    self_hosted = engine.self_hosted
     labels = {**selector_labels(meta.name), "app.kubernetes.io/name": "engine", "app.kubernetes.io/instance": meta.name}
     claim = cache_claim_name(meta.name) if self_hosted.cache else None
-    key_secret = names.engine_key_secret(meta.name) if api_key else None
+    key_secret = names.engine_key_secret(meta.name) if engine.api_key else None
     template = partial(
         pod_template,
-        profile=profile,
-        model=model,
-        served=served or model,
+        profile=engine.profile,
+        model=engine.model,
+        served=engine.served,
         claim=claim,
         labels=labels,
         key_secret=key_secret,
@@ -81,8 +69,8 @@ def deployment(
     if self_hosted.pod_template:
         check_template(template(self_hosted.model_copy(update={"pod_template": {}})), merged)
     manifest = _object("apps/v1", "Deployment", meta, names.engine_name(meta.name), labels)
-    if api_key:
-        digest = hashlib.blake2b(api_key.encode(), digest_size=4).hexdigest()
+    if engine.api_key:
+        digest = hashlib.blake2b(engine.api_key.encode(), digest_size=4).hexdigest()
         merged["metadata"].setdefault("annotations", {})[names.ANNOTATION_ENGINE_KEY] = digest
     manifest["spec"] = {
         "selector": {"matchLabels": selector_labels(meta.name)},
@@ -92,8 +80,8 @@ def deployment(
         "template": merged,
     }
     manifest = _with_hash(manifest)
-    manifest["metadata"]["annotations"][ANNOTATION_SERVED_MODEL] = served or model
-    manifest["spec"]["replicas"] = replicas
+    manifest["metadata"]["annotations"][ANNOTATION_SERVED_MODEL] = engine.served
+    manifest["spec"]["replicas"] = engine.replicas
     manifest["spec"]["strategy"] = SURGE
     return manifest
 
@@ -110,16 +98,15 @@ def service(meta: Metadata) -> Manifest:
     return _with_hash(manifest)
 
 
-def cache_claim(
-    meta: Metadata, spec: ModelRouteSpec, self_hosted: SelfHosted, live: Mapping[str, Any] | None
-) -> Manifest:
+def cache_claim(meta: Metadata, engine: EngineSpec, live: Mapping[str, Any] | None) -> Manifest:
     """The volume that keeps downloaded weights. Access modes of one that exists stay: they cannot be changed."""
-    cache = self_hosted.cache
+    cache = engine.self_hosted.cache
     if cache is None:
         raise ValueError("a claim is made only where spec.selfHosted.cache is set")
     manifest = _object("v1", "PersistentVolumeClaim", meta, cache_claim_name(meta.name), selector_labels(meta.name))
-    most = max([spec.scaling.max_replicas, *(w.max_replicas or 0 for w in spec.scaling.windows)])
-    modes = (live or {}).get("spec", {}).get("accessModes") or ["ReadWriteMany" if most > 1 else "ReadWriteOnce"]
+    modes = (live or {}).get("spec", {}).get("accessModes") or [
+        "ReadWriteMany" if engine.replicas_max > 1 else "ReadWriteOnce"
+    ]
     manifest["spec"] = {"accessModes": modes, "resources": {"requests": {"storage": cache.size}}}
     if cache.storage_class_name is not None:
         manifest["spec"]["storageClassName"] = cache.storage_class_name

@@ -1,12 +1,14 @@
 """Objects for the tests of deciding: routes from specs as a person writes them."""
 
+from dataclasses import fields
 from typing import Any
 
 import yaml
 
 from overspill_api.profile import Profile
+from overspill_operator.core.kubernetes_engine import EngineObjects, KubernetesEngineView
 from overspill_operator.core.objects import RouteObject, read_route
-from overspill_operator.core.plan import RouteWorld
+from overspill_operator.core.plan import RoutePlan, RouteWorld
 
 Json = dict[str, Any]
 
@@ -34,8 +36,11 @@ def route(spec: str | Json, **where: Any) -> RouteObject:
     return read_route(raw_route(spec, **where))
 
 
-def world(**changes: Any) -> RouteWorld:
-    """A world in which nothing is wrong."""
+OF_ENGINE = frozenset(field.name for field in fields(KubernetesEngineView))
+
+
+def world(**changes: Any) -> RouteWorld[EngineObjects]:
+    """A world in which nothing is wrong; ``changes`` of it or of the engine as Kubernetes has it."""
     usual: Json = {
         "profiles": PROFILES,
         "replicas": 0,
@@ -44,8 +49,13 @@ def world(**changes: Any) -> RouteWorld:
         "api_keys": {},
         "missing_credentials": {},
         "source_secret_problem": "",
-        "live_engine": None,
-        "live_claim": None,
         "compiled_names": frozenset(),
     }
-    return RouteWorld(**(usual | changes))
+    seen = {name: value for name, value in changes.items() if name in OF_ENGINE}
+    others = {name: value for name, value in changes.items() if name not in OF_ENGINE}
+    return RouteWorld(engine=KubernetesEngineView(**seen), **(usual | others))
+
+
+def objects(plan: RoutePlan[EngineObjects]) -> EngineObjects:
+    """What a plan makes of the engine; nothing where it leaves it as it is."""
+    return plan.engine or EngineObjects()

@@ -4,7 +4,7 @@ import pytest
 
 from overspill_operator.core.engine_access import EngineAccess, KeySenders, asks_for_key
 from overspill_operator.core.plan import plan_route
-from unit.operator_.core.builders import Json, route, world
+from unit.operator_.core.builders import Json, objects, route, world
 
 ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
 
@@ -12,8 +12,8 @@ ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
 def engine(*, has_key: bool) -> Json:
     """The route's Deployment as an operator has made it, of a version with keys or from before."""
     plan = plan_route(route(ENGINE), world(engine_keys=("key",) if has_key else ()))
-    assert plan.deployment is not None
-    return plan.deployment
+    assert objects(plan).deployment is not None
+    return objects(plan).deployment
 
 
 @pytest.mark.parametrize("senders", KeySenders)
@@ -38,8 +38,8 @@ def test_gateways_are_given_the_key_before_an_engine_asks_for_it() -> None:
     before = engine(has_key=False)
     seen = world(engine_keys=("key",), live_engine=before, key_senders=KeySenders.NOT_ALL)
     plan = plan_route(route(ENGINE), seen)
-    assert plan.deployment is not None
-    assert plan.deployment["spec"]["template"] == before["spec"]["template"]
+    assert objects(plan).deployment is not None
+    assert objects(plan).deployment["spec"]["template"] == before["spec"]["template"]
     assert plan.document is not None
     assert b'"api_keys":["key"]' in plan.document
 

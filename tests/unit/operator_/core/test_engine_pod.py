@@ -6,8 +6,9 @@ import pytest
 
 from overspill_api.modelroute import SelfHosted
 from overspill_api.profile import GPUs, Profile
-from overspill_operator.core.engine_pod import pod_template, reserved_arguments
+from overspill_operator.core.engine_pod import pod_template
 from overspill_operator.core.pod_merge import MergeError
+from overspill_operator.core.reserved_options import reserved_arguments
 from overspill_operator.core.sources import resolve
 
 Json = dict[str, Any]

@@ -12,7 +12,8 @@ import yaml
 
 from overspill_api.profile import Profile
 from overspill_operator.core import manifests
-from overspill_operator.core.objects import read_route
+from overspill_operator.core.objects import RouteObject, read_route
+from overspill_operator.core.plan import EngineSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name.removesuffix(".input.yaml") for path in GOLDEN.glob("*.input.yaml"))
@@ -26,20 +27,22 @@ META = {
 }
 
 
+def engine_of(route: RouteObject, profile: Profile, replicas: int = 0) -> EngineSpec:
+    """The engine that the route asks for."""
+    assert route.spec is not None, route.spec_errors
+    assert route.spec.self_hosted is not None
+    most = route.spec.scaling.max_replicas
+    return EngineSpec(route.spec.self_hosted, profile, most, model=route.model, served=route.model, replicas=replicas)
+
+
 def made(case: str) -> list[dict[str, Any]]:
     """Deployment, Service and claim of a case."""
     given = yaml.safe_load((GOLDEN / f"{case}.input.yaml").read_text())
     route = read_route({"metadata": META, "spec": given["spec"]})
-    assert route.spec is not None, route.spec_errors
-    engine = route.spec.self_hosted
-    assert engine is not None
-    profile = Profile.model_validate(given["profile"])
-    objects = [
-        manifests.deployment(route.meta, engine, profile, model=route.model, replicas=2),
-        manifests.service(route.meta),
-    ]
-    if engine.cache:
-        objects.append(manifests.cache_claim(route.meta, route.spec, engine, None))
+    engine = engine_of(route, Profile.model_validate(given["profile"]), replicas=2)
+    objects = [manifests.deployment(route.meta, engine), manifests.service(route.meta)]
+    if engine.self_hosted.cache:
+        objects.append(manifests.cache_claim(route.meta, engine, None))
     return objects
 
 
@@ -53,11 +56,9 @@ def test_objects_are_as_written_down(case: str) -> None:
 def test_the_number_of_replicas_is_no_part_of_the_hash() -> None:
     """Scaling is no change of the engine: it must not look like one."""
     route = read_route({"metadata": META, "spec": {"selfHosted": {"source": "hf://a/b", "profile": "x"}}})
-    assert route.spec is not None
-    assert route.spec.self_hosted is not None
     profile = Profile(image="i")
-    one = manifests.deployment(route.meta, route.spec.self_hosted, profile, model="m", replicas=1)
-    two = manifests.deployment(route.meta, route.spec.self_hosted, profile, model="m", replicas=2)
+    one = manifests.deployment(route.meta, engine_of(route, profile, replicas=1))
+    two = manifests.deployment(route.meta, engine_of(route, profile, replicas=2))
     assert one["metadata"]["annotations"] == two["metadata"]["annotations"]
     assert one != two
 
@@ -69,12 +70,11 @@ def test_a_claim_keeps_the_access_modes_it_has() -> None:
         "scaling": {"maxReplicas": 2},
     }
     route = read_route({"metadata": META, "spec": spec})
-    assert route.spec is not None
-    assert route.spec.self_hosted is not None
-    fresh = manifests.cache_claim(route.meta, route.spec, route.spec.self_hosted, None)
+    engine = engine_of(route, Profile(image="i"))
+    fresh = manifests.cache_claim(route.meta, engine, None)
     assert fresh["spec"]["accessModes"] == ["ReadWriteMany"]
     live = {"spec": {"accessModes": ["ReadWriteOnce"]}}
-    kept = manifests.cache_claim(route.meta, route.spec, route.spec.self_hosted, live)
+    kept = manifests.cache_claim(route.meta, engine, live)
     assert kept["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 

@@ -5,7 +5,7 @@ import json
 from overspill_operator.core.credentials import why_unread
 from overspill_operator.core.faults import FaultReason
 from overspill_operator.core.plan import plan_route
-from unit.operator_.core.builders import route, world
+from unit.operator_.core.builders import objects, route, world
 
 ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
 
@@ -14,19 +14,19 @@ def test_a_good_route_has_an_engine_a_service_and_a_document() -> None:
     """Nothing wrong, everything planned."""
     plan = plan_route(route(ENGINE), world(replicas=2))
     assert plan.faults == ()
-    assert plan.deployment is not None
-    assert plan.deployment["spec"]["replicas"] == 2
-    assert plan.service is not None
+    assert objects(plan).deployment is not None
+    assert objects(plan).deployment["spec"]["replicas"] == 2
+    assert objects(plan).service is not None
     assert plan.document is not None
-    assert not plan.remove_engine
+    assert not objects(plan).remove_engine
 
 
 def test_a_hosted_route_has_no_engine() -> None:
     """And whatever engine there was is to go."""
     plan = plan_route(route("hosted: [{name: a, baseURL: 'https://x.test', model: m}]"), world(api_keys={"a": None}))
-    assert (plan.deployment, plan.service) == (None, None)
-    assert plan.remove_engine
-    assert plan.remove_claim
+    assert (objects(plan).deployment, objects(plan).service) == (None, None)
+    assert objects(plan).remove_engine
+    assert objects(plan).remove_claim
 
 
 def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
@@ -36,7 +36,7 @@ def test_a_spec_that_cannot_be_read_changes_nothing() -> None:
     assert fault.reason is FaultReason.INVALID_SPEC
     assert "spec.model" in fault.message
     assert "spec.selfHosted.source" in fault.message
-    assert (plan.deployment, plan.document, plan.remove_engine) == (None, None, False)
+    assert (objects(plan).deployment, plan.document, objects(plan).remove_engine) == (None, None, False)
 
 
 def test_faults_of_the_spec_are_all_told_and_nothing_is_planned() -> None:
@@ -54,7 +54,7 @@ def test_faults_of_the_spec_are_all_told_and_nothing_is_planned() -> None:
         FaultReason.SOURCE_SECRET_MISSING,
         FaultReason.CREDENTIALS_MISSING,
     }
-    assert (plan.deployment, plan.service, plan.document) == (None, None, None)
+    assert (objects(plan).deployment, objects(plan).service, plan.document) == (None, None, None)
 
 
 def test_what_is_wrong_with_a_source_secret_is_told() -> None:
@@ -74,7 +74,7 @@ def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
     """Hosted requests go on; an engine that does not exist cannot be woken, one that does still can."""
     secret = "selfHosted: {source: hf://a/b, profile: cpu, sourceSecretName: s}"
     new = plan_route(route(secret), world(source_secret_problem="no"))
-    assert new.deployment is None
+    assert objects(new).deployment is None
     assert new.document is not None
     assert json.loads(new.document)["local"]["may_wake"] is False
     old = plan_route(route(secret), world(source_secret_problem="no", live_engine={}))
@@ -111,14 +111,14 @@ def test_a_lost_alias_leaves_the_rest_in_force() -> None:
     assert plan.faults[0].reason is FaultReason.MODEL_NAME_CONFLICT
     assert plan.document is not None
     assert json.loads(plan.document)["aliases"] == []
-    assert plan.deployment is not None
+    assert objects(plan).deployment is not None
 
 
 def test_a_drain_may_take_the_only_replica_where_hosted_apis_stand_in() -> None:
     """Elsewhere half of them stay, rounded up; a person's own budget has no second one beside it."""
 
     def bounds(spec: str, **changes: object) -> dict[str, object] | None:
-        budget = plan_route(route(spec), world(**changes)).disruption_budget
+        budget = objects(plan_route(route(spec), world(**changes))).disruption_budget
         return {k: v for k, v in budget["spec"].items() if k.startswith("m")} if budget else None
 
     hosted = "hosted: [{name: a, baseURL: 'https://x.test', model: m}]"

@@ -8,7 +8,7 @@ from overspill_api.modelroute import Rollout, RolloutStrategy
 from overspill_operator.core.manifests import REPLACE, SURGE
 from overspill_operator.core.plan import plan_route
 from overspill_operator.core.rollout import no_room_since, strategy
-from unit.operator_.core.builders import route, world
+from unit.operator_.core.builders import objects, route, world
 
 SINCE = "1970-01-01T00:01:40Z"
 LACKS_GPU = (
@@ -125,12 +125,15 @@ def test_a_device_that_the_kubelet_finds_taken() -> None:
 def test_what_is_known_of_one_template_says_nothing_of_the_next() -> None:
     """A template that changes in the middle of it begins with a surge again."""
     engine = "selfHosted: {source: hf://a/b, profile: cpu}"
-    made = plan_route(route(engine), world()).deployment
+    made = objects(plan_route(route(engine), world())).deployment
     assert made is not None
     live = {**deployment(updated=1, replicas=2), "metadata": {**made["metadata"], "generation": 2}}
-    same = plan_route(route(engine), world(live_engine=live, no_room_since_unix=0.0, now_unix=1e9)).deployment
+    waiting = {"live_engine": live, "no_room_since_unix": 0.0, "now_unix": 1e9}
+    same = objects(plan_route(route(engine), world(**waiting))).deployment
     other = "selfHosted: {source: hf://a/c, profile: cpu}"
-    changed = plan_route(route(other), world(live_engine=live, no_room_since_unix=0.0, now_unix=1e9)).deployment
+    changed = objects(
+        plan_route(route(other), world(live_engine=live, no_room_since_unix=0.0, now_unix=1e9))
+    ).deployment
     assert same is not None
     assert changed is not None
     assert (same["spec"]["strategy"], changed["spec"]["strategy"]) == (REPLACE, SURGE)

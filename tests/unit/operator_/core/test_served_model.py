@@ -7,7 +7,7 @@ import pytest
 
 from overspill_operator.core.plan import plan_route
 from overspill_operator.core.served_model import arguments, served_model
-from unit.operator_.core.builders import route, world
+from unit.operator_.core.builders import objects, route, world
 
 ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
 
@@ -22,14 +22,14 @@ def engine_of(
 ) -> tuple[list[str], str, dict[str, Any]]:
     """Names that a new replica gets, the name that gateways send, and the Deployment, as it then runs."""
     plan = plan_route(route(spec(model)), world(live_engine=live, replicas=replicas))
-    assert plan.deployment is not None
+    assert objects(plan).deployment is not None
     assert plan.document is not None
-    args = plan.deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    args = objects(plan).deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     start = next(index for index, argument in enumerate(args) if argument.startswith("--served-model-name"))
     port = args.index("--port=8000")
     names = [argument.removeprefix("--served-model-name=") for argument in args[start:port]]
     sent = json.loads(plan.document)["local"]["served_model"]
-    running = {**plan.deployment, "status": {"replicas": replicas}}
+    running = {**objects(plan).deployment, "status": {"replicas": replicas}}
     return [name for name in names if not name.startswith("-")], sent, running
 
 
@@ -79,7 +79,7 @@ def test_a_spec_that_is_refused_is_asked_for_by_the_old_name() -> None:
     live = engine_of("one")[2]
     broken = f"{{model: two, {ENGINE[:-1]}, sourceSecretName: s}}}}"
     plan = plan_route(route(broken), world(live_engine=live, replicas=1, source_secret_problem="no"))
-    assert plan.deployment is None
+    assert objects(plan).deployment is None
     assert plan.document is not None
     document = json.loads(plan.document)
     assert (document["model"], document["local"]["served_model"]) == ("two", "one")
