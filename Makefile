@@ -19,6 +19,9 @@ TOOLS = $(shell $(CLUSTER) bin-dir)
 KUBECONFIG_FILE = $(shell $(CLUSTER) kubeconfig)
 E2E_ENVIRONMENT = OVERSPILL_KUBECONFIG=$(KUBECONFIG_FILE) OVERSPILL_GATEWAY_URL=$(GATEWAY_URL) OVERSPILL_TOOLS=$(TOOLS)
 
+# Where this is set, each of the hundreds of processes of a test run compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,11 +43,11 @@ test: ## all tests: unit, integration, end to end
 
 .PHONY: test-unit
 test-unit: venv ## tests without a cluster, but for the exhaustive ones (under a minute)
-	@$(VENV)/pytest tests/unit -m "not exhaustive" $(PARALLEL)
+	@$(VENV)/pytest tests/unit -m "not exhaustive" --hypothesis-profile quick $(PARALLEL)
 
 .PHONY: test-exhaustive
-test-exhaustive: venv ## unit tests that look at very many cases: storms of faults, kills at any line, fuzzing
-	@$(VENV)/pytest tests/unit -m exhaustive $(PARALLEL)
+test-exhaustive: venv ## unit tests that look at very many cases: storms of faults, kills at any line, properties, fuzzing
+	@$(VENV)/pytest tests/unit -m "exhaustive or hypothesis" $(PARALLEL)
 
 .PHONY: test-compiled
 test-compiled: venv compiled ## the gateway's unit tests, on the compiled code that its image has

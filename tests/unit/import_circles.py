@@ -3,8 +3,15 @@
 import ast
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file's syntax tree, which nobody changes."""
+    return ast.parse(path.read_text())
 
 
 def module_name(path: Path, sources: Path) -> str:
@@ -37,7 +44,7 @@ def circles(graph: Mapping[str, AbstractSet[str]]) -> list[list[str]]:
 
 
 def _imported(path: Path, known: AbstractSet[str]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):

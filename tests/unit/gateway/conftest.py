@@ -6,13 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import uvloop
-from hypothesis import settings
 
 from unit.gateway.harness import GatewayUnderTest, running_gateway
 from unit.gateway.name_server import NameServer
-
-settings.register_profile("untimed", deadline=None)  # a busy machine is no counterexample
-settings.load_profile("untimed")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -16,6 +16,7 @@ from overspill_gateway.core.admission.plan import ServedReason, Step, UseHosted,
 from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, Traffic
 from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
+from unit.tiers import exhaustively
 
 pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
 
@@ -98,8 +99,8 @@ def bias(requests: Iterable[Request]) -> float:
 # -- predictions ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [0.5, 0.9, 2.0])
-@pytest.mark.parametrize("name", ["reading", "mixed", "long tail", "small"])
+@pytest.mark.parametrize("load", [0.9, *exhaustively(0.5, 2.0)])
+@pytest.mark.parametrize("name", ["reading", "mixed", "long tail", *exhaustively("small")])
 def test_predictions_are_right(name: str, load: float) -> None:
     """After half a minute the median error is below 27 %, and half of the predictions are too dark, half too bright."""
     requests = World(name, lambda _: load).run().local()
@@ -147,7 +148,7 @@ def test_twice_the_load_is_served_in_time_and_engines_stay_busy(name: str, seed:
     assert len(requests) / (120.0 - WARM) > 0.9 * world.capacity
 
 
-@pytest.mark.parametrize("name", ["reading", "mixed", "writing"])
+@pytest.mark.parametrize("name", ["reading", *exhaustively("mixed", "writing")])
 def test_plain_or_without_gauges_or_with_others_it_still_holds(name: str) -> None:
     """Streams without gauges, plain answers, three gateways on the same replicas: few are late, engines are busy."""
     for world, late in (

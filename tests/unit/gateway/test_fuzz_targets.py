@@ -55,7 +55,7 @@ def test_seeds_hold(name: str) -> None:
 
 
 @given(near_a_seed("requests"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_requests_near_the_seeds_hold(data: bytes) -> None:
     """Read alike however split, and never otherwise than another parser reads them."""
     TARGETS["requests"](data)
@@ -63,14 +63,14 @@ def test_requests_near_the_seeds_hold(data: bytes) -> None:
 
 @pytest.mark.interpreted  # its pool is a double
 @given(near_a_seed("answers"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_answers_near_the_seeds_hold(data: bytes) -> None:
     """Read alike however split; exactly one end; no line of a head that was not one field."""
     TARGETS["answers"](data)
 
 
 @given(near_a_seed("events"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_events_near_the_seeds_hold(data: bytes) -> None:
     """Passed on alike however split; whole or broken, never both."""
     TARGETS["events"](data)

@@ -215,7 +215,7 @@ LONGEST = 4096
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings().max_examples // 2)
 def test_a_burst_serves_no_more_than_is_stated(data: st.DataObject) -> None:
     """Whoever sets a limit to his answers never goes beyond; others by eight longest answers at most, in any minute."""
     limit = data.draw(st.integers(1_000, 50_000))

@@ -109,10 +109,13 @@ def test_a_text_full_of_marks_is_looked_through_once() -> None:
     ("name", "before", "unit", "after"),
     [
         ("chat stream", b'data: {"choices":[', LONG_CHOICE, b"{}]}\n\n"),
-        ("stream as answer", b"", TOOL + b"a" * 100 + b'"}}]}}]}\n\n', b"data: [DONE]\n\n"),
-        ("repeating stream", b"", b" ", b""),
+        pytest.param(
+            "stream as answer", b"", TOOL + b"a" * 100 + b'"}}]}}]}\n\n', b"data: [DONE]\n\n",
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param("repeating stream", b"", b" ", b"", marks=pytest.mark.exhaustive),
     ],
-)
+)  # fmt: skip
 def test_text_that_comes_in_pieces_is_joined_once(name: str, before: bytes, unit: bytes, after: bytes) -> None:
     """Each piece once led to a copy of all that had come before it: of a chunk's choices, a call's, a repetition's."""
     assert growth(PARSERS[name], before, unit, after, 1 << 20) <= GROWTH_MAX
@@ -130,6 +133,7 @@ def test_four_times_the_length_takes_about_four_times_the_time(name: str) -> Non
     assert {shape: grown for shape, grown in slow.items() if grown > GROWTH_MAX} == {}
 
 
+@pytest.mark.exhaustive
 def test_a_square_is_told() -> None:
     """The measure sees what it is made for."""
 

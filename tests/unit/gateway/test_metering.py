@@ -802,7 +802,7 @@ def test_at_its_limit_an_account_looks_whether_others_have_given_back(tmp_path: 
     second.metering.close()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.data())
 def test_any_mix_of_calls_stays_within_the_cap(data: st.DataObject) -> None:
     """Over the real ledger's thread: what was charged and what is held are never above the limit."""

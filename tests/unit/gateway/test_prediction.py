@@ -291,7 +291,7 @@ def test_whatever_is_seen_predictions_are_numbers(
     assert per_second is None or per_second > 0.0
 
 
-@settings(max_examples=1000)
+@settings(max_examples=10 * settings().max_examples)
 @given(st.floats(1e-6, 1.0), st.floats(0.0, 5.0), st.floats(1.3, 2.0), st.permutations(range(10)))
 @example(1e-5, 1.0, 2.0, [7, 1, 2, 3, 4, 5, 6, 0, 8, 9])
 @example(2.5e-6, 1.0, 1.9254722842265584, [9, 0, 7, 4, 3, 8, 1, 6, 2, 5])

@@ -52,7 +52,7 @@ async def outcome(*reads: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], list
 
 
 @given(mutated(), st.integers(0, 400))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 def test_any_bytes_read_alike_however_they_are_split(data: bytes, position: int) -> None:
     """No exception, nothing served twice or differently, at most one refusal, and it is the last word."""
 

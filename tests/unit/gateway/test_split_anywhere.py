@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.targets import DIALECTS, read_answer, read_events, read_requests
+from unit.tiers import exhaustively
 
 CORPUS = Path(__file__).resolve().parents[2] / "fuzz" / "corpus"
 
@@ -36,7 +37,7 @@ def test_answers() -> None:
             assert read_answer([data[:cut], data[cut:]])[:4] == whole[:4], (data, cut)
 
 
-@pytest.mark.parametrize("strip_usage", [False, True])
+@pytest.mark.parametrize("strip_usage", [True, *exhaustively(False)])
 def test_events(*, strip_usage: bool) -> None:
     """Whole streams and broken ones, of every dialect."""
     for seed in seeds("events"):

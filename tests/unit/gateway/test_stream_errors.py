@@ -9,6 +9,7 @@ import pytest
 from overspill_gateway.core.answers.stream import StreamReader
 from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway.generated import DONE, PING, STREAMS, chunk, said
+from unit.tiers import exhaustively
 
 WHY = "out of memory"
 DOCUMENTS: list[tuple[dict[str, object], int]] = [
@@ -55,8 +56,9 @@ def fed(reader: StreamReader, data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("dialect", list(STREAMS))
 @pytest.mark.parametrize(("document", "status"), DOCUMENTS)
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("piece_bytes", [17, *exhaustively(1)])
 def test_an_error_is_one_wherever_it_stands(
-    dialect: Dialect, document: dict[str, object], status: int, spelling: str
+    dialect: Dialect, document: dict[str, object], status: int, spelling: str, piece_bytes: int
 ) -> None:
     """First of all, before the first token and after it; in one piece or in many; by any line ends; its last or not."""
     start, output, end = (STREAMS[dialect][0], STREAMS[dialect][1][:1], STREAMS[dialect][2])
@@ -64,7 +66,7 @@ def test_an_error_is_one_wherever_it_stands(
     for before, passes in (([], b""), (start, b""), ([*start, *output], b"".join([*start, *output]))):
         for behind in (b"", end):
             stream = b"".join([*before, error, behind])
-            for size in (1, 1000):
+            for size in (piece_bytes, 1000):
                 reader = StreamReader(dialect)
 
                 assert fed(reader, stream, size).rstrip() == passes.rstrip()  # but for empty lines

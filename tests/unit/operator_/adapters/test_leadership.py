@@ -10,6 +10,7 @@ from overspill_operator.core import lease
 from overspill_operator.ports import ClusterError, Json
 from unit.operator_.fakes import FakeCluster
 from unit.operator_.virtual_clock import VirtualClock
+from unit.tiers import exhaustively
 
 
 class Leases(FakeCluster):
@@ -60,7 +61,7 @@ class _Reached(Leases):
         return await self._reach().replace(path, manifest)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(8), *exhaustively(*range(8, 40))])
 async def test_two_processes_under_one_name_never_both_lead(clock: VirtualClock, seed: int) -> None:
     """Over minutes of renewals, cuts, deletions of the Lease and releases, in any order."""
     chance = random.Random(seed)

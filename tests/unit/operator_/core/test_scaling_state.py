@@ -120,9 +120,15 @@ def told(pool: Pool) -> Iterator[tuple[str, int, Reason]]:
         yield datetime.fromtimestamp(change.at_unix, UTC).strftime("%H:%M:%S"), change.after, change.reason
 
 
-def test_a_day_of_a_route() -> None:
+@pytest.fixture(scope="module")
+def office_day() -> Pool:
+    """A day of a route that is decided when something happens or is due: nobody changes it any more."""
+    return day(office())
+
+
+def test_a_day_of_a_route(office_day: Pool) -> None:
     """Windows, a rush, idleness, a first request: each change at its time and with its reason, in virtual time."""
-    pool = day(office())
+    pool = office_day
 
     assert list(told(pool)) == [
         ("08:00:00", 1, Reason.WINDOW),
@@ -136,12 +142,12 @@ def test_a_day_of_a_route() -> None:
     assert [entry["to"] for entry in pool.state.decisions] == [0, 1, 0, 1, 4][:DECISIONS_MAX]
 
 
-def test_looking_when_it_is_due_decides_as_looking_all_the_time() -> None:
+def test_looking_when_it_is_due_decides_as_looking_all_the_time(office_day: Pool) -> None:
     """So a simulator may jump from one event to the next, and the operator need not poll.
 
     Only what was called for in the last minute ends up to a line's period earlier: it is known from looks.
     """
-    often, seldom = day(office(), looks=4.0), day(office())
+    often, seldom = day(office(), looks=4.0), office_day
 
     assert [(change.after, change.reason) for change in often.changes] == [
         (change.after, change.reason) for change in seldom.changes
@@ -151,9 +157,9 @@ def test_looking_when_it_is_due_decides_as_looking_all_the_time() -> None:
     assert seldom.decided < often.decided / 2
 
 
-def test_the_same_day_is_decided_the_same_way() -> None:
+def test_the_same_day_is_decided_the_same_way(office_day: Pool) -> None:
     """Nothing but what is seen and the time has a say."""
-    assert day(office()).changes == day(office()).changes
+    assert day(office()).changes == office_day.changes
 
 
 def test_while_a_gateway_is_silent_nothing_goes_down() -> None:
