@@ -14,7 +14,7 @@ from generated_specs import Spec, generated_specs
 from operator_rig import Rig, rig
 from overspill_api.compiled import CompiledRoute
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
 from overspill_gateway.routes.catalog import Catalog
 from overspill_gateway.sources.documents import read_document
@@ -73,7 +73,7 @@ async def test_both_judge_alike_and_a_gateway_loads_what_passes(world: Rig) -> N
     parts = [specs[start::SERVERS] for start in range(SERVERS)]
     with ThreadPoolExecutor(SERVERS) as pool:
         said = list(pool.map(lambda part: refusals(world.plane, part), parts))
-    catalog = Catalog(b"pepper", lambda _route, _urgent: None, Metering(Ledger(None)))
+    catalog = Catalog(b"pepper", lambda _route, _urgent: None, Metering(MemoryLedger("pod/boot", lambda _: None)))
     taken = 0
     for part, refused in zip(parts, said, strict=True):
         for spec, refusal in zip(part, refused, strict=True):

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -17,8 +18,10 @@ from overspill_gateway.backends.tokenizer import Tokenizer
 from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.retry_budget import RetryBudget
 from overspill_gateway.core.http.cors import cors_policy
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.ledger_store import LedgerStore
+from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
+from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from overspill_gateway.proxy.api import Api
 from overspill_gateway.proxy.exchange import Exchange
 from overspill_gateway.proxy.long_requests import LongReading, body_readers
@@ -59,8 +62,8 @@ class Gateway:
         self.settings = settings
         clock = clock or Clock()
         self.hub = DemandHub(f"{settings.pod_name}/{int(clock.unix() * 1000)}", clock)
-        metering = Metering(Ledger(settings.ledger, clock), clock)
-        metering.ledger.tell = loop.call_soon_threadsafe
+        ledger = _ledger(settings.ledger, f"{settings.pod_name}/{boot_id}", loop.call_soon_threadsafe, clock)
+        metering = Metering(ledger, clock)
         metering.begin()
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
@@ -236,3 +239,8 @@ class Gateway:
         for status, count in self.api.requests_refused.items():
             refused.add_metric([str(status)], count)
         yield refused
+
+
+def _ledger(path: Path | None, process: str, tell: Callable[[Callable[[], None]], object], clock: Clock) -> LedgerStore:
+    """Where it is kept what is charged; ``tell``: calls something on the event loop's thread."""
+    return MemoryLedger(process, tell) if path is None else SqliteLedger(path, process, tell, clock)

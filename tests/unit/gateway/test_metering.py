@@ -1,6 +1,6 @@
 """Limits and money as requests meet them: consumers, hosted APIs, budgets over periods, documents that change."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -25,8 +25,9 @@ from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.money.budget import Hold
 from overspill_gateway.core.requests.access import Grant
 from overspill_gateway.core.requests.ask import Ask
-from overspill_gateway.money.ledger import Ledger
 from overspill_gateway.money.metering import Admission, HostedMeter, Metering, RouteMeter
+from overspill_gateway.money.sqlite_ledger import SqliteLedger
+from unit.gateway.ledgers import Told, all_written, ledger_at
 
 NOON = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -67,27 +68,17 @@ class World:
     def __init__(self, path: Path | None = None) -> None:
         self.now = 1000.0
         self.unix = NOON
-        self.ledger = Ledger(path)
+        self.told = Told()
+        self.ledger = ledger_at(path, self.told)
         self.metering = Metering(self.ledger, Clock(lambda: self.now, lambda: self.unix))
-        self.told = Event()
         if path is not None:
-            self._until_told(self.metering.begin)
+            self.metering.begin()
+            self.written()
         self.counters: dict[str, BackendCounters] = {}
 
     def written(self) -> None:
-        """Wait until the ledger's thread has written all that it was given: it does one thing after the other."""
-        self._until_told(lambda: self.ledger.recall(self.unix, lambda _: None))
-
-    def _until_told(self, asks: Callable[[], None]) -> None:
-        self.told.clear()
-        self.ledger.tell = self._tell
-        asks()
-        assert self.told.wait(10.0)
-        self.ledger.tell = None
-
-    def _tell(self, then: Any) -> None:
-        then()
-        self.told.set()
+        """Wait until the ledger has written all that it was given, and hear what it has to say."""
+        all_written(self.ledger, self.told)
 
     def route(self, compiled: CompiledRoute) -> RouteMeter:
         """The meter of a route's newest document."""
@@ -129,9 +120,10 @@ def grant(name: str = "ns/me", **limits: int) -> Grant:
 def answered(meter: HostedMeter) -> None:
     """Wait for what the ledger has been asked for, as the event loop does by being told."""
     spending = meter._budget.current()
-    while spending is not None and spending._pending is not None:
-        assert spending._pending.wait(10.0)
-        spending.collect(0.0)
+    while spending is not None and spending.account.waits:
+        told = meter._budget._ledger._tell  # type: ignore[attr-defined]
+        assert isinstance(told, Told)
+        told.take()
 
 
 def try_hold(meter: HostedMeter, now: float = 0.0, ask: Ask = ASK) -> Hold | None:
@@ -586,6 +578,7 @@ def test_percentages_are_told_once(world: World, caplog: pytest.LogCaptureFixtur
         meter.settle(hold, 0.0, None, may_have_cost=True)
     for _ in range(3):
         assert world.route(compiled).count_passed_over(ASK)
+    world.written()
 
     assert world.route(compiled).budget.counters.alerts == {50: 1, 75: 1, 100: 1}
     assert [line for line in caplog.messages if "has spent" in line] == [
@@ -616,6 +609,7 @@ def test_a_route_says_of_which_percentages_to_tell(world: World) -> None:
 
     meter = world.api(route(budget=BudgetRules(limit_nano_usd=10 * CALL, alerts=(20, 40, 80))))
     meter.settle(held(meter), 0.0, USAGE, may_have_cost=True)
+    world.written()
 
     assert world.route(quiet).budget.counters.alerts == {40: 1}
 
@@ -705,6 +699,7 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
     assert free.may_take(ASK, world.now)
     assert try_hold(free, world.now) is not None
 
+    answered(capped)
     path.unlink()
     world.ledger._failed_at = float("-inf")
     world.now += 10.0
@@ -715,23 +710,23 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
     world.metering.close()
 
 
-def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold says WAIT at once; who has waited long enough says so, and spills stop until the ledger answers."""
     gate = Event()
-    write = Ledger._write
+    write = SqliteLedger._write
 
-    def slow(self: Ledger, batch: list[Any]) -> None:
+    def slow(self: SqliteLedger, batch: list[Any], *, always: bool = False) -> None:
         gate.wait(20.0)
-        write(self, batch)
+        write(self, batch, always=always)
 
     def waits(*_: object) -> bool:
         raise AssertionError("the thread of requests waits")
 
-    monkeypatch.setattr(Ledger, "_write", slow)
-    world = World()
+    world = World(tmp_path / "ledger.db")
+    monkeypatch.setattr(SqliteLedger, "_write", slow)
     meter = world.api(route(10**9))
     with monkeypatch.context() as forbidden:
-        forbidden.setattr("overspill_gateway.money.ledger.Pending.wait", waits)
+        forbidden.setattr(Told, "take", waits)
         assert [meter.hold(ASK, world.now) for _ in range(50)] == [NotSent.WAIT] * 50
         spending = meter._budget.at_hand
         assert spending is not None
@@ -778,6 +773,7 @@ def test_a_request_that_finds_no_money_counts_once(world: World) -> None:
     while (hold := try_hold(meter)) is not None:
         meter.settle(hold, 0.0, None, may_have_cost=True)
     assert world.route(compiled).count_passed_over(ASK)
+    world.written()
 
     assert world.route(compiled).budget.counters.refused == 1
     assert world.route(compiled).budget.counters.alerts[100] == 1

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from overspill_api.compiled import CompiledConsumer
 from overspill_api.keys import key_hash
 from overspill_gateway.core.flow import request_flow
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
 
@@ -356,18 +356,18 @@ async def test_a_broken_ledger_stops_spills_and_nothing_else(tmp_path: Path) -> 
 
 @pytest.mark.interpreted
 async def test_requests_wait_for_a_slow_ledger_and_the_loop_does_not(
-    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them are sent when it has answered; meanwhile everything else goes on, on replicas and without budget."""
     gate = Event()
-    write = Ledger._write
+    write = SqliteLedger._write
 
-    def slow(self: Ledger, batch: list[Any]) -> None:
+    def slow(self: SqliteLedger, batch: list[Any], *, always: bool = False) -> None:
         gate.wait(20.0)
-        write(self, batch)
+        write(self, batch, always=always)
 
-    monkeypatch.setattr(Ledger, "_write", slow)
-    async with backend(answers()) as api:
+    monkeypatch.setattr(SqliteLedger, "_write", slow)
+    async with backend(answers()) as api, running_gateway(ledger=tmp_path / "ledger.db") as gateway:
         hosted_only(gateway, api)
         waiting = [asyncio.ensure_future(gateway.post(max_tokens=100)) for _ in range(20)]
         await eventually(lambda: len(gateway.gateway.exchanges) == 20)
@@ -386,13 +386,13 @@ async def test_requests_wait_for_a_slow_ledger_and_the_loop_does_not(
 
 @pytest.mark.interpreted
 async def test_a_ledger_that_never_answers_is_waited_for_as_long_as_stated(
-    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the request is refused, those behind it at once; a client that leaves meanwhile leaves nothing behind."""
     gate = Event()
     monkeypatch.setattr(request_flow, "MONEY_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(Ledger, "_write", lambda _self, _batch: gate.wait(20.0))
-    async with backend(answers()) as api:
+    monkeypatch.setattr(SqliteLedger, "_write", lambda *_, **__: gate.wait(20.0))
+    async with backend(answers()) as api, running_gateway(ledger=tmp_path / "ledger.db") as gateway:
         hosted_only(gateway, api)
         gone = await gateway.client()
         gateway.send(gone)

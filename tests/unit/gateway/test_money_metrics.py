@@ -11,8 +11,8 @@ from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.money.budget import Hold
 from overspill_gateway.core.requests.access import Grant
 from overspill_gateway.core.requests.ask import Ask
-from overspill_gateway.money.ledger import Ledger
 from overspill_gateway.money.metering import Admission, HostedMeter, Metering, RouteMeter
+from unit.gateway.ledgers import Told, all_written, ledger_at
 
 NOW = 1_800_000_000.0
 HOSTED = HostedBackend(
@@ -35,9 +35,15 @@ class Metered:
 
 
 @pytest.fixture
-def metering() -> Metering:
+def told() -> Told:
+    """What the ledger has answered."""
+    return Told()
+
+
+@pytest.fixture
+def metering(told: Told) -> Metering:
     """One budget, in memory, at one moment."""
-    made = Metering(Ledger(None), Clock(lambda: 0.0, lambda: NOW))
+    made = Metering(ledger_at(None, told), Clock(lambda: 0.0, lambda: NOW))
     made.route(ROUTE)
     return made
 
@@ -57,36 +63,29 @@ async def samples(metering: Metering) -> dict[str, float]:
     return found
 
 
-def granted(meter: HostedMeter) -> Hold:
+def granted(meter: HostedMeter, told: Told) -> Hold:
     """A hold, once the ledger has answered."""
     while not isinstance(hold := meter.hold(ASK, 0.0), Hold):
-        spending = meter._budget.current()
-        assert spending is not None
-        assert spending._pending is not None
-        assert spending._pending.wait(10.0)
+        told.take()
     return hold
 
 
-async def test_what_was_charged_is_absent_until_the_ledger_has_said_it(metering: Metering) -> None:
+async def test_what_was_charged_is_absent_until_the_ledger_has_said_it(metering: Metering, told: Told) -> None:
     """0 would say that nothing was spent, and nobody knows yet."""
-    budget = metering.route(ROUTE).budget
-    spending = budget.current()
-    assert spending is not None
+    assert metering.route(ROUTE).budget.current() is not None
 
     before = await samples(metering)
-    assert spending._pending is not None
-    assert spending._pending.wait(10.0)
-    metering.tick()
+    told.take()
 
     assert not [name for name in before if "charged_nano_usd{" in name and "budget" in name]
     assert (await samples(metering))["overspill_budget_charged_nano_usd{route=ns/tiny}"] == 0
 
 
-async def test_a_budget_is_seen_from_limit_to_holds(metering: Metering) -> None:
+async def test_a_budget_is_seen_from_limit_to_holds(metering: Metering, told: Told) -> None:
     """What is charged, what is held, what was charged without knowing, and how far it is to the cap."""
     route = metering.route(ROUTE)
     meter = route.meter_of(HOSTED, BackendCounters())
-    first, second = granted(meter), granted(meter)
+    first, second = granted(meter, told), granted(meter, told)
     meter.settle(first, 0.0, None, may_have_cost=True)
     assert route.count_passed_over(Ask(250, 100, 100_000, 1, prompt_tokens_max=1000))
 
@@ -102,6 +101,7 @@ async def test_a_budget_is_seen_from_limit_to_holds(metering: Metering) -> None:
     assert seen["overspill_charged_in_full_total{backend=hosted/api,route=ns/tiny}"] == 1
     assert seen["overspill_hosted_price{backend=hosted/api,price_version=v1,route=ns/tiny}"] == 1
     meter.settle(second, 0.0, Usage(1000, 0, 600), may_have_cost=True)
+    all_written(metering.ledger, told)
     seen = await samples(metering)
     assert seen["overspill_budget_overshoot_nano_usd_total{route=ns/tiny}"] == 100 * 600
     assert seen["overspill_budget_alerts_total{percent=75,route=ns/tiny}"] == 1

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from generated_specs import generated_specs
 from overspill_api.compiled import CompiledRoute
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
 from overspill_gateway.routes.catalog import Catalog
 from overspill_gateway.sources.documents import read_document
@@ -29,7 +29,7 @@ def some_key(generator: random.Random) -> bytes:
 @pytest.mark.parametrize("seed", [20, 21])
 async def test_whatever_the_types_take_a_gateway_loads(seed: int) -> None:
     """Compiled, written, read and built, with whatever keys are in its Secrets."""
-    catalog = Catalog(b"pepper", lambda _route, _urgent: None, Metering(Ledger(None)))
+    catalog = Catalog(b"pepper", lambda _route, _urgent: None, Metering(MemoryLedger("pod/boot", lambda _: None)))
     generator = random.Random(seed)
     taken = 0
     for spec in generated_specs(COUNT, seed):

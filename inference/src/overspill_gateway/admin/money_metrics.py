@@ -6,11 +6,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.core.counters import ConsumerCounters
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.metering import RouteMeter
 
 
-def money_metrics(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metric]:
+def money_metrics(routes: Mapping[str, RouteMeter], ledger: LedgerStore) -> Iterator[Metric]:
     """Budgets and limits of these routes."""
     yield from _budgets(routes, ledger)
     yield from _calls(routes)
@@ -22,7 +22,7 @@ def money_metrics(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[
     yield limited
 
 
-def ledger_metrics(ledger: Ledger) -> Iterator[Metric]:
+def ledger_metrics(ledger: LedgerStore) -> Iterator[Metric]:
     """Where money is written down."""
     yield GaugeMetricFamily(
         "overspill_ledger_up", "1 while the budgets' ledger can be written.", value=int(ledger.error is None)
@@ -40,7 +40,7 @@ def ledger_metrics(ledger: Ledger) -> Iterator[Metric]:
     yield CounterMetricFamily("overspill_ledger_leases", "Blocks of money written down.", value=ledger.leases)
 
 
-def _budgets(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metric]:
+def _budgets(routes: Mapping[str, RouteMeter], ledger: LedgerStore) -> Iterator[Metric]:
     route_label = ["route"]
     limit = GaugeMetricFamily("overspill_budget_limit_nano_usd", "Cap of the period.", labels=route_label)
     charged = GaugeMetricFamily(
@@ -74,7 +74,7 @@ def _budgets(routes: Mapping[str, RouteMeter], ledger: Ledger) -> Iterator[Metri
         spending = budget.at_hand
         limit.add_metric([key], budget.rules.limit_nano_usd)
         kept.add_metric([key], int(spending is not None and ledger.error is None))
-        if spending is not None and spending.is_known:  # before that nobody knows, and 0 would be a lie
+        if spending is not None and spending.account.is_known:  # before that nobody knows, and 0 would be a lie
             account = spending.account
             charged.add_metric([key], account.charged)
             held.add_metric([key], account.held)

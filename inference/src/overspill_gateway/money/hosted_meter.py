@@ -4,10 +4,11 @@ from overspill_api.compiled import HostedBackend
 from overspill_gateway.core.answers.usage import Price, Report, Usage, cost_nano_usd
 from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.flow.flow_actions import NotSent
+from overspill_gateway.core.money.account import Money
 from overspill_gateway.core.money.budget import Hold, Offer, clamp_of, offer
 from overspill_gateway.core.money.limits import HostedLimiter
 from overspill_gateway.core.requests.ask import Ask
-from overspill_gateway.money.spending import Money, PeriodSpending, RouteBudget
+from overspill_gateway.money.spending import PeriodSpending, RouteBudget
 
 
 class HostedMeter:
@@ -76,7 +77,6 @@ class HostedMeter:
             spending = self._budget.current()
             if spending is None:
                 return NotSent.NO
-            spending.collect(now)
             offered = self._held_offer(ask, spending, now)
             if isinstance(offered, NotSent):
                 return offered
@@ -115,7 +115,7 @@ class HostedMeter:
             self.counters.charged_in_full += 1
         self.limiter.ended(now, hold.entry, hold.tokens, tokens)
         if isinstance(hold.account, PeriodSpending):
-            hold.account.settle(hold.nano_usd, charged)
+            hold.account.settle(hold.nano_usd, charged, now)
         self.counters.charge(charged, hold.price_version)
         return charged
 

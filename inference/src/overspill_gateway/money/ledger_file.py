@@ -33,25 +33,38 @@ CREATE TABLE IF NOT EXISTS rates (
 """
 
 
+_HOLDERS: Final = """
+CREATE TABLE IF NOT EXISTS holders (
+    route TEXT NOT NULL,
+    starts INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    nano_usd INTEGER NOT NULL CHECK (nano_usd >= 0),
+    alerted_nano_usd INTEGER NOT NULL,
+    PRIMARY KEY (route, starts, ends, holder)
+) STRICT, WITHOUT ROWID
+"""
+"""Earlier versions do not know of it: a file that they have written is short of holders, and its sums are right."""
+
+
 class LedgerFileError(Exception):
     """The file is not a ledger that this version can use."""
 
 
 class LedgerFile:
-    """One connection at a time to a file, or to memory."""
+    """One connection at a time to a file."""
 
     __slots__ = ("_identity", "connection", "path")
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.connection: sqlite3.Connection | None = None
         self._identity: tuple[tuple[int, int], ...] | None = None
 
     def open(self) -> sqlite3.Connection:
         """Open it and see that it is sound and ours; raises LedgerFileError, sqlite3.Error, OSError."""
-        connection = sqlite3.connect(
-            str(self.path) if self.path is not None else ":memory:", timeout=BUSY_SECONDS, isolation_level=None
-        )
+        connection = sqlite3.connect(str(self.path), timeout=BUSY_SECONDS, isolation_level=None)
         try:
             _prepare(connection)
             self._identity = self._seen()
@@ -71,10 +84,8 @@ class LedgerFile:
         if connection is not None:
             connection.close()
 
-    def _seen(self) -> tuple[tuple[int, int], ...] | None:
+    def _seen(self) -> tuple[tuple[int, int], ...]:
         """Which files are there: the database and its log, without which its last writes are lost."""
-        if self.path is None:
-            return None
         try:
             found = [os.stat(name) for name in (str(self.path), f"{self.path}-wal")]  # noqa: PTH116 - once a write
         except OSError:
@@ -100,6 +111,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_SCHEMA)
     connection.execute(_RATES)
+    connection.execute(_HOLDERS)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")

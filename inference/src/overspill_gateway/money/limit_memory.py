@@ -1,6 +1,6 @@
 """What limits of rates have counted, kept over a restart of the process where a ledger is kept.
 
-Once a second what has changed is handed to the ledger's thread, in twelve parts of a minute: a process that is killed
+Once a second what has changed is handed to the ledger, in twelve parts of a minute: a process that is killed
 has forgotten a second of it. Not here: counting.
 """
 
@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
+from overspill_gateway.core.money.ledger_rules import CapKey, cap_key
 from overspill_gateway.core.money.limits import Counts, RateLimiter
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.ledger_store import LedgerStore
 
 SAVED_AT_ONCE_MAX: Final = 100
 """Limiters a second: so much may be done at once on the event loop's thread; others have their turn a second later."""
@@ -21,13 +22,14 @@ _decode: Final = msgspec.json.Decoder(tuple[list[tuple[int, int]], list[tuple[in
 class LimitMemory:
     """The limiters of one process that are worth remembering."""
 
-    def __init__(self, ledger: Ledger, unix_clock: Callable[[], float], clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: LedgerStore, unix_clock: Callable[[], float], clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._unix_clock = unix_clock
         self._clock = clock
         self._changed: dict[str, RateLimiter] = {}
-        self._by_name: dict[str, RateLimiter] = {}
-        self._recalled: dict[str, str] = {}
+        """By the text of their keys, which is cheap to look up with each request."""
+        self._by_key: dict[CapKey, RateLimiter] = {}
+        self._recalled: dict[CapKey, str] = {}
         """Of an earlier life, not asked for yet."""
         self._is_recalling = False
 
@@ -37,16 +39,16 @@ class LimitMemory:
             self._is_recalling = True
             self._ledger.recall(self._unix_clock(), self._recall)
 
-    def keep(self, name: str, limiter: RateLimiter) -> RateLimiter:
-        """A limiter that begins: what was counted under its name before counts, and what it counts is kept."""
+    def keep(self, key: CapKey, limiter: RateLimiter) -> RateLimiter:
+        """A limiter that begins: what was counted under its key before counts, and what it counts is kept."""
         if not self._ledger.durable:
             return limiter
-        limiter.name, limiter.changed = name, self._changed
-        counted = self._recalled.pop(name, None)
+        limiter.name, limiter.changed = key.text, self._changed
+        counted = self._recalled.pop(key, None)
         if counted is not None:
             self._restore(limiter, counted)
         elif self._is_recalling:
-            self._by_name[name] = limiter
+            self._by_key[key] = limiter
         return limiter
 
     def save(self, *, everything: bool = False) -> None:
@@ -55,18 +57,18 @@ class LimitMemory:
         if not changed:
             return
         now, unix_now = self._clock(), self._unix_clock()
-        counted: dict[str, str] = {}
+        counted: dict[CapKey, str] = {}
         for name in list(changed)[: None if everything else SAVED_AT_ONCE_MAX]:
             counts = changed.pop(name).counts(now)
             parts = tuple([(round(unix_now - age), amount) for age, amount in part] for part in counts)
-            counted[name] = msgspec.json.encode(parts).decode()
+            counted[cap_key(name)] = msgspec.json.encode(parts).decode()
         self._ledger.remember(counted, unix_now)
 
-    def _recall(self, recalled: dict[str, str]) -> None:
+    def _recall(self, recalled: dict[CapKey, str]) -> None:
         self._is_recalling = False
-        waiting, self._by_name = self._by_name, {}
-        for name, limiter in waiting.items():
-            counted = recalled.pop(name, None)
+        waiting, self._by_key = self._by_key, {}
+        for key, limiter in waiting.items():
+            counted = recalled.pop(key, None)
             if counted is not None:
                 self._restore(limiter, counted)
         self._recalled = recalled

@@ -17,12 +17,13 @@ from overspill_gateway.core.flow.flow_actions import NotSent
 from overspill_gateway.core.http import errors
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.money.budget import OUTPUT_TOKENS_MAX, Hold
+from overspill_gateway.core.money.ledger_rules import CapKey, CapKind
 from overspill_gateway.core.money.limits import NEVER, WINDOW_SECONDS, Entry, RateLimiter
 from overspill_gateway.core.requests.access import Grant
 from overspill_gateway.core.requests.ask import Ask
 from overspill_gateway.core.requests.estimate import TokenRatio
 from overspill_gateway.money.hosted_meter import HostedMeter, price_of
-from overspill_gateway.money.ledger import Ledger
+from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.limit_memory import LimitMemory
 from overspill_gateway.money.spending import RouteBudget
 
@@ -126,7 +127,7 @@ class RouteMeter(RouteMoney):
         known = self.hosted.get(backend.name)
         if known is None:
             known = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
-            self._memory.keep(f"hosted {self.key} {backend.name}", known.limiter.rates)
+            self._memory.keep(CapKey(CapKind.HOSTED, f"{self.key} {backend.name}"), known.limiter.rates)
         known.update(backend)
         return known
 
@@ -172,7 +173,9 @@ class RouteMeter(RouteMoney):
                 self._forget_idle(now)
             rules = self.rules
             found = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
-            self._limiters[consumer] = self._memory.keep(f"route {self.key} {consumer}", found)
+            self._limiters[consumer] = self._memory.keep(
+                CapKey(CapKind.CONSUMER_AT_ROUTE, f"{self.key} {consumer}"), found
+            )
         return found
 
     def _forget_idle(self, now: float) -> None:
@@ -199,7 +202,7 @@ class MeteredHosted(Protocol):
 class Metering:
     """All meters of a gateway process."""
 
-    def __init__(self, ledger: Ledger, clock: Clock | None = None) -> None:
+    def __init__(self, ledger: LedgerStore, clock: Clock | None = None) -> None:
         self.ledger = ledger
         self.routes: dict[str, RouteMeter] = {}
         self.records = ConsumerTable()
@@ -328,7 +331,7 @@ class Metering:
             known.limiter = None
         elif known.limiter is None:
             limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
-            known.limiter = self._memory.keep(f"consumer {grant.consumer}", limiter)
+            known.limiter = self._memory.keep(CapKey(CapKind.CONSUMER, grant.consumer), limiter)
         else:
             known.limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
         return known

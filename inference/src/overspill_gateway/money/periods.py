@@ -1,29 +1,16 @@
 """Calendar periods of a budget, in its own time zone. Days begin at midnight, weeks on Monday, months on the 1st."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from overspill_gateway.core.money.period import Period
 
 Kind = Literal["Day", "Week", "Month"]
 
 
 class TimeZoneError(Exception):
     """A time zone that this machine does not know; the message says what mends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """One period: from its start, inclusive, to its end, exclusive."""
-
-    start: int
-    """Unix seconds."""
-    end: int
-    """Unix seconds."""
-
-    def holds(self, unix_now: float) -> bool:
-        """Whether a moment is in it."""
-        return self.start <= unix_now < self.end
 
 
 def period_at(kind: Kind, time_zone: str, unix_now: float) -> Period:

@@ -1,28 +1,24 @@
-"""The budget of a route as requests see it: its account of this period, leased from the ledger as it is needed.
+"""The budget of a route as requests see it: its account of this period, and the ledger that it leases from.
 
-Leases are asked for before they run out, and written by the ledger's thread. Where the money at hand does not do for
-a call, the request waits for the thread's answer as others wait for a replica: nothing ever waits on the thread of the
-event loop. Looking (``RouteBudget.at_hand``, ``PeriodSpending.money``) changes nothing.
+``core.money.account`` decides what is leased, given back and told when; here its wishes are carried to the ledger, and
+answers back. Where the money at hand does not do for a call, the request waits for the answer as others wait for a
+replica: nothing ever waits on the thread of the event loop. Looking (``RouteBudget.at_hand``, ``PeriodSpending.money``)
+changes nothing.
 """
 
-import itertools
+import functools
 import logging
 from collections.abc import Callable
-from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Protocol
 
 from overspill_api.compiled import BudgetRules
 from overspill_api.demand import BudgetDemand
-from overspill_gateway.core.money.budget import Account
-from overspill_gateway.money.ledger import Ledger, LedgerKey, Pending
+from overspill_gateway.core.money.account import Account, Alert, Money
+from overspill_gateway.core.money.ledger_rules import AccountKey, CapKey, CapKind, Failed, Granted
+from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.periods import TimeZoneError, period_at
 
 logger = logging.getLogger(__name__)
-
-REFRESH_SECONDS: Final = 10.0
-"""At its limit an account asks this often whether others have given back."""
-FAILED_PAUSE_SECONDS: Final = 1.0
-_holders: Final = itertools.count(1)
 
 
 class BudgetCounters:
@@ -41,17 +37,6 @@ class BudgetCounters:
         """How much more."""
 
 
-class Money(Enum):
-    """What comes of asking for money."""
-
-    HELD = auto()
-    """It is set aside."""
-    WAIT = auto()
-    """The ledger has been asked for it and will answer."""
-    NO = auto()
-    """There is none, or none that can be counted."""
-
-
 class Waiter(Protocol):
     """A request that waits for the ledger's answer."""
 
@@ -60,158 +45,120 @@ class Waiter(Protocol):
 
 
 class PeriodSpending:
-    """One account and its leases."""
+    """One account, and what carries its wishes to the ledger."""
 
-    __slots__ = (
-        "_asked_at", "_clock", "_late", "_ledger", "_pending", "account", "counters", "is_known", "key", "lacks",
-        "retired", "waiting",
-    )  # fmt: skip
+    __slots__ = ("_clock", "_ledger", "account", "counters", "key", "waiting")
 
     def __init__(
-        self, ledger: Ledger, key: LedgerKey, account: Account, counters: BudgetCounters, clock: Callable[[], float]
-    ) -> None:
+        self, ledger: LedgerStore, key: AccountKey, account: Account, counters: BudgetCounters,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
         self.account = account
         self.key = key
         self.counters = counters
-        self.retired = False
-        """Whether its period is over: it lives until the last call that it holds money for has ended."""
-        self.lacks = False
-        """Whether the last call that was to be paid was not made for lack of money."""
-        self.is_known = False
-        """Whether the ledger has said what was charged in this period before."""
         self.waiting: set[Waiter] = set()
         """Requests that wait for the ledger."""
         self._ledger = ledger
         self._clock = clock
-        self._pending: Pending | None = None
-        self._late = False
-        self._asked_at = float("-inf")
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the ledger has not answered in time: money may be there, and nobody knows."""
-        return self._late
 
     @property
     def money(self) -> int:
-        """The most that a call may cost now; while the ledger does not answer, no more than is leased."""
-        account = self.account
-        if self._ledger.error is None and not self._late:
-            return account.left
-        return min(account.left, account.lease_left)
+        """The most that a call may cost now."""
+        return self.account.money(ledger_works=self._ledger.error is None)
 
     def hold(self, amount: int, now: float) -> Money:
         """Set an amount aside, or ask for it."""
         account = self.account
-        if account.hold(amount):
-            self.lacks = False
-            if account.runs_low:
-                self.prepare(now)
-            return Money.HELD
-        if amount > account.left or self._late:
-            return Money.NO
-        self.prepare(now, amount)
-        return Money.NO if self._pending is None else Money.WAIT
+        answer = account.hold(amount, now)
+        if account.outbox:
+            self._carry_out()
+        return answer
 
-    def waited_in_vain(self) -> None:
-        """A request has waited long enough: until the ledger answers, no more is spent than is leased."""
-        self._late = self._pending is not None
-
-    def settle(self, held: int, charged: int) -> None:
+    def settle(self, held: int, charged: int, now: float) -> None:
         """A call is over."""
         account = self.account
-        beyond = account.settle(held, charged)
+        account.settle(held, charged, now)
         if charged > held:
-            self.counters.overshoots += 1
-            self.counters.overshoot_nano_usd += charged - held
-            logger.warning(
-                "budget: a backend of %s reported %d nano-dollars more than the most that its answer could cost",
-                self.key.route, charged - held, extra={"route": self.key.route},
-            )  # fmt: skip
-        if beyond:
-            self._ledger.charge(self.key, beyond)
-        percent = account.alert_due()
-        if percent:
-            self._alert(percent)
-        self._return()
+            self._tell_overshoot(charged - held)
+        if account.outbox:
+            self._carry_out()
 
     def refused(self) -> None:
         """A request was not sent for lack of money."""
-        self.lacks = True
         self.counters.refused += 1
-        if self.account.alert_exhausted():
-            self._alert(100)
+        self.account.refused(self._clock())
+        self._carry_out()
 
     def tick(self, now: float) -> None:
-        """A second has passed: heal, and find out whether others who share the file have given back."""
-        self.collect(now)
-        if self._ledger.error is not None:
-            self.prepare(now)
-        elif self.account.left <= 0 and self._pending is None and now - self._asked_at >= REFRESH_SECONDS:
-            self._lease(now, 0)
+        """A second has passed."""
+        self.account.tick(now, ledger_works=self._ledger.error is None)
+        self._carry_out()
 
-    def prepare(self, now: float, at_least: int = 0) -> None:
+    def prepare(self, now: float) -> None:
         """See to it that enough is leased before it is needed."""
-        self.collect(now)
-        if self._pending is not None:
-            return
-        if self._ledger.error is not None and now - self._asked_at < FAILED_PAUSE_SECONDS:
-            return
-        wanted = self.account.block_wanted(at_least)
-        if wanted:
-            self._lease(now, wanted)
+        self.account.prepare(now)
+        self._carry_out()
 
     def retire(self) -> None:
-        """The period is over, or the budget is gone: what is not held goes back, a lease under way as well."""
-        self.collect(self._asked_at)
-        self.retired = True
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            self._ledger.undo(pending)
-        self._return()
+        """The period is over, or the budget is gone: who waits for its money looks elsewhere."""
+        self.account.retire(self._clock())
+        self._carry_out()
+        self._wake()
 
-    def collect(self, now: float) -> None:
-        """Take the ledger's answer, if there is one."""
-        pending = self._pending
-        if pending is None or not pending.done:
-            return
-        self._pending, self._late = None, False
-        lease = pending.lease
-        if lease is not None:
-            self.is_known = True
-            self.account.leased_block(lease.granted, lease.charged_by_others, now)
-            self.account.alerted_of(lease.alerted)
+    def waited_in_vain(self) -> None:
+        """A request has waited long enough: until the ledger answers, nobody does."""
+        self.account.waited_in_vain()
 
-    def _lease(self, now: float, amount: int) -> None:
-        self._asked_at = now
-        self._pending = self._ledger.lease(self.key, amount, self.account.limit, self._answered)
+    def _carry_out(self) -> None:
+        account = self.account
+        wishes, account.outbox = account.outbox, []
+        for wish in wishes:
+            if isinstance(wish, Alert):
+                self._ledger.alert(self.key, wish.level, functools.partial(self._alert_answered, wish))
+            else:
+                self._ledger.claim(self.key, wish, self._answered)
 
-    def _answered(self) -> None:
-        """The ledger's thread has answered; called by the event loop."""
-        self.collect(self._clock())
+    def _answered(self, answer: Granted | Failed) -> None:
+        """The ledger has answered; called by the event loop."""
+        account = self.account
+        is_news = account.failed(answer) if isinstance(answer, Failed) else account.answered(answer, self._clock())
+        self._carry_out()
+        if is_news:
+            self._wake()
+
+    def _wake(self) -> None:
         waiting, self.waiting = self.waiting, set()
         for waiter in waiting:
             waiter.money_came()
 
-    def _return(self) -> None:
-        surplus = self.account.take_back(everything=self.retired)
-        if surplus:
-            self._ledger.give_back(self.key, surplus)
-
-    def _alert(self, percent: int) -> None:
+    def _alert_answered(self, alert: Alert, is_first: bool | None) -> None:  # noqa: FBT001 - the store's answer
         account, alerts = self.account, self.counters.alerts
-        alerts[percent] = alerts.get(percent, 0) + 1
-        self._ledger.alerted(self.key, account.alerted)
+        account.alert_answered(alert, is_first=is_first)
+        if not is_first:
+            return
+        alerts[alert.percent] = alerts.get(alert.percent, 0) + 1
+        route = self.key.cap.name
         logger.warning(
-            "budget: %s has spent %d %% of its limit in this period", self.key.route, percent,
-            extra={"route": self.key.route, "charged_nano_usd": account.charged, "limit_nano_usd": account.limit},
+            "budget: %s has spent %d %% of its limit in this period", route, alert.percent,
+            extra={"route": route, "charged_nano_usd": account.charged, "limit_nano_usd": account.limit},
+        )  # fmt: skip
+
+    def _tell_overshoot(self, beyond: int) -> None:
+        self.counters.overshoots += 1
+        self.counters.overshoot_nano_usd += beyond
+        route = self.key.cap.name
+        logger.warning(
+            "budget: a backend of %s reported %d nano-dollars more than the most that its answer could cost",
+            route, beyond, extra={"route": route},
         )  # fmt: skip
 
 
 class RouteBudget:
     """The budget of one route. Its rules may change under it; what was spent stays spent."""
 
-    def __init__(self, route: str, ledger: Ledger, unix_clock: Callable[[], float], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, route: str, ledger: LedgerStore, unix_clock: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
         self.route = route
         self.rules: BudgetRules | None = None
         self.block_min = 1
@@ -265,20 +212,20 @@ class RouteBudget:
     @property
     def unusable(self) -> bool:
         """Whether it is not the money that is lacking but the account of it: a ledger or a time zone that fails."""
-        late = self._spending is not None and self._spending.is_late
+        late = self._spending is not None and self._spending.account.is_late
         return late or self.error is not None or self._ledger.error is not None
 
     def demand(self) -> BudgetDemand | None:
         """What the operator is told of it; None: there is no budget, or nobody knows yet what its period has cost."""
         spending = self._spending
-        if spending is None or not spending.is_known:
+        if spending is None or not spending.account.is_known:
             return None
         account = spending.account
         return BudgetDemand(
             period_start_unix_seconds=spending.key.period.start,
             limit_nano_usd=account.limit,
             charged_nano_usd=max(account.charged, 0),
-            exhausted=spending.lacks or account.left <= 0,
+            exhausted=account.lacks or account.left <= 0,
         )
 
     def seconds_to_next_period(self) -> float | None:
@@ -305,9 +252,9 @@ class RouteBudget:
             self.error = str(error)
             return None
         self.error = None
-        account = Account(rules.limit_nano_usd, self.block_min)
+        account = Account(rules.limit_nano_usd, self.block_min, is_shared=self._ledger.shared)
         account.set_alerts(rules.alerts)
-        key = LedgerKey(self.route, period, next(_holders))
+        key = AccountKey(CapKey(CapKind.BUDGET, self.route), period, self._ledger.new_holder())
         spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters, self._clock)
         spending.prepare(self._clock())
         return spending

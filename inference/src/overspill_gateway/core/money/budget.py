@@ -1,7 +1,6 @@
-"""What the hosted APIs of a route may cost: held before a call, settled after it, in integer nano-dollars.
+"""What a call of a hosted API may cost, in integer nano-dollars, and what is held for it.
 
-An account is one route in one period. It spends only what a ledger has written down as spent beforehand (a lease),
-so that a crash can lose track of money but never find any. Not here: the ledger, the clock, and periods.
+Not here: whether there is that much money (``account``).
 """
 
 from dataclasses import dataclass
@@ -19,14 +18,6 @@ OUTPUT_TOKENS_MAX_BY_CLIENT: Final = 131_072
 must not keep everybody else's money."""
 USEFUL_OUTPUT_TOKENS: Final = 64
 """Money for less than this is no use, unless the client wants less."""
-_EXHAUSTED_PERCENT: Final = 95
-_QUICK_SECONDS: Final = 5.0
-"""A lease used up faster than this was too small."""
-_BLOCKS_MIN: Final = 20
-"""A lease that nothing is known of takes at most this part of the limit."""
-_BLOCKS_GROWN: Final = 50
-_SURPLUS: Final = 4
-"""What is leased and not needed goes back beyond so many blocks."""
 
 
 @dataclass(slots=True)
@@ -89,165 +80,6 @@ def _longest(ask: Ask, context_tokens: int | None, output_tokens_max: int | None
     if most is None and asked > OUTPUT_TOKENS_MAX:
         most = OUTPUT_TOKENS_MAX_BY_CLIENT if context_tokens is None else context_tokens
     return (asked, None) if most is None or asked <= most else (most, most)
-
-
-class Account:
-    """The money of one route in one period.
-
-    Always: ``spent + held <= leased`` but for what backends reported beyond their holds, and
-    ``charged_before + leased <= limit`` but for that and for limits that were lowered.
-    """
-
-    __slots__ = (
-        "_alerts", "_block", "_block_min", "_leased_at", "_next_alert", "alerted", "charged_before", "held", "holds",
-        "leased", "limit", "overshoot", "spent",
-    )  # fmt: skip
-
-    def __init__(self, limit: int, block_min: int) -> None:
-        self.limit = limit
-        """The cap."""
-        self.charged_before = 0
-        """Charged in this period by others and by earlier lives of this process, crashed leases included."""
-        self.leased = 0
-        """Written down by the ledger for this account."""
-        self.spent = 0
-        """Settled."""
-        self.held = 0
-        """Held for calls under way."""
-        self.holds = 0
-        """How many those are."""
-        self.overshoot = 0
-        """What backends reported beyond what had been held for them."""
-        self.alerted = 0
-        """The highest charge that somebody was told of."""
-        self._alerts: tuple[int, ...] = ()
-        self._next_alert = 1 << 62
-        self._leased_at = float("-inf")
-        self._block_min = self._block = 1
-        self.set_limit(limit, block_min)
-
-    def set_alerts(self, percentages: tuple[int, ...]) -> None:
-        """Of which percentages of the limit to tell, in rising order."""
-        self._alerts = percentages
-        self._set_next_alert()
-
-    def set_limit(self, limit: int, block_min: int) -> None:
-        """Another cap, and the least that is worth leasing; what was spent stays spent."""
-        self.limit = limit
-        self._block_min = max(min(block_min, limit // _BLOCKS_MIN), 1)
-        self._block = max(self._block, self._block_min)
-        self._set_next_alert()
-
-    @property
-    def charged(self) -> int:
-        """All that this period has cost, as far as it is settled."""
-        return self.charged_before + self.spent
-
-    @property
-    def left(self) -> int:
-        """What the cap still allows to hold."""
-        return self.limit - self.charged_before - self.spent - self.held
-
-    @property
-    def lease_left(self) -> int:
-        """What may be held without asking the ledger."""
-        return self.leased - self.spent - self.held
-
-    # -- calls -------------------------------------------------------------------------------------------------
-
-    def hold(self, amount: int) -> bool:
-        """Set an amount aside for a call; False: the lease or the cap does not allow it."""
-        used = self.spent + self.held + amount
-        if used > self.leased or used > self.limit - self.charged_before:
-            return False
-        self.held += amount
-        self.holds += 1
-        return True
-
-    @property
-    def runs_low(self) -> bool:
-        """Whether it is time to lease more, if there is more."""
-        return self.leased - self.spent - self.held <= self._block >> 1
-
-    def settle(self, held: int, charged: int) -> int:
-        """A call is over; returns what the ledger has to write down beyond the lease, at once and without asking."""
-        self.held -= held
-        self.holds -= 1
-        self.spent += charged
-        if charged > held:
-            self.overshoot += charged - held
-            lacking = self.spent + self.held - self.leased
-            if lacking > 0:
-                self.leased += lacking
-                return lacking
-        return 0
-
-    # -- the ledger --------------------------------------------------------------------------------------------
-
-    def block_wanted(self, at_least: int = 0) -> int:
-        """How much to lease now; 0: enough is leased, or nothing is left."""
-        lease_left = self.lease_left
-        if lease_left >= max(at_least, self._block // 2 + 1) or lease_left >= self.left:
-            return 0
-        room = self.limit - self.charged_before - self.leased
-        return max(min(max(self._block, at_least) - lease_left, room), 0)
-
-    def leased_block(self, granted: int, charged_by_others: int, now: float) -> None:
-        """The ledger wrote down a block, and says what others were charged in this period."""
-        self.leased += granted
-        self.charged_before = charged_by_others
-        if now - self._leased_at < _QUICK_SECONDS:
-            self._block = max(min(self._block * 2, self.limit // _BLOCKS_GROWN), self._block_min)
-        else:
-            self._block = max(self._block // 2, self._block_min)
-        self._leased_at = now
-
-    def take_back(self, *, everything: bool = False) -> int:
-        """What is leased and not needed: it goes back to the ledger."""
-        surplus = self.leased - self.spent - self.held - (0 if everything else self._block)
-        if surplus <= 0 or (not everything and surplus < self._block * _SURPLUS):
-            return 0
-        self.leased -= surplus
-        return surplus
-
-    # -- alerts ------------------------------------------------------------------------------------------------
-
-    def alert_due(self) -> int:
-        """A percentage of the limit that was reached and nobody was told of yet; 0: none. Returned once."""
-        charged = self.charged_before + self.spent
-        if charged < self._next_alert:
-            return 0
-        due = max(percent for percent in self._alerts if self._level(percent) <= charged)
-        self.alerted_of(self._level(due))
-        return due
-
-    def alert_exhausted(self) -> bool:
-        """Whether to tell that the money is spent: a call was refused, and little is left though nothing is held.
-
-        The last nano-dollars pay for no call, so the whole limit is hardly ever charged. True once.
-        """
-        level = self._level(100)
-        if (
-            100 not in self._alerts
-            or self.alerted >= level
-            or self.held
-            or self.charged * 100 < self.limit * _EXHAUSTED_PERCENT
-        ):
-            return False
-        self.alerted_of(level)
-        return True
-
-    def alerted_of(self, level: int) -> None:
-        """Somebody was told that this much is charged, in this life or an earlier one."""
-        self.alerted = max(self.alerted, level)
-        self._set_next_alert()
-
-    def _set_next_alert(self) -> None:
-        levels = (self._level(percent) for percent in self._alerts)
-        self._next_alert = next((level for level in levels if level > self.alerted), 1 << 62)
-
-    def _level(self, percent: int) -> int:
-        return -(-self.limit * percent // 100)
 
 
 class Hold:
