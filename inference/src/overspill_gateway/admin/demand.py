@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COALESCE_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
 SLICE_SECONDS: Final = 0.003
-"""The longest that a first line keeps the event loop from requests, or little more."""
+"""The longest that a line keeps the event loop from requests, or little more."""
 
 
 class DemandStream:
@@ -27,6 +27,8 @@ class DemandStream:
         """While the reader takes nothing: the routes that have changed since then; None: it is up to date."""
         self.is_slow = False
         """Whether it takes nothing now."""
+        self.is_told = False
+        """Whether a line is being made for it, which takes more than a moment."""
         self.missed_refusals = False
         """Whether it has to be told which documents can't be used, once it takes something again."""
         self._hub = hub
@@ -49,14 +51,13 @@ class DemandStream:
     def client_ready(self) -> None:
         """It reads again: tell it what has changed meanwhile."""
         self.is_slow = False
-        self.catch_up()
+        if not self.is_told:
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Tell it what has changed while it was told nothing."""
-        behind, self.behind = self.behind, None
-        refused = self._hub.refused_for(self)
-        if behind or refused is not None:
-            self.write(self._hub.line(behind or {}, refused))
+        behind, self.behind = self.behind or {}, {}
+        self._hub.tell(self, behind, self._hub.refused_for(self))
 
 
 class DemandHub:
@@ -71,7 +72,7 @@ class DemandHub:
         self._changed: dict[str, Route] = {}
         self._streams: set[DemandStream] = set()
         self._refused: tuple[RefusedDocument, ...] = ()
-        self._first_lines: set[asyncio.Task[None]] = set()
+        self._tellings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
 
@@ -88,10 +89,12 @@ class DemandHub:
         """A route's demand has changed; ``urgent``: it wants a replica and has none."""
         if not self._streams:
             return
+        if urgent:  # nothing that can wait is told with it
+            self._changed.pop(route.key, None)
+            self._write({route.key: route}, [_told(route)])
+            return
         self._changed[route.key] = route
-        if urgent:
-            self._flush()
-        elif self._timer is None:
+        if self._timer is None:
             self._timer = self._loop.call_later(COALESCE_SECONDS, self._flush)
 
     def join(self, connection: "ServerConnection") -> None:
@@ -100,28 +103,42 @@ class DemandHub:
         connection.answerer = stream
         connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
         self._streams.add(stream)
-        stream.behind = {}  # what changes meanwhile is told in the line after the first
-        task = self._loop.create_task(self._tell_all(stream))
-        self._first_lines.add(task)
-        task.add_done_callback(self._first_lines.discard)
+        stream.behind = {}
+        self.tell(stream, dict(self._routes), self._refused)
         if self._heartbeat is None:
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
 
-    async def _tell_all(self, stream: DemandStream) -> None:
-        """Write the first line, made a few routes at a time: a thousand take longer than requests may wait."""
-        routes: list[bytes] = []
-        turn = TimeSlice(SLICE_SECONDS)
-        for key in list(self._routes):
-            route = self._routes.get(key)
-            if route is not None:
-                routes.append(_told(route))
-            await turn.give_way()
-        if stream in self._streams:
-            stream.missed_refusals = False
-            stream.write(self._line(routes, self._refused))
-            if stream.is_slow:
-                return
-            stream.catch_up()
+    def tell(
+        self, stream: DemandStream, routes: "dict[str, Route]", refused: tuple[RefusedDocument, ...] | None
+    ) -> None:
+        """Tell a reader of these routes, and then of what has changed meanwhile."""
+        stream.is_told = True
+        task = self._loop.create_task(self._tell(stream, routes, refused))
+        self._tellings.add(task)
+        task.add_done_callback(self._tellings.discard)
+
+    async def _tell(
+        self, stream: DemandStream, routes: "dict[str, Route]", refused: tuple[RefusedDocument, ...] | None
+    ) -> None:
+        """A few routes at a time: a thousand take longer than requests may wait."""
+        try:
+            while routes or refused is not None:
+                told = []
+                turn = TimeSlice(SLICE_SECONDS)
+                for route in routes.values():
+                    if self._routes.get(route.key) is route:
+                        told.append(_told(route))
+                    await turn.give_way()
+                if stream not in self._streams:
+                    return
+                stream.write(self._line(told, refused))
+                if stream.is_slow:
+                    return
+                routes, stream.behind = stream.behind or {}, {}
+                refused = self.refused_for(stream)
+            stream.behind = None
+        finally:
+            stream.is_told = False
 
     def leave(self, stream: DemandStream) -> None:
         """A reader is gone."""
@@ -140,19 +157,32 @@ class DemandHub:
             stream.connection.end()
 
     def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer = None
         changed, self._changed = self._changed, {}
-        self._write(changed)
+        self._write_some(changed)
+
+    def _write_some(self, changed: "dict[str, Route]") -> None:
+        """A line of as many of them as can be told in a moment, the rest when others have had their turn."""
+        if not self._streams:
+            return
+        turn = TimeSlice(SLICE_SECONDS)
+        part: dict[str, Route] = {}
+        told = []
+        while changed and not turn.is_over:
+            key, route = changed.popitem()
+            part[key] = route
+            told.append(_told(route))
+        self._write(part, told)
+        if changed:
+            self._loop.call_soon(self._write_some, changed)
 
     def _beat(self) -> None:
         self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
-        self._write({})
+        self._write({}, [])
 
-    def _write(self, routes: "dict[str, Route]") -> None:
+    def _write(self, routes: "dict[str, Route]", told: list[bytes]) -> None:
         if self._streams:
-            line = self.line(routes)
+            line = self._line(told, None)
             for stream in list(self._streams):
                 if stream.behind is None:
                     stream.write(line)
@@ -164,7 +194,7 @@ class DemandHub:
         self._refused = documents
         for stream in list(self._streams):
             if stream.behind is None:
-                stream.write(self.line({}, documents))
+                stream.write(self._line([], documents))
             else:
                 stream.missed_refusals = True
 
@@ -173,11 +203,8 @@ class DemandHub:
         missed, stream.missed_refusals = stream.missed_refusals, False
         return self._refused if missed else None
 
-    def line(self, routes: "dict[str, Route]", refused: tuple[RefusedDocument, ...] | None = None) -> bytes:
-        """One line of the stream: these routes as they are now, and all documents that can't be used."""
-        return self._line([_told(route) for route in routes.values()], refused)
-
     def _line(self, routes: list[bytes], refused: tuple[RefusedDocument, ...] | None) -> bytes:
+        """One line of the stream: what is said of routes, and all documents that can't be used."""
         head = GatewayDemand(
             gateway=self.gateway,
             now_unix_seconds=self._clock.unix(),
