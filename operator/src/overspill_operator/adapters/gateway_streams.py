@@ -8,6 +8,7 @@ from random import random
 
 import aiohttp
 
+from overspill_api.demand import DEMAND_VERSION
 from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
@@ -243,10 +244,17 @@ class GatewayStreams:
             logger.info("engines get their keys: every gateway sends them now")
         self._on_coverage()
 
+    def _count_versions(self, now: float) -> None:
+        versions = [view.version for view in self.views.values() if not view.is_stale(now)]
+        for version in range(1, DEMAND_VERSION + 1):
+            telemetry.GATEWAYS.labels(str(version)).set(versions.count(version))
+        telemetry.GATEWAYS.labels("newer").set(sum(version > DEMAND_VERSION for version in versions))
+
     def _report(self) -> None:
         """Tell when coverage has changed: at once when it gets better, after a while when it gets worse."""
         now = self._clock.unix()
         self._look_at_senders()
+        self._count_versions(now)
         actual = self.coverage(now)
         if actual is self.reported:
             self._worse_since = None

@@ -61,6 +61,12 @@ RELISTS = Counter(
 GATEWAY_STREAMS = Gauge(
     "overspill_operator_gateway_streams", "Demand streams of gateways that are open.", registry=REGISTRY
 )
+GATEWAYS = Gauge(
+    "overspill_operator_gateways",
+    "Gateways that are heard, by the version of what they tell: 1, 2 or newer.",
+    ["demand_version"],
+    registry=REGISTRY,
+)
 DEMAND_REFUSED = Counter(
     "overspill_operator_demand_refused_total",
     "What gateways said and is not believed: whole lines (line), or figures of one route in a line (route).",

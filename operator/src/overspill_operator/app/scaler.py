@@ -21,7 +21,16 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.recent_work import RecentWork
 from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.core.scaling_state import Change, Observation, ScalingState, policy_of
-from overspill_operator.core.traffic import Coverage, Demand, GatewayView, ToldDoubts, demand_of, doubts_of, engines_of
+from overspill_operator.core.traffic import (
+    Coverage,
+    Demand,
+    GatewayView,
+    ToldDoubts,
+    all_count_work,
+    demand_of,
+    doubts_of,
+    engines_of,
+)
 from overspill_operator.ports import EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)
@@ -219,12 +228,15 @@ class Scaler:
             ready_since_unix=live.ready_since_unix if live else None,
             queue=QueueDepth(waiting) if waiting is not None else None,
             engines=gauges.readings,
-            work=self._gateways.work.of(route.key, route.meta.uid, now),
+            work=self._gateways.work.of(route.key, route.meta.uid, now, is_whole=self._all_count_work(now)),
         )
 
     def _demand(self, route: RouteObject, now: float) -> Demand:
         views = self._gateways.views.values()
         return demand_of(route.key, views, self._gateways.unheard(now), now, route.meta.uid)
+
+    def _all_count_work(self, now: float) -> bool:
+        return all_count_work(self._gateways.views.values(), self._gateways.unheard(now), now)
 
     def _gauges(self, route: RouteObject, now: float) -> EngineGauges:
         return engines_of(route.key, self._gateways.views.values(), now, route.meta.uid)

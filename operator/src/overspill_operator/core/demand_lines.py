@@ -85,6 +85,13 @@ class Line:
     """By route: its engines' gauges."""
     uptime_seconds: float = inf
     """How long the gateway process has run; infinite: nobody knows."""
+    version: int = 1
+    """Of the contract, as the gateway keeps it."""
+
+    @property
+    def counts_work(self) -> bool:
+        """Whether it says what it has counted, and what engines say."""
+        return self.version >= COUNTS_SINCE_VERSION
 
 
 def read_line(content: bytes, now_unix: float) -> Line:
@@ -132,8 +139,16 @@ def believed(
         refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
     uptime = said.uptime_seconds if counts and said.uptime_seconds >= 0.0 else inf
     return Line(
-        said.gateway, tuple(taken), refused, tuple(doubts), said.sends_engine_keys, works, engines, uptime
-    )  # fmt: skip
+        said.gateway,
+        tuple(taken),
+        refused,
+        tuple(doubts),
+        said.sends_engine_keys,
+        works,
+        engines,
+        uptime,
+        said.version,
+    )
 
 
 def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], dict[str, list[str]]]:

@@ -36,6 +36,8 @@ class SeenWork:
     """How long that is: at most ``WINDOW_SECONDS`` and a slot, less for a route that is heard of since lately."""
     work: Work
     """What was done in that time."""
+    is_whole: bool = True
+    """Whether all gateways count it; else there was more, of which nobody knows how long it took."""
 
     def per_second(self, count: float) -> float:
         """A number of ``work`` as a rate."""
@@ -45,34 +47,39 @@ class SeenWork:
 class _Recent:
     """Of one route."""
 
-    __slots__ = ("_slots", "since_unix", "uid")
+    __slots__ = ("_slots", "_sum", "since_unix", "uid")
 
     def __init__(self, uid: str, now_unix: float) -> None:
         self.uid = uid
         self.since_unix = now_unix
         self._slots: deque[tuple[int, Work]] = deque()
         """By number, oldest first; those in which nothing was heard are left out."""
+        self._sum = Work()
+        """Of all of them: it is asked for with each line that comes."""
 
     def add(self, work: Work, now_unix: float) -> None:
         """Something was heard now."""
         self._drop_old(now_unix)
+        self._sum = self._sum.plus(work)
         number = int(now_unix // SLOT_SECONDS)
         if self._slots and self._slots[-1][0] == number:
             work = self._slots.pop()[1].plus(work)
         self._slots.append((number, work))
 
-    def seen(self, now_unix: float) -> SeenWork:
+    def seen(self, now_unix: float, *, is_whole: bool) -> SeenWork:
         """What was heard in whole slots before now, and in this one so far."""
         self._drop_old(now_unix)
         begin = max(self.since_unix, _oldest(now_unix) * SLOT_SECONDS)
-        return SeenWork(now_unix - begin, all_of(work for _, work in self._slots))
+        return SeenWork(now_unix - begin, self._sum, is_whole)
 
     def _drop_old(self, now_unix: float) -> None:
         if now_unix < self.since_unix:  # the clock was set back: when what was heard was, nobody can tell
-            self.since_unix = now_unix
+            self.since_unix, self._sum = now_unix, Work()
             self._slots.clear()
-        while self._slots and self._slots[0][0] < _oldest(now_unix):
-            self._slots.popleft()
+        if self._slots and self._slots[0][0] < _oldest(now_unix):
+            while self._slots and self._slots[0][0] < _oldest(now_unix):
+                self._slots.popleft()
+            self._sum = all_of(work for _, work in self._slots)
 
 
 def _oldest(now_unix: float) -> int:
@@ -94,12 +101,12 @@ class RecentWork:
         if growth.work is not None:
             recent.add(growth.work, now_unix)
 
-    def of(self, key: str, uid: str, now_unix: float) -> SeenWork | None:
+    def of(self, key: str, uid: str, now_unix: float, *, is_whole: bool = True) -> SeenWork | None:
         """What was done for a route lately; None: no gateway counts it, or not long enough to tell."""
         recent = self._routes.get(key)
         if recent is None or (uid and recent.uid and uid != recent.uid):
             return None
-        seen = recent.seen(now_unix)
+        seen = recent.seen(now_unix, is_whole=is_whole)
         return seen if seen.seconds >= SLOT_SECONDS else None
 
     def forget(self, key: str) -> None:

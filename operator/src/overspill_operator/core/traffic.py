@@ -62,6 +62,10 @@ class GatewayView:
     """By route: what of its last word is not believed."""
     sends_engine_keys: bool = False
     """Whether it sends replicas their keys, by its last line."""
+    version: int = 1
+    """Of the contract, by its last line."""
+    counts_work: bool = False
+    """Whether it says what it has counted, by its last line."""
     work: dict[str, tuple[str, Work]] = field(default_factory=dict)
     """By route: the ModelRoute's uid, and what it has counted for that since it began."""
     engines: dict[str, tuple[EngineReading, ...]] = field(default_factory=dict)
@@ -80,6 +84,7 @@ class GatewayView:
         begins_lately = line.uptime_seconds <= WINDOW_SECONDS if is_first else not was_silent
         self.last_line_unix = now_unix
         self.sends_engine_keys = line.sends_engine_keys
+        self.version, self.counts_work = line.version, line.counts_work
         taken = [route for route in line.routes if route.route in self.routes or len(self.routes) < ROUTES_MAX]
         begun = {route.route for route in taken if begins_lately and route.route not in self.routes}
         for route in taken:
@@ -167,6 +172,11 @@ def key_senders(views: Iterable[GatewayView], unheard: int, now_unix: float) -> 
     if not all(view.sends_engine_keys for view in fresh):
         return KeySenders.NOT_ALL
     return KeySenders.ALL if fresh and not unheard else KeySenders.UNKNOWN
+
+
+def all_count_work(views: Iterable[GatewayView], unheard: int, now_unix: float) -> bool:
+    """Whether what gateways count is all that was done: while an older one runs, or one is silent, it is not."""
+    return not unheard and all(view.counts_work for view in views if not view.is_stale(now_unix))
 
 
 def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: float, uid: str = "") -> Demand:

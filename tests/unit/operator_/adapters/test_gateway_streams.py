@@ -10,6 +10,7 @@ from aiohttp import web
 
 from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
+from overspill_operator.adapters.telemetry import REGISTRY
 from overspill_operator.core.engine_access import KeySenders
 from overspill_operator.core.traffic import Coverage, GatewayView
 from unit.operator_.virtual_clock import BEGIN_UNIX, VirtualClock
@@ -224,6 +225,54 @@ async def test_refused_documents_are_told_when_they_come_and_go(clock: VirtualCl
     gateway.lines.put_nowait(json.dumps(refused | {"refused": []}).encode() + b"\n")
     await clock.until(lambda: len(told) == 2)
     assert told[1] == {("route", "a/b")}
+    gateway.lines.put_nowait(None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_gateways_are_counted_by_what_they_tell(clock: VirtualClock) -> None:
+    """While an update rolls one sees when the last old one has gone; those that are silent are none."""
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None)
+    now = clock.now
+    told = {"a:1": 1, "b:1": 2, "c:1": 2, "d:1": 7}
+    streams.views |= {address: GatewayView(now, now, version=version) for address, version in told.items()}
+    streams.views["e:1"] = GatewayView(now, now - 60, version=1)
+    streams._report()
+
+    def counted() -> list[float | None]:
+        labels = ({"demand_version": version} for version in ("1", "2", "newer"))
+        return [REGISTRY.get_sample_value("overspill_operator_gateways", label) for label in labels]
+
+    assert counted() == [1, 2, 1]
+    del streams.views["a:1"]
+    streams._report()
+    assert counted() == [0, 2, 1]
+
+
+async def test_what_gateways_count_is_kept_over_a_stream_that_breaks(clock: VirtualClock, gateway: Gateway) -> None:
+    """The next stream's first line goes on where the last one ended; a route that is gone is forgotten."""
+    streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+
+    def says(arrivals: int) -> None:
+        said = json.loads(line({"route": "a/b", "uid": "u", "arrivals_total": arrivals}))
+        gateway.lines.put_nowait(json.dumps(said | {"version": 2, "uptime_seconds": 1e6}).encode() + b"\n")
+
+    def arrivals() -> float | None:
+        seen = streams.work.of("a/b", "u", clock.now + 20)
+        return None if seen is None else seen.work.arrivals
+
+    says(100)
+    await clock.until(lambda: any(view.routes for view in streams.views.values()))
+    says(103)
+    await clock.until(lambda: arrivals() == 3)
+    gateway.lines.put_nowait(None)
+    await clock.until(lambda: gateway.connections == 2)
+    says(110)
+    await clock.until(lambda: arrivals() == 10)
+    streams.forget("a/b")
+    assert arrivals() is None
     gateway.lines.put_nowait(None)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -5,7 +5,7 @@ from typing import Any
 from overspill_api.demand import GatewayDemand, RouteDemand
 from overspill_operator.core.demand_lines import Line, believed
 from overspill_operator.core.recent_work import SLOT_SECONDS, WINDOW_SECONDS, Growth, RecentWork
-from overspill_operator.core.traffic import STALE_AFTER_SECONDS, GatewayView
+from overspill_operator.core.traffic import STALE_AFTER_SECONDS, GatewayView, all_count_work
 from overspill_operator.core.work import Work
 
 NOW = 1_800_000_000.0
@@ -162,6 +162,24 @@ def test_a_gateway_of_version_1_counts_nothing() -> None:
     listener.hear(20, 0, version=1)
 
     assert listener.arrivals(20) is None
+
+
+def test_beside_an_older_gateway_what_is_known_is_not_all() -> None:
+    """Of half the requests it is known how long they took; how many there are is more than that."""
+    listener = Listener()
+    listener.hear(0, 100)
+    listener.hear(12, 105)
+
+    def whole(unheard: int = 0) -> bool:
+        return all_count_work(listener.views.values(), unheard, NOW + 12)
+
+    assert whole()
+    assert not whole(unheard=1)
+    listener.hear(12, 0, address="g:2", gateway="old", version=1)
+    assert not whole()
+    seen = listener.work.of(KEY, "u", NOW + 12, is_whole=whole())
+    assert seen is not None
+    assert (seen.work.arrivals, seen.is_whole) == (5, False)
 
 
 def test_a_gateway_that_is_updated_in_place_is_heard_from_then_on() -> None:
