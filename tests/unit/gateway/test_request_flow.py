@@ -1,13 +1,21 @@
 """The way of a request and its route's pool, where things happen in an unlucky order."""
 
+from typing import Any
+
 import pytest
 
 from overspill_gateway.core.admission.plan import History, Refusal, Refuse
 from overspill_gateway.core.answers.usage import Price
 from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.flow.attempt_state import AttemptState, Ending
+from overspill_gateway.core.flow.flow_actions import AWAIT_MONEY, NotSent, Send
 from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.flow.phase import Phase
+from overspill_gateway.core.flow.request_flow import MONEY_WAIT_SECONDS, RequestFlow
 from overspill_gateway.core.requests.ask import Ask
 from unit.gateway.engine_model import Attempt, Clock, Engine, Gateway, Hosted, Replica, Request, Speed
+from unit.gateway.test_request_walk import Api, Walker, World
 
 pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
 
@@ -102,3 +110,94 @@ class PricedHosted(Hosted):
     def price(self) -> Price:
         """A dollar a million."""
         return Price(10**9, 10**9, 10**9)
+
+
+# -- waiting for money ---------------------------------------------------------------------------------------------
+
+
+def test_who_waits_for_money_goes_where_it_is_best_to_go_by_then() -> None:
+    """A replica that came meanwhile serves it; and it waits no longer than a second in all."""
+    world = World(1)
+    walker = waits_for_money(world)
+    flow, began = walker.flow, world.now
+    assert flow.wait_until == began + MONEY_WAIT_SECONDS
+    world.now += 0.4
+    action = flow.money_came(world.now)
+    assert isinstance(action, Send)
+    assert flow.not_sent(action.backend, NotSent.WAIT, world.now) is AWAIT_MONEY
+    assert flow.wait_until == began + MONEY_WAIT_SECONDS
+
+    world.pool.take_replicas(world.replicas, world.now)
+    action = flow.money_came(world.now)
+
+    assert isinstance(action, Send)
+    assert action.backend.is_local
+
+
+@pytest.mark.parametrize("why", ["its form was refused", "its answer broke its schema"])
+def test_who_was_to_be_asked_once_more_is_asked_when_the_money_has_come(why: str) -> None:
+    """And not whoever is first then: it is about what this one has said."""
+    world = World(1)
+    flow = served_by_first_api(world)
+    attempt, backend = flow.attempt, world.pool.hosted[0]
+    assert attempt is not None
+    if why == "its form was refused":
+        action = flow.ask_again(attempt, backend, world.now)
+    else:
+        flow.first_token(attempt, world.now)
+        flow.checks(attempt, world.now)
+        flow.checked()
+        action = flow.output_broke(backend, world.now)
+    assert isinstance(action, Send)
+    reason = action.reason
+    assert flow.not_sent(action.backend, NotSent.WAIT, world.now) is AWAIT_MONEY
+    world.pool.hosted.reverse()
+
+    action = flow.money_came(world.now)
+
+    assert isinstance(action, Send)
+    assert (action.backend, action.reason) == (backend, reason)
+    following = flow.not_sent(action.backend, NotSent.NO, world.now)
+    assert isinstance(following, Send), "there is no money: it goes on as any other"
+    assert following.backend is not backend
+
+
+@pytest.mark.parametrize("how", ["its client goes", "its time is up", "a fault of ours"])
+def test_who_leaves_while_it_waits_for_money_leaves_nothing_behind(how: str) -> None:
+    """Nothing is counted of it, and an answer that comes later moves nothing."""
+    world = World(1)
+    flow = waits_for_money(world).flow
+    if how == "a fault of ours":
+        flow.abort()
+    else:
+        if how == "its time is up":
+            assert flow.total_passed(world.now) == Refuse(Refusal.TOTAL_TIMEOUT)
+        flow.finish(Ending.ABANDONED, world.now)
+
+    assert flow.phase is Phase.DONE
+    assert not isinstance(flow.money_came(world.now), Send)
+    assert (world.retries.requests_in_flight, world.pool.in_flight_spilled) == (0, 0)
+    assert [api.requests for api in world.pool.hosted] == [0, 0]
+
+
+def waits_for_money(world: World) -> Walker:
+    """A request of which a hosted API is to be asked when its money is there; there is no replica."""
+    world.pool.cold_start_hosted = True
+    world.pool.take_replicas([], world.now)
+    walker = Walker(world)
+    action = walker.flow.arrived(world.now)
+    assert isinstance(action, Send)
+    assert walker.flow.not_sent(action.backend, NotSent.WAIT, world.now) is AWAIT_MONEY
+    return walker
+
+
+def served_by_first_api(world: World) -> RequestFlow[ReplicaState, Api, AttemptState[Any]]:
+    """A request that the first hosted API has."""
+    world.pool.cold_start_hosted = True
+    world.pool.take_replicas([], world.now)
+    walker = Walker(world)
+    action = walker.flow.arrived(world.now)
+    assert isinstance(action, Send)
+    assert action.backend is world.pool.hosted[0]
+    walker.flow.sent(AttemptState(action.backend, action.reason, world.now, is_retry=False, snapshot=None), world.now)
+    return walker.flow

@@ -13,6 +13,7 @@ class MoneyWait:
 
     def begins(self, waiter: Waiter, budget: RouteBudget) -> bool:
         """Wait for the ledger's answer; False: there is none to wait for."""
+        self.end(waiter)
         self._spending = budget.at_hand
         if self._spending is None:
             return False

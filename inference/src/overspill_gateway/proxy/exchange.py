@@ -110,7 +110,9 @@ class Exchange(Checked):
             if attempt is NotSent.WAIT and not self._money.begins(self, self.call.route.meter.budget):
                 attempt = NotSent.NO
             action = flow.not_sent(send.backend, attempt, now)
-            if action is not AWAIT_MONEY:
+            if action is AWAIT_MONEY:
+                self._forms = again
+            else:
                 self._money.end(self)
             return action
         try:

@@ -47,8 +47,7 @@ H = TypeVar("H", bound=HostedState)
 A = TypeVar("A", bound=AttemptState[BackendState])
 
 MONEY_WAIT_SECONDS: Final = 1.0
-"""A request waits no longer for the ledger: a block is written in one to fifty milliseconds on most disks, and where
-it is not, replicas and other APIs are better."""
+"""For the ledger, in all: most disks write a block in one to fifty milliseconds; else others are better."""
 BACK_OFF_SECONDS_MAX: Final = 2.0
 """A backend that asks for a longer pause is not waited for: its answer says when to come again."""
 
@@ -88,6 +87,8 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         """The end of holding, of backing off or of waiting for money."""
         self._hold_until = math.inf
         self._money_until = 0.0
+        self._insists: Send[R | H] | None = None
+        """Until it is sent: somebody is to be asked once more, and nobody else, also after waiting for money."""
         self._retries = retries
         self._random = random
         self._observers = observers
@@ -113,6 +114,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
     def sent(self, attempt: A, now: float) -> None:
         """An attempt begins, of a ``Send`` that was no hedge."""
         asked_anew = self.invalid_outputs > 0
+        self._insists = None
         self.attempt = attempt
         self.phase = Phase.SERVING
         if self.rules.hedging is not None and not self.goes_on and not asked_anew:
@@ -125,6 +127,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
             self._money_until = self._money_until or now + MONEY_WAIT_SECONDS
             if now < self._money_until:
                 return self._pause(Phase.AWAITING_MONEY, self._money_until)
+        self._insists = None
         if self.goes_on:
             return self._give_up(Refuse(Refusal.FAILED))
         self.history.failed_hosted += (backend.served_by,)
@@ -192,7 +195,14 @@ class RequestFlow(RequestState, Generic[R, H, A]):
 
     def _resume(self, now: float) -> Action[R | H]:
         self.phase = Phase.SERVING
+        if self._insists is not None:
+            return self._insists
         return self.go_on(now) if self.goes_on else self._follow(self._next(now), now)
+
+    def _insist(self, backend: R | H, reason: ServedReason) -> Action[R | H]:
+        action = self._send(backend, reason, None)
+        self._insists = action if isinstance(action, Send) else None
+        return action
 
     def _pause(self, phase: Phase, until: float) -> Action[R | H]:
         self.phase = phase
@@ -244,7 +254,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
     def ask_again(self, attempt: A, backend: R | H, now: float) -> Action[R | H]:
         """An attempt's backend refused the form of the request: it is asked again in another."""
         self.leave(attempt, Ending.REFUSED, None, now)
-        return self._send(backend, attempt.reason, None)
+        return self._insist(backend, attempt.reason)
 
     def refused(self, attempt: A, failure: Failure, now: float) -> Action[R | H]:
         """A backend's status says that it can't serve this; PASS_ON: nobody else can, so the client gets it."""
@@ -320,7 +330,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         other = self.pool.backend_for_output(backend, self.ask, self.invalid_outputs, now)
         if other is None:
             return Refuse(Refusal.INVALID_OUTPUT)
-        return self._send(other, ServedReason.INVALID_OUTPUT, None)
+        return self._insist(other, ServedReason.INVALID_OUTPUT)
 
     # -- a second backend beside a slow one --------------------------------------------------------------------
 
