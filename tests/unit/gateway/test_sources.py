@@ -340,27 +340,29 @@ async def test_failures_keep_what_is_known(caplog: pytest.LogCaptureFixture) -> 
     await watched.end()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_server_that_ends_each_watch_at_once_is_not_asked_without_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor one that says at once again that it has forgotten: each asking has its pause, ever longer ones."""
-    pauses: list[int] = []
+    pauses: list[float] = []
 
-    async def pause(failures: int) -> None:
-        pauses.append(failures)
+    async def pause(_reflector: object, seconds: float) -> None:
+        pauses.append(seconds)
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(reflector_module, "_pause", pause)
+    monkeypatch.setattr(Reflector, "_pause", pause)
+    monkeypatch.setattr(reflector_module, "BACKOFF_SECONDS", 1.0)
+    monkeypatch.setattr(reflector_module, "BACKOFF_SECONDS_MAX", 100.0)
     server = ApiServer()
     server.lists = [listed("a"), listed("a"), listed("a")]
     for _ in range(3):
         server.events.put_nowait(None)
     watched = Watched(server)
-    await eventually(lambda: pauses == [1, 2, 3])
+    await eventually(lambda: len(pauses) == 3)
     for _ in range(2):
         server.events.put_nowait(b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}\n')
-    await eventually(lambda: pauses == [1, 2, 3, 1, 2])
+    await eventually(lambda: len(pauses) == 5)
+    assert all(longest / 2 <= seconds <= longest for seconds, longest in zip(pauses, (1, 2, 4, 8, 16), strict=True))
     await watched.end()
 
 

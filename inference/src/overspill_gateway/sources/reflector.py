@@ -7,13 +7,13 @@ mean is not known here.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
 import httpx
 import msgspec
 
-from overspill_api.pauses import pause_seconds
+from overspill_api.list_watch import FORGOTTEN, Change, ListWatch, Pauses
 from overspill_gateway.clock import Clock
 from overspill_gateway.sources.documents import Metadata
 from overspill_gateway.wire.time_slice import TimeSlice
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 LIST_LIMIT: Final = 500
 WATCH_SECONDS: Final = 300
-SHORT_WATCH_SECONDS: Final = 1.0
+HEALTHY_SECONDS: Final = 1.0
 """A watch that ends sooner, and says nothing, is no watch."""
 SLICE_SECONDS: Final = 0.005
 """The longest that objects of a list are taken in without a break for others."""
@@ -92,46 +92,41 @@ class Reflector(Generic[T]):
         self._clock = clock or Clock()
         self._put = put
         self._drop = drop
-        self._known: set[str] = set()
-        self._version = ""
+        self._following = ListWatch(Pauses(BACKOFF_SECONDS, BACKOFF_SECONDS_MAX, HEALTHY_SECONDS))
 
     async def run(self, client: httpx.AsyncClient, headers: Callable[[], dict[str, str]]) -> None:
         """List and watch until cancelled."""
-        failures = short_watches = expired = 0
+        following = self._following
         while True:
+            following.begin(self._clock.monotonic())
             try:
-                if not self._version:
+                if not following.version:
                     await self._list(client, headers())
-                    failures = 0
-                began, events = self._clock.monotonic(), 0
-                async for _ in self._watch(client, headers()):
-                    failures, events = 0, events + 1
-                # A server that ends each watch at once would else be asked without a pause.
-                short_watches = (
-                    0 if events or self._clock.monotonic() - began > SHORT_WATCH_SECONDS else short_watches + 1
-                )
-                if short_watches:
-                    await _pause(short_watches)
-                else:
-                    expired = 0
+                    continue
+                await self._watch(client, headers())
+                await self._pause(following.ended(self._clock.monotonic(), random.random()))  # noqa: S311 - no secret
             except _Expired:
-                self._version = ""
-                expired += 1
-                await _pause(expired)  # a list is dear to the server, and 410 may come again at once
+                await self._failed(status=FORGOTTEN)
             except (httpx.HTTPError, OSError, WatchError, msgspec.DecodeError) as error:
-                failures += 1
                 self.errors_total += 1
                 told = str(error) or type(error).__name__
                 if told != self.state:
                     logger.warning("watching %s: %s; what is known stays", self.path, told)
                 self.state = told
-                await _pause(failures)
+                await self._failed()
             except Exception:  # whatever it is, the watch must go on
-                failures += 1
                 self.errors_total += 1
-                self._version = ""
                 logger.exception("watching %s: an error of this program; listing anew", self.path)
-                await _pause(failures)
+                await self._failed(lists_anew=True)
+
+    async def _failed(self, *, status: int = 0, lists_anew: bool = False) -> None:
+        """Wait longer after each failure in a row, and never in step with other gateways."""
+        now, draw = self._clock.monotonic(), random.random()  # noqa: S311 - no secret
+        await self._pause(self._following.failed(now, draw, status=status, lists_anew=lists_anew))
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds:
+            await asyncio.sleep(seconds)
 
     async def _list(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
         found: set[str] = set()
@@ -149,22 +144,20 @@ class Reflector(Generic[T]):
             if not page.metadata.continue_:
                 break
             parameters["continue"] = page.metadata.continue_
-        for gone in self._known - found:
+        for gone in self._following.listed(found, page.metadata.resourceVersion):
             self._take_away(gone)
-        self._known = found
-        self._version = page.metadata.resourceVersion
         if not self.listed:
             logger.info("listed %s", self.path, extra={"objects": len(found)})
         self.listed = True
         self.state = "listed"
 
-    async def _watch(self, client: httpx.AsyncClient, headers: dict[str, str]) -> AsyncIterator[None]:
-        """Follow changes; yields after each, ends when the server ends the watch."""
+    async def _watch(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+        """Follow changes until the server ends the watch."""
         parameters: dict[str, str | int] = {
             "labelSelector": self._label,
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": self._version,
+            "resourceVersion": self._following.version,
             "timeoutSeconds": random.randint(WATCH_SECONDS, 2 * WATCH_SECONDS),  # noqa: S311 - spreads gateways
         }
         async with client.stream("GET", self.path, params=parameters, headers=headers) as response:
@@ -178,7 +171,6 @@ class Reflector(Generic[T]):
                 for line in lines:
                     if line:
                         self._follow(msgspec.json.decode(line, type=_Event))
-                yield
 
     def _follow(self, event: _Event) -> None:
         raw = bytes(event.object)
@@ -187,15 +179,14 @@ class Reflector(Generic[T]):
             _check(status.code or 500, raw)
             return
         metadata = msgspec.json.decode(raw, type=_OnlyMetadata).metadata
-        self._version = metadata.resourceVersion or self._version
-        if event.type == "BOOKMARK":
-            return
         key = f"{metadata.namespace}/{metadata.name}"
-        if event.type == "DELETED":
-            self._known.discard(key)
-            self._take_away(key)
-        elif self._take(raw):
-            self._known.add(key)
+        match self._following.happened(event.type, key, metadata.resourceVersion):
+            case Change.GONE:
+                self._take_away(key)
+            case Change.PUT:
+                self._take(raw)
+            case Change.NOTHING:
+                pass
 
     def _take(self, raw: bytes) -> str | None:
         """Hand an object on. Whatever is wrong with it is counted and concerns it alone; it counts as being there."""
@@ -229,16 +220,10 @@ def _key_of(raw: bytes) -> str | None:
     return f"{metadata.namespace}/{metadata.name}"
 
 
-async def _pause(failures: int) -> None:
-    """Wait longer after each failure in a row, and never in step with other gateways."""
-    draw = random.random()  # noqa: S311 - no secret
-    await asyncio.sleep(pause_seconds(failures, first=BACKOFF_SECONDS, most=BACKOFF_SECONDS_MAX, draw=draw))
-
-
 def _check(status: int, content: bytes) -> None:
     if status == 200:
         return
-    if status == 410:
+    if status == FORGOTTEN:
         raise _Expired
     try:
         message = msgspec.json.decode(content, type=_Status).message

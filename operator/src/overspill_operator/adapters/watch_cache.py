@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from random import random
 
-from overspill_api.pauses import pause_seconds
+from overspill_api.list_watch import Change, ListWatch, Pauses
 from overspill_operator.adapters import telemetry
 from overspill_operator.clock import Clock
 from overspill_operator.core.rights import HOW
@@ -19,10 +19,8 @@ from overspill_operator.ports import Cluster, ClusterError, Json, Resource
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 0.2
-RETRY_SECONDS_MAX = 30.0
-HEALTHY_SECONDS = 10.0
-"""A watch that lasted for so long was in order: what comes after it is tried again without a long pause."""
+PAUSES = Pauses(first_seconds=0.2, most_seconds=30.0, healthy_seconds=10.0)
+"""A list of everything is dear for the API server, and a refusal seldom passes."""
 
 BROKEN_TOLD = 2
 """Failures in a row before the log says so: an API server that restarts is no news."""
@@ -50,7 +48,7 @@ class WatchCache:
         self.synced = asyncio.Event()
         self._cluster = cluster
         self._clock = clock
-        self._places = namespaces or (namespace,)
+        self._following = {place: ListWatch(PAUSES) for place in namespaces or (namespace,)}
         self._troubles: dict[str, str] = {}
         self._listed: set[str] = set()
         self._refused: set[str] = set()
@@ -110,48 +108,41 @@ class WatchCache:
 
     async def run(self) -> None:
         """List and watch for ever; what keeps it from that is in ``trouble`` meanwhile."""
-        if len(self._places) == 1:
-            await self._follow(self._places[0])
         async with asyncio.TaskGroup() as group:
-            for place in self._places:
+            for place in self._following:
                 group.create_task(self._follow(place), name=f"watch {self.resource.plural} {place}")
 
     async def _follow(self, place: str) -> None:
-        attempt = 0
+        following = self._following[place]
         while True:
-            began = self._clock.monotonic()
+            following.begin(self._clock.monotonic())
             try:
-                version = await self._list(place)
-                self._listed.add(place)
-                self._refused.discard(place)
-                self._note_synced()
-                while True:
-                    began = self._clock.monotonic()
-                    mended = self._clock.call_later(HEALTHY_SECONDS, partial(self._mended, place))
-                    try:
-                        version = await self._watch(place, version)
-                    finally:
-                        mended.cancel()
-                    attempt = 0 if self._clock.monotonic() - began >= HEALTHY_SECONDS else attempt + 1
-                    if attempt:
-                        await self._pause(attempt)
+                if not following.version:
+                    await self._list(place)
+                    self._listed.add(place)
+                    self._refused.discard(place)
+                    self._note_synced()
+                    continue
+                mended = self._clock.call_later(PAUSES.healthy_seconds, partial(self._mended, place))
+                try:
+                    await self._watch(place)
+                finally:
+                    mended.cancel()
+                pause = following.ended(self._clock.monotonic(), random())  # noqa: S311 - no secret
             except ClusterError as error:
-                attempt = 1 if self._clock.monotonic() - began >= HEALTHY_SECONDS else attempt + 1
-                self._broke(place, error, attempt)
-                if error.status == 403 and attempt > BROKEN_TOLD:
+                now, draw = self._clock.monotonic(), random()  # noqa: S311 - no secret
+                pause = following.failed(now, draw, status=error.status, lists_anew=True)
+                self._broke(place, error, following.failures)
+                if error.status == 403 and following.failures > BROKEN_TOLD:
                     self._refused.add(place)
                     self._note_synced()
-                await self._pause(attempt)
+            if pause:
+                await self._clock.sleep(pause)
 
     def _note_synced(self) -> None:
         """Whoever takes away the rights in one namespace of several holds up no other."""
-        if self._listed and (self._listed | self._refused).issuperset(self._places):
+        if self._listed and (self._listed | self._refused).issuperset(self._following):
             self.synced.set()
-
-    async def _pause(self, attempt: int) -> None:
-        """Longer after each failure: a list of everything is dear for the API server, and a refusal seldom passes."""
-        draw = random()  # noqa: S311 - no secret
-        await self._clock.sleep(pause_seconds(attempt, first=RETRY_SECONDS, most=RETRY_SECONDS_MAX, draw=draw))
 
     def _broke(self, place: str, error: ClusterError, attempt: int) -> None:
         trouble = f"{self.resource.plural} can't be listed or watched: {error}"
@@ -170,34 +161,34 @@ class WatchCache:
             logger.info("watch mended: %s are listed and watched again", self.resource.plural)
         telemetry.WATCH_BROKEN.labels(self.resource.plural).set(1 if self._troubles else 0)
 
-    async def _list(self, place: str) -> str:
-        path = self.resource.path(place)
-        listing = await self._cluster.list(path, labels=self._labels)
+    async def _list(self, place: str) -> None:
+        listing = await self._cluster.list(self.resource.path(place), labels=self._labels)
         found = {_key(live) for live in listing.items}
         known = [key for key in self._objects if not place or key.startswith(f"{place}/")]
-        for key in [key for key in known if key not in found]:
+        for key in [key for key in known if key not in found]:  # also what was written here meanwhile
             del self._objects[key]
             self._tell(key)
         for live in listing.items:
             self._take(live)
-        return listing.resource_version
+        self._following[place].listed(found, listing.resource_version)
 
-    async def _watch(self, place: str, version: str) -> str:
-        """Follow until the server ends the watch in order; where to go on from."""
+    async def _watch(self, place: str) -> None:
+        """Follow until the server ends the watch in order."""
+        following = self._following[place]
         path = self.resource.path(place)
-        async for event in self._cluster.watch(path, resource_version=version, labels=self._labels):
-            version = event.object["metadata"]["resourceVersion"]
-            if event.type == "BOOKMARK":
-                continue
-            if event.type == "DELETED":
-                key = _key(event.object)
-                known = self._objects.get(key)
-                if known is not None and known["metadata"].get("uid") == event.object["metadata"].get("uid"):
-                    del self._objects[key]
-                self._tell(key)
-            else:
-                self._take(event.object)
-        return version
+        async for event in self._cluster.watch(path, resource_version=following.version, labels=self._labels):
+            live = event.object
+            key = _key(live) if event.type != "BOOKMARK" else ""
+            match following.happened(event.type, key, live["metadata"]["resourceVersion"]):
+                case Change.GONE:
+                    known = self._objects.get(key)
+                    if known is not None and known["metadata"].get("uid") == live["metadata"].get("uid"):
+                        del self._objects[key]
+                    self._tell(key)
+                case Change.PUT:
+                    self._take(live)
+                case Change.NOTHING:
+                    pass
 
     def _take(self, live: Json) -> None:
         key = _key(live)

@@ -142,7 +142,7 @@ async def test_a_missing_right_is_named_once_and_asked_for_ever_more_seldom(
     assert "services can't be listed or watched: 403 Forbidden" in cache.trouble
     assert "ClusterRole" in cache.trouble
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
-    assert clock.pauses[-1] >= watch_cache.RETRY_SECONDS_MAX / 2 > clock.pauses[0]
+    assert clock.pauses[-1] >= watch_cache.PAUSES.most_seconds / 2 > clock.pauses[0]
 
 
 class OneForbidden(FakeCluster):
@@ -175,7 +175,7 @@ async def test_a_namespace_whose_rights_are_missing_holds_up_no_other(
 
     def has_passed() -> bool:
         troubles.append(cache.trouble)
-        return clock.now - BEGIN_UNIX > 3 * watch_cache.HEALTHY_SECONDS
+        return clock.now - BEGIN_UNIX > 3 * watch_cache.PAUSES.healthy_seconds
 
     await clock.until(has_passed)
     task.cancel()
