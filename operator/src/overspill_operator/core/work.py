@@ -17,7 +17,6 @@ from overspill_api.demand import (
     REFUSAL_REASONS,
     HistogramDemand,
     RouteDemand,
-    SpilledDemand,
     WorkDemand,
     bound_name,
 )
@@ -35,7 +34,6 @@ _KINDS: Final = ("local", "hosted")
 _REASONS: Final = (*REFUSAL_REASONS, OTHER)
 _REASON_PLACES: Final = {reason: place for place, reason in enumerate(_REASONS)}
 _TABLES: Final = (FIRST_TOKEN_BOUNDS, FIRST_TOKEN_BOUNDS, INTER_TOKEN_BOUNDS)
-_PLACES: Final = {bounds: {bound_name(bound): place for place, bound in enumerate(bounds)} for bounds in set(_TABLES)}
 _SCALARS: Final = 4
 """Numbers of a kind before its histograms: those of ``KindOfWork``."""
 _KIND_LENGTH: Final = _SCALARS + sum(1 + len(bounds) for bounds in _TABLES)
@@ -43,6 +41,12 @@ _SPILLED_AT: Final = 1
 _REFUSED_AT: Final = _SPILLED_AT + _SCALARS
 _KINDS_AT: Final = _REFUSED_AT + len(_REASONS)
 _LENGTH: Final = _KINDS_AT + len(_KINDS) * _KIND_LENGTH
+_HISTOGRAMS_AT: Final = tuple(_SCALARS + sum(1 + len(bounds) for bounds in _TABLES[:place]) for place in range(3))
+"""Where each histogram begins among the numbers of a kind: with its sum."""
+_PLACES: Final = {
+    bounds: {bound_name(bound): place for place, bound in enumerate(bounds, start=1)} for bounds in set(_TABLES)
+}
+"""Where a bound's count stands behind the beginning of its histogram."""
 
 
 class WorkError(ValueError):
@@ -143,14 +147,19 @@ class Work:
     @classmethod
     def said(cls, route: RouteDemand) -> "Work":
         """What a gateway says it has counted; raises ``WorkError`` where that cannot be."""
+        numbers: list[float] = [0] * _LENGTH
         spilled = route.spilled
-        refused = [0] * len(_REASONS)
+        numbers[:_REFUSED_AT] = (
+            route.arrivals_total, spilled.requests_total, spilled.prompt_tokens_total, spilled.output_tokens_total,
+            spilled.request_seconds_total,
+        )  # fmt: skip
+        seconds = [spilled.request_seconds_total]
         for reason, count in route.refused_total.items():
-            refused[_REASON_PLACES.get(reason, len(_REASONS) - 1)] += count
-        numbers = [route.arrivals_total, *_spilled(spilled), *refused]
-        for kind in _KINDS:
-            numbers += _kind(route.work[kind]) if kind in route.work else _NOTHING
-        if not 0 <= min(numbers) <= max(numbers) <= TOTAL_MAX or not all(map(isfinite, numbers)):
+            numbers[_REFUSED_AT + _REASON_PLACES.get(reason, len(_REASONS) - 1)] += count
+        for kind, name in enumerate(_KINDS):
+            if name in route.work:
+                seconds += _put_kind(numbers, _KINDS_AT + kind * _KIND_LENGTH, route.work[name])
+        if not all(map(isfinite, seconds)) or not 0 <= min(numbers) <= max(numbers) <= TOTAL_MAX:
             raise WorkError(f"counts of work are not all within 0 and {TOTAL_MAX:.0e}")
         return cls(tuple(numbers))
 
@@ -205,9 +214,6 @@ class Work:
         return KindOfWork(answers, prompt, output, seconds, *_latencies(numbers[_SCALARS:]))
 
 
-_NOTHING: Final = [0] * _KIND_LENGTH
-
-
 def all_of(works: Iterable[Work]) -> Work:
     """All of them together."""
     return Work(tuple(map(sum, zip((0.0,) * _LENGTH, *(work.numbers for work in works), strict=True))))
@@ -220,40 +226,35 @@ def _latencies(numbers: tuple[float, ...]) -> Iterator[Latencies]:
         numbers = numbers[end:]
 
 
-def _spilled(said: SpilledDemand) -> list[float]:
-    return [said.requests_total, said.prompt_tokens_total, said.output_tokens_total, said.request_seconds_total]
-
-
-def _kind(said: WorkDemand) -> list[float]:
-    numbers: list[float] = [
+def _put_kind(numbers: list[float], begin: int, said: WorkDemand) -> tuple[float, ...]:
+    """Write what is said of a kind where it begins; all of it that may be no number. Raises ``WorkError``."""
+    numbers[begin : begin + _SCALARS] = (
         said.answers_total, said.prompt_tokens_total, said.output_tokens_total, said.request_seconds_total,
-    ]  # fmt: skip
-    histograms = (said.first_token, said.first_token_since_sent, said.inter_token)
-    for histogram, bounds in zip(histograms, _TABLES, strict=True):
-        numbers += _row(histogram, bounds)
-    return numbers
+    )  # fmt: skip
+    histograms = said.first_token, said.first_token_since_sent, said.inter_token
+    for histogram, bounds, at in zip(histograms, _TABLES, _HISTOGRAMS_AT, strict=True):
+        _put_histogram(numbers, begin + at, histogram, bounds)
+    return (said.request_seconds_total, *(histogram.seconds_sum for histogram in histograms))
 
 
-def _row(said: HistogramDemand, bounds: tuple[float, ...]) -> list[float]:
-    """Its sum and its counts; raises ``WorkError`` for a bound that is none."""
-    row: list[float] = [said.seconds_sum, *(0 for _ in bounds)]
+def _put_histogram(numbers: list[float], begin: int, said: HistogramDemand, bounds: tuple[float, ...]) -> None:
     if len(said.counts) > BOUNDS_MAX:
         raise WorkError(f"a histogram has more than {BOUNDS_MAX} bounds")
+    numbers[begin] = said.seconds_sum
     places = _PLACES[bounds]
     for name, count in said.counts.items():
         if count < 0:
             raise WorkError(f"a histogram counts {count} values")
-        row[1 + (places[name] if name in places else _place(name, bounds))] += count
-    return row
+        numbers[begin + (places.get(name) or _place(name, bounds))] += count
 
 
 def _place(name: str, bounds: tuple[float, ...]) -> int:
-    """Where a bound of another version belongs: below the next one of this."""
+    """Where a count by a bound of another version belongs: to the next one of this."""
     try:
         bound = float(name)
     except ValueError:
         raise WorkError("a histogram has a bound that is no number") from None
-    for place, own in enumerate(bounds):
+    for place, own in enumerate(bounds, start=1):
         if bound <= own:
             return place
     raise WorkError("a histogram has a bound that is no number")
