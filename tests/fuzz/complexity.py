@@ -30,7 +30,7 @@ from overspill_gateway.core.http.head import read_head
 from overspill_gateway.core.requests.body import read_body
 from overspill_gateway.core.requests.bounds import bounds_of
 from overspill_gateway.core.requests.multipart import field_spans_of_form
-from overspill_gateway.core.text.splice import BodyError, with_fields
+from overspill_gateway.core.text.splice import BodyError, fields_of, with_fields
 from overspill_gateway.core.translation.messages_answer import MessagesStream
 from overspill_gateway.core.translation.messages_request import chat_request
 from overspill_gateway.core.translation.stream_as_answer import answer_of_stream
@@ -61,7 +61,7 @@ def _body(endpoint: Endpoint) -> Parser:
     def read(data: bytes) -> None:
         with contextlib.suppress(BodyError):
             read_body(data, endpoint)
-            bounds_of(data, endpoint.dialect)
+            bounds_of(fields_of(data), len(data), endpoint.dialect)
             with_fields(data, {"model": b'"other"', "new": b"1"})
 
     return read

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from overspill_gateway.core.dialects.endpoints import Dialect
-from overspill_gateway.core.requests.bounds import _names_in, bounds_of
+from overspill_gateway.core.requests.bounds import Bounds, _names_in, bounds_of
+from overspill_gateway.core.text.splice import fields_of
 from unit.gateway.backends import answers, backend
 from unit.gateway.harness import GatewayUnderTest
 
@@ -19,6 +20,11 @@ PIXEL = "data:image/png;base64," + "A" * 100_000
 def chat(**fields: Any) -> bytes:
     """A chat request."""
     return json.dumps({"model": "m", "messages": MESSAGES} | fields).encode()
+
+
+def bounds_in(body: bytes, dialect: Dialect) -> Bounds:
+    """What a body can cost."""
+    return bounds_of(fields_of(body), len(body), dialect)
 
 
 def part(**content: Any) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def part(**content: Any) -> dict[str, Any]:
 )
 def test_the_whole_body_bounds_the_prompt(fields: dict[str, Any]) -> None:
     """Whatever field it stands in, a token takes at least a byte."""
-    bounds = bounds_of(chat(**fields), Dialect.CHAT)
+    bounds = bounds_in(chat(**fields), Dialect.CHAT)
 
     assert bounds.prompt_tokens >= 9000
     assert not bounds.unpriced
@@ -49,12 +55,12 @@ def test_a_suffix_and_an_escaped_name_count_like_all_else() -> None:
     """``suffix`` of completions, a ``prompt`` that is spelled otherwise: their bytes are in the body."""
     body = b'{"model":"m","pr\\u006fmpt":"%b","suffix":"%b"}' % (b"x" * 5000, b"y" * 5000)
 
-    assert bounds_of(body, Dialect.COMPLETIONS).prompt_tokens >= 10_000
+    assert bounds_in(body, Dialect.COMPLETIONS).prompt_tokens >= 10_000
 
 
 def test_a_prediction_may_be_charged_as_output() -> None:
     """Tokens of it that are rejected cost as much as those of the answer."""
-    bounds = bounds_of(chat(prediction={"type": "content", "content": "x" * 5000}), Dialect.CHAT)
+    bounds = bounds_in(chat(prediction={"type": "content", "content": "x" * 5000}), Dialect.CHAT)
 
     assert bounds.output_tokens_more >= 5000
 
@@ -80,7 +86,7 @@ def test_a_prediction_may_be_charged_as_output() -> None:
 )
 def test_what_may_cost_something_else_than_tokens_is_named(fields: dict[str, Any]) -> None:
     """Tools that the provider runs, dearer tiers, sound, and whatever nobody has heard of."""
-    assert bounds_of(chat(**fields), Dialect.CHAT).unpriced
+    assert bounds_in(chat(**fields), Dialect.CHAT).unpriced
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_what_may_cost_something_else_than_tokens_is_named(fields: dict[str, Any
 )
 def test_escapes_hide_nothing(body: bytes) -> None:
     """A part's type or a field's name that is spelled with an escape could be any."""
-    assert bounds_of(body, Dialect.CHAT).unpriced
+    assert bounds_in(body, Dialect.CHAT).unpriced
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,26 @@ def test_escapes_hide_nothing(body: bytes) -> None:
 )  # fmt: skip
 def test_text_that_speaks_of_such_fields_is_text(text: str) -> None:
     """Quotation marks inside a text are escaped, so that it is never taken for a field."""
-    bounds = bounds_of(chat(messages=[{"role": "user", "content": text}]), Dialect.CHAT)
-    parted = bounds_of(chat(**part(type="text", text=text)), Dialect.CHAT)
+    bounds = bounds_in(chat(messages=[{"role": "user", "content": text}]), Dialect.CHAT)
+    parted = bounds_in(chat(**part(type="text", text=text)), Dialect.CHAT)
 
     assert not bounds.unpriced + bounds.unbounded + parted.unpriced + parted.unbounded
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"role":"user","content":[{"type":"input_audio","x":1}],"content":"hi"}',
+        b'{"role":"user","content":"hi","content":[{"type":"input_audio","x":1}]}',
+        b'{"role":"user","content":"hi","name":{"type":"input_audio"},"name":"n"}',
+        b'{"role":"user","content":"hi","conten\\u0074":[{"type":"input_audio","x":1}]}',
+    ],
+)
+def test_what_comes_twice_in_a_message_hides_nothing(message: bytes) -> None:
+    """A provider may take the first one or the last."""
+    for text in (b"hi", b"{", b"{}"):
+        body = b'{"model":"m","messages":[%b,{"role":"user","content":"%b"}]}' % (message, text)
+        assert bounds_in(body, Dialect.CHAT).unpriced
 
 
 def test_names_are_found_however_they_are_written() -> None:
@@ -140,7 +162,7 @@ def test_names_are_found_however_they_are_written() -> None:
 )  # fmt: skip
 def test_what_is_not_in_the_body_is_bounded_by_the_context_alone(document: dict[str, Any], dialect: Dialect) -> None:
     """Stored conversations, files: their length is not that of what names them."""
-    bounds = bounds_of(json.dumps({"model": "m"} | document).encode(), dialect)
+    bounds = bounds_in(json.dumps({"model": "m"} | document).encode(), dialect)
 
     assert bounds.unbounded
     assert not bounds.unpriced
@@ -148,16 +170,16 @@ def test_what_is_not_in_the_body_is_bounded_by_the_context_alone(document: dict[
 
 def test_a_stored_prompt_is_not_bounded_at_all() -> None:
     """It may name tools that the provider runs, and another model."""
-    assert bounds_of(b'{"model":"m","prompt":{"id":"p"}}', Dialect.RESPONSES).unpriced
+    assert bounds_in(b'{"model":"m","prompt":{"id":"p"}}', Dialect.RESPONSES).unpriced
 
 
 def test_an_image_counts_as_the_dearest_one() -> None:
     """Its base64 is no text; by reference it counts as much."""
     for url in (PIXEL, "https://example.test/x.png"):
-        bounds = bounds_of(chat(**part(type="image_url", image_url={"url": url})), Dialect.CHAT)
+        bounds = bounds_in(chat(**part(type="image_url", image_url={"url": url})), Dialect.CHAT)
         assert 50_000 < bounds.prompt_tokens < 52_000
     two = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}] * 2}]}
-    assert bounds_of(chat(**two), Dialect.CHAT).prompt_tokens > 100_000
+    assert bounds_in(chat(**two), Dialect.CHAT).prompt_tokens > 100_000
 
 
 def test_text_is_never_taken_for_the_bytes_of_an_image() -> None:
@@ -166,7 +188,7 @@ def test_text_is_never_taken_for_the_bytes_of_an_image() -> None:
     body = chat(messages=[{"role": "user", "content": [{"type": "text", "text": text}, {"type": "image_url",
                           "image_url": {"url": "u"}}]}])  # fmt: skip
 
-    assert bounds_of(body, Dialect.CHAT).prompt_tokens >= 59_000
+    assert bounds_in(body, Dialect.CHAT).prompt_tokens >= 59_000
 
 
 async def test_a_hosted_api_under_a_budget_gets_nothing_unbounded(gateway: GatewayUnderTest) -> None:

@@ -26,6 +26,7 @@ from overspill_gateway.core.requests.body import BodyError, BodyFacts, read_body
 from overspill_gateway.core.requests.bounds import bounds_of
 from overspill_gateway.core.requests.long_body import facts_told, question, read_long
 from overspill_gateway.core.text.rope import divided
+from overspill_gateway.core.text.splice import fields_of
 from overspill_gateway.proxy.long_requests import body_readers
 from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
 from overspill_gateway.workers.worker_pool import Unanswered, WorkAnswer, WorkerPool
@@ -80,9 +81,9 @@ def test_long_and_short_bodies_are_read_alike(number: int, *, spaced: bool) -> N
 
     assert facts.long is not None
     assert facts.prefix == short.prefix
-    assert facts.long.bounds == bounds_of(body, endpoint.dialect)
+    assert facts.long.bounds == bounds_of(fields_of(body), len(body), endpoint.dialect)
     short.conversation = facts.conversation
-    short.long = facts.long
+    short.long, short.fields = facts.long, None
     assert facts == short
     assert isinstance(facts.needs, Needs)
 

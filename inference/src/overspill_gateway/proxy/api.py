@@ -256,27 +256,16 @@ def _understand_azure(head: Head) -> None:
         head.path, head.query, head.deployment = plain
 
 
-def _content_type(head: Head) -> bytes | None:
-    """Of its body; None: it is compressed."""
-    content_type = b""
-    for name, value in head.headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
-            return None
-        if name == b"content-type":
-            content_type = value
-    return content_type
-
-
 def _ask_of(route: "Route", facts: BodyFacts, body: bytes, endpoint: Endpoint, grant: Grant) -> Ask:
     """What a request asks of the backends of its route."""
     pool = route.pool
     chooses = pool.has_local and len(pool.replicas) != 1  # where there is none now, several may come
     ask = ask_of(facts, endpoint, grant, bytes_per_token=route.meter.ratio.bytes_per_token, prefix=chooses)
     if pool.hosted and endpoint.hosted and route.meter.budget.rules is not None:
-        ask.unread, ask.dialect = body, endpoint.dialect
+        ask.unread, ask.body_bytes, ask.dialect = facts.fields, len(body), endpoint.dialect
         if facts.long is not None and facts.long.bounds is not None:
             ask.take_bounds(facts.long.bounds)
-    facts.conversation = _NO_CONVERSATION  # it would keep much of the body for as long as the answer takes
+    facts.conversation, facts.fields = _NO_CONVERSATION, None  # they would keep it for as long as the answer takes
     if endpoint.generates:
         ask.output_tokens = route.pool.rates.output_tokens_expected(ask)
     return ask

@@ -61,7 +61,7 @@ class RequestContext:
 
     def drop_body(self) -> None:
         """Nobody needs it any more."""
-        self.body = self.ask.unread = b""
+        self.body, self.ask.unread = b"", None
         self.parts, self.going_on = [], None
         self.facts.long = None
         self.client.body_done()

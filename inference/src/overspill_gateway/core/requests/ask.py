@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntFlag
 
+from msgspec import Raw
+
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.requests.bounds import UNBOUNDED_TOKENS, Bounds, bounds_of
 
@@ -52,8 +54,10 @@ class Ask:
     """What makes its prompt as long as a model takes: only one whose context is known. Empty: nothing."""
     reasons: bool = False
     """Whether it asks for reasoning, which may not be shown."""
-    unread: bytes = b""
-    """The body, until it has been looked through for what it can cost; empty: it has been, or need not be."""
+    unread: dict[str, Raw] | None = None
+    """The body's fields, until they are looked through for what it can cost; None: they were, or need not be."""
+    body_bytes: int = 0
+    """Length of that body."""
     dialect: Dialect = Dialect.OTHER
     """Of that body."""
     hosted_path: bytes = b""
@@ -61,10 +65,10 @@ class Ask:
 
     def bound(self) -> None:
         """Find out what the whole body can cost: once, where a hosted API under a budget comes into question."""
-        if not self.unread:
+        if self.unread is None:
             return
-        self.take_bounds(bounds_of(self.unread, self.dialect))
-        self.unread = b""
+        self.take_bounds(bounds_of(self.unread, self.body_bytes, self.dialect))
+        self.unread = None
 
     def take_bounds(self, bounds: Bounds) -> None:
         """This is what the whole body can cost."""

@@ -37,7 +37,7 @@ from overspill_gateway.core.requests.prompt import (
     conversation_prefix,
 )
 from overspill_gateway.core.text.one_reading import refuse_two_readings
-from overspill_gateway.core.text.splice import BodyError, Span, field_spans, fields_of, with_fields
+from overspill_gateway.core.text.splice import BodyError, Span, field_starts, fields_of, with_fields
 
 __all__ = ["BodyError", "BodyFacts", "json_string", "read_body", "with_deployment", "with_model"]
 
@@ -89,6 +89,8 @@ class BodyFacts:
     """Whether the prompt has no turns."""
     long: LongFacts | None = None
     """Of a long body, which is not looked through again."""
+    fields: dict[str, Raw] | None = None
+    """All its top-level fields, for whoever looks at them next; None: there are none, or nobody needs them any more."""
 
     @property
     def prefix(self) -> int:
@@ -143,13 +145,14 @@ def json_string(text: str) -> bytes:
 
 def _chat_facts(body: bytes) -> BodyFacts:
     raws = fields_of(body)
-    spans = field_spans(body, raws)
+    starts = field_starts(body, raws)
     messages, without = b"", body
-    if "messages" in spans:  # nearly all of the body: it is gone through once
-        start, end = spans["messages"]
+    start = starts.get("messages", 0)
+    if start:  # nearly all of the body: it is gone through once
+        end = start + len(raws["messages"])
         messages, without = body[start:end], b"%b0%b" % (body[:start], body[end:])
     fields = decode_chat(without)
-    start, end = _model_span(fields, raws, spans)
+    start, end = _model_span(fields, raws, starts)
     tools = fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     if fields.max_completion_tokens is not None:
@@ -162,13 +165,13 @@ def _chat_facts(body: bytes) -> BodyFacts:
     return BodyFacts(
         fields.model or "", fields.stream or False, start, end, False, options is not UNSET,
         _asks_for_usage(options), max_tokens, limits, _answers(fields.n, "n"), needs,
-        (b"", messages), len(messages) - payload + len(tools), parts, payload, schema,
+        (b"", messages), len(messages) - payload + len(tools), parts, payload, schema, fields=raws,
     )  # fmt: skip
 
 
 def _completions_facts(body: bytes) -> BodyFacts:
-    fields = decode_completions(body)
-    start, end = _model_span_in(body, fields)
+    fields, raws = decode_completions(body), fields_of(body)
+    start, end = _model_span(fields, raws, field_starts(body, raws))
     prompt = bytes(fields.prompt)
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     needs, schema = _format_needs(fields.response_format) if fields.response_format else (Needs.NOTHING, None)
@@ -178,24 +181,24 @@ def _completions_facts(body: bytes) -> BodyFacts:
         fields.model or "", fields.stream or False, start, end, stream_options=options is not UNSET,
         include_usage=_asks_for_usage(options), max_tokens=max_tokens, max_tokens_fields=limits,
         answers=answers, needs=needs, conversation=(b"", prompt[:COMPLETION_PREFIX_BYTES]), prompt_bytes=len(prompt),
-        schema=schema, bare=True,
+        schema=schema, bare=True, fields=raws,
     )  # fmt: skip
 
 
 def _embeddings_facts(body: bytes) -> BodyFacts:
-    fields = decode_embeddings(body)
-    start, end = _model_span_in(body, fields)
+    fields, raws = decode_embeddings(body), fields_of(body)
+    start, end = _model_span(fields, raws, field_starts(body, raws))
     prompt = bytes(fields.input) + bytes(fields.messages)
     parts, payload = attachments(prompt)
     return BodyFacts(
         fields.model or "", bool(fields.stream), start, end, needs=Needs.VISION if parts else Needs.NOTHING,
-        prompt_bytes=len(prompt) - payload, attachments=parts, attachment_bytes=payload,
+        prompt_bytes=len(prompt) - payload, attachments=parts, attachment_bytes=payload, fields=raws,
     )  # fmt: skip
 
 
 def _responses_facts(body: bytes) -> BodyFacts:
-    fields = decode_responses(body)
-    start, end = _model_span_in(body, fields)
+    fields, raws = decode_responses(body), fields_of(body)
+    start, end = _model_span(fields, raws, field_starts(body, raws))
     prompt, instructions, tools = bytes(fields.input), bytes(fields.instructions), fields.tools
     limits, max_tokens = _limit(fields.max_output_tokens, "max_output_tokens")
     wanted = fields.text.format if fields.text is not None else None
@@ -205,13 +208,13 @@ def _responses_facts(body: bytes) -> BodyFacts:
     return BodyFacts(
         fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
         needs=needs, conversation=(instructions, prompt), attachments=parts, attachment_bytes=payload,
-        prompt_bytes=len(instructions) + len(prompt) - payload + len(tools), schema=schema,
+        prompt_bytes=len(instructions) + len(prompt) - payload + len(tools), schema=schema, fields=raws,
     )  # fmt: skip
 
 
 def _messages_facts(body: bytes) -> BodyFacts:
-    fields = decode_messages(body)
-    start, end = _model_span_in(body, fields)
+    fields, raws = decode_messages(body), fields_of(body)
+    start, end = _model_span(fields, raws, field_starts(body, raws))
     system, messages, tools = bytes(fields.system), bytes(fields.messages), fields.tools
     limits, max_tokens = _limit(fields.max_tokens, "max_tokens")
     parts, payload = attachments(messages)
@@ -219,7 +222,7 @@ def _messages_facts(body: bytes) -> BodyFacts:
     return BodyFacts(
         fields.model or "", bool(fields.stream), start, end, max_tokens=max_tokens, max_tokens_fields=limits,
         needs=needs, conversation=(system, messages), attachments=parts, attachment_bytes=payload,
-        prompt_bytes=len(system) + len(messages) - payload + len(tools),
+        prompt_bytes=len(system) + len(messages) - payload + len(tools), fields=raws,
     )  # fmt: skip
 
 
@@ -228,13 +231,12 @@ def _other_facts(body: bytes, content_type: bytes) -> BodyFacts:
         return _form_facts(body, content_type)
     if not body.lstrip(b" \t\r\n").startswith(b"{"):
         return BodyFacts("", prompt_bytes=len(body))
-    fields = decode_other(body)
+    fields, raws = decode_other(body), fields_of(body)
+    starts, span = field_starts(body, raws), (0, 0)
     if fields.model:
-        span = _model_span_in(body, fields)
+        span = _model_span(fields, raws, starts)
     else:
-        span = 0, 0
-        field_spans(body)
-        refuse_two_readings(fields_of(body))
+        refuse_two_readings(raws)
     return BodyFacts(fields.model or "", bool(fields.stream), *span, prompt_bytes=len(body))
 
 
@@ -261,12 +263,7 @@ _READERS: Final = {
 # -- fields --------------------------------------------------------------------------------------------------------
 
 
-def _model_span_in(body: bytes, fields: Fields) -> Span:
-    raws = fields_of(body)
-    return _model_span(fields, raws, field_spans(body, raws))
-
-
-def _model_span(fields: Fields, raws: dict[str, Raw], spans: dict[str, Span]) -> Span:
+def _model_span(fields: Fields, raws: dict[str, Raw], starts: dict[str, int]) -> Span:
     if fields.api_base is not UNSET or fields.api_key is not UNSET or fields.base_url is not UNSET:
         name = next(name for name in ("api_base", "api_key", "base_url") if getattr(fields, name) is not UNSET)
         message = f'"{name}" is not for clients: where requests go, and with which key, is set in the ModelRoute.'
@@ -275,7 +272,8 @@ def _model_span(fields: Fields, raws: dict[str, Raw], spans: dict[str, Span]) ->
         message = 'The body names no model. Set "model" to one that GET /v1/models lists.'
         raise BodyError(invalid_body(message, param="model", code="missing_model"))
     refuse_two_readings(raws)
-    return spans["model"]
+    start = starts["model"]
+    return start, start + len(raws["model"])
 
 
 def _asks_for_usage(options: StreamOptions | UnsetType | None) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from overspill_gateway.core.dialects.endpoints import Dialect
-from overspill_gateway.core.requests.bounds_fields import decode_text_messages
+from overspill_gateway.core.requests.bounds_fields import decode_flat_messages, decode_text_messages
 from overspill_gateway.core.requests.estimate import ATTACHMENT_TOKENS_MAX, TEMPLATE_TOKENS_MAX
 from overspill_gateway.core.text.json_text import UNREADABLE
 
@@ -60,6 +60,10 @@ _ALLOWED: Final = {
 
 _STORED: Final = frozenset({"previous_response_id", "conversation"})
 _REASONING: Final = frozenset({"reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs"})
+_LOOKED_AT: Final = _STORED | _REASONING | {"prediction", "service_tier", "modalities", "tools"}
+_RULES: Final = {dialect: (names, names - _LOOKED_AT) for dialect, names in _ALLOWED.items()}
+"""Fields that cost nothing but tokens, and those of them that do whatever they say."""
+_NO_RULES: Final[tuple[None, frozenset[str]]] = (None, frozenset())
 _TIERS: Final = frozenset({b'"auto"', b'"default"', b'"flex"', b'"standard"'})
 """Of ``service_tier``: those that cost no more than the price that is known."""
 _TEXT_ONLY: Final = re.compile(rb'\[\s*"text"\s*\]')
@@ -93,7 +97,6 @@ _IMAGE_DATA: Final = re.compile(
     rb'|"media_type"\s*:\s*"image/[a-z0-9.+-]+"\s*,\s*"data"\s*:\s*")([A-Za-z0-9+/=\\]*)"'
 )
 
-_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _parts: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
@@ -113,12 +116,13 @@ class Bounds:
     """Whether it asks for reasoning, which may not be shown."""
 
 
-def bounds_of(body: bytes, dialect: Dialect) -> Bounds:
-    """What a body that was read and found good can cost."""
-    fields = _fields(body)
-    bounds = Bounds(len(body) + TEMPLATE_TOKENS_MAX)
-    allowed = _ALLOWED.get(dialect)
+def bounds_of(fields: dict[str, Raw], length: int, dialect: Dialect) -> Bounds:
+    """What a body that was read and found good can cost, by its fields and the bytes of the whole."""
+    bounds = Bounds(length + TEMPLATE_TOKENS_MAX)
+    allowed, plain = _RULES.get(dialect, _NO_RULES)
     for name, value in fields.items():
+        if name in plain:
+            continue
         if allowed is not None and bytes(value) != b"null":
             if name not in allowed and name not in _PROMPTS:
                 bounds.unpriced = bounds.unpriced or f'"{name[:100]}"'
@@ -126,8 +130,9 @@ def bounds_of(body: bytes, dialect: Dialect) -> Bounds:
                 _look_at(name, bytes(value), dialect, bounds)
         bounds.reasons = bounds.reasons or name in _REASONING
     for name in _PROMPTS:
-        if name in fields:
-            _look_at_parts(name, bytes(fields[name]), dialect, bounds)
+        prompt = fields.get(name)
+        if prompt is not None:
+            _look_at_parts(name, bytes(prompt), dialect, bounds)
     return bounds
 
 
@@ -184,9 +189,17 @@ def _look_at_parts(name: str, prompt: bytes, dialect: Dialect, bounds: Bounds) -
 
 
 def _is_text_alone(prompt: bytes) -> bool:
-    """Whether one look shows messages that are texts and nothing else; False: not known yet."""
+    """Whether one look shows messages that are texts and nothing else; False: not known yet.
+
+    Where there is no brace but one for each message, there is no object within them, whatever comes twice. Texts that
+    have braces themselves are decoded.
+    """
     try:
-        decode_text_messages(prompt)
+        at = -1
+        for _ in decode_flat_messages(prompt):
+            at = prompt.find(b"{", at + 1)
+        if prompt.find(b"{", at + 1) >= 0:
+            decode_text_messages(prompt)
     except UNREADABLE:
         return False
     return True

@@ -60,10 +60,11 @@ def read_long(asked: bytes, body: bytes) -> tuple[bytes, bytes]:
         facts = read_body(body, endpoint, about.content_type)
         told = _told(facts)
         if endpoint.dialect is not Dialect.OTHER:
-            spans = field_spans(body)
+            fields = facts.fields or {}
+            spans = field_spans(body, fields)
             told.spans = {name: spans[name] for name in _EDITED if name in spans}
             told.first_field = body.index(b"{") + 1
-            told.bounds = _told_bounds(bounds_of(body, endpoint.dialect))
+            told.bounds = _told_bounds(bounds_of(fields, len(body), endpoint.dialect))
     except BodyError as error:
         return told_error(error.error), b""
     if about.translate and endpoint.dialect is Dialect.MESSAGES:

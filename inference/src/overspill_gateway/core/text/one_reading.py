@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from overspill_gateway.core.http.errors import invalid_body
-from overspill_gateway.core.text.splice import BodyError, field_spans
+from overspill_gateway.core.text.splice import USUAL_FIELDS, BodyError, field_spans
 
 _Names = Mapping[str, "_Names | None"]
 
@@ -25,27 +25,25 @@ _DECISIVE: Final[_Names] = {
     "response_format": _FORMAT, "text": {"format": _FORMAT}, "api_base": None, "api_key": None, "base_url": None,
 }  # fmt: skip
 """Fields by which routing, admission, money and the judging of answers go, with those inside them."""
-_USUAL: Final = frozenset(_DECISIVE) | {
-    "temperature", "top_p", "stop", "seed", "tool_choice", "user", "metadata", "logprobs", "top_logprobs",
-    "presence_penalty", "frequency_penalty", "logit_bias", "encoding_format", "dimensions", "reasoning_effort",
-    "parallel_tool_calls", "store", "min_tokens", "ignore_eos", "top_k", "stop_sequences", "suffix", "echo",
-}  # fmt: skip
-_NESTED: Final = tuple(name for name, inner in _DECISIVE.items() if inner is not None)
+_NESTED: Final = frozenset(name for name, inner in _DECISIVE.items() if inner is not None)
+_PLAIN: Final = frozenset(USUAL_FIELDS) - _NESTED
+"""Fields that are no variant of another, and have none inside them that matter."""
 _PLAIN_OPTIONS: Final = frozenset({b'{"include_usage":true}', b'{"include_usage": true}'})
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def refuse_two_readings(fields: Mapping[str, Raw]) -> None:
+def refuse_two_readings(fields: dict[str, Raw]) -> None:
     """Raise BodyError where another parser may read another value of a field that something is decided by.
 
     ``fields``: of a body, no field of which comes twice.
     """
-    if not fields.keys() <= _USUAL:
-        _refuse_variants(fields, _DECISIVE, "")
-    for name in _NESTED:
-        value = fields.get(name)
-        if value is not None and bytes(value) not in _PLAIN_OPTIONS:
+    for name, value in fields.items():
+        if name in _PLAIN:
+            continue
+        if name not in _NESTED:
+            _refuse_variant(name, fields, _DECISIVE, "")
+        elif bytes(value) not in _PLAIN_OPTIONS:
             _look_into(value, _DECISIVE[name], name + ".")
 
 
@@ -60,18 +58,18 @@ def _look_into(value: Raw, names: "_Names | None", where: str) -> None:
         return
     field_spans(text)  # refuses what comes twice
     fields = _fields(text)
-    _refuse_variants(fields, names, where)
+    for name in fields:
+        _refuse_variant(name, fields, names, where)
     for name, inner in names.items():
         if inner is not None and name in fields:
             _look_into(fields[name], inner, f"{where}{name}.")
 
 
-def _refuse_variants(fields: Mapping[str, Raw], names: "_Names", where: str) -> None:
-    for name in fields:
-        if name in names:
-            continue
-        meant = name.strip().casefold()
-        if meant in names:
-            both = f'both "{where}{meant}" and "{where}{name}"' if meant in fields else f'"{where}{name}"'
-            message = f'The body has {both}, which some parsers take for one field. Send it once, as "{where}{meant}".'
-            raise BodyError(invalid_body(message, param=f"{where}{name}"[:100], code="ambiguous_field"))
+def _refuse_variant(name: str, fields: Mapping[str, Raw], names: "_Names", where: str) -> None:
+    if name in names:
+        return
+    meant = name.strip().casefold()
+    if meant in names:
+        both = f'both "{where}{meant}" and "{where}{name}"' if meant in fields else f'"{where}{name}"'
+        message = f'The body has {both}, which some parsers take for one field. Send it once, as "{where}{meant}".'
+        raise BodyError(invalid_body(message, param=f"{where}{name}"[:100], code="ambiguous_field"))

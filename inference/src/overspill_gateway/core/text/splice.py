@@ -23,14 +23,16 @@ _KEY: Final = re.compile(rb"[ \t\r\n]*[{,][ \t\r\n]*(" + _STRING + rb")[ \t\r\n]
 _END: Final = re.compile(rb"[ \t\r\n]*\}[ \t\r\n]*")
 _EMPTY: Final = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*\}")
 
-_SPACED_KEYS: Final = {
-    name: b', "%b": ' % name.encode()
-    for name in (
-        "model", "messages", "prompt", "input", "instructions", "system", "stream", "stream_options", "max_tokens",
-        "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "n", "stop", "seed", "tools",
-        "tool_choice", "response_format", "user", "metadata", "encoding_format",
-    )
-}  # fmt: skip
+USUAL_FIELDS: Final = (
+    "model", "messages", "prompt", "input", "instructions", "system", "stream", "stream_options", "max_tokens",
+    "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "best_of", "stop",
+    "stop_sequences", "seed", "user", "metadata", "store", "tools", "tool_choice", "parallel_tool_calls", "functions",
+    "response_format", "text", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs",
+    "encoding_format", "dimensions", "reasoning_effort", "min_tokens", "ignore_eos", "suffix", "echo", "api_base",
+    "api_key", "base_url",
+)  # fmt: skip
+"""Top-level fields of nearly all bodies; no two of them differ in case alone."""
+_SPACED_KEYS: Final = {name: b', "%b": ' % name.encode() for name in USUAL_FIELDS}
 """The keys of most bodies as Python's json writes them behind another field."""
 
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -50,41 +52,46 @@ def fields_of(body: bytes) -> dict[str, Raw]:
 
 
 def field_spans(body: bytes, fields: dict[str, Raw] | None = None) -> dict[str, Span]:
-    """Where each top-level value stands; raises BodyError where a field comes twice.
-
-    Nearly all bodies have no whitespace between fields, or one space behind each colon and comma. ``fields``: as
-    ``fields_of`` has them, where they are at hand.
-    """
+    """Where each top-level value stands, from its first byte to behind its last; see ``field_starts``."""
     if fields is None:
         fields = _fields(body)
+    starts = field_starts(body, fields)
+    return {name: (start, start + len(fields[name])) for name, start in starts.items()}
+
+
+def field_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int]:
+    """Where each top-level value begins; raises BodyError where a field comes twice.
+
+    ``fields``: as ``fields_of`` has them. Nearly all bodies have no whitespace between fields, or one space behind each
+    colon and comma.
+    """
     if len(fields) > FIELDS_MAX:
         raise BodyError(invalid_body(f"The body has more than {FIELDS_MAX} fields.", code="too_many_fields"))
     if not fields:
         return {}
-    spaced = body.find(b'": ', 0, len(next(iter(fields))) + 5) > 0
-    spans = _spaced_spans(body, fields) if spaced else _dense_spans(body, fields)
-    return _searched_spans(body, fields) if spans is None else spans
+    is_spaced = body.startswith(b" ", len(next(iter(fields))) + 4)  # behind the first colon
+    starts = _spaced_starts(body, fields) if is_spaced else _dense_starts(body, fields)
+    return _searched_starts(body, fields) if starts is None else starts
 
 
-def _dense_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span] | None:
+def _dense_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
     """The same for a body without whitespace between fields; None: it is not.
 
     A body that is just as long as its keys and values and one byte of punctuation for each gap has no room for a
     second value of a key, nor for one escape in a key: the offsets follow from the lengths alone.
     """
-    spans: dict[str, Span] = {}
+    starts: dict[str, int] = {}
     at = 1
     for name, value in fields.items():
-        start = at + len(name) + 3
-        end = start + len(value)
-        spans[name] = start, end
-        at = end + 1
-    return spans if at == len(body) else None
+        at += len(name) + 3
+        starts[name] = at
+        at += len(value) + 1
+    return starts if at == len(body) else None
 
 
-def _spaced_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span] | None:
+def _spaced_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
     """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
-    spans: dict[str, Span] = {}
+    starts: dict[str, int] = {}
     at = 0
     for name, value in fields.items():
         text = _SPACED_KEYS.get(name) or b', "%b": ' % name.encode()
@@ -92,30 +99,29 @@ def _spaced_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span] | None
             text = b"{" + text[2:]
         if not body.startswith(text, at):
             return None
-        start = at + len(text)
-        at = start + len(value)
-        spans[name] = start, at
-    return spans if at == len(body) - 1 and body.endswith(b"}") else None
+        at += len(text)
+        starts[name] = at
+        at += len(value)
+    return starts if at == len(body) - 1 and body.endswith(b"}") else None
 
 
-def _searched_spans(body: bytes, fields: dict[str, Raw]) -> dict[str, Span]:
+def _searched_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int]:
     """The same for any body.
 
     The decoder says how long each value is, and keeps the last one of a key. So with a key that comes twice, lengths
     and text fall apart, or some text is left over; values are stepped over at the decoder's speed.
     """
-    spans: dict[str, Span] = {}
+    starts: dict[str, int] = {}
     at = 0
     for name, value in fields.items():
         match = _KEY.match(body, at)
         if match is None or (match[1] != b'"%b"' % name.encode() and msgspec.json.decode(match[1]) != name):
             raise _twice(name)
-        start = match.end()
+        start = starts[name] = match.end()
         at = start + len(value)
-        spans[name] = (start, at)
     if not _END.fullmatch(body, at):
         raise _twice(next(reversed(fields)))
-    return spans
+    return starts
 
 
 def spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
