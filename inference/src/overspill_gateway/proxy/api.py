@@ -121,8 +121,8 @@ class Api:
     def _exchange(
         self, connection: "ServerConnection", head: Head, body: bytes, endpoint: Endpoint, grant: Grant
     ) -> None:
-        content_type = _content_type(head)
-        if content_type is None:
+        content_type = head.content_type
+        if head.compressed:
             self._refuse(connection, head, _ENCODED)
             return
         try:
@@ -137,8 +137,8 @@ class Api:
     def _exchange_long(
         self, connection: "ServerConnection", head: Head, parts: list[bytes], endpoint: Endpoint
     ) -> None:
-        content_type = _content_type(head)
-        if content_type is None:
+        content_type = head.content_type
+        if head.compressed:
             self._refuse(connection, head, _ENCODED)
             return
 

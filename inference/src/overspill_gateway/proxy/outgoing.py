@@ -111,7 +111,7 @@ def _head(backend: Replica | Hosted, head: Head, endpoint: Endpoint, length: int
         target = head.path + head.query
         if head.replica_lines is None:
             head.replica_lines = to_replica(_headers(head, endpoint))
-        lines = backend.host_line + backend.keys.line + head.replica_lines
+        lines = b"".join([backend.host_line, backend.keys.line, *head.replica_lines])
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not length and head.content_length is None and not head.chunked:
         return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id)

@@ -33,7 +33,7 @@ _NOT_TO_REPLICAS: Final = _HOP_BY_HOP | {
     b"accept-encoding",  # usage is read from the answer: it has to come as it is
 }
 
-_TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"openai-beta"})
+TO_HOSTED: Final = frozenset({b"accept", b"content-type", b"user-agent", b"openai-beta"})
 """All that a hosted API learns of the client besides the body."""
 
 _OF_THE_HOST: Final = frozenset(
@@ -43,30 +43,43 @@ _OF_THE_HOST: Final = frozenset(
     }
 )  # fmt: skip
 """What a backend says of its own host: a client would take it for the gateway's."""
-_NOT_TO_CLIENTS: Final = _HOP_BY_HOP | _OF_THE_HOST | {b"content-length"}
-_REQUEST_ID: Final = b"x-request-id"
 _BUFFERING: Final = b"x-accel-buffering"
+_DROPPED: Final = 0
+_LENGTH: Final = 1
+_TYPE: Final = 2
+_DATE: Final = 3
+_ID: Final = 4
+_OTHER: Final = 5
+_ANSWER_KINDS: Final[dict[bytes, int]] = {
+    **dict.fromkeys(_HOP_BY_HOP | _OF_THE_HOST | {_BUFFERING}, _DROPPED),  # the last one is written anew where wanted
+    b"content-length": _LENGTH, b"content-type": _TYPE, b"date": _DATE, b"x-request-id": _ID,
+}  # fmt: skip
+"""What becomes of a field of an answer."""
+_BACKENDS_REQUEST_ID: Final = b"x-overspill-backend-request-id"
 UNBUFFERED_LINE: Final = b"x-accel-buffering: no\r\n"
 """Of every event stream: nginx and those that follow it would gather events until they have a buffer full of them."""
+_JSON_TYPE: Final = (b"content-type", b"application/json")
 _OWN_PREFIX: Final = b"x-overspill-"
 _CORS_PREFIX: Final = b"access-control-"
 
 
-def to_replica(headers: list[Header]) -> bytes:
-    """Header lines of a client's request for a replica of our own."""
+def to_replica(headers: list[Header]) -> list[bytes]:
+    """Header lines of a client's request for a replica of our own, one for each field; empty: it does not go on."""
     named = _named_by_connection(headers)
-    return b"".join(
-        [
-            b"%b: %b\r\n" % (name, value)  # written so, it is compiled to one copy
-            for name, value in headers
-            if name not in _NOT_TO_REPLICAS and name[:12] != _OWN_PREFIX and name not in named
-        ]
-    )
+    return [
+        line_of(name, value) if name not in _NOT_TO_REPLICAS and name[:12] != _OWN_PREFIX and name not in named else b""
+        for name, value in headers
+    ]
+
+
+def line_of(name: bytes, value: bytes) -> bytes:
+    """A header field as it is sent."""
+    return b"%b: %b\r\n" % (name, value)  # written so, it is compiled to one copy
 
 
 def to_hosted(headers: list[Header]) -> bytes:
     """Header lines of a client's request for a hosted API: only those that the API needs."""
-    return b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers if name in _TO_HOSTED])
+    return b"".join([line_of(name, value) for name, value in headers if name in TO_HOSTED])
 
 
 @dataclass(slots=True)
@@ -89,33 +102,36 @@ def to_client(headers: list[Header]) -> AnswerHead:
     lines = []
     length: int | None = None
     event_stream = dated = False
-    for header in headers:
-        name, value = header
-        if name == b"content-length":
+    for name, value in headers:
+        kind = _ANSWER_KINDS.get(name, _OTHER)
+        if kind == _LENGTH:
             length = int(value)
             continue
-        if name in _NOT_TO_CLIENTS or name in named or name[:12] == _OWN_PREFIX or name[:15] == _CORS_PREFIX:
+        if kind == _DROPPED or name in named:
             continue
-        if name == _REQUEST_ID:
-            name = b"x-overspill-backend-request-id"
-        elif name == b"content-type":
+        if kind == _OTHER and (name[:12] == _OWN_PREFIX or name[:15] == _CORS_PREFIX):
+            continue
+        if kind == _TYPE:
             event_stream = value[:17].lower() == b"text/event-stream"
-        elif name == b"date":
+        elif kind == _DATE:
             dated = True
-        elif name == _BUFFERING:
-            continue  # written anew, where it is wanted
-        lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(line_of(_BACKENDS_REQUEST_ID if kind == _ID else name, value))
     if event_stream:
         lines.append(UNBUFFERED_LINE)
     return AnswerHead(b"".join(lines), length, event_stream, dated)
 
 
 def with_json_type(headers: list[Header]) -> list[Header]:
-    """A client's head whose body was read as JSON, which it has to say: every kind of backend hears the same."""
-    for name, value in headers:
-        if name == b"content-type" and value[:16].lower() == b"application/json":
-            return headers
-    return with_content_type(headers, b"application/json")
+    """A client's head whose body was read as JSON, which it has to say: every kind of backend hears the same.
+
+    Every other field stays at its place.
+    """
+    for at, (name, value) in enumerate(headers):
+        if name == b"content-type":
+            if value[:16].lower() == _JSON_TYPE[1]:
+                return headers
+            return [*headers[:at], _JSON_TYPE, *headers[at + 1 :]]
+    return [*headers, _JSON_TYPE]
 
 
 def with_content_type(headers: list[Header], content_type: bytes) -> list[Header]:

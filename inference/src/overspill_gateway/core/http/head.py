@@ -26,11 +26,15 @@ LENGTH_DIGITS_MAX: Final = 15
 _ZERO: Final = 48
 LENGTH_FIELD: Final = re.compile(rb"\r\ncontent-length: ?([0-9]+)(?=\r\n|$)", re.IGNORECASE)
 """The field in a head, its digits without white space behind them."""
-REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+REQUEST_ID_BYTES_MAX: Final = 128
+_REQUEST_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/+=@-"
 ALLOWED_BYTES: Final = bytes(byte for byte in range(256) if byte == 9 or (byte >= 32 and byte != 127))
 """All that may stand in a field's value; line ends are what is left of a good head without these."""
 
-_ONCE, _FRAMING, _REQUEST_ID_FIELD, _CONNECTION = range(1, 5)
+_ONCE: Final = 1
+_FRAMING: Final = 2
+_REQUEST_ID_FIELD: Final = 3
+_CONNECTION: Final = 4
 _KINDS: Final = {
     b"content-length": _FRAMING,
     b"transfer-encoding": _FRAMING,
@@ -91,6 +95,10 @@ class Head:
     """An HTTP/1.0 client: no chunks, no 100, and the connection ends with the answer."""
     keep_alive: bool = True
     """False: the client asks for the connection to end with the answer."""
+    content_type: bytes = b""
+    """Value of Content-Type, or empty."""
+    compressed: bool = False
+    """Whether the body is in a content coding."""
     body_bytes_max: int | None = None
     """Set by whoever admits the request: a lower bound for its body than the connection's."""
     deployment: str = ""
@@ -99,10 +107,10 @@ class Head:
     """Set by whoever admits the request: who has sent it, and answers for the memory that its body takes."""
     admitted: object = None
     """Kept by whoever admits the request for when it is served."""
-    replica_lines: bytes | None = None
-    """Kept by whoever forwards the request: its fields as replicas get them ..."""
+    replica_lines: list[bytes] | None = None
+    """Kept by whoever forwards the request: what replicas get of each of its fields, as ``to_replica`` has it ..."""
     hosted_lines: bytes | None = None
-    """... and as hosted APIs do."""
+    """... and what hosted APIs get of all of them."""
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field, or None; the name in lower case."""
@@ -115,6 +123,11 @@ class Head:
 def is_plain_length(digits: bytes) -> bool:
     """Whether this is the value of a Content-Length as all write it: a number of bytes without a zero in front."""
     return digits.isdigit() and len(digits) <= LENGTH_DIGITS_MAX and (len(digits) == 1 or digits[0] != _ZERO)
+
+
+def is_request_id(value: bytes) -> bool:
+    """Whether an x-request-id has a sound form."""
+    return 0 < len(value) <= REQUEST_ID_BYTES_MAX and not value.translate(None, _REQUEST_ID_BYTES)
 
 
 def with_length(headers: list[Header], digits: bytes) -> list[Header]:
@@ -169,6 +182,8 @@ def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
         b"expect" in found and not http_1_0,
         http_1_0,
         keep_alive,
+        found.get(b"content-type", b""),
+        any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers),
     )
 
 
@@ -201,7 +216,7 @@ def _read_fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, bytes], 
                 return malformed(f"There is unusual white space around the value of {name.decode()}.")
             found[name] = value
         elif kind == _REQUEST_ID_FIELD:
-            request_id = value if REQUEST_ID.fullmatch(value) else b""
+            request_id = value if is_request_id(value) else b""
         elif b"close" in (lower := value.lower()):
             keep_alive = keep_alive and b"close" not in [option.strip() for option in lower.split(b",")]
     return headers, found, keep_alive, request_id
