@@ -58,10 +58,10 @@ class HostedMeter:
         budget = self._budget
         if budget.rules is None:
             return True
-        if self.price is None or (budget.at_hand is None and not budget.is_new):
+        spending = budget.at_hand
+        if self.price is None or (spending is None and not budget.is_new):
             return False
         ask.bound()
-        spending = budget.at_hand
         money = spending.money if spending is not None else budget.rules.limit_nano_usd
         return self.offered(ask, money) is not None
 

@@ -11,7 +11,7 @@ from overspill_gateway.core.answers.answer import error_of_answer, text_of_answe
 from overspill_gateway.core.answers.answer_fault import fault_of_beginning, fault_of_end, judged
 from overspill_gateway.core.answers.continuation import ContinuedStream, Partial
 from overspill_gateway.core.answers.stream import StreamReader
-from overspill_gateway.core.answers.usage import Report, Usage, UsageFinder, report_of_answer
+from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Report, Usage, UsageFinder, report_of_answer
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_events import stream_error
 from overspill_gateway.core.dialects.error_shapes import Fault
@@ -101,7 +101,7 @@ class Relay:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._hold_plain = hold_plain or translator is not None
-        self._passing_usage = UsageFinder()
+        self._passing_usage: UsageFinder | None = None
         self._report: Report | None = None
         """Of a plain answer that was judged, where that showed it."""
         self._tail = b""
@@ -184,7 +184,7 @@ class Relay:
 
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
-            self._passing_usage.feed(data)
+            self._pass_usage(data)
             self._tail = (self._tail + data)[-_TAIL_BYTES:]
             self._client.send(data)
             return
@@ -201,11 +201,17 @@ class Relay:
             self._fail(fault)
             return
         self._gathered = []
-        self._passing_usage.feed(whole)
+        self._pass_usage(whole)
         self._tail = whole[-_TAIL_BYTES:]
         self._begin(self._length)
         self.committed = True
         self._client.send(whole)
+
+    def _pass_usage(self, piece: bytes) -> None:
+        """Look for reports in a piece that is kept nowhere."""
+        if self._passing_usage is None:
+            self._passing_usage = UsageFinder()
+        self._passing_usage.feed(piece)
 
     def close(self) -> str | None:
         """The backend has nothing more to say: what is wrong with its answer, if anything. Nothing is written."""
@@ -402,7 +408,7 @@ class Relay:
         if self._reader is not None:
             return self._reader.report
         if self.begun and not self._gathered:
-            return self._passing_usage.close()
+            return self._passing_usage.close() if self._passing_usage is not None else NOTHING_KNOWN
         return report_of_answer(self.body()) if self._report is None else self._report
 
     def usage(self, answers: int = 1) -> Usage | None:

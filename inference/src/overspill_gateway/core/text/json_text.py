@@ -36,7 +36,8 @@ def decoded(data: bytes) -> Any:
 
 def has_halves(data: bytes) -> bool:
     """Whether an escape in a JSON text names half a surrogate pair."""
-    if b"\\u" not in data:
+    escape = data.find(b"\\")  # one byte is found much faster than two
+    if escape < 0 or data.find(b"\\u", escape) < 0:
         return False
     return any(found.group(2) is not None for found in _ESCAPE.finditer(data))
 
