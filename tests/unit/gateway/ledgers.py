@@ -34,6 +34,11 @@ class Told:
             raise AssertionError("the ledger does not answer") from None
         then()
 
+    def take_all(self) -> None:
+        """Hear what there is."""
+        while not self._waiting.empty():
+            self.take()
+
 
 def ledger_at(path: Path | None, told: Told, process: str = "") -> LedgerStore:
     """A ledger in a file, or in memory; no two are of processes with one name."""
