@@ -512,3 +512,19 @@ def test_what_rates_have_counted_is_kept_for_two_minutes(path: Path, told: Told)
     second.close()
 
     assert found == [{one: "2"}, {one: "2", other: "1"}]
+
+
+def test_a_later_version_s_kinds_of_limits_harm_nobody(path: Path, told: Told) -> None:
+    """After a downgrade: what is not known is passed over, and the ledger goes on."""
+    known, found = CapKey(CapKind.CONSUMER, "ns/a"), list[dict[CapKey, str]]()
+    ledger = ledger_at(path, told)
+    ledger.remember({known: "1"}, 1000.0)
+    all_written(ledger, told)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO rates VALUES ('end-user ns/x', 1000, '1')")
+    ledger.recall(1000.0, found.append)
+    told.take()
+
+    assert found == [{known: "1"}]
+    assert Holder(ledger, told, NOVEMBER).lease(100, 1000) == 100
+    ledger.close()

@@ -312,10 +312,10 @@ def test_a_long_storm(first: int) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("first", range(1000, 9000, 2000))
+@pytest.mark.parametrize("first", range(1000, 5000, 1000))
 def test_many_long_storms(first: int) -> None:
-    """The same, a few million steps."""
-    for seed in range(first, first + 2000):
+    """The same, more than a million steps."""
+    for seed in range(first, first + 1000):
         storm(seed, 400).teardown()
 
 

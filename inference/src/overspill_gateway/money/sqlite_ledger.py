@@ -232,7 +232,7 @@ class SqliteLedger(LedgerStore):
 
     def _serve_memory(self, memory: "_Memory") -> None:
         """Rates are kept as well as can be: what is lost of them is a minute's count, so that nothing waits for it."""
-        found: dict[str, str] = {}
+        found: dict[CapKey, str] = {}
         try:
             connection = self._open()
             if memory.counted:
@@ -243,11 +243,13 @@ class SqliteLedger(LedgerStore):
                 connection.execute("COMMIT")
             elif memory.then is not None:
                 since = (memory.unix_now - RATES_KEPT_SECONDS,)
-                found = dict(connection.execute("SELECT name, counted FROM rates WHERE saved >= ?", since).fetchall())
+                for name, counted in connection.execute("SELECT name, counted FROM rates WHERE saved >= ?", since):
+                    with contextlib.suppress(ValueError):  # of a kind that only a later version knows
+                        found[cap_key(name)] = counted
         except (sqlite3.Error, OSError, LedgerFileError) as error:
             self._failed([], error)
         if memory.then is not None:
-            self._tell_loop(functools.partial(memory.then, {cap_key(name): counts for name, counts in found.items()}))
+            self._tell_loop(functools.partial(memory.then, found))
 
     def _answer(self, job: _Job, reason: str) -> None:
         """Tell what came of it; ``reason``: why nothing did, where nothing did."""

@@ -43,7 +43,7 @@ class CapKey:
 
 
 def cap_key(text: str) -> CapKey:
-    """The key that is written so."""
+    """The key that is written so; raises ValueError for a kind that is not known."""
     kind, space, name = text.partition(" ")
     return CapKey(CapKind(kind), name) if space else CapKey(CapKind.BUDGET, text)
 
