@@ -4,10 +4,8 @@ import json
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
 
 from overspill_api.demand import (
     DEMAND_VERSION,
@@ -21,75 +19,10 @@ from overspill_api.demand import (
     WorkDemand,
     bound_name,
 )
+from unit.demand_version_1 import OldLine, OldRoute
 
 VERSION_1 = (Path(__file__).parent / "data" / "demand-version-1.jsonl").read_bytes().splitlines()
 """What a gateway of version 1 wrote: all routes, a first request that is held, a replica that came, three answers."""
-
-
-class OldBase(BaseModel):
-    """The models of version 1, as they were."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class OldProblem(OldBase):
-    """Why a backend fails."""
-
-    reason: str
-    message: str = ""
-    since_unix_seconds: float = 0.0
-    failures: int = 0
-
-
-class OldBackend(OldBase):
-    """Counters of a backend."""
-
-    served_total: int = 0
-    errors_total: int = 0
-    cost_nano_usd_total: int = 0
-    problem: OldProblem | None = None
-
-
-class OldBudget(OldBase):
-    """A budget."""
-
-    period_start_unix_seconds: float
-    limit_nano_usd: int
-    charged_nano_usd: int = 0
-    exhausted: bool = False
-
-
-class OldRoute(OldBase):
-    """A route."""
-
-    route: str
-    uid: str = ""
-    in_flight_local: int = 0
-    in_flight_spilled: int = 0
-    held: int = 0
-    wants_replica: bool = False
-    last_arrival_unix_seconds: float | None = None
-    backends: dict[str, OldBackend] = Field(default={})
-    budget: OldBudget | None = None
-
-
-class OldRefused(OldBase):
-    """A document that can't be used."""
-
-    kind: Literal["route", "consumer"]
-    key: str
-    generation: int = 0
-    message: str = ""
-
-
-class OldLine(OldBase):
-    """A line."""
-
-    gateway: str
-    now_unix_seconds: float
-    routes: tuple[OldRoute, ...] = ()
-    refused: tuple[OldRefused, ...] | None = None
-    sends_engine_keys: bool = False
 
 
 NEW = GatewayDemand(

@@ -9,6 +9,7 @@ import pytest
 from overspill_api.demand import REFUSAL_REASONS, GatewayDemand
 from overspill_gateway.admin import demand as demand_module
 from overspill_gateway.core.admission.plan import Refusal
+from unit.demand_version_1 import OldLine
 from unit.gateway.backends import USAGE, answers, backend, resets_before_head, streams
 from unit.gateway.harness import Client, GatewayUnderTest, eventually, soon
 
@@ -244,7 +245,8 @@ async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: Gate
     gateway.route("off", local=None, hosted=[])
     await gateway.post("off")
 
-    line = json.loads(await first_line(gateway))
+    content = await first_line(gateway)
+    line = json.loads(content)
 
     assert line["version"] == 2
     assert line["uptime_seconds"] > 0
@@ -260,6 +262,9 @@ async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: Gate
     spilled = busy["spilled"]
     assert (spilled["requests_total"], spilled["prompt_tokens_total"], spilled["output_tokens_total"]) == (1, *tokens)
     assert spilled["request_seconds_total"] == hosted["request_seconds_total"] > 0
+    before = OldLine.model_validate_json(content).routes[0]
+    assert {name: one.served_total for name, one in before.backends.items()} == {"hosted/openai": 1, "local": 3}
+    assert before.last_arrival_unix_seconds is not None, "an operator of before knows what it knew"
 
 
 async def test_the_reasons_of_refusals_are_those_of_the_contract() -> None:
