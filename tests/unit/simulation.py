@@ -94,7 +94,9 @@ class ScaledGateway(Gateway):
     def _count(self, request: Request) -> None:
         """Its tokens, as whoever charges them does."""
         name = "local" if request.local else "hosted/a"
-        if request.ended is not None:
+        if request.outcome == "refused":
+            self.tally.refuse(request.reason)
+        elif request.ended is not None:
             counters = self._counted.setdefault(name, BackendCounters())
             usage = Usage(request.prompt_tokens, 0, request.output_tokens)
             counters.served += 1

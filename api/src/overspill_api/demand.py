@@ -187,7 +187,8 @@ class RouteDemand(Compiled):
     budget: BudgetDemand | None = None
     """None: the route has none, it can't be kept, or an older gateway."""
     arrivals_total: int = 0
-    """Requests that were let in. From version 2 on."""
+    """Requests that were let in. From version 2 on. Those that were neither answered nor refused, and are not there any
+    more, were left by their clients before anything came."""
     work: dict[str, WorkDemand] = Field(default={})
     """By kind of backend, ``local`` and ``hosted``; a kind that has done nothing is left out. From version 2 on."""
     spilled: SpilledDemand = SpilledDemand()

@@ -12,6 +12,8 @@ from overspill_operator.core.work import Work, all_of
 
 WINDOW_SECONDS: Final = 60.0
 """Long enough for a percentile of a route with a request a second, short enough to see a peak."""
+ROUTES_MAX: Final = 10_000
+"""Gateways may speak of routes that there are not: those that were not heard of for longest are forgotten."""
 SLOT_SECONDS: Final = 10.0
 """What grew within one slot is kept as one sum: a thousand busy routes are kept in some ten megabytes."""
 
@@ -92,12 +94,16 @@ class RecentWork:
 
     def __init__(self) -> None:
         self._routes: dict[str, _Recent] = {}
+        """Those that were heard of last are the last ones."""
 
     def heard(self, growth: Growth, now_unix: float) -> None:
         """A gateway's counts of a route have grown, or are heard for the first time."""
-        recent = self._routes.get(growth.route)
+        recent = self._routes.pop(growth.route, None)
         if recent is None or (growth.uid and recent.uid and growth.uid != recent.uid):
-            recent = self._routes[growth.route] = _Recent(growth.uid, now_unix)
+            recent = _Recent(growth.uid, now_unix)
+        self._routes[growth.route] = recent
+        if len(self._routes) > ROUTES_MAX:
+            del self._routes[next(iter(self._routes))]
         if growth.work is not None:
             recent.add(growth.work, now_unix)
 

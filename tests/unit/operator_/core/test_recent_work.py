@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from overspill_api.demand import GatewayDemand, RouteDemand
+from overspill_operator.core import recent_work
 from overspill_operator.core.demand_lines import Line, believed
 from overspill_operator.core.recent_work import SLOT_SECONDS, WINDOW_SECONDS, Growth, RecentWork
 from overspill_operator.core.traffic import STALE_AFTER_SECONDS, GatewayView, all_count_work
@@ -215,6 +218,17 @@ def test_a_clock_that_is_set_back_begins_anew() -> None:
     seen = recent.of(KEY, "u", NOW - 3580)
     assert seen is not None
     assert (seen.seconds, seen.work.arrivals) == (20.0, 5)
+
+
+def test_no_gateway_fills_the_memory_with_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more routes than there can be, those that were heard of last are kept."""
+    monkeypatch.setattr(recent_work, "ROUTES_MAX", 2)
+    listener = Listener()
+    for second, key in enumerate(["a/b", "a/c", "a/b", "a/d"]):
+        listener.hear(second, second, key=key)
+
+    known = {key: listener.work.of(key, "u", NOW + 30) is not None for key in ("a/b", "a/c", "a/d")}
+    assert known == {"a/b": True, "a/c": False, "a/d": True}
 
 
 def test_a_route_that_is_gone_is_forgotten() -> None:
