@@ -1,6 +1,7 @@
 """What a backend gets: the client's bytes, but for the model's name, usage in streams, and a lower limit."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.backends.backend import Hosted
+from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.core.backends.engine_keys import EngineKeys
 from overspill_gateway.core.dialects.endpoints import (
     CHAT,
@@ -19,6 +20,7 @@ from overspill_gateway.core.dialects.endpoints import (
     Endpoint,
     endpoint_of,
 )
+from overspill_gateway.core.dialects.request_form import REPLICA_FORM
 from overspill_gateway.core.http.head import Head, Header
 from overspill_gateway.core.requests.body import BodyError, read_body
 from overspill_gateway.proxy.outgoing import outgoing, plain_answer, translator_of
@@ -40,7 +42,10 @@ def head_of(
 
 def replica() -> Any:
     """As much of a replica as matters here."""
-    return SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n", keys=EngineKeys())
+    made = SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n", keys=EngineKeys(), form=REPLICA_FORM, model=b"")
+    for method in (Replica.speaks, Replica.target, Replica.lines):
+        setattr(made, method.__name__, partial(method, made))
+    return made
 
 
 def hosted(gateway: GatewayUnderTest, url: str = "https://api.example.org/prefix/v1") -> Hosted:

@@ -15,7 +15,10 @@ from overspill_gateway.core.backends.replica_state import ReplicaState
 from overspill_gateway.core.backends.rotation import EndpointFact, Health, usable
 from overspill_gateway.core.backends.unusable import UnusableError
 from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.core.dialects.endpoints import Dialect, Endpoint
 from overspill_gateway.core.dialects.provider_traits import form_of
+from overspill_gateway.core.http.forwarding import to_hosted, to_replica, with_json_type
+from overspill_gateway.core.http.head import Head, Header
 from overspill_gateway.core.http.outbound_proxy import host_and_port
 from overspill_gateway.core.prediction.prediction import ServiceRates
 from overspill_gateway.core.requests.ask import Ask, Needs
@@ -61,6 +64,10 @@ class Replica(ReplicaState):
         self.fact: EndpointFact | None = fact
         self.pod = fact.pod
         self.keys = EngineKeys()
+        self.meter: HostedMeter | None = None
+        """Its work costs no money."""
+        self.model = b""
+        """As what a request names the model, as JSON; empty: as its route does."""
         self.counters = counters
         self.problems = problems
         """Of all replicas of the route together."""
@@ -91,6 +98,25 @@ class Replica(ReplicaState):
     def in_flight(self) -> int:
         """Requests at it now, from this gateway."""
         return len(self.attempts)
+
+    def speaks(self, dialect: Dialect) -> bool:  # noqa: ARG002 - vLLM has all of them
+        """Whether it takes a request of this dialect as it is."""
+        return True
+
+    def target(self, head: Head, path: bytes) -> bytes:
+        """What a request line names there."""
+        return path + head.query
+
+    def lines(self, head: Head, endpoint: Endpoint) -> bytes:
+        """Header lines of a request there, remembered at its head."""
+        forwarded = head.replica_lines
+        if forwarded is None:
+            forwarded = head.replica_lines = to_replica(_typed(head, endpoint))
+        return b"".join([self.host_line, self.keys.line, *forwarded])
+
+    def another_head(self, head: bytes, tried: int) -> bytes | None:
+        """A head that it refused for its key, with another of its route's keys; None: there is none left."""
+        return self.keys.another(head, tried)
 
     @property
     def usable(self) -> bool:
@@ -179,6 +205,25 @@ class Hosted(HostedState):
             reads=reads,
         )
 
+    def speaks(self, dialect: Dialect) -> bool:
+        """Whether it takes a request of this dialect as it is: it knows OpenAI's alone."""
+        return dialect is not Dialect.MESSAGES
+
+    def target(self, head: Head, path: bytes) -> bytes:  # noqa: ARG002 - a query is the client's and ours alone
+        """What a request line names there, below its base URL, which stands for ``/v1``."""
+        return self.path_prefix + path[3:]
+
+    def lines(self, head: Head, endpoint: Endpoint) -> bytes:
+        """Header lines of a request there, remembered at its head."""
+        forwarded = head.hosted_lines
+        if forwarded is None:
+            forwarded = head.hosted_lines = to_hosted(_typed(head, endpoint))
+        return self.head_lines + forwarded
+
+    def another_head(self, head: bytes, tried: int) -> bytes | None:  # noqa: ARG002 - it has one key
+        """A head that it refused for its key, with another key; None: there is none left."""
+        return None
+
     @property
     def price(self) -> Price | None:
         """What tokens cost there; None: unknown."""
@@ -192,3 +237,8 @@ class Hosted(HostedState):
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
         found = self.meter.offered(ask, None)
         return found.nano_usd if found is not None else 0
+
+
+def _typed(head: Head, endpoint: Endpoint) -> list[Header]:
+    """A request's fields, with the type of its body where its client did not say."""
+    return head.headers if endpoint.dialect is Dialect.OTHER else with_json_type(head.headers)

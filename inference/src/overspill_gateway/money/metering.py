@@ -13,10 +13,9 @@ from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.route_pool import RouteMoney
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.counters import BackendCounters, ConsumerCounters, ConsumerTable
-from overspill_gateway.core.flow.flow_actions import NotSent
 from overspill_gateway.core.http import errors
 from overspill_gateway.core.http.errors import ApiError
-from overspill_gateway.core.money.budget import OUTPUT_TOKENS_MAX, Hold
+from overspill_gateway.core.money.budget import OUTPUT_TOKENS_MAX
 from overspill_gateway.core.money.ledger_rules import CapKey, CapKind
 from overspill_gateway.core.money.limits import NEVER, WINDOW_SECONDS, Entry, RateLimiter
 from overspill_gateway.core.requests.access import Grant
@@ -27,7 +26,7 @@ from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.limit_memory import LimitMemory
 from overspill_gateway.money.spending import RouteBudget
 
-__all__ = ["Admission", "HostedMeter", "MeteredHosted", "MeteredRoute", "Metering", "RouteMeter"]
+__all__ = ["Admission", "HostedMeter", "MeteredRoute", "Metering", "RouteMeter"]
 
 _MILLION: Final = 1_000_000
 _BLOCK_CALLS: Final = 4
@@ -191,14 +190,6 @@ class MeteredRoute(Protocol):
         """From ``Metering.route``."""
 
 
-class MeteredHosted(Protocol):
-    """What has the meter of a hosted API."""
-
-    @property
-    def meter(self) -> HostedMeter:
-        """From ``RouteMeter.meter_of``."""
-
-
 class Metering:
     """All meters of a gateway process."""
 
@@ -309,16 +300,6 @@ class Metering:
             admission.consumer.correct(now, admission.at_consumer, reserved, actual)
         if admission.route is not None:
             admission.route.correct(now, admission.at_route, reserved_here, actual_here)
-
-    @staticmethod
-    def hold(hosted: MeteredHosted, ask: Ask, now: float) -> Hold | NotSent:
-        """Take a place at a hosted API and hold the money for a call, or say why it may not be sent."""
-        return hosted.meter.hold(ask, now)
-
-    @staticmethod
-    def settle_hold(hold: Hold, hosted: MeteredHosted, usage: Usage | None, now: float, *, may_have_cost: bool) -> int:
-        """A hosted call is over; returns what it was charged (see ``HostedMeter.settle``)."""
-        return hosted.meter.settle(hold, now, usage, may_have_cost=may_have_cost)
 
     def _consumer(self, grant: Grant) -> _Consumer:
         """The consumer of a grant, by its newest limits."""

@@ -218,9 +218,7 @@ class Attempt(AttemptState[Replica | Hosted]):
     def _asks_with_another_key(self) -> bool:
         """Whether the replica was started with another of its route's keys: nothing has begun, so it is asked anew."""
         backend = self.backend
-        if not isinstance(backend, Replica):
-            return False
-        head = backend.keys.another(self.head, self._keys_tried)
+        head = backend.another_head(self.head, self._keys_tried)
         if head is None:
             return False
         self._keys_tried += 1
@@ -282,7 +280,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         now = self._heard_at = self.exchange.clock.monotonic()
         self.deadline = now + self.exchange.timeouts.idle_seconds
         backend, relay = self.backend, self.relay
-        if self.forms_tried and isinstance(backend, Hosted) and relay is not None and relay.status < 400:
+        if self.forms_tried and relay is not None and relay.status < 400:
             backend.form = self.form  # it takes requests in this form: so it is asked from now on
         self.exchange.first_token(self, now)
 

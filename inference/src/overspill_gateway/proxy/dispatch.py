@@ -5,7 +5,7 @@ Not here: who is chosen (``core.admission.plan``), and what follows from how the
 
 from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.core.answers.continuation import Partial, continuation_body
-from overspill_gateway.core.dialects.request_form import REPLICA_FORM, RequestForm
+from overspill_gateway.core.dialects.request_form import RequestForm
 from overspill_gateway.core.flow.flow_actions import NotSent, Send
 from overspill_gateway.core.money.budget import Hold
 from overspill_gateway.core.requests.ask import Ask
@@ -13,16 +13,14 @@ from overspill_gateway.core.requests.body import BodyFacts, read_body
 from overspill_gateway.core.requests.estimate import prompt_tokens_max
 from overspill_gateway.core.text.rope import length_of
 from overspill_gateway.core.text.splice import BodyError
-from overspill_gateway.money.metering import Metering
 from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
 from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
 from overspill_gateway.proxy.request_context import RequestContext
 
 
-def launch(
+def dispatch(
     exchange: AttemptOwner,
     send: Send[Replica | Hosted],
-    metering: Metering,
     now: float,
     *,
     partial: Partial | None = None,
@@ -43,8 +41,8 @@ def launch(
             if not body and not parts:
                 return NotSent.NO
             ask = _longer(call, len(body) + length_of(parts), facts)
-        if isinstance(backend, Hosted):
-            found = metering.hold(backend, ask, now)
+        if backend.meter is not None:
+            found = backend.meter.hold(ask, now)
             if isinstance(found, NotSent):
                 return found
             hold = found
@@ -52,15 +50,15 @@ def launch(
         attempt = Attempt(
             exchange, backend, send.reason, now, hold=hold, is_retry=send.is_retry, snapshot=send.snapshot
         )
-        attempt.form, attempt.forms_tried = _form_for(backend, again), again
+        attempt.form, attempt.forms_tried = again[-1] if again else backend.form, again
         _word(attempt, call, body, parts, facts, max_tokens)
     except BodyError:  # it can't be told to this hosted API
-        if hold is not None and isinstance(backend, Hosted):
-            metering.settle_hold(hold, backend, None, now, may_have_cost=False)
+        if hold is not None and backend.meter is not None:
+            backend.meter.settle(hold, now, None, may_have_cost=False)
         return NotSent.NO
     except Exception:
-        if hold is not None and isinstance(backend, Hosted):
-            metering.settle_hold(hold, backend, None, now, may_have_cost=False)
+        if hold is not None and backend.meter is not None:
+            backend.meter.settle(hold, now, None, may_have_cost=False)
         raise
     return attempt
 
@@ -96,9 +94,3 @@ def _word(
             attempt.backend, call.route, call.head, body, facts, call.request_id, endpoint=call.endpoint,
             max_tokens=max_tokens, form=attempt.form,
         )  # fmt: skip
-
-
-def _form_for(backend: Replica | Hosted, again: tuple[RequestForm, ...]) -> RequestForm:
-    if again:
-        return again[-1]
-    return backend.form if isinstance(backend, Hosted) else REPLICA_FORM

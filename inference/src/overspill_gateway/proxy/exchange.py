@@ -33,7 +33,7 @@ from overspill_gateway.proxy import settling
 from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.checked import Checked
 from overspill_gateway.proxy.containment import clean_up, tried
-from overspill_gateway.proxy.dispatch import launch
+from overspill_gateway.proxy.dispatch import dispatch
 from overspill_gateway.proxy.long_requests import word_going_on
 from overspill_gateway.proxy.refusals import refusal_of
 from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
@@ -105,7 +105,7 @@ class Exchange(Checked):
         flow = self.flow
         again, self._forms = self._forms, ()
         partial = self._broken[1] if self._broken is not None else None
-        attempt = launch(self, send, self._shared.metering, now, partial=partial, again=again)
+        attempt = dispatch(self, send, now, partial=partial, again=again)
         if isinstance(attempt, NotSent):
             if attempt is NotSent.WAIT and not self._money.begins(self, self.call.route.meter.budget):
                 attempt = NotSent.NO
@@ -238,8 +238,8 @@ class Exchange(Checked):
         send = flow.hedge(now)
         if send is None:
             return
-        launched = launch(self, send, self._shared.metering, now)
-        rival = launched if isinstance(launched, Attempt) else None
+        sent = dispatch(self, send, now)
+        rival = sent if isinstance(sent, Attempt) else None
         held = rival.hold.nano_usd if rival is not None and rival.hold is not None else 0
         try:
             flow.hedged(send, rival, now, held_nano_usd=held)

@@ -10,10 +10,9 @@ import msgspec
 
 from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.core.dialects.endpoints import CHAT, CHAT_PATH, Dialect, Endpoint, endpoint_of
-from overspill_gateway.core.dialects.request_form import REPLICA_FORM, STREAM_OPTIONS, RequestForm
+from overspill_gateway.core.dialects.request_form import STREAM_OPTIONS, RequestForm
 from overspill_gateway.core.http.errors import invalid_body
-from overspill_gateway.core.http.forwarding import to_hosted, to_replica, with_json_type
-from overspill_gateway.core.http.head import Head, Header
+from overspill_gateway.core.http.head import Head
 from overspill_gateway.core.requests.body import BodyFacts
 from overspill_gateway.core.requests.long_facts import LongFacts
 from overspill_gateway.core.text.rope import Buffer, edited, length_of
@@ -56,17 +55,13 @@ def outgoing(
     if endpoint is None:
         endpoint = endpoint_of(head.path) or CHAT
     if form is None:
-        form = backend.form if isinstance(backend, Hosted) else REPLICA_FORM
+        form = backend.form
     clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
-    if isinstance(backend, Hosted):
-        name = backend.model
-        if endpoint.dialect is Dialect.MESSAGES:
-            limit = max_tokens if clamp else facts.max_tokens
-            body = chat_request(body, name, max_tokens=limit, form=form)
-        else:
-            body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, form)
+    name = backend.model or route.model_json
+    if backend.speaks(endpoint.dialect):
+        body = _edited(body, facts, endpoint, name, max_tokens if clamp else None, form)
     else:
-        body = _edited(body, facts, endpoint, route.model_json, max_tokens if clamp else None, form)
+        body = chat_request(body, name, max_tokens=max_tokens if clamp else facts.max_tokens, form=form)
     return _head(backend, head, endpoint, len(body), request_id), body
 
 
@@ -86,32 +81,21 @@ def outgoing_long(
     long = facts.long or LongFacts()
     clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
     limit = max_tokens if clamp else None
+    name = backend.model or route.model_json
     made: list[Buffer]
-    if not isinstance(backend, Hosted):
-        made = edited(parts, _edits(facts, long, endpoint, route.model_json, limit, form))
-    elif endpoint.dialect is not Dialect.MESSAGES:
-        made = edited(parts, _edits(facts, long, endpoint, backend.model, limit, form))
+    if backend.speaks(endpoint.dialect):
+        made = edited(parts, _edits(facts, long, endpoint, name, limit, form))
     elif long.chat:
         limit = max_tokens if clamp else facts.max_tokens
-        beginning = chat_beginning(backend.model, streams=facts.stream, max_tokens=limit, form=form)
-        made = [beginning, *long.chat]
+        made = [chat_beginning(name, streams=facts.stream, max_tokens=limit, form=form), *long.chat]
     else:
         raise BodyError(long.chat_refusal or _NOT_TRANSLATED)
     return _head(backend, head, endpoint, length_of(made), request_id), made
 
 
 def _head(backend: Replica | Hosted, head: Head, endpoint: Endpoint, length: int, request_id: bytes) -> bytes:
-    if isinstance(backend, Hosted):
-        path = CHAT_PATH if endpoint.dialect is Dialect.MESSAGES else head.path
-        target = backend.path_prefix + path[3:]
-        if head.hosted_lines is None:
-            head.hosted_lines = to_hosted(_headers(head, endpoint))
-        lines = backend.head_lines + head.hosted_lines
-    else:
-        target = head.path + head.query
-        if head.replica_lines is None:
-            head.replica_lines = to_replica(_headers(head, endpoint))
-        lines = b"".join([backend.host_line, backend.keys.line, *head.replica_lines])
+    target = backend.target(head, head.path if backend.speaks(endpoint.dialect) else CHAT_PATH)
+    lines = backend.lines(head, endpoint)
     method = b"GET" if head.method == b"HEAD" else head.method  # the server leaves the body out
     if not length and head.content_length is None and not head.chunked:
         return b"%b %b HTTP/1.1\r\n%bx-request-id: %b\r\n\r\n" % (method, target, lines, request_id)
@@ -120,15 +104,11 @@ def _head(backend: Replica | Hosted, head: Head, endpoint: Endpoint, length: int
     )  # fmt: skip
 
 
-def _headers(head: Head, endpoint: Endpoint) -> list[Header]:
-    return head.headers if endpoint.dialect is Dialect.OTHER else with_json_type(head.headers)
-
-
 def translator_of(
     backend: Replica | Hosted, endpoint: Endpoint, facts: BodyFacts, request_id: bytes
 ) -> MessagesStream | None:
     """What a backend's answer goes through on its way to the client; None: nothing."""
-    if endpoint.dialect is Dialect.MESSAGES and isinstance(backend, Hosted):
+    if not backend.speaks(endpoint.dialect):
         return MessagesStream(facts.model, request_id.decode("latin-1"))
     return None
 

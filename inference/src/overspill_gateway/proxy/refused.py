@@ -3,7 +3,6 @@
 Not here: who is asked next (``exchange``), and what refusals say (``inability``, ``request_form``).
 """
 
-from overspill_gateway.backends.backend import Hosted
 from overspill_gateway.core.admission.plan import History
 from overspill_gateway.core.backends.outcome import Failure, FailureKind
 from overspill_gateway.core.dialects.inability import Inability, inability_of, said_by
@@ -20,7 +19,7 @@ def forms_to_ask_again(call: RequestContext, attempt: Attempt, relay: Relay) -> 
     Once for each field: a form that was tried is never come back to.
     """
     backend, hold = attempt.backend, attempt.hold
-    if not isinstance(backend, Hosted):
+    if backend.is_local:
         return ()
     limit = hold.output_tokens_max if hold is not None else None
     added = added_fields(call.endpoint, call.facts, attempt.form, limit)
@@ -36,7 +35,7 @@ def refusal_of_unable(attempt: Attempt, relay: Relay, history: History, now: flo
     if inability is None:
         credentials = status == 403
         return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403") if credentials else None
-    if isinstance(backend, Hosted):
+    if not backend.is_local:
         history.unable_hosted += (backend.served_by,)
         if inability is Inability.PATH or inability is Inability.MODEL:
             backend.has_said_that_it_lacks(path, now)

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from overspill_gateway.backends.backend import Hosted
 from overspill_gateway.core.answers.continuation import Partial
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.early_stream import EarlyStream
@@ -26,7 +25,7 @@ def relay_of(
 ) -> Relay:
     """Writes this attempt's answer on to the client."""
     facts, endpoint = call.facts, call.endpoint
-    if isinstance(attempt.backend, Hosted):
+    if not attempt.backend.is_local:
         headers = attempt.backend.problems.head_without_secrets(headers)
     return Relay(
         call.client,
@@ -45,7 +44,7 @@ def relay_of(
 
 def go_on_with(relay: Relay, partial: Partial, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
     """Lets this attempt's answer follow what the client has; a hosted API may repeat that instead."""
-    may_echo = isinstance(attempt.backend, Hosted)
+    may_echo = not attempt.backend.is_local
     relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
     return relay
 

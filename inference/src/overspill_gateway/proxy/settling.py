@@ -155,7 +155,7 @@ def _is_counted(call: RequestContext, relay: Relay, ending: Ending, *, begun: bo
 def _begin_count(call: RequestContext, settling: Settling, attempt: Attempt, relay: Relay) -> bool:
     """Count the tokens of a whole answer beside the path of requests; False: they can't be, it is charged in full."""
     report, text = relay.report(), relay.output_text()
-    if isinstance(attempt.backend, Hosted):
+    if attempt.backend.meter is not None:
         if report.is_doubtful(call.ask.answers):
             _tell_doubts(call, attempt.backend)
             return False
@@ -168,22 +168,22 @@ def _begin_count(call: RequestContext, settling: Settling, attempt: Attempt, rel
 
 
 def _learn_output(backend: Replica | Hosted, relay: Relay) -> None:
-    if isinstance(backend, Hosted) and relay.streams:
+    if backend.meter is not None and relay.streams:
         backend.meter.learn_output(relay.report(), relay.content_bytes)
 
 
 def _bound_of_cut(call: RequestContext, attempt: Attempt, relay: Relay) -> Usage | None:
     """The most that a hosted stream was worth that its client left; None: nobody knows."""
-    if not isinstance(attempt.backend, Hosted) or attempt.reason is ServedReason.CONTINUED:
-        return None  # the prompt of the latter holds an answer's beginning
     meter = attempt.backend.meter
+    if meter is None or attempt.reason is ServedReason.CONTINUED:
+        return None  # the prompt of the latter holds an answer's beginning
     return bound_of_cut(
         relay.report(), relay.unreported_bytes, relay.content_bytes, call.ask.prompt_tokens_max,
         answers=call.ask.answers, shows_all=meter.shows_output and not meter.hides_output and not call.ask.reasons,
     )  # fmt: skip
 
 
-def _tell_doubts(call: RequestContext, hosted: Hosted) -> None:
+def _tell_doubts(call: RequestContext, hosted: Replica | Hosted) -> None:
     """Once for each hosted API of a route: a line a request would drown all others."""
     counters = hosted.counters
     counters.reports_doubted += 1
@@ -216,8 +216,8 @@ def charge(
     if usage is not None:
         _used(call, attempt, usage)
     cost = 0
-    if hold is not None and isinstance(backend, Hosted):
-        cost = metering.settle_hold(hold, backend, usage, now, may_have_cost=may_have_cost)
+    if hold is not None and backend.meter is not None:
+        cost = backend.meter.settle(hold, now, usage, may_have_cost=may_have_cost)
         call.uncounted_nano_usd += cost
         if attempt.is_hedge:
             call.route.pool.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)

@@ -2,6 +2,7 @@
 
 from overspill_gateway.core.answers.usage import Price
 from overspill_gateway.core.backends.ejection import Outlier
+from overspill_gateway.core.dialects.request_form import REPLICA_FORM
 from overspill_gateway.core.prediction.tuning import TUNING, Tuning
 from overspill_gateway.core.requests.ask import Ask
 
@@ -16,6 +17,8 @@ class BackendState:
         """Whether it is a replica of ours: its work costs no money, and shows how fast it is."""
         self.outlier = Outlier(tuning)
         """Whether it rests after failures."""
+        self.form = REPLICA_FORM
+        """How it takes what the gateway adds to a request."""
         self.requests = 0
         """Requests at it now, from this gateway."""
 
@@ -27,6 +30,9 @@ class BackendState:
     def worst_case(self, ask: Ask) -> int:  # noqa: ARG002 - for those that have a price
         """The most that a call may cost, in nano-dollars; 0 where it costs nothing, or nobody knows."""
         return 0
+
+    def has_said_that_it_lacks(self, path: bytes, now: float) -> None:
+        """It has refused a request for lack of this path, or of the model."""
 
     def sent(self, ask: Ask, now: float) -> None:  # noqa: ARG002 - for those whose work is known
         """A request goes there."""
