@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from overspill_gateway.core.money.account import Account, Alert, Money
 from overspill_gateway.core.money.ledger_book import LedgerBook
-from overspill_gateway.core.money.ledger_rules import AccountKey, CapKey, CapKind, Claim, Failed, Granted
+from overspill_gateway.core.money.ledger_rules import AccountKey, CapKey, CapKind, Claim, Failed, Granted, at_its_least
 from overspill_gateway.core.money.period import Period
 
 MONTH = Period(0, 10**9)
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
             self.book.claim(gateway.key, claim)
         if self._lives(gateway):
             if gateway.unwritten is None or gateway.unwritten.number <= claim.number:
-                gateway.unwritten = Claim(claim.number, claim.least, claim.least, claim.cap)
+                gateway.unwritten = at_its_least(claim)
             gateway.account.failed(Failed(claim.number, "a storm"))
             self._post(gateway)
 

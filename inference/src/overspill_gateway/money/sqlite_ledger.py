@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -33,6 +33,7 @@ from overspill_gateway.core.money.ledger_rules import (
     HolderState,
     apply_alert,
     apply_claim,
+    at_its_least,
     cap_key,
 )
 from overspill_gateway.money.ledger_file import LedgerFile, LedgerFileError
@@ -361,7 +362,7 @@ class SqliteLedger(LedgerStore):
                 job.granted = None
                 known = self._unwritten.get(job.account)
                 if known is None or known.number <= job.claim.number:
-                    self._unwritten[job.account] = replace(job.claim, most=job.claim.least)
+                    self._unwritten[job.account] = at_its_least(job.claim)
             else:
                 job.is_first = None
             self._answer(job, text)

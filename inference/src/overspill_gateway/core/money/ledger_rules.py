@@ -73,6 +73,11 @@ class Claim:
     """Whether the holder will claim nothing more."""
 
 
+def at_its_least(claim: Claim) -> Claim:
+    """What of a claim that failed is still to be written: nothing more is granted of it, for nobody waits any more."""
+    return Claim(claim.number, claim.least, claim.least, claim.cap, claim.is_last)
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """A claim was written down."""
