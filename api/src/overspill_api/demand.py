@@ -132,6 +132,8 @@ class SpilledDemand(Compiled):
     """Output tokens written there."""
     request_seconds_total: float = 0.0
     """Seconds that they took there, from sending to the end."""
+    cost_nano_usd_total: int = 0
+    """Nano-dollars that was charged for all that was sent there in replicas' place, also where nothing came of it."""
 
 
 class EngineDemand(Compiled):

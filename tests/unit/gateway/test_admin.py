@@ -236,7 +236,8 @@ async def test_a_route_that_is_made_again_brings_nothing_of_the_former(gateway: 
 async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: GatewayUnderTest) -> None:
     """Streams at a replica, and one that a hosted API did in its place, with tokens; refusals by reason."""
     async with backend(streams(usage=True)) as engine, backend(streams(usage=True)) as api:
-        gateway.route(hosted=[api.hosted()], overflow={"on_cold_start": "Hosted"})
+        price = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
+        gateway.route(hosted=[api.hosted(**price)], overflow={"on_cold_start": "Hosted"})
         await gateway.post(stream=True)
         gateway.endpoints(engine.fact())
         for _ in range(2):
@@ -261,6 +262,7 @@ async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: Gate
     assert (hosted["prompt_tokens_total"], hosted["output_tokens_total"]) == tokens
     spilled = busy["spilled"]
     assert (spilled["requests_total"], spilled["prompt_tokens_total"], spilled["output_tokens_total"]) == (1, *tokens)
+    assert spilled["cost_nano_usd_total"] == busy["backends"]["hosted/openai"]["cost_nano_usd_total"] > 0
     assert spilled["request_seconds_total"] == hosted["request_seconds_total"] > 0
     before = OldLine.model_validate_json(content).routes[0]
     assert {name: one.served_total for name, one in before.backends.items()} == {"hosted/openai": 1, "local": 3}

@@ -207,6 +207,7 @@ class RouteCounters:
         "refusals",
         "retries",
         "seen_seconds_sum",
+        "spilled_nano_usd",
         "spilled_output_tokens",
         "spilled_prompt_tokens",
         "spilled_requests",
@@ -250,6 +251,8 @@ class RouteCounters:
         self.spilled_output_tokens = 0
         self.spilled_seconds = 0.0
         """From sending to the end."""
+        self.spilled_nano_usd = 0
+        """What was charged for what was sent there, whatever came of it."""
 
     @property
     def refused(self) -> int:

@@ -219,6 +219,8 @@ def charge(
     if hold is not None and backend.meter is not None:
         cost = backend.meter.settle(hold, now, usage, may_have_cost=may_have_cost)
         call.uncounted_nano_usd += cost
+        if attempt.spills:
+            call.route.tally.spilled_nano_usd += cost
         if attempt.is_hedge:
             call.route.pool.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
     if admission is None:

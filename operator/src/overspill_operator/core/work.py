@@ -38,7 +38,7 @@ _SCALARS: Final = 4
 """Numbers of a kind before its histograms: those of ``KindOfWork``."""
 _KIND_LENGTH: Final = _SCALARS + sum(1 + len(bounds) for bounds in _TABLES)
 _SPILLED_AT: Final = 1
-_REFUSED_AT: Final = _SPILLED_AT + _SCALARS
+_REFUSED_AT: Final = _SPILLED_AT + 5
 _KINDS_AT: Final = _REFUSED_AT + len(_REASONS)
 _LENGTH: Final = _KINDS_AT + len(_KINDS) * _KIND_LENGTH
 _HISTOGRAMS_AT: Final = tuple(_SCALARS + sum(1 + len(bounds) for bounds in _TABLES[:place]) for place in range(3))
@@ -135,6 +135,8 @@ class SpilledWork:
     """Tokens written there."""
     request_seconds: float
     """From sending to the end, all requests together."""
+    cost_nano_usd: float
+    """What was charged for what was sent there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Work:
         spilled = route.spilled
         numbers[:_REFUSED_AT] = (
             route.arrivals_total, spilled.requests_total, spilled.prompt_tokens_total, spilled.output_tokens_total,
-            spilled.request_seconds_total,
+            spilled.request_seconds_total, spilled.cost_nano_usd_total,
         )  # fmt: skip
         seconds = [spilled.request_seconds_total]
         for reason, count in route.refused_total.items():

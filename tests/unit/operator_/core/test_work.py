@@ -45,7 +45,11 @@ FULL = RouteDemand(
         "hosted": kind({"1": 2}, answers_total=2),
     },
     spilled=SpilledDemand(
-        requests_total=1, prompt_tokens_total=4, output_tokens_total=6, request_seconds_total=3.0
+        requests_total=1,
+        prompt_tokens_total=4,
+        output_tokens_total=6,
+        request_seconds_total=3.0,
+        cost_nano_usd_total=70,
     ),
     refused_total={"QueueFull": 2, "NewReason": 1},
 )  # fmt: skip
@@ -64,7 +68,7 @@ def test_every_figure_has_its_place() -> None:
     assert (local.first_token_since_sent.count, local.inter_token.count) == (4, 3)
     assert (hosted.answers, hosted.first_token.count, hosted.inter_token.count) == (2, 2, 0)
     assert (work.spilled.requests, work.spilled.prompt_tokens) == (1, 4)
-    assert (work.spilled.output_tokens, work.spilled.request_seconds) == (6, 3.0)
+    assert (work.spilled.output_tokens, work.spilled.request_seconds, work.spilled.cost_nano_usd) == (6, 3.0, 70)
     assert work.refused == {"QueueFull": 2, "Other": 1}
     assert work.first_token.count == 6, "whoever answered"
 
@@ -86,6 +90,7 @@ def test_what_happened_between_two_counts_is_their_difference() -> None:
         FULL.model_copy(update={"work": {"local": FULL.work["local"]}}),
         FULL.model_copy(update={"refused_total": {"QueueFull": 1, "NewReason": 1}}),
         FULL.model_copy(update={"spilled": SpilledDemand(requests_total=1)}),
+        FULL.model_copy(update={"spilled": FULL.spilled.model_copy(update={"cost_nano_usd_total": 69})}),
     ],
 )
 def test_counts_do_not_go_back(less: RouteDemand) -> None:

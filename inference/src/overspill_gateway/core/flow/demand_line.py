@@ -59,6 +59,7 @@ def route_demand(
             prompt_tokens_total=tally.spilled_prompt_tokens,
             output_tokens_total=tally.spilled_output_tokens,
             request_seconds_total=tally.spilled_seconds,
+            cost_nano_usd_total=tally.spilled_nano_usd,
         ),
         refused_total=tally.refusals,
         engines=tuple(_engines(pool.replicas, now)),
