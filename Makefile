@@ -79,9 +79,7 @@ lint: venv check-generated ## ruff, mypy --strict, import contracts
 
 .PHONY: lint-types
 lint-types: venv
-	@$(VENV)/mypy -p overspill_api -p overspill_operator -p overspill_gateway -p overspill_cli
-	@cd tests && ../$(VENV)/mypy -p cluster -p e2e -p real_engine -p standin -p fuzz
-	@MYPYPATH=tests $(VENV)/mypy bench api/generate
+	@$(VENV)/mypy api/src operator/src inference/src cli/src tests bench api/generate
 
 .PHONY: format
 format: venv ## format the code

@@ -345,7 +345,7 @@ def rig(folder: Path, *, crds: bool = True, **options: Any) -> Iterator[Rig]:
 
 
 def _install_kinds(made: Rig) -> None:
-    command = [
+    command: list[str | Path] = [
         made.plane.kubectl,
         "--kubeconfig",
         made.plane.kubeconfig,

@@ -419,10 +419,11 @@ def test_every_value_does_something(charts: Charts, path: tuple[str, ...]) -> No
 
 
 def _another(base: dict[str, Any], path: tuple[str, ...], value: Any) -> Any:
+    found: Any = base
     for part in path:
-        base = base.get(part, {}) if isinstance(base, dict) else {}
+        found = found.get(part, {}) if isinstance(found, dict) else {}
     if isinstance(value, bool):
-        return not (base or value)
+        return not (found or value)
     if isinstance(value, int):
         return value + 1
     if isinstance(value, str):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,11 @@ def new_key(world: Rig, consumer: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
 
+def is_taken(front: GatewayProcess, key: str) -> bool:
+    """Whether the gateway knows a key."""
+    return front.models(key)[0] == 200
+
+
 @contextmanager
 def running(world: Rig, release: Release) -> Iterator[GatewayProcess]:
     """Today's operator and a gateway; nothing more is asked of them than to let keys in."""
@@ -104,7 +110,7 @@ def test_keys_given_out_work_after_an_upgrade_and_after_a_new_installation(world
     run_helm(world, "install", "overspill", str(CHART), values=KEEP)
     with running(world, Release(world, KEEP)) as front:
         for key in (early, later):
-            wait_for("the same key", lambda key=key: front.models(key)[0] == 200)
+            wait_for("the same key", partial(is_taken, front, key))
 
     run_helm(world, "upgrade", "overspill", str(CHART), values={})
     assert pepper(world) == made

@@ -262,7 +262,7 @@ def test_a_removal_survives_kubectl_apply(world: Rig) -> None:
         "metadata": {"name": "applied", "namespace": "default"},
         "spec": {"selfHosted": {**ENGINE, "podTemplate": template}},
     }
-    command = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "apply", "-f", "-"]
+    command: list[str | Path] = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "apply", "-f", "-"]
     for _ in range(2):
         subprocess.run(command, input=json.dumps(manifest), text=True, check=True, capture_output=True)
         world.wait_condition("applied", "Ready", "True", "ScaledToZero")

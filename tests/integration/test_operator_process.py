@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,7 @@ def test_releases_with_namespaces_of_their_own_live_side_by_side(world: Rig) -> 
         for name in ("chat", "search"):
             world.route("engine", {"selfHosted": ENGINE, "scaling": {"minReplicas": 1}}, name)
         for name, release in (("chat", RELEASE), ("search", "staging")):
-            live = wait_for(f"the engine in {name}", lambda name=name: world.get(deployment_path("engine", name)))
+            live = wait_for(f"the engine in {name}", partial(world.get, deployment_path("engine", name)))
             assert live["metadata"]["labels"]["overspill.dev/release"] == release
         assert world.document("engine", "search") is None
     finally:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,7 @@ def test_who_takes_the_rights_away_in_one_namespace_decides_about_that_one_only(
         world.route("kept", {"model": f"kept-{place}", "selfHosted": ENGINE}, place)
     with leading(release, "both") as operator:
         for place in ("chat", "search"):
-            wait_for("the document", lambda place=place: world.document("kept", place))
+            wait_for("the document", partial(world.document, "kept", place))
         granted = world.live(binding)
         world.delete(binding)
         assert operator.stop() == 0

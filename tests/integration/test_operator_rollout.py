@@ -45,7 +45,14 @@ def gone(world: Rig, name: str) -> None:
 
 def describe(world: Rig, name: str) -> str:
     """What a person sees."""
-    command = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "describe", "modelroute", name]
+    command: list[str | Path] = [
+        world.plane.kubectl,
+        "--kubeconfig",
+        world.plane.kubeconfig,
+        "describe",
+        "modelroute",
+        name,
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -118,7 +125,13 @@ def test_scaling_is_no_roll_out(world: Rig) -> None:
 
 def test_kubectl_wait_waits_for_a_roll_out(world: Rig) -> None:
     """Also for one that takes a fault to be mended: it is no older condition that it finds."""
-    command = [world.plane.kubectl, "--kubeconfig", world.plane.kubeconfig, "wait", "--for=condition=RolledOut"]
+    command: list[str | Path] = [
+        world.plane.kubectl,
+        "--kubeconfig",
+        world.plane.kubeconfig,
+        "wait",
+        "--for=condition=RolledOut",
+    ]
     world.route("waited", {"selfHosted": ENGINE, "scaling": ONE})
     subprocess.run([*command, "--timeout=60s", "modelroute/waited"], check=True, capture_output=True)
     world.route("waited", {"selfHosted": {**ENGINE, "tensorParallelSize": 64}, "scaling": ONE})

@@ -53,5 +53,5 @@ def _imported(path: Path, known: AbstractSet[str]) -> Iterator[str]:
                 inner = f"{node.module}.{alias.name}"
                 if inner in known:
                     yield inner
-                elif node.module in known:
+                elif node.module is not None and node.module in known:
                     yield node.module

@@ -223,7 +223,7 @@ def test_who_may_not_look_gets_the_key_without_hints(
 def test_no_name_leads_elsewhere_in_the_api(text: str) -> None:
     """Namespaces and the pepper's Secret become parts of paths; nothing is asked for one that is no name."""
     cluster = MemoryCluster()
-    usual = {"name": "team", "namespace": "chat", "release_namespace": "r", "pepper_secret": "p"}
+    usual: dict[str, Any] = {"name": "team", "namespace": "chat", "release_namespace": "r", "pepper_secret": "p"}
     for field in ("namespace", "release_namespace", "pepper_secret"):
         with pytest.raises(CommandError, match="is not"):
             commands.create_key(cluster, **{**usual, field: text}, routes=())

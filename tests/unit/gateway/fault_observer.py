@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from overspill_gateway.backends.backend import Hosted, Replica
 from overspill_gateway.routes.route import Route
 from unit.gateway import faults
 from unit.gateway.backends import Backend, backend
@@ -22,7 +23,11 @@ TIMEOUTS = {"connect_seconds": 0.2, "first_token_seconds": 0.25, "idle_seconds":
 """Where waiting is the matter."""
 PATIENT = {"connect_seconds": 10, "first_token_seconds": 10, "idle_seconds": 10, "total_seconds": 20}
 """Where it is not: a busy machine must not look like a fault."""
-PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9, "price_version": "v1"}
+PRICE: dict[str, Any] = {
+    "input_nano_usd_per_million": 10**9,
+    "output_nano_usd_per_million": 2 * 10**9,
+    "price_version": "v1",
+}
 REPORTED_NANO_USD = 17 * 1000 + 8 * 2000
 MAX_TOKENS = 50
 IN_FULL_NANO_USD = MAX_TOKENS * 2000
@@ -86,7 +91,8 @@ async def observe(fault: Fault, mode: Mode, pool: Pool, *, together: bool = Fals
         waits = fault in faults.TIME or fault.setting in {Setting.REFUSED, Setting.UNREACHABLE}
         timers = {"timeouts": TIMEOUTS if fault in faults.TIME else PATIENT}
         route = set_up(gateway, pool, first, second, timers | changes, hold_seconds=0.5 if waits else 10)
-        for one in (*route.replicas.values(), *route.pool.hosted):  # to a replica by itself no more than 0.5 s
+        backends: list[Replica | Hosted] = [*route.replicas.values(), *route.pool.hosted]
+        for one in backends:  # to a replica by itself no more than 0.5 s
             waited_for = fault.setting is Setting.UNREACHABLE and one.served_by.endswith("/first")
             one.pool.connect_seconds = float((TIMEOUTS if waited_for else PATIENT)["connect_seconds"])
         answer = await ask_until_touched(gateway, route, fault, mode, first)

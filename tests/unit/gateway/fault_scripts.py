@@ -43,7 +43,14 @@ CHAT_TOKENS = [chat_event({"content": token}) for token in TOKENS]
 CHAT_END = [chat_event({}, "stop"), data({"id": "c-1", "choices": [], "usage": USAGE}), DONE]
 
 _RESPONSES_USAGE = {"input_tokens": 17, "output_tokens": 8, "total_tokens": 25}
-_RESPONSE = {"id": "r-1", "object": "response", "model": "tiny", "status": "in_progress", "output": [], "usage": None}
+_RESPONSE: dict[str, Any] = {
+    "id": "r-1",
+    "object": "response",
+    "model": "tiny",
+    "status": "in_progress",
+    "output": [],
+    "usage": None,
+}
 RESPONSES_START = named("response.created", response=_RESPONSE) + named("response.in_progress", response=_RESPONSE)
 RESPONSES_TOKENS = [named("response.output_text.delta", delta=token, output_index=0) for token in TOKENS]
 RESPONSES_END = [named("response.completed", response=_RESPONSE | {"status": "completed", "usage": _RESPONSES_USAGE})]

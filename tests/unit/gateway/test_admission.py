@@ -23,6 +23,11 @@ pytestmark = pytest.mark.interpreted  # the model of engines is made of subclass
 TARGET = 2.0
 
 
+def constant(rate: float) -> Callable[[float], float]:
+    """Always as much."""
+    return lambda _: rate
+
+
 class World:
     """Two engines, one gateway or several, and a hosted API that takes everything."""
 
@@ -303,8 +308,7 @@ def test_a_flood_delays_nobody_else_and_priority_goes_first() -> None:
     mixed, _ = MIXED
     for consumer, share, priority in (("small", 0.2, 0), ("first", 0.1, 5)):
         traffic = replace(mixed, seed=len(consumer), consumer=consumer, priority=priority)
-        rate = share * world.capacity
-        replace(traffic, per_second=lambda _, rate=rate: rate).start(world.clock, world.gateway, 90.0)
+        replace(traffic, per_second=constant(share * world.capacity)).start(world.clock, world.gateway, 90.0)
     world.run(240.0)
 
     def wait(consumer: str) -> float:

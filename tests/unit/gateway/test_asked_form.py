@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from overspill_gateway.core.dialects.endpoints import Dialect
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import USAGE, Received, Script, Wire, answers, backend, plain_head, stream_head
-from unit.gateway.generated import STREAMS, Dialect
+from unit.gateway.generated import STREAMS
 from unit.gateway.harness import KEY, GatewayUnderTest
 
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
@@ -56,7 +57,7 @@ def events_of(body: bytes) -> list[Any]:
 @pytest.mark.parametrize("usage", [False, True])
 async def test_a_plain_answer_becomes_a_stream(gateway: GatewayUnderTest, space: bytes, *, usage: bool) -> None:
     """The whole message, its reason, usage where it was asked for, the end: never an empty stream."""
-    options = {"stream_options": {"include_usage": True}} if usage else {}
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
 
     answer = await asked(gateway, says(CHAT, space=space), stream=True, **options)
 

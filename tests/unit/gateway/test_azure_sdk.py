@@ -9,10 +9,13 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionUserMessageParam
 
 from overspill_gateway.core.dialects.azure import plain_target
 from unit.gateway.backends import Backend, answers, backend, streams
 from unit.gateway.harness import KEY, MESSAGES, Answer, GatewayUnderTest, soon
+
+HELLO: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Hello"}]
 
 OTHER_KEY = "osk-otherother12-" + "T" * 40
 
@@ -37,7 +40,7 @@ async def engine(gateway: GatewayUnderTest) -> AsyncIterator[Backend]:
 async def test_a_chat_goes_to_the_deployment_that_the_path_names(gateway: GatewayUnderTest, engine: Backend) -> None:
     """The engine sees OpenAI's path without Azure's version, its own model, and no key."""
     async with azure(gateway) as client:
-        answer = await client.chat.completions.create(model="tiny", messages=MESSAGES)  # type: ignore[arg-type]
+        answer = await client.chat.completions.create(model="tiny", messages=HELLO)
 
     assert answer.choices[0].message.content == "hello"
     assert engine.requests[0].line == "POST /v1/chat/completions HTTP/1.1"
@@ -51,7 +54,7 @@ async def test_a_client_of_one_deployment_may_call_its_model_what_it_likes(
     """As at Azure the path decides; streams and Entra's tokens (Authorization) work as well."""
     engine.script = streams(3)
     async with azure(gateway, azure_deployment="tiny", api_key=None, azure_ad_token=KEY) as client:
-        stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+        stream = await client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
     assert text
@@ -64,7 +67,7 @@ async def test_models_and_the_newer_paths(gateway: GatewayUnderTest, engine: Bac
         assert [model.id async for model in client.models.list()] == ["tiny"]
     url = f"http://127.0.0.1:{gateway.port}/openai/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as plain:
-        await plain.chat.completions.create(model="tiny", messages=MESSAGES)  # type: ignore[arg-type]
+        await plain.chat.completions.create(model="tiny", messages=HELLO)
     assert engine.requests[0].line == "POST /v1/chat/completions HTTP/1.1"
 
 

@@ -165,7 +165,7 @@ async def test_demand_says_what_is_refused_and_that_it_is_mended(tmp_path: Path)
 
         folder.write("route.bad", hosted())
         folder.look()
-        lines = []
+        lines: list[dict[str, Any]] = []
         while not lines or lines[-1]["refused"] is None:
             lines.append(json.loads(await soon(client.chunk())))
         assert lines[-1]["refused"] == []

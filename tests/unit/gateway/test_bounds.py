@@ -13,7 +13,7 @@ from unit.gateway.backends import answers, backend
 from unit.gateway.harness import GatewayUnderTest
 
 MESSAGES = [{"role": "user", "content": "hi"}]
-PRICE = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000}
+PRICE: dict[str, Any] = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000}
 PIXEL = "data:image/png;base64," + "A" * 100_000
 
 
@@ -193,7 +193,7 @@ def test_text_is_never_taken_for_the_bytes_of_an_image() -> None:
 
 async def test_a_hosted_api_under_a_budget_gets_nothing_unbounded(gateway: GatewayUnderTest) -> None:
     """400 that names the field and what mends it; without a budget, or at a replica, it passes as it came."""
-    strange = {"web_search_options": {}, "max_tokens": 10}
+    strange: dict[str, Any] = {"web_search_options": {}, "max_tokens": 10}
     async with backend(answers()) as api, backend(answers()) as engine:
         hosted = [api.hosted("api", **PRICE)]
         rules: dict[str, Any] = {"hosted": hosted, "overflow": {"on_cold_start": "Hosted"}}
@@ -213,7 +213,12 @@ async def test_a_hosted_api_under_a_budget_gets_nothing_unbounded(gateway: Gatew
 
 async def test_a_stored_conversation_is_held_for_by_the_context(gateway: GatewayUnderTest) -> None:
     """With ``contextTokens`` the bound is known; without, it is refused with the field that would mend it."""
-    stored = {"path": "/v1/responses", "input": "x", "previous_response_id": "r", "max_output_tokens": 10}
+    stored: dict[str, Any] = {
+        "path": "/v1/responses",
+        "input": "x",
+        "previous_response_id": "r",
+        "max_output_tokens": 10,
+    }
     rules: dict[str, Any] = {"local": None, "overflow": {"on_cold_start": "Hosted"}}
     async with backend(answers()) as api:
         gateway.route(budget={"limit_nano_usd": 10**9}, hosted=[api.hosted("api", **PRICE)], **rules)

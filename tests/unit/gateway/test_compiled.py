@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -30,8 +31,13 @@ def test_what_is_tested_is_what_was_asked_for() -> None:
 async def test_weak_references_outlive_collections(kind: str) -> None:
     """A collection must not free what others hold: the C for classes with an interpreted base once did."""
     pool = Pool(Address("h", 1), idle_seconds=1, connect_seconds=1)
-    makers = {"history": History, "queue": WaitingQueue, "connection": lambda: UpstreamConnection(pool)}
-    gone, kept = [], []
+    makers: dict[str, Callable[[], object]] = {
+        "history": History,
+        "queue": WaitingQueue,
+        "connection": lambda: UpstreamConnection(pool),
+    }
+    gone: list[tuple[weakref.ref[object], object]] = []
+    kept: list[tuple[weakref.ref[object], object]] = []
     for number in range(300):
         one = makers[kind]()
         if not type(one).__weakrefoffset__:

@@ -23,7 +23,7 @@ PAGE = (ROOT / "docs" / "reference" / "gateway.md").read_text()
 Row = tuple[str, ...]
 LOCAL = {"service": "tiny-engine", "port": 8000, "served_model": "tiny"}
 BUDGET = {"limit_nano_usd": 50_000_000, "alerts": (1,)}
-PRICES = {
+PRICES: dict[str, Any] = {
     "input_nano_usd_per_million": 15_000_000_000,
     "output_nano_usd_per_million": 60_000_000_000,
     "price_version": "v1",
@@ -122,7 +122,7 @@ def _as_read(document: Document) -> Document:
 
 def lines_of_documents(caplog: pytest.LogCaptureFixture) -> set[str]:
     """What is said of a route and a consumer that come, change and go."""
-    documents = DocumentsByObject(Nobody())  # type: ignore[arg-type]
+    documents = DocumentsByObject(Nobody())
     common = {"namespace": "ns", "name": "tiny", "uid": "u"}
     with caplog.at_level(logging.INFO):
         for generation in (1, 2):

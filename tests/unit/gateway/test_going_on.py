@@ -222,12 +222,15 @@ async def test_one_that_will_not_go_on_is_passed_over(gateway: GatewayUnderTest)
 
 
 @pytest.mark.parametrize("counts", [True, False])
-async def test_the_total_time_ends_what_nobody_goes_on_with(gateway: GatewayUnderTest, *, counts: bool) -> None:
+async def test_the_total_time_ends_what_nobody_goes_on_with(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch, *, counts: bool
+) -> None:
     """While what came is counted, or before the other backend's first token: an error in the stream, no [DONE]."""
     script = then(writes(ROLE, said("The sky"), breaks=True), says_nothing)
     async with backend(script) as first, backend(script) as second:
         if not counts:
-            first.answer, second.answer = counts_nothing(first), counts_nothing(second)
+            for one in (first, second):
+                monkeypatch.setattr(one, "answer", counts_nothing(one))
         route = gateway.route(timeouts={"total_seconds": 0.4}, **GOES_ON)
         gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
 
@@ -239,12 +242,15 @@ async def test_the_total_time_ends_what_nobody_goes_on_with(gateway: GatewayUnde
     assert text_of(answer) == "The sky"
 
 
-async def test_a_client_may_leave_while_what_came_is_counted(gateway: GatewayUnderTest) -> None:
+async def test_a_client_may_leave_while_what_came_is_counted(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody is asked to go on for it."""
     script = then(writes(ROLE, said("The sky"), breaks=True), says_nothing)
     counted = asyncio.Event()
     async with backend(script) as first, backend(script) as second:
-        first.answer, second.answer = counts_nothing(first, counted), counts_nothing(second, counted)
+        for one in (first, second):
+            monkeypatch.setattr(one, "answer", counts_nothing(one, counted))
         route = gateway.route(**GOES_ON)
         gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
         client = await gateway.client()

@@ -122,7 +122,12 @@ async def test_a_request_that_waits_is_left_alone(gateway: GatewayUnderTest, mon
     """Until it has waited long enough nothing is due: a hedge that its lost attempt might have had is not, either."""
     looks = []
     expire = Exchange.expire
-    monkeypatch.setattr(Exchange, "expire", lambda self, now: (looks.append(now), expire(self, now)))
+
+    def expire_and_note(self: Exchange, now: float) -> None:
+        looks.append(now)
+        expire(self, now)
+
+    monkeypatch.setattr(Exchange, "expire", expire_and_note)
     async with backend(answers()) as engine:
 
         async def dies(*_: object) -> None:

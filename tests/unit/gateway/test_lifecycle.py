@@ -14,7 +14,8 @@ from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gate
 
 def at_replicas(route: Route) -> list[Attempt]:
     """Requests at the replicas of a route."""
-    return [attempt for replica in route.replicas.values() for attempt in replica.attempts]
+    found = [attempt for replica in route.replicas.values() for attempt in replica.attempts]
+    return [attempt for attempt in found if isinstance(attempt, Attempt)]
 
 
 @pytest.mark.exhaustive

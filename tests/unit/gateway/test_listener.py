@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from overspill_gateway.wire import listener
 from overspill_gateway.wire.newcomers import turn_newcomers_away
 from unit.gateway.harness import Client, running_gateway, soon
 
-EVERYWHERE = {"listen": ListenAddress("::", 0), "admin_listen": ListenAddress("::", 0)}
+EVERYWHERE: dict[str, Any] = {"listen": ListenAddress("::", 0), "admin_listen": ListenAddress("::", 0)}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -37,7 +38,7 @@ def test_without_ipv6_it_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch, caplog
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return real(family, kind)
 
-    monkeypatch.setattr(listener.socket, "socket", without_ipv6)
+    monkeypatch.setattr(socket, "socket", without_ipv6)
     with caplog.at_level(logging.WARNING):
         endpoint = listener.listen_everywhere(0)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from anthropic import Anthropic
-from anthropic.types import Message
+from anthropic.types import Message, TextBlock, ToolUseBlock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,10 +25,10 @@ def chunk(delta: dict[str, Any] | None = None, reason: str | None = None, **fiel
     return f"data: {json.dumps(document)}\n\n".encode()
 
 
-def call(index: int | None, arguments: str, **fields: Any) -> dict[str, Any]:
+def call(index: int | None, arguments: object, **fields: Any) -> dict[str, Any]:
     """A delta with a piece of a tool call."""
     place = {} if index is None else {"index": index}
-    function = {"arguments": arguments} | ({"name": fields.pop("name")} if "name" in fields else {})
+    function: dict[str, Any] = {"arguments": arguments} | ({"name": fields.pop("name")} if "name" in fields else {})
     return {"tool_calls": [place | {"function": function} | fields]}
 
 
@@ -357,7 +357,9 @@ def test_content_in_parts_is_text(content: object) -> None:
     stream = sdk_message(translate(chunk({"content": content}), chunk({}, "stop"), DONE))
     body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).encode()
 
-    assert stream.content[0].text == "Hi"
+    (block,) = stream.content
+    assert isinstance(block, TextBlock)
+    assert block.text == "Hi"
     assert json.loads(plain_message(body, "claude", "r"))["content"] == [{"type": "text", "text": "Hi"}]
 
 
@@ -365,6 +367,7 @@ def test_arguments_that_are_an_object_are_its_text() -> None:
     """Some servers write the object where its text belongs."""
     (use,) = sdk_message(translate(chunk(call(0, {"a": 1}, id="c", name="f")), chunk({}, "stop"), DONE)).content
 
+    assert isinstance(use, ToolUseBlock)
     assert use.input == {"a": 1}
 
 

@@ -701,6 +701,7 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
 
     answered(capped)
     path.unlink()
+    assert isinstance(world.ledger, SqliteLedger)
     world.ledger._failed_at = float("-inf")
     world.now += 10.0
     world.metering.tick()
@@ -808,7 +809,8 @@ def test_any_mix_of_calls_stays_within_the_cap(data: st.DataObject) -> None:
     open_ones: list[tuple[Hold, int]] = []
     charged = 0
     for _ in range(data.draw(st.integers(1, 60))):
-        if open_ones and data.draw(st.booleans()):
+        settles: bool = data.draw(st.booleans()) if open_ones else False
+        if settles:
             hold, longest = open_ones.pop()
             usage = data.draw(st.sampled_from([None, Usage(200, 0, min(50, longest)), Usage(1000, 0, longest)]))
             charged += meter.settle(hold, world.now, usage, may_have_cost=data.draw(st.booleans()))

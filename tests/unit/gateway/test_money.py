@@ -17,7 +17,7 @@ from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from unit.gateway.backends import Backend, answers, backend, plain_head, resets_before_head, says_nothing, streams
 from unit.gateway.harness import KEY, PEPPER, GatewayUnderTest, eventually, running_gateway
 
-PRICE = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000}
+PRICE: dict[str, Any] = {"input_nano_usd_per_million": 150_000_000, "output_nano_usd_per_million": 600_000_000}
 REPORTED = 17 * 150 + 8 * 600
 """What ``backends.USAGE`` costs: no price of cached tokens is known."""
 ANSWER = 100 * 600
@@ -90,7 +90,7 @@ async def test_a_burst_stays_near_the_limit_of_tokens_a_minute(
             per_consumer=limits if where == "route" else {}, overflow={"on_cold_start": "Hosted"},
         )  # fmt: skip
         allow(gateway, **(limits if where == "consumer" else {}))
-        fields = {} if asked is None else {"max_tokens": asked}
+        fields: dict[str, Any] = {} if asked is None else {"max_tokens": asked}
         seen = await asyncio.gather(*(gateway.post(**fields) for _ in range(200)))
 
     served = sum(answer.status == 200 for answer in seen)
@@ -165,10 +165,13 @@ async def test_under_a_budget_a_request_without_a_limit_gets_one(gateway: Gatewa
 async def test_a_request_asks_for_no_more_than_the_hosted_model_writes(gateway: GatewayUnderTest) -> None:
     """Which would be refused: its limit is lowered, with a budget or without, with a price or without."""
     async with backend(answers()) as api:
-        for changes, price in (({"budget": {"limit_nano_usd": PLENTY}}, PRICE), ({}, PRICE), ({}, {})):
+        budget: dict[str, Any] = {"budget": {"limit_nano_usd": PLENTY}}
+        kinds: list[tuple[dict[str, Any], dict[str, Any]]] = [(budget, PRICE), ({}, PRICE), ({}, {})]
+        for changes, price in kinds:
             gateway.route(local=None, hosted=[api.hosted("api", output_tokens_max=4096, **price)], **changes)
             for limit in (None, 5000, 100):
-                await gateway.post(**({} if limit is None else {"max_tokens": limit}))
+                fields: dict[str, Any] = {} if limit is None else {"max_tokens": limit}
+                await gateway.post(**fields)
 
         limits = [received.json.get("max_tokens") for received in api.requests]
         assert limits == [4096, 4096, 100, None, 4096, 100, None, 4096, 100]

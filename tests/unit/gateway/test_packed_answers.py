@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.http.content_coding import SLICE_BYTES_MAX, Unpacker, coding_of
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Received, Script, Wire, answers, backend, plain_head, stream_head
-from unit.gateway.generated import STREAMS, Dialect
+from unit.gateway.generated import STREAMS
 from unit.gateway.harness import GatewayUnderTest
 
-PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
+PRICE: dict[str, Any] = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
 ANSWER = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
+from operator import not_
 
 import pytest
 
@@ -173,7 +175,7 @@ async def test_a_refusal_without_end_is_not_waited_for(
         async with backend(script) as api:
             route = gateway.route(local=None, hosted=[api.hosted()], retry_attempts=0)
             await gateway.post()
-            await eventually(lambda wires=api.wires: not wires)
+            await eventually(partial(not_, api.wires))
             assert (told(route) or BackendProblem(reason="none")).reason == "CredentialsRefused"
 
 

@@ -151,7 +151,7 @@ def test_who_was_to_be_asked_once_more_is_asked_when_the_money_has_come(why: str
     assert isinstance(action, Send)
     reason = action.reason
     assert flow.not_sent(action.backend, NotSent.WAIT, world.now) is AWAIT_MONEY
-    world.pool.hosted.reverse()
+    world.pool.hosted = list(reversed(world.pool.hosted))
 
     action = flow.money_came(world.now)
 

@@ -1,6 +1,7 @@
 """One cap, several gateways: whatever is lost, late or said twice and whoever dies, it holds, and its money is used."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -277,7 +278,7 @@ def storm(seed: int, steps: int) -> Machine:
     world = Machine()
     size = chance.choice([300, 1000, 4000])
     calm = chance.choice([0.3, 1.0, 3.0])
-    events = [
+    events: list[tuple[float, Callable[[int], object]]] = [
         (12, lambda which: world.hold(which, chance.randint(1, size))),
         (9, lambda which: world.settle(which, chance.random())),
         (0.5, lambda which: world.settle_beyond(which, chance.randint(1, 500))),

@@ -250,18 +250,21 @@ class Receiver:
 class Conversation:
     """A connection, its backend's end of it, and a receiver."""
 
+    def __init__(self, pool: Pool, connection: UpstreamConnection, theirs: socket.socket) -> None:
+        self.pool = pool
+        self.connection = connection
+        self.theirs = theirs
+        self.receiver = Receiver(connection)
+
     @classmethod
     async def begin(cls, reads: StreamReads) -> Conversation:
         """With the head of a stream and two chunks: from the second one on it is read together with others."""
-        self = cls()
         reads.together = True
-        ours, self.theirs = socket.socketpair()
-        self.pool = Pool(Address("h", 1), idle_seconds=5, connect_seconds=1, reads=reads)
+        ours, theirs = socket.socketpair()
+        pool = Pool(Address("h", 1), idle_seconds=5, connect_seconds=1, reads=reads)
         loop = asyncio.get_running_loop()
-        self.transport, self.connection = await loop.create_unix_connection(
-            lambda: UpstreamConnection(self.pool), sock=ours
-        )
-        self.receiver = Receiver(self.connection)
+        _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(pool), sock=ours)
+        self = cls(pool, connection, theirs)
         self.connection.send(self.receiver, b"GET / HTTP/1.1\r\n\r\n", b"")
         await self.says(HEAD)
         await self.says(b"1\r\n<\r\n")

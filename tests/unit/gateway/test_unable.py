@@ -27,7 +27,7 @@ TOO_LONG = {
         "code": 400,
     }
 }
-PRICE = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
+PRICE: dict[str, Any] = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
 
 
 def refuses(status: int, document: Any) -> Script:

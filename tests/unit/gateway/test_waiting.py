@@ -68,9 +68,9 @@ def test_a_consumer_that_comes_back_has_not_forgotten_what_it_had() -> None:
     served: Counter[str] = Counter()
     for number in range(40):
         queue.add(100 + number, 0, "drip")
-        item = queue.pop()
-        assert item is not None
-        served["drip" if item >= 100 else "patient"] += 1
+        taken = queue.pop()
+        assert taken is not None
+        served["drip" if taken >= 100 else "patient"] += 1
 
     assert abs(served["drip"] - served["patient"]) <= 2
 
@@ -198,8 +198,8 @@ def test_no_consumer_gets_ahead_by_more_than_one_request_each(added: list[tuple[
     left = Counter(consumer for consumer, _ in added)
     had: Counter[str] = Counter()
     bound = 2.0 * max(cost for _, cost in added) + 1e-6
-    while (item := queue.pop()) is not None:
-        consumer, cost = added[item]
+    while (taken := queue.pop()) is not None:
+        consumer, cost = added[taken]
         had[consumer] += cost  # type: ignore[assignment]
         left[consumer] -= 1
         waiting = [had[name] for name in left if left[name]]

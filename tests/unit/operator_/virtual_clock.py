@@ -40,7 +40,7 @@ class VirtualClock:
         """See ``clock.Clock``; each pause is kept in ``pauses``."""
         self.pauses.append(seconds)
         woken = asyncio.get_running_loop().create_future()
-        timer = self.call_later(seconds, lambda: woken.done() or woken.set_result(None))
+        timer = self.call_later(seconds, lambda: None if woken.done() else woken.set_result(None))
         try:
             await woken
         finally:

@@ -68,8 +68,8 @@ def test_an_equal_amount_is_no_drift_whoever_remembers() -> None:
         assert not has_drifted({"sizeLimit": desired}, {"sizeLimit": live}, None)
         if desired != live:
             assert has_drifted({"value": desired}, {"value": live}, None)
-    for desired, live in [("1Gi", "1G"), ("1", "2"), ("x", "y"), ("1Gi", None), ("1e99999", "1"), ("1.1.1", "1")]:
-        assert has_drifted({"limits": {"memory": desired}}, {"limits": {"memory": live}}, None), (desired, live)
+    for wanted, there in [("1Gi", "1G"), ("1", "2"), ("x", "y"), ("1Gi", None), ("1e99999", "1"), ("1.1.1", "1")]:
+        assert has_drifted({"limits": {"memory": wanted}}, {"limits": {"memory": there}}, None), (wanted, there)
 
 
 def test_what_stores_nothing_is_no_drift() -> None:

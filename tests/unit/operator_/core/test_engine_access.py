@@ -12,8 +12,9 @@ ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"
 def engine(*, has_key: bool) -> Json:
     """The route's Deployment as an operator has made it, of a version with keys or from before."""
     plan = plan_route(route(ENGINE), world(engine_keys=("key",) if has_key else ()))
-    assert objects(plan).deployment is not None
-    return objects(plan).deployment
+    deployment = objects(plan).deployment
+    assert deployment is not None
+    return deployment
 
 
 @pytest.mark.parametrize("senders", KeySenders)
@@ -38,8 +39,9 @@ def test_gateways_are_given_the_key_before_an_engine_asks_for_it() -> None:
     before = engine(has_key=False)
     seen = world(engine_keys=("key",), live_engine=before, key_senders=KeySenders.NOT_ALL)
     plan = plan_route(route(ENGINE), seen)
-    assert objects(plan).deployment is not None
-    assert objects(plan).deployment["spec"]["template"] == before["spec"]["template"]
+    deployment = objects(plan).deployment
+    assert deployment is not None
+    assert deployment["spec"]["template"] == before["spec"]["template"]
     assert plan.document is not None
     assert b'"api_keys":["key"]' in plan.document
 

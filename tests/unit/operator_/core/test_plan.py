@@ -14,8 +14,9 @@ def test_a_good_route_has_an_engine_a_service_and_a_document() -> None:
     """Nothing wrong, everything planned."""
     plan = plan_route(route(ENGINE), world(replicas=2))
     assert plan.faults == ()
-    assert objects(plan).deployment is not None
-    assert objects(plan).deployment["spec"]["replicas"] == 2
+    deployment = objects(plan).deployment
+    assert deployment is not None
+    assert deployment["spec"]["replicas"] == 2
     assert objects(plan).service is not None
     assert plan.document is not None
     assert not objects(plan).remove_engine

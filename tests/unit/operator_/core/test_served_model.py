@@ -22,14 +22,15 @@ def engine_of(
 ) -> tuple[list[str], str, dict[str, Any]]:
     """Names that a new replica gets, the name that gateways send, and the Deployment, as it then runs."""
     plan = plan_route(route(spec(model)), world(live_engine=live, replicas=replicas))
-    assert objects(plan).deployment is not None
+    deployment = objects(plan).deployment
+    assert deployment is not None
     assert plan.document is not None
-    args = objects(plan).deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     start = next(index for index, argument in enumerate(args) if argument.startswith("--served-model-name"))
     port = args.index("--port=8000")
     names = [argument.removeprefix("--served-model-name=") for argument in args[start:port]]
     sent = json.loads(plan.document)["local"]["served_model"]
-    running = {**objects(plan).deployment, "status": {"replicas": replicas}}
+    running = {**deployment, "status": {"replicas": replicas}}
     return [name for name in names if not name.startswith("-")], sent, running
 
 
