@@ -24,6 +24,7 @@ from overspill_gateway.money.metering import Metering
 from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from overspill_gateway.proxy.api import Api
 from overspill_gateway.proxy.exchange import Exchange
+from overspill_gateway.proxy.long_answers import answer_readers
 from overspill_gateway.proxy.long_requests import LongReading, body_readers
 from overspill_gateway.proxy.settling import Settling
 from overspill_gateway.proxy.shared import Shared
@@ -83,6 +84,7 @@ class Gateway:
             random.random,
             SchemaChecker(),
             body_readers(),
+            answer_readers(),
         )
         self.api = Api(self.catalog, self.shared, boot_id)
         self._gauges = EngineGauges(lambda: (route.pool for route in self.catalog.routes.values()))
@@ -175,6 +177,7 @@ class Gateway:
             self._gauges.stop()
             await self.shared.checker.close()
             await self.shared.readers.close()
+            await self.shared.answers.close()
             if self._ticks is not None:
                 self._ticks.cancel()
             for key in list(self.catalog.routes):

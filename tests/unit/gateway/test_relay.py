@@ -13,8 +13,10 @@ from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_events import stream_error
 from overspill_gateway.core.http import errors
 from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.translation.messages_answer import MessagesStream
 from overspill_gateway.proxy.early_stream import KEEP_ALIVE, EarlyStream
-from overspill_gateway.proxy.relay import GATHERED_BYTES_MAX, HELD_BYTES_MAX, Relay
+from overspill_gateway.proxy.gathered import GATHERED_BYTES_MAX, HELD_BYTES_MAX
+from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.rewriting import answer_lines
 from unit.gateway.client_double import ClientDouble
 from unit.gateway.generated import DONE, PING, ROLE, STREAMS, data_event, said, usage_chunk
@@ -152,27 +154,22 @@ def test_of_an_event_that_is_too_long_nothing_passes() -> None:
     assert client.body == said("x") + errors.error_event(BROKEN)
 
 
-class Shouting:
-    """A translator, for tests: everything in capitals."""
+def translator() -> MessagesStream:
+    """Of one answer."""
+    return MessagesStream("tiny", "req-1")
 
-    def feed(self, events: bytes) -> bytes:
-        """Whole events in, whole events out."""
-        return events.upper()
 
-    def finish(self) -> bytes:
-        """The end."""
-        return b"data: END\n\n"
-
-    def plain(self, status: int, body: bytes) -> bytes:
-        """A plain answer."""
-        return b"%d %b" % (status, body.upper()) if body else b""
+def translated(events: bytes) -> bytes:
+    """What a translator makes of a whole stream."""
+    stream = translator()
+    return stream.feed(events) + stream.finish()
 
 
 def test_a_translated_stream_is_judged_before_it_is_translated() -> None:
     """The backend speaks chat completions, with usage; the client's dialect is another, and so are its errors."""
     client, broken = ClientDouble(), ClientDouble()
-    relay = relay_to(client, dialect=Dialect.MESSAGES, strip_usage=True, translator=Shouting())
-    second = relay_to(broken, dialect=Dialect.MESSAGES, translator=Shouting())
+    relay = relay_to(client, dialect=Dialect.MESSAGES, strip_usage=True, translator=translator())
+    second = relay_to(broken, dialect=Dialect.MESSAGES, translator=translator())
 
     relay.feed(ROLE + said("x"))
     relay.feed(usage_chunk() + DONE)
@@ -180,8 +177,9 @@ def test_a_translated_stream_is_judged_before_it_is_translated() -> None:
     second.feed(said("x"))
     second.break_off(BROKEN)
 
-    assert client.body == (ROLE + said("x") + usage_chunk() + DONE).upper() + b"data: END\n\n"
-    assert broken.body == said("x").upper() + stream_error(BROKEN, Dialect.MESSAGES, request_id="req-1")
+    assert client.body == translated(ROLE + said("x") + usage_chunk() + DONE)
+    assert b'"output_tokens":3' in client.body
+    assert broken.body == translator().feed(said("x")) + stream_error(BROKEN, Dialect.MESSAGES, request_id="req-1")
 
 
 def test_a_plain_answer_is_translated_as_a_whole() -> None:
@@ -189,12 +187,13 @@ def test_a_plain_answer_is_translated_as_a_whole() -> None:
     usage = b'{"choices":[{"text":"x"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
     for status, body in ((200, usage), (400, b'{"error":{"message":"no"}}')):
         client = ClientDouble()
-        relay = relay_to(client, JSON, status, dialect=Dialect.MESSAGES, translator=Shouting())
+        relay = relay_to(client, JSON, status, dialect=Dialect.MESSAGES, translator=translator())
         relay.feed(body)
         assert relay.finish()
-        assert client.body == b"%d %b" % (status, body.upper())
+        assert client.body == translator().plain(status, body)
         assert (relay.usage() is None) == (status == 400)
-    nothing = relay_to(ClientDouble(), JSON, 400, translator=Shouting())
+    nothing = relay_to(ClientDouble(), JSON, dialect=Dialect.MESSAGES, translator=translator())
+    nothing.feed(b'{"choices":[{"message":{"content":7},"text":"a"}],"id":[]}')
 
     assert nothing.close() == "its answer is no chat completion"
 

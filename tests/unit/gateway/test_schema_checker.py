@@ -40,7 +40,7 @@ async def verdicts(checker: SchemaChecker, *checks: tuple[str, object, bytes]) -
     """What comes of checks by consumer, schema and answer, in the order in which they end."""
     done: list[Verdict] = []
     for consumer, schema, body in checks:
-        checker.check(consumer, json.dumps(schema).encode(), body, done.append)
+        checker.check(consumer, json.dumps(schema).encode(), [body], done.append)
     await eventually(lambda: len(done) == len(checks), 30)
     return done
 

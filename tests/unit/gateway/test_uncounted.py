@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from overspill_gateway.workers.worker_pool import WorkerPool
 from unit.gateway.backends import Backend, Script, answers, backend, plain_head
 from unit.gateway.harness import GatewayUnderTest, eventually
 
@@ -306,3 +307,28 @@ async def test_who_leaves_any_other_api_pays_the_hold(
         pause.set()
 
     assert cost >= 100_000 * 600
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_long_answer_without_usage_is_counted_where_it_was_read(
+    gateway: GatewayUnderTest, *, streams: bool, reads: bool
+) -> None:
+    """By its text, an answer or one event; what nobody had time to read is charged in full."""
+    text = "word " * 10_000
+    script = streamed(piece(text), piece(finish="stop")) if streams else plain(choice(content=text))
+    if not reads:
+        gateway.gateway.shared.answers = WorkerPool(
+            "overspill_gateway.workers.answer_worker", seconds_max=10.0, wait_seconds_max=-1.0
+        )
+    async with backend(script) as api:
+        hosted_route(gateway, api)
+        gateway.gateway.catalog.routes["ns/tiny"].pool.hosted[0].reports_usage = False
+        client = await gateway.client()
+        gateway.send(client, stream=streams, max_tokens=100 * MAX_TOKENS)
+        answer = await asyncio.wait_for(client.answer(), 20)
+        cost = await charged(gateway)
+
+    assert text.encode() in answer.body
+    estimated = len(text) // 8 * 600
+    assert estimated < cost < 4 * estimated if reads else cost >= 100 * OUTPUT_HELD

@@ -308,6 +308,19 @@ async def test_a_receiver_that_pauses_gets_no_further_slice() -> None:
     assert lengths[0] < len(pausing.body) < 20_000
 
 
+async def test_a_connection_whose_answer_ended_while_it_was_held_back_can_carry_another() -> None:
+    """Nobody tells it to go on: whoever held it back has all of the answer."""
+    exchange = Exchange()
+    exchange.gets(HEAD + b"content-length: 4\r\n\r\nab")
+    exchange.connection.pause()
+    stopped = exchange.transport.reading
+    exchange.gets(b"cd")
+
+    assert not stopped
+    assert exchange.receiver.ends == 1
+    assert exchange.transport.reading
+
+
 async def test_bytes_behind_an_answer_that_came_with_it_end_the_connection() -> None:
     """In another slice or not: it gets no further request."""
     exchange = Exchange()

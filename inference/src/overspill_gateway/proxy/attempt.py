@@ -3,9 +3,7 @@
 It knows how a backend can fail and says so once; what follows from that is the exchange's to decide.
 """
 
-import asyncio
 import math
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from overspill_gateway.backends.backend import Hosted, Replica
@@ -15,29 +13,21 @@ from overspill_gateway.core.admission.request_state import Waiter
 from overspill_gateway.core.backends.engine_keys import REFUSED
 from overspill_gateway.core.backends.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.dialects.request_form import REPLICA_FORM, RequestForm
-from overspill_gateway.core.flow.attempt_state import AttemptState
 from overspill_gateway.core.http.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.core.http.retry_after import retry_after_seconds
 from overspill_gateway.core.prediction.prediction import LoadSnapshot
 from overspill_gateway.core.text.rope import Buffer
+from overspill_gateway.proxy.inflow import PIECE_BYTES, Inflow
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.request_context import RequestContext
+from overspill_gateway.proxy.taking import Stage, Taking
+from overspill_gateway.workers.worker_pool import OnAnswer, WorkItem
 
 if TYPE_CHECKING:
     from overspill_gateway.core.money.budget import Hold
     from overspill_gateway.wire.pool import Connecting
     from overspill_gateway.wire.upstream import UpstreamConnection
-
-
-class Stage(Enum):
-    """What an attempt waits for."""
-
-    CONNECTING = auto()
-    AWAITING = auto()
-    """The first token; of a plain answer, its head."""
-    ANSWERING = auto()
-    OVER = auto()
 
 
 class AttemptOwner(Waiter):
@@ -65,6 +55,10 @@ class AttemptOwner(Waiter):
         """The same of a status that says enough."""
         raise NotImplementedError
 
+    def read_elsewhere(self, attempt: "Attempt", asked: bytes, parts: list[bytes], then: OnAnswer) -> WorkItem:
+        """Have something long read in another process."""
+        raise NotImplementedError
+
     def first_token(self, attempt: "Attempt", now: float) -> None:
         """The answer has begun."""
         raise NotImplementedError
@@ -90,13 +84,12 @@ class AttemptOwner(Waiter):
         raise NotImplementedError
 
 
-class Attempt(AttemptState[Replica | Hosted]):
+class Attempt(Taking):
     """One attempt. It tells its exchange exactly one of: failed, broke off, ended; or it is abandoned."""
 
     __slots__ = (
-        "_connecting", "_fresh_retry", "_heard_at", "_is_whole", "_keys_tried", "_last_words", "_paused", "_unpacker",
-        "_upstream", "body", "connect_fault", "deadline", "exchange", "form", "forms_tried", "head", "headers", "hold",
-        "parts", "relay", "stage",
+        "_connecting", "_fresh_retry", "_heard_at", "_keys_tried", "_last_words", "body", "connect_fault", "deadline",
+        "exchange", "form", "forms_tried", "head", "headers", "hold", "parts",
     )  # fmt: skip
 
     def __init__(
@@ -123,22 +116,14 @@ class Attempt(AttemptState[Replica | Hosted]):
         """How its backend is told what the gateway adds."""
         self.forms_tried: tuple[RequestForm, ...] = ()
         """Where an API refused such a field before: its own form, behind those that were refused."""
-        self.relay: Relay | None = None
         self.connect_fault: ConnectFault | None = None
         """Why there was no connection."""
         self.deadline = math.inf
-        self.stage = Stage.CONNECTING
-        self._upstream: UpstreamConnection | None = None
         self._connecting: Connecting | None = None
         self._fresh_retry = False
         self._heard_at = 0.0
         self._keys_tried = 1
         self._last_words: LastWords | None = None
-        self._paused = False
-        self._unpacker: Unpacker | None = None
-        """Of an answer that comes packed."""
-        self._is_whole = False
-        """Whether all of a packed answer has come."""
 
     def start(self) -> None:
         """Send it, on a connection that is there or on a new one."""
@@ -151,6 +136,9 @@ class Attempt(AttemptState[Replica | Hosted]):
     def abandon(self) -> None:
         """Nobody wants it any more: the backend is told to stop by closing its connection."""
         self.stage = Stage.OVER
+        if self._inflow is not None:
+            self._inflow.drop()
+            self._inflow = None
         if self._upstream is not None:
             if self._last_words is not None:
                 self._last_words.listen(self._upstream)
@@ -206,7 +194,7 @@ class Attempt(AttemptState[Replica | Hosted]):
                 self._last_words = None  # they go to the client
             coding = coding_of(headers)
             if is_unpacked(coding):
-                self._unpacker = Unpacker(coding)
+                self._inflow = Inflow(self, Unpacker(coding))
                 headers = unpacked_head(headers)
             elif coding and status < 300:
                 self._is_packed(coding)
@@ -237,8 +225,10 @@ class Attempt(AttemptState[Replica | Hosted]):
         if relay is None:
             return
         try:
-            if self._unpacker is not None:
-                self._unpacker.feed(data)  # unpacked when all that came together is there
+            if self._inflow is None and len(data) > PIECE_BYTES and relay.may_stream:
+                self._inflow = Inflow(self)
+            if self._inflow is not None:
+                self._inflow.add(data)  # handed on when all that came together is there
             else:
                 self._feed(relay, data, chunk)
         except Exception as fault:
@@ -250,12 +240,14 @@ class Attempt(AttemptState[Replica | Hosted]):
             self._first_token()
         if relay.fault is not None:
             self._faulty()
+        elif relay.has_long_event:
+            self._read_event(relay)
 
     def answer_pause(self) -> None:
         """Write on what has come."""
         try:
-            if self._unpacker is not None:
-                self._unpack(self._unpacker)
+            if self._inflow is not None:
+                self._inflow.go_on()
             if self.stage is Stage.ANSWERING:
                 self._heard_at = self.exchange.clock.monotonic()
                 if self.exchange.winner is self:
@@ -293,12 +285,15 @@ class Attempt(AttemptState[Replica | Hosted]):
 
     def _ended(self) -> None:
         self._upstream = None
-        if self._unpacker is not None and not self._is_whole:
-            self._is_whole = True
-            self._unpack(self._unpacker)
+        inflow, relay = self._inflow, self.relay
+        if inflow is not None and not inflow.ended:
+            inflow.ended = True
+            inflow.go_on()
             return
-        relay = self.relay
         if relay is None or self.stage is Stage.OVER:
+            return
+        if relay.is_long:
+            self._read_elsewhere(*relay.plain.question)
             return
         fault = relay.close()
         if fault is not None:
@@ -321,7 +316,12 @@ class Attempt(AttemptState[Replica | Hosted]):
 
     def _lost(self, kind: FailureKind, detail: str) -> None:
         upstream, self._upstream = self._upstream, None
+        inflow = self._inflow
         if self.stage is Stage.OVER:
+            return
+        if inflow is not None and inflow.lost is None and (inflow.is_read or not inflow.is_packed):
+            inflow.lost = kind, detail  # once that has been dealt with which came before
+            inflow.go_on()
             return
         if self.relay is not None and self.relay.ended:
             self._ended()  # the stream has said that it is whole: its connection's end is no matter
@@ -329,7 +329,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         if self.stage is Stage.ANSWERING and self.relay is not None and self.relay.begun:
             self._broke(kind, detail)
             return
-        self.relay = self._unpacker = None
+        self.relay = self._inflow = None
         if kind is FailureKind.RESET and upstream is not None and upstream.used and not self._fresh_retry:
             # An idle connection may be closed by the backend just as it is used: that says nothing about the backend.
             self._fresh_retry = True
@@ -341,6 +341,8 @@ class Attempt(AttemptState[Replica | Hosted]):
 
     def vanished(self, detail: str) -> None:
         """The backend is gone without a word."""
+        if self._upstream is None and self._inflow is not None:
+            return  # what it had to say is here
         try:
             if self._upstream is not None:
                 self._upstream.abandon()
@@ -363,46 +365,21 @@ class Attempt(AttemptState[Replica | Hosted]):
             return
         begun = self.relay is not None and self.relay.begun
         self.abandon()
-        detail = f"nothing came for {timeouts.idle_seconds:g} s"
+        reads = self._inflow is not None and self._inflow.is_read
+        what = "its answer was not read within" if reads else "nothing came for"
+        detail = f"{what} {timeouts.idle_seconds:g} s"
         if begun:
             self._broke(FailureKind.TIMEOUT, detail)
         else:
             self._failed(FailureKind.TIMEOUT, detail)
 
-    # -- packed answers ----------------------------------------------------------------------------------------
+    # -- answers that can't be taken as they come --------------------------------------------------------------
 
-    def _unpack(self, unpacker: Unpacker) -> None:
-        """A slice of what has come; the next one when everybody else has had a turn, and the client takes it."""
-        relay = self.relay
-        if relay is None or self.stage is Stage.OVER or self._paused:
-            return
-        data = unpacker.slice()
-        if data:
-            self._feed(relay, data)
-        if unpacker.has_more:
-            if self._upstream is not None:
-                self._upstream.pause()
-            asyncio.get_running_loop().call_soon(self._unpack_more)
-        else:
-            self._unpacked(unpacker, relay)
+    def _have_read(self, asked: bytes, parts: list[bytes], then: OnAnswer) -> WorkItem:
+        return self.exchange.read_elsewhere(self, asked, parts, then)
 
-    def _unpacked(self, unpacker: Unpacker, relay: Relay) -> None:
-        """All that has come is unpacked."""
-        if self.stage is Stage.OVER:
-            return
-        if self._is_whole:
-            unpacker.close()
-        if unpacker.fault is not None and relay.fault is None:
-            relay.fault = unpacker.fault
-            self._faulty()
-        elif self._is_whole:
-            self._unpacker = None
-            self._ended()
-        elif self._upstream is not None:
-            self._upstream.resume()
-
-    def _unpack_more(self) -> None:
-        self.answer_pause()
+    def _failed_inside(self, fault: Exception) -> None:
+        self.exchange.failed_inside(fault, self)
 
     def _is_packed(self, coding: str) -> None:
         """In a way that nobody asked for and that can't be unpacked: so would the next answer be."""
@@ -450,7 +427,7 @@ class Attempt(AttemptState[Replica | Hosted]):
         """The client takes more again."""
         self._paused = False
         self._heard_at = self.exchange.clock.monotonic()
-        if self._upstream is not None:
+        if self._inflow is not None:
+            self._inflow.go_on_soon()
+        elif self._upstream is not None:
             self._upstream.resume()
-        if self._unpacker is not None:
-            asyncio.get_running_loop().call_soon(self._unpack_more)

@@ -22,6 +22,7 @@ from overspill_gateway.proxy.rewriting import answer_lines
 from overspill_gateway.proxy.shared import Shared
 from overspill_gateway.workers.schema_checker import TOO_LONG
 from overspill_gateway.workers.verdict_fields import Verdict
+from overspill_gateway.workers.worker_pool import OnAnswer, WorkItem
 
 
 class Checked(Contained):
@@ -49,6 +50,10 @@ class Checked(Contained):
         error = errors.unchecked_structured_output(self.call.facts.model, TOO_LONG)
         self.client.refuse(error, answer_lines("none", ServedReason.NOT_SERVED, self.call.request_id))
         return True
+
+    def read_elsewhere(self, attempt: Attempt, asked: bytes, parts: list[bytes], then: OnAnswer) -> WorkItem:
+        """Have something long read in another process: backends have their turns."""
+        return self._shared.answers.ask(f"{self.call.route.key} {attempt.served_by}", asked, parts, then)
 
     def attempt_ended(self, attempt: Attempt) -> None:
         """Its answer is whole."""

@@ -26,7 +26,7 @@ class OutputCheck:
         """Have a whole answer checked; False: there is nothing to check about it."""
         if relay.status != 200 or relay.streams:
             return False
-        checker.check(call.grant.consumer, self.schema, relay.body(), then)
+        checker.check(call.grant.consumer, self.schema, relay.plain.parts(), then)
         return True
 
     def take(self, call: "RequestContext", verdict: Verdict) -> None:

@@ -7,34 +7,33 @@ reached the client and another backend can take over. Not here: what follows fro
 
 from typing import TYPE_CHECKING, Final
 
-from overspill_gateway.core.answers.answer import error_of_answer, text_of_answer
-from overspill_gateway.core.answers.answer_fault import fault_of_beginning, fault_of_end, judged
+from overspill_gateway.core.answers.answer import error_of_answer
+from overspill_gateway.core.answers.answer_fault import fault_of_beginning, fault_of_end
 from overspill_gateway.core.answers.continuation import ContinuedStream, Partial
+from overspill_gateway.core.answers.long_event import LongEvent
 from overspill_gateway.core.answers.stream import StreamReader
-from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Report, Usage, UsageFinder, report_of_answer
+from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Report, Usage, UsageFinder
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_events import stream_error
 from overspill_gateway.core.dialects.error_shapes import Fault
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.http.forwarding import to_client, with_content_type
 from overspill_gateway.core.http.head import Header
-from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK, whole_characters
-from overspill_gateway.core.translation.answer_as_stream import stream_of_answer
-from overspill_gateway.core.translation.stream_as_answer import answer_of_stream
-from overspill_gateway.proxy.rewriting import Rewriter, Translator
+from overspill_gateway.core.http.pieces import Pieces
+from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK
+from overspill_gateway.core.text.rope import length_of
+from overspill_gateway.core.translation.long_stream import question_of_event
+from overspill_gateway.core.translation.messages_answer import MessagesStream
+from overspill_gateway.core.translation.whole_answer import Wish
+from overspill_gateway.proxy.gathered import TAIL_BYTES, Gathered
+from overspill_gateway.proxy.rewriting import Rewriter
 
 if TYPE_CHECKING:
     from overspill_gateway.proxy.early_stream import EarlyStream
     from overspill_gateway.wire.server import ServerConnection
 
-GATHERED_BYTES_MAX: Final = 256 * 1024
-"""A plain answer up to this long is held until it is whole."""
-HELD_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The same for an answer that has to be read as a whole; a longer one is a fault."""
-
-
-_TAIL_BYTES: Final = 64
-"""Of a long plain answer, to see that it has an end."""
+_UNDECIDED_BYTES_MAX: Final = 4096
+"""Of white space before what may be a stream or a plain answer."""
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 _STREAM_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 """What a stream of events starts with."""
@@ -44,11 +43,10 @@ class Relay:
     """One answer on its way to the client."""
 
     __slots__ = (
-        "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_events", "_extra", "_gathered",
-        "_gathered_bytes", "_gathered_bytes_max", "_headers", "_hold_plain", "_keep", "_length", "_lines", "_opening",
-        "_passing_usage", "_reader", "_report", "_rest", "_rewriter", "_spoken", "_strip_usage", "_tail", "_translated",
-        "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed", "fault", "fault_status",
-        "status",
+        "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_headers", "_hold_plain",
+        "_keep", "_length", "_lines", "_opening", "_passing_usage", "_reader", "_rest", "_rewriter", "_spoken",
+        "_strip_usage", "_tail", "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed",
+        "fault", "fault_status", "plain", "status",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +59,7 @@ class Relay:
         dialect: Dialect,
         strip_usage: bool = False,
         keep: bool = False,
-        translator: Translator | None = None,
+        translator: MessagesStream | None = None,
         hold_plain: bool = False,
         opening: "EarlyStream | None" = None,
         asked_stream: bool | None = None,
@@ -94,26 +92,21 @@ class Relay:
         self._opening = opening
         self._rewriter: Rewriter | None = translator
         self._translator = translator
-        self._translated = b""
         self._continued: ContinuedStream | None = None
         self._strip_usage = strip_usage and translator is None
         self._reader: StreamReader | None = None
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
         self._hold_plain = hold_plain or translator is not None
         self._passing_usage: UsageFinder | None = None
-        self._report: Report | None = None
-        """Of a plain answer that was judged, where that showed it."""
         self._tail = b""
         self._rest = b""
         self._closed = False
         self._keep = keep
         self._spoken = Dialect.CHAT if translator is not None else dialect
         self._wants_usage = not strip_usage or translator is not None
-        self._events = b""
         self._asked_stream = self._undecided = self._unasked_stream = False
         self._take_form(asked_stream=asked_stream, event_stream=head.event_stream)
-        self._gathered_bytes_max = HELD_BYTES_MAX if self._hold_plain else GATHERED_BYTES_MAX
+        self.plain = Gathered(self._wish, holds=self._hold_plain)
+        """A plain answer, as long as it is gathered."""
 
     def _take_form(self, *, asked_stream: bool | None, event_stream: bool) -> None:
         """Settle how the answer is read, by what was asked for and what its head says.
@@ -135,12 +128,21 @@ class Relay:
             if self.status < 300:
                 self.fault = "it answered with no stream"
 
+    @property
+    def _wish(self) -> Wish:
+        """What a plain answer has to become."""
+        translator = self._translator
+        wish = Wish(self.status, self._spoken, self._asked_stream, self._unasked_stream, self._wants_usage)
+        if translator is not None:
+            wish.translates, wish.model, wish.request_id = True, translator.model, translator.request_id
+        return wish
+
     def _say_type(self, content_type: bytes) -> None:
         """The client gets another type of body than the backend's head says."""
         self._lines = to_client(with_content_type(self._headers, content_type)).lines + self._extra
 
     def _read_stream(self) -> None:
-        self._reader = StreamReader(self._spoken, strip_usage=self._strip_usage, keep=self._keep)
+        self._reader = StreamReader(self._spoken, strip_usage=self._strip_usage, keep=self._keep, reads_long=False)
 
     # -- the backend's answer ----------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Relay:
                 self._feed_plain(data)
                 return
             data = self.body() + data
-            self._gathered, self._gathered_bytes, chunk = [], 0, b""
+            self.plain.pieces, chunk = Pieces(), b""
         events = reader.feed(data)
         if events:
             if self._rewriter is not None:
@@ -171,10 +173,50 @@ class Relay:
         elif self._continued is not None and self._continued.fault is not None:
             self.fault = self._continued.fault
 
+    # -- long events: read elsewhere, see ``plain`` for long plain answers -------------------------------------
+
+    @property
+    def may_stream(self) -> bool:
+        """Whether events come, or may come."""
+        return self._reader is not None or self._undecided
+
+    @property
+    def has_long_event(self) -> bool:
+        """Whether a long event has come: nothing more can be fed before it was read."""
+        return self._reader is not None and self._reader.has_long
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether events are written anew: a long one is then told in short ones, which are fed."""
+        return self._rewriter is not None
+
+    def long_event(self) -> tuple[bytes, list[bytes], bytes]:
+        """What is to be read of it, it, and what came behind it."""
+        reader = self._reader
+        taken = reader.long_event() if reader is not None else None
+        if reader is None or taken is None:
+            return b"", [], b""
+        return question_of_event(self._spoken, keep=reader.keep, divides=self.rewrites), *taken
+
+    def take_long(self, event: LongEvent, parts: list[bytes]) -> None:
+        """It was read; ``parts``: it as it came."""
+        reader = self._reader
+        if reader is None:
+            return
+        passing = reader.take_long(event, parts)
+        if passing:
+            if not self.begun:
+                self._begin(None)
+            self.committed = True
+        for part in passing:
+            self._client.send(part)
+        if reader.fault is not None:
+            self.fault, self.fault_status = reader.fault, reader.fault_status
+
     def _decided(self, data: bytes) -> StreamReader | None:
         """The reader of a stream, where one has begun although the head did not say so."""
         start = (self.body() + data).removeprefix(BYTE_ORDER_MARK).lstrip()[:8]
-        if not start:
+        if not start and self.plain.pieces.length < _UNDECIDED_BYTES_MAX:
             return None
         self._undecided = False
         if start.startswith(_STREAM_STARTS):
@@ -185,24 +227,25 @@ class Relay:
     def _feed_plain(self, data: bytes) -> None:
         if self.begun:
             self._pass_usage(data)
-            self._tail = (self._tail + data)[-_TAIL_BYTES:]
+            self._tail = (self._tail + data)[-TAIL_BYTES:]
             self._client.send(data)
             return
-        self._gathered.append(data)
-        self._gathered_bytes += len(data)
-        if self._gathered_bytes <= self._gathered_bytes_max:
+        plain = self.plain
+        plain.pieces.add(data)
+        if plain.pieces.length <= plain.bytes_max:
             return
         if self._hold_plain:
-            self._gathered = []
-            self.fault = f"its answer is longer than {HELD_BYTES_MAX >> 20} MiB"
+            plain.pieces = Pieces()
+            mib = plain.bytes_max >> 20
+            self.fault = "its answer is longer than " + (f"{mib} MiB" if mib else f"{plain.bytes_max >> 10} KiB")
             return
-        whole = b"".join(self._gathered)
-        if self._is_judged and (fault := fault_of_beginning(whole)) is not None:
+        whole = plain.pieces.joined()
+        if plain.is_judged and (fault := fault_of_beginning(whole)) is not None:
             self._fail(fault)
             return
-        self._gathered = []
+        plain.pieces = Pieces()
         self._pass_usage(whole)
-        self._tail = whole[-_TAIL_BYTES:]
+        self._tail = whole[-TAIL_BYTES:]
         self._begin(self._length)
         self.committed = True
         self._client.send(whole)
@@ -225,44 +268,18 @@ class Relay:
                 self.fault, self.fault_status = reader.fault, reader.fault_status
         elif self.fault is None and not self.begun:
             self._close_plain()
-        elif self.fault is None and self._is_judged and (fault := fault_of_end(self._tail)) is not None:
+        elif self.fault is None and self.plain.is_judged and (fault := fault_of_end(self._tail)) is not None:
             self._fail(fault)
         return self.fault
 
     def _close_plain(self) -> None:
-        translator = self._translator
-        if self._is_judged:
-            fault = self._judge_plain()
-            if fault is not None:
-                self._fail(fault)
-                return
-        if self._asked_stream:
-            self._events = stream_of_answer(self.body(), self._spoken, include_usage=self._wants_usage)
-            if not self._events:
-                self.fault = "it answered with no stream"
-        elif translator is not None:
-            self._translated = translator.plain(self.status, self.body())
-            if not self._translated:
-                self.fault = "its answer is no chat completion"
-
-    def _judge_plain(self) -> Fault | None:
-        """What is wrong with a whole answer, which is put into the form that everybody reads."""
-        body = self.body()
-        if self._unasked_stream:
-            answer = answer_of_stream(body, self._spoken)
-            if isinstance(answer, Fault):
-                return answer
-            body = answer
+        fault = self.plain.close()
+        if fault is not None:
+            self._fail(fault)
+        elif self._asked_stream:
+            self._say_type(_EVENT_STREAM)
+        elif self._unasked_stream:
             self._say_type(b"application/json")
-        fault, self._report = judged(body, self._spoken)
-        if fault is None:
-            self._gathered = [whole_characters(body.removeprefix(BYTE_ORDER_MARK))]
-        return fault
-
-    @property
-    def _is_judged(self) -> bool:
-        """Whether a plain answer has to be one by its words too."""
-        return self.status < 300 and self._spoken is not Dialect.OTHER
 
     def _fail(self, fault: Fault) -> None:
         self.fault, self.fault_status = fault.why, fault.status
@@ -272,9 +289,6 @@ class Relay:
         if self.close() is not None:
             return False
         self.committed = True
-        if self._events:
-            self._finish_as_stream()
-            return True
         if self._reader is None:
             self._finish_plain(body)
             return True
@@ -286,27 +300,19 @@ class Relay:
         self._client.send(rest)
         return True
 
-    def _finish_as_stream(self) -> None:
-        """A plain answer to a client that asked for a stream."""
-        events, rewriter = self._events, self._rewriter
-        if rewriter is not None:
-            events = rewriter.feed(events) + rewriter.finish()
-        self._say_type(_EVENT_STREAM)
-        self._begin(None)
-        self._client.send(events)
-
     def _finish_plain(self, body: bytes | None) -> None:
         if self.begun:
             return
-        body = self._translated or self.body() if body is None else body
         opening = self._opening
-        if opening is not None and opening.begun:  # a refusal: its status came too late
+        if opening is not None and opening.begun and not self._asked_stream:  # a refusal: its status came too late
             self.begun = True
             opening.tell(self._extra)
-            self._client.send(self._error_event(error_of_answer(self.status, body)))
+            self._client.send(self._error_event(error_of_answer(self.status, self.body() if body is None else body)))
             return
-        self._begin(len(body))
-        self._client.send(body)
+        parts = self.plain.parts_told() if body is None else [body]
+        self._begin(None if self._asked_stream else length_of(parts))
+        for part in parts:
+            self._client.send(part)
 
     # -- going on elsewhere ------------------------------------------------------------------------------------
 
@@ -339,7 +345,7 @@ class Relay:
 
         ``may_echo``: whether it may repeat the text instead of going on, as a hosted API does.
         """
-        self._reader = StreamReader(self._dialect, strip_usage=self._strip_usage, keep=True)
+        self._reader = StreamReader(self._dialect, strip_usage=self._strip_usage, keep=True, reads_long=False)
         self._rewriter = self._continued = ContinuedStream(partial, served_by=served_by, may_echo=may_echo)
         self._closed = self.committed = False
         self._rest = b""
@@ -381,7 +387,7 @@ class Relay:
     @property
     def gathers(self) -> bool:
         """Whether a plain answer has begun to come in, of which nothing went to the client."""
-        return self._gathered_bytes > 0 and not self.begun
+        return self.plain.pieces.length > 0 and not self.begun
 
     @property
     def finished(self) -> bool:
@@ -407,26 +413,30 @@ class Relay:
         """What the backend has reported of tokens so far."""
         if self._reader is not None:
             return self._reader.report
-        if self.begun and not self._gathered:
+        if self.begun and not self.plain.pieces.length:
             return self._passing_usage.close() if self._passing_usage is not None else NOTHING_KNOWN
-        return report_of_answer(self.body()) if self._report is None else self._report
+        return self.plain.report()
 
     def usage(self, answers: int = 1) -> Usage | None:
         """Tokens that the backend has reported for so many answers; None: not all of them, or not to be believed."""
         return self.report().usage(generates=self._dialect is not Dialect.EMBEDDINGS, answers=answers)
 
     def body(self) -> bytes:
-        """A plain answer, as long as it is gathered."""
-        if len(self._gathered) > 1:
-            self._gathered = [b"".join(self._gathered)]
-        return self._gathered[0] if self._gathered else b""
+        """A plain answer, as long as it is gathered; not of a long one, see ``plain``."""
+        return self.plain.body()
 
     def output_text(self) -> str | None:
         """What was generated, for counting its tokens; None: not all of it is known."""
         reader = self._reader
         if reader is not None:
             return reader.text if reader.keep and reader.kept_whole else None
-        return None if self.begun and not self._gathered else text_of_answer(self.body())
+        return None if self.begun and not self.plain.pieces.length else self.plain.output_text()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a whole plain answer has to be read elsewhere before it is closed: see ``plain``."""
+        gathers = self._reader is None and not self.begun and not self._closed
+        return gathers and self.fault is None and self.plain.is_long
 
     # -- writing -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from overspill_gateway.core.answers.answer import error_of_answer
 from overspill_gateway.core.answers.continuation import Partial
+from overspill_gateway.core.dialects.inability import BODY_BYTES_MAX
+from overspill_gateway.core.http.errors import refusal_body
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.early_stream import EarlyStream
 from overspill_gateway.proxy.outgoing import plain_answer, translator_of
@@ -67,4 +70,8 @@ def body_for(call: "RequestContext", attempt: "Attempt", relay: Relay) -> bytes 
     if call.endpoint.anthropic:
         told = plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())
     body, problems = relay.body() if told is None else told, attempt.backend.problems
-    return problems.hidden(body.decode("utf-8", "replace")).encode() if problems.hides(body) else told
+    if not problems.hides(body):
+        return told
+    if len(body) > BODY_BYTES_MAX:  # looking for parts of the key takes time
+        body = refusal_body(error_of_answer(relay.status, body), call.endpoint.path, b"")
+    return problems.hidden(body.decode("utf-8", "replace")).encode()

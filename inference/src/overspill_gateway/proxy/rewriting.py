@@ -17,14 +17,6 @@ class Rewriter(Protocol):
         ...
 
 
-class Translator(Rewriter, Protocol):
-    """Tells a backend's answer in the client's dialect, plain or streamed."""
-
-    def plain(self, status: int, body: bytes) -> bytes:
-        """A plain answer, or an error; empty: it is neither."""
-        ...
-
-
 def answer_lines(served_by: str, reason: ServedReason, request_id: bytes) -> bytes:
     """Header lines of every answer: who served it, why, and under which id."""
     return b"x-overspill-served-by: %b\r\nx-overspill-reason: %b\r\nx-request-id: %b\r\n" % (

@@ -163,7 +163,7 @@ def _begin_count(call: RequestContext, settling: Settling, attempt: Attempt, rel
             return False
     elif report.is_doubtful(call.ask.answers):
         report = NOTHING_KNOWN
-    _Counted(call, settling, attempt, relay, report, text or "").begin()
+    _Counted(call, settling, attempt, relay, report, text or "", relay.plain.text_bytes_more).begin()
     return True
 
 
@@ -299,6 +299,8 @@ class _Counted:
     relay: Relay
     report: Report
     text: str
+    bytes_more: int
+    """Of the text, that are not in it."""
     prompt_tokens: int = 0
 
     def begin(self) -> None:
@@ -319,8 +321,10 @@ class _Counted:
     def _prompt_counted(self, count: int | None) -> None:
         try:
             self.prompt_tokens = self.call.ask.prompt_tokens if count is None else count
-            if self.text:
+            if self.text and not self.bytes_more:
                 self.settling.tokenizer.count_text(self.call.route, self.text, self._text_counted)
+            elif self.text:
+                self._text_counted(None)
             else:
                 self._settle(self.relay.content_events)
         except Exception as fault:
@@ -328,7 +332,7 @@ class _Counted:
 
     def _text_counted(self, count: int | None) -> None:
         try:
-            length = len(self.text.encode("utf-8", "replace"))
+            length = len(self.text.encode("utf-8", "replace")) + self.bytes_more
             self._settle(self.call.route.meter.ratio.tokens_of_bytes(length) if count is None else count)
         except Exception as fault:
             self._failed(fault)

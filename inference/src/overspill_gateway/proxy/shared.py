@@ -32,3 +32,5 @@ class Shared:
     """Checks answers against schemas."""
     readers: WorkerPool
     """Read long bodies."""
+    answers: WorkerPool
+    """Read long answers."""

@@ -46,6 +46,9 @@ _PUMP_SECONDS_MAX: Final = 0.005
 """For so long one client's pipelined requests are answered at a stretch."""
 _WAITING_INPUT_BYTES_MAX: Final = 64 * 1024
 """Bytes that a client may send ahead while it is being answered."""
+_JOINED_PARTS_MAX: Final = 16
+_JOINED_BYTES_MAX: Final = 256 * 1024
+"""What is longer is written in its parts: copying it takes a while."""
 
 
 class Answerer(Protocol):
@@ -363,7 +366,10 @@ class ServerConnection(asyncio.Protocol):
         """Write what was sent."""
         out = self._out
         if out:
-            self._transport.write(b"".join(out) if len(out) > 1 else out[0])
+            if len(out) > _JOINED_PARTS_MAX and sum([len(part) for part in out]) > _JOINED_BYTES_MAX:
+                self._transport.writelines(out)
+            else:
+                self._transport.write(b"".join(out) if len(out) > 1 else out[0])
             self._out = []
 
     def end(self) -> None:

@@ -396,6 +396,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._stop(writer)
             self._transport.close()
         else:
+            if self._held:  # whoever held it back has all of the answer, and need not say so
+                self.resume()
             self._owner.put(self)
         if receiver is not None:
             receiver.answer_end()

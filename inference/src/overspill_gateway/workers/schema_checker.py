@@ -44,9 +44,9 @@ class SchemaChecker:
         if len(self._dear) > DEAR_KEPT_MAX:
             self._dear.popitem(last=False)
 
-    def check(self, consumer: str, schema: bytes, answer: bytes, then: OnVerdict) -> None:
-        """Check an answer; ``then`` is called later, once, unless the checker is closed before."""
-        self.pool.ask(consumer, schema, [answer], lambda told: then(_verdict(told)))
+    def check(self, consumer: str, schema: bytes, answer: list[bytes], then: OnVerdict) -> None:
+        """Check an answer, given in parts; ``then`` is called later, once, unless the checker is closed before."""
+        self.pool.ask(consumer, schema, answer, lambda told: then(_verdict(told)))
 
     async def close(self) -> None:
         """End all processes; nobody who waits is told."""

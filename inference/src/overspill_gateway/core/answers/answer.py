@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from overspill_gateway.core.dialects.error_shapes import error_in, is_error
+from overspill_gateway.core.dialects.inability import BODY_BYTES_MAX as ERROR_BYTES_MAX
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.text.content import text_of
 from overspill_gateway.core.text.json_text import decoded
@@ -75,8 +76,8 @@ def text_of_answer(body: bytes) -> str | None:
 
 
 def error_of_answer(status: int, body: bytes) -> ApiError:
-    """A backend's refusal, to be told in other words."""
-    document = decoded(body)
+    """A backend's refusal, to be told in other words; of a long one only the status is."""
+    document = decoded(body) if len(body) <= ERROR_BYTES_MAX else None
     error = document.get("error") if isinstance(document, dict) else None
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     told = error_in(document).why if isinstance(document, dict) and is_error(document) else ""

@@ -7,8 +7,13 @@ follow without damaging what came before, and no client ever sees half an event.
 import re
 from typing import Final
 
+from overspill_gateway.core.http.pieces import Pieces
+
 EVENT_BYTES_MAX: Final = 16 << 20
 """A longer event is a fault of its stream, however it is cut into reads; images in base64 have less."""
+
+LONG_BYTES: Final = 16 * 1024
+"""A longer event is not read on the event loop: at worst it takes 0.5 ms a KiB, with all that it costs."""
 
 _END: Final = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 """Two line ends of any kind; a carriage return and its line feed are never taken for two."""
@@ -23,20 +28,33 @@ _NEVER: Final = -1
 class EventAligner:
     """Passes a stream on up to the end of its last whole event and keeps the rest back."""
 
-    __slots__ = ("_pending", "too_long")
+    __slots__ = ("_begun", "_keeps_long", "_last", "_pending", "long", "rest_of_feed", "too_long")
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_long: bool = False) -> None:
+        """``keeps_long``: a long event is not passed on but put into ``long``, for somebody else to read."""
         self.too_long = False
         """Whether an event has begun that is longer than the bound: nothing more comes of it."""
+        self.long: list[bytes] = []
+        """A long event, whole, in parts: feed nothing until it was taken from here."""
+        self.rest_of_feed = b""
+        """What came behind it."""
+        self._keeps_long = keeps_long
         self._pending = bytearray()
+        self._begun: Pieces | None = None
+        """A long event that is not yet whole."""
+        self._last = b""
+        """The last bytes of that."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing is kept back."""
-        return not self._pending
+        return not self._pending and self._begun is None
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now; mostly ``data`` itself, since backends write whole events."""
+        if self._begun is not None:
+            self._feed_long(self._begun, data)
+            return b""
         pending = self._pending
         if not pending and data.endswith(b"\n\n"):
             return data
@@ -48,11 +66,32 @@ class EventAligner:
         if len(pending) > EVENT_BYTES_MAX:
             self.too_long = True
             pending.clear()
+        elif self._keeps_long and len(pending) > LONG_BYTES:
+            self._begun = Pieces()
+            self._begun.add(bytes(pending))
+            self._last = bytes(pending[1 - _END_BYTES_MAX :])
+            pending.clear()
         return whole
+
+    def _feed_long(self, begun: Pieces, data: bytes) -> None:
+        before = self._last
+        text = before + data
+        end = _end_of_first_event(text)
+        taken = data if end < 0 else data[: end - len(before)]
+        begun.add(taken)
+        if begun.length > EVENT_BYTES_MAX:
+            self.too_long = True
+            self._begun = None
+        elif end < 0:
+            self._last = text[1 - _END_BYTES_MAX :]
+        else:
+            self._begun = None
+            self.long, self.rest_of_feed = begun.parts(), data[len(taken) :]
 
     def rest(self) -> bytes:
         """What is left at a clean end; a last event without its empty line is still passed on."""
-        rest = bytes(self._pending)
+        begun, self._begun = self._begun, None
+        rest = bytes(self._pending) if begun is None else begun.joined()
         self._pending.clear()
         return rest
 
@@ -105,6 +144,17 @@ def stray_document(event: bytes) -> bytes | None:
         return None
     field = _FIELD.search(event, start)
     return event[start : field.start() if field is not None else len(event)].strip()
+
+
+def _end_of_first_event(data: bytes) -> int:
+    """The same of the first one; a negative number: none ends."""
+    if b"\r" not in data:
+        end = data.find(b"\n\n")
+        return end + 2 if end >= 0 else _NEVER
+    match = _END.search(data)
+    if match is None or (match.end() == len(data) and not data.endswith((b"\n", b"\r\r"))):
+        return _NEVER
+    return match.end()
 
 
 def _end_of_last_event(data: bytes | bytearray, start: int) -> int:

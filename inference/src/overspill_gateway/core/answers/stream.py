@@ -12,11 +12,13 @@ from msgspec import UNSET
 
 from overspill_gateway.core.answers.events import (
     EVENT_BYTES_MAX,
+    LONG_BYTES,
     EventAligner,
     event_name_and_data,
     split_events,
     stray_document,
 )
+from overspill_gateway.core.answers.long_event import UNREAD, LongEvent
 from overspill_gateway.core.answers.piece import PieceMemory
 from overspill_gateway.core.answers.split_characters import SplitCharacters
 from overspill_gateway.core.answers.stream_events import Event, Meaning, read_event
@@ -24,6 +26,7 @@ from overspill_gateway.core.answers.stream_fields import SHAPE, decode_chunk, de
 from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Usage, report_of_event
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
+from overspill_gateway.core.text.rope import length_of
 
 HELD_EVENTS_MAX: Final = 64
 HELD_BYTES_MAX: Final = 256 * 1024
@@ -67,12 +70,16 @@ def _shape_of(data: bytes) -> dict[str, object]:
 class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
-    __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes", "_is_mute",
-                 "_kept_chars", "_last_piece", "_prefix", "_prefix_length", "_split", "_strip_usage", "_texts",
-                 "committed", "content_bytes", "content_events", "ended", "fault", "fault_status", "finished",
-                 "first_chunk", "keep", "plain", "report", "reported_bytes", "sequence")  # fmt: skip
+    __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes",
+                 "_held_events", "_is_mute", "_kept_chars", "_last_piece", "_prefix", "_prefix_length",
+                 "_reads_long", "_split", "_strip_usage", "_texts", "committed", "content_bytes",
+                 "content_events", "ended", "fault", "fault_status", "finished", "first_chunk", "keep", "plain",
+                 "report", "reported_bytes", "sequence")  # fmt: skip
 
-    def __init__(self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, *, strip_usage: bool = False, keep: bool = False, reads_long: bool = True
+    ) -> None:
+        """``reads_long``: long events are read here too; else they are put into ``long``, to be read elsewhere."""
         self.committed = False
         """Whether a first token has come: from then on the client sees this stream."""
         self.fault: str | None = None
@@ -104,9 +111,10 @@ class StreamReader:
         self._ending = form.ending
         self._has_choices = form.has_choices
         self._strip_usage = strip_usage and self._has_choices
-        self._aligner = EventAligner()
+        self._reads_long = reads_long
+        self._aligner = EventAligner(keeps_long=not reads_long)
         self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._held_events = self._held_bytes = 0
         self._flows = False
         self._prefix = form.usual
         self._prefix_length = len(self._prefix)
@@ -133,6 +141,8 @@ class StreamReader:
             pass
         elif not rest.strip():
             passed = rest if self.committed else b""
+        elif not self._reads_long and len(rest) > LONG_BYTES:
+            passed = b"" if self._ending else rest  # nobody has read it
         elif not self._ending:
             passed = self._pass_unwatched(rest)
         elif not read_event(self._dialect, *event_name_and_data(rest)).unreadable:
@@ -140,6 +150,63 @@ class StreamReader:
         if self._ending and not self._is_over():
             self.fault = f"its stream ended without {self._ending}"
         return passed
+
+    # -- long events -------------------------------------------------------------------------------------------
+
+    @property
+    def has_long(self) -> bool:
+        """Whether a long event has come that has to be read elsewhere."""
+        return bool(self._aligner.long)
+
+    def long_event(self) -> tuple[list[bytes], bytes] | None:
+        """One that has come, to be read elsewhere, and what came behind it: feed that when it was read."""
+        aligner = self._aligner
+        if not aligner.long:
+            return None
+        taken = aligner.long, aligner.rest_of_feed
+        aligner.long, aligner.rest_of_feed = [], b""
+        return taken
+
+    def read_alone(self, event: bytes) -> LongEvent:
+        """What an event means that is the only one that this reader sees."""
+        if not self._ending:
+            self._pass_unwatched(event)
+            return LongEvent(Event(Meaning.OUTPUT), self.report)
+        self.committed = True
+        split = SplitCharacters()
+        whole = event.lstrip(b"\r\n").removeprefix(BYTE_ORDER_MARK)
+        if split.concerns(whole):
+            whole = split.joined(whole)
+        read = self._read(whole)
+        length, read.text = len(read.text.encode("utf-8", "replace")), self.text
+        return LongEvent(read, self.report, length, self.first_chunk or {}, [] if whole == event else [whole])
+
+    def take_long(self, event: LongEvent, parts: list[bytes]) -> list[bytes]:
+        """The next event was read elsewhere; ``parts``: it as it came. What may go on to the client now."""
+        read, parts = event.read, event.parts or parts
+        if self._is_over():
+            return []
+        self.report = self.report.joined(event.report)
+        self.sequence = read.sequence or self.sequence
+        if read.piece:
+            self._is_mute = not read.speaks and self._is_mute is not False
+        if self.keep:
+            self.first_chunk = self.first_chunk or event.first_chunk
+            self._keep_read(read, KEPT_CHARS_MAX + 1 if read is UNREAD else event.text_bytes)
+        if not self._ending:
+            self.committed = True
+            self.content_events += 1
+            self.content_bytes += length_of(parts)
+            return parts
+        if read.meaning is Meaning.FAULT:
+            self._fail(read.why, read.status)
+            return []
+        passing: list[bytes] = []
+        if self.committed:
+            self._pass_committed(parts, read, event.text_bytes, passing)
+        else:
+            self._pass_uncommitted(parts, read, event.text_bytes, passing)
+        return passing
 
     @property
     def usage(self) -> Usage | None:
@@ -271,10 +338,11 @@ class StreamReader:
             if read.meaning is Meaning.FAULT:
                 self._fail(read.why, read.status)
                 break
+            length = len(read.text.encode("utf-8", "replace")) if read.text else 0
             if self.committed:
-                self._pass_committed(event, read, passing)
+                self._pass_committed([event], read, length, passing)
             else:
-                self._pass_uncommitted(event, read, passing)
+                self._pass_uncommitted([event], read, length, passing)
             if self._is_over():
                 break
         return b"".join(passing)
@@ -297,20 +365,20 @@ class StreamReader:
             self._keep(read, data)
         return read
 
-    def _pass_committed(self, event: bytes, read: Event, passing: list[bytes]) -> None:
+    def _pass_committed(self, parts: list[bytes], read: Event, text_bytes: int, passing: list[bytes]) -> None:
         if read.meaning is Meaning.USAGE and self._strip_usage:
             return
         if read.meaning is Meaning.END:
             self.ended = True
         elif read.piece:
             self.content_events += 1
-            self.content_bytes += len(read.text.encode("utf-8", "replace"))
+            self.content_bytes += text_bytes
             if read.usage:
                 self.reported_bytes = self.content_bytes
             self.finished = self.finished or read.finished
-        passing.append(event)
+        passing += parts
 
-    def _pass_uncommitted(self, event: bytes, read: Event, passing: list[bytes]) -> None:
+    def _pass_uncommitted(self, parts: list[bytes], read: Event, text_bytes: int, passing: list[bytes]) -> None:
         if read.meaning is Meaning.NOTHING:
             return  # a backend's heartbeat: until the answer begins the client hears ours
         fault = self._fault_of_beginning(read)
@@ -318,10 +386,11 @@ class StreamReader:
             self._fail(fault, 502)
         elif read.meaning is not Meaning.START and read.meaning is not Meaning.USAGE:
             self._commit(passing)
-            self._pass_committed(event, read, passing)
+            self._pass_committed(parts, read, text_bytes, passing)
         elif read.meaning is Meaning.START or not self._strip_usage:
-            self._held.append(event)
-            self._held_bytes += len(event)
+            self._held += parts
+            self._held_events += 1
+            self._held_bytes += length_of(parts)
             if self._holds_enough and not self._is_mute:
                 self._commit(passing)
 
@@ -333,7 +402,7 @@ class StreamReader:
 
     @property
     def _holds_enough(self) -> bool:
-        return len(self._held) >= HELD_EVENTS_MAX or self._held_bytes >= HELD_BYTES_MAX
+        return self._held_events >= HELD_EVENTS_MAX or self._held_bytes >= HELD_BYTES_MAX
 
     def _commit(self, passing: list[bytes]) -> None:
         self.committed = True
@@ -371,10 +440,14 @@ class StreamReader:
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:
             self.first_chunk = _shape_of(data)
+        self._keep_read(read, len(read.text))
+
+    def _keep_read(self, read: Event, length: int) -> None:
+        """``length``: of all of the text, which may be too long to be there."""
         self.plain = self.plain and read.plain
-        if not read.text:
+        if not length:
             return
-        self._kept_chars += len(read.text)
+        self._kept_chars += length
         if self._kept_chars <= KEPT_CHARS_MAX:
             self._texts.append(read.text)
         else:

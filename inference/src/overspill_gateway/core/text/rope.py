@@ -25,6 +25,8 @@ def edited(parts: list[bytes], edits: list[tuple[int, int, bytes]]) -> list[Buff
 
 def divided(parts: list[bytes], length: int) -> tuple[list[bytes], list[bytes]]:
     """The parts of the first so many bytes, and those of the rest."""
+    if not length:
+        return [], parts
     first: list[bytes] = []
     at = 0
     while at < len(parts) and length >= len(parts[at]):

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from overspill_gateway.core.answers.answer import error_of_answer
 from overspill_gateway.core.answers.events import EventAligner, event_name_and_data, split_events
-from overspill_gateway.core.answers.tool_calls import CallNumbers
+from overspill_gateway.core.answers.tool_calls import CALLS_MAX, CallNumbers
 from overspill_gateway.core.answers.usage import Usage, shown_usage
 from overspill_gateway.core.http.errors import messages_error_body
 from overspill_gateway.core.text.content import arguments_of, refusal_of, text_of
@@ -72,13 +72,13 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 class MessagesStream:
     """One answer on its way to a client of Anthropic's API. Takes the stream in pieces of any size."""
 
-    __slots__ = ("_aligner", "_begun", "_block", "_blocks", "_calls", "_ended", "_finish_reason", "_index", "_model",
-                 "_refused", "_request_id", "_stop_sequence", "_usage")  # fmt: skip
+    __slots__ = ("_aligner", "_begun", "_block", "_blocks", "_calls", "_ended", "_finish_reason", "_index",
+                 "_refused", "_stop_sequence", "_usage", "model", "request_id")  # fmt: skip
 
     def __init__(self, model: str, request_id: str) -> None:
         """``model``: the name that the client knows it by."""
-        self._model = model
-        self._request_id = request_id
+        self.model = model
+        self.request_id = request_id
         self._aligner = EventAligner()
         self._begun = self._ended = self._refused = False
         self._index = -1
@@ -114,8 +114,8 @@ class MessagesStream:
     def plain(self, status: int, body: bytes) -> bytes:
         """A plain answer, or an error; empty: what came is no chat answer."""
         if status >= 300:
-            return plain_error(status, body, self._request_id)
-        return plain_message(body, self._model, self._request_id)
+            return plain_error(status, body, self.request_id)
+        return plain_message(body, self.model, self.request_id)
 
     def _translate(self, event: bytes, out: list[bytes]) -> None:
         if self._ended:
@@ -151,7 +151,8 @@ class MessagesStream:
                     self._start("text", {"type": "text", "text": ""}, out)
                 self._delta(self._index, {"type": "text_delta", "text": text}, out)
             for call in delta.tool_calls or ():
-                self._take_call(call, out)
+                if not self._ended:
+                    self._take_call(call, out)
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
             self._stop_sequence = choice.stop_reason if isinstance(choice.stop_reason, str) else None
@@ -160,8 +161,11 @@ class MessagesStream:
         function = call.function or _Function()
         piece = arguments_of(function.arguments)
         number, begins = self._calls.take(call.index, call.id or "", function.name or "", piece)
+        if self._calls.too_many:  # without message_stop: nobody takes it for whole
+            self._ended = True
+            return
         if begins:
-            known = {"id": call.id or f"toolu_{self._request_id}_{number}", "name": function.name or ""}
+            known = {"id": call.id or f"toolu_{self.request_id}_{number}", "name": function.name or ""}
             self._start("tool_use", {"type": "tool_use", **known, "input": {}}, out)
             self._blocks.append(self._index)
         if piece:
@@ -173,7 +177,7 @@ class MessagesStream:
         if self._begun:
             return
         self._begun = True
-        message = _message(answer_id or f"msg_{self._request_id}", self._model)
+        message = _message(answer_id or f"msg_{self.request_id}", self.model)
         usage = _usage(self._usage)
         out.append(_event("message_start", {"message": {**message, "usage": {**usage, "output_tokens": 0}}}))
 
@@ -203,13 +207,15 @@ class MessagesStream:
 
 
 def plain_message(body: bytes, model: str, request_id: str) -> bytes:
-    """A plain chat answer as a message; empty: it is none."""
+    """A plain chat answer as a message; empty: it is none, or one with more calls than any has."""
     try:
         answer = _decode(body)
         choice = answer.choices[0]
     except (*_UNREADABLE, IndexError):
         return b""
     said = choice.message or _Said()
+    if len(said.tool_calls or ()) > CALLS_MAX:
+        return b""
     content: list[Document] = []
     refusal = said.refusal or refusal_of(said.content)
     text = text_of(said.content) or refusal

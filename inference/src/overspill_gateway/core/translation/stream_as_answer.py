@@ -6,7 +6,7 @@ import msgspec
 
 from overspill_gateway.core.answers.events import event_name_and_data, split_events
 from overspill_gateway.core.answers.stream import StreamReader
-from overspill_gateway.core.answers.tool_calls import CallNumbers
+from overspill_gateway.core.answers.tool_calls import CALLS_MAX, CallNumbers
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_shapes import Fault
 from overspill_gateway.core.text.content import arguments_of, text_of
@@ -31,6 +31,8 @@ def answer_of_stream(events: bytes, dialect: Dialect) -> bytes | Fault:
         if isinstance(chunk, dict):
             answer |= {name: chunk[name] for name in _SHAPED_BY if chunk.get(name) is not None}
             _take(chunk, choices)
+    if any(choice.calls_too_many for choice in choices.values()):
+        return Fault(f"its answer calls more than {CALLS_MAX:,} tools")
     told = [choices[index].told(index, chat=dialect is Dialect.CHAT) for index in sorted(choices)]
     return msgspec.json.encode({**answer, "choices": told})
 
@@ -54,6 +56,11 @@ class _Choice:
         """Of each call, in pieces."""
         self._numbers = CallNumbers()
         self._ended: dict[str, Any] = {}
+
+    @property
+    def calls_too_many(self) -> bool:
+        """Whether it has more tool calls than any answer."""
+        return self._numbers.too_many
 
     def take(self, choice: dict[str, Any]) -> None:
         """A piece of it."""
