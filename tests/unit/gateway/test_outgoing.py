@@ -42,7 +42,7 @@ def head_of(
 
 def replica() -> Any:
     """As much of a replica as matters here."""
-    made = SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n", keys=EngineKeys(), form=REPLICA_FORM, model=b"")
+    made: Any = SimpleNamespace(host_line=b"host: 10.0.0.7:8000\r\n", keys=EngineKeys(), form=REPLICA_FORM, model=b"")
     for method in (Replica.speaks, Replica.target, Replica.lines):
         setattr(made, method.__name__, partial(method, made))
     return made
