@@ -38,11 +38,11 @@ def mistakes(
     ``model`` is the type that was read, for the names of fields that there are. Values of texts are not repeated
     but where a rule of the types does so itself: they may be secrets.
     """
-    found = []
+    mistakes_found = []
     for problem in error.errors(include_url=False):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
-        found.append((problem["loc"], f"{root}{path}", _what(problem, model)))
-    return tuple(found)
+        mistakes_found.append((problem["loc"], f"{root}{path}", _what(problem, model)))
+    return tuple(mistakes_found)
 
 
 def sentences(error: ValidationError, model: type[BaseModel], root: str = "spec") -> tuple[str, ...]:
@@ -105,4 +105,4 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     """Types with fields that an annotation names, through Annotated, unions and lists."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [found for inner in typing.get_args(annotation) for found in _models_in(inner)]
+    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]

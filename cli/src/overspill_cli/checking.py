@@ -52,21 +52,21 @@ class Mistake:
 
 def check(files: Sequence[str]) -> int:
     """Print what is wrong with the files' objects; the exit code: 0 where nothing is. ``-`` is standard input."""
-    found: list[Mistake] = []
+    mistakes_found: list[Mistake] = []
     checked = 0
     names: dict[str, str] = {}
     for file in files:
         for document in yaml_files.read(_text_of(file), file):
             if _is_ours(document.content):
                 checked += 1
-                found += sorted(check_document(file, document, names), key=lambda mistake: mistake.line)
-    for mistake in found:
+                mistakes_found += sorted(check_document(file, document, names), key=lambda mistake: mistake.line)
+    for mistake in mistakes_found:
         print(mistake)
     if not checked:
         raise CommandError(f"no ModelRoute and no Consumer ({API_VERSION}) in {', '.join(files)}")
     objects = "1 object" if checked == 1 else f"{checked} objects"
-    if found:
-        print(f"{objects} checked, {len(found)} mistakes", file=sys.stderr)
+    if mistakes_found:
+        print(f"{objects} checked, {len(mistakes_found)} mistakes", file=sys.stderr)
         return 1
     print(f"{objects} checked, nothing wrong; profiles, Secrets and other routes' names are the cluster's to know")
     return 0

@@ -86,17 +86,17 @@ class KubernetesCluster:
     def pepper(self, namespace: str, secret: str) -> bytes | None:
         """Pepper of the release in a namespace; None where its Secret is not there."""
         with _readable_errors(f"read Secret {namespace}/{secret}"):
-            found = _or_none(
+            secret_object = _or_none(
                 lambda: self._core.read_namespaced_secret(secret, namespace, _request_timeout=TIMEOUT_SECONDS)
             )
-        if found is None:
+        if secret_object is None:
             return None
-        if PEPPER_KEY not in (found.data or {}):
+        if PEPPER_KEY not in (secret_object.data or {}):
             raise CommandError(
                 f"Secret {namespace}/{secret} has no key {PEPPER_KEY}: put one into it, or delete it and the operator "
                 "makes a new one"
             )
-        return base64.b64decode(found.data[PEPPER_KEY])
+        return base64.b64decode(secret_object.data[PEPPER_KEY])
 
     def consumer(self, namespace: str, name: str) -> Object | None:
         """One Consumer, None where there is none."""
@@ -114,22 +114,22 @@ class KubernetesCluster:
         """Consumers of one namespace, or of all."""
         with _readable_errors(f"list Consumers of {f'namespace {namespace}' if namespace else 'all namespaces'}"):
             if namespace is None:
-                found: Any = self._objects.list_cluster_custom_object(
+                listing: Any = self._objects.list_cluster_custom_object(
                     GROUP, VERSION, PLURAL, _request_timeout=TIMEOUT_SECONDS
                 )
             else:
-                found = self._objects.list_namespaced_custom_object(
+                listing = self._objects.list_namespaced_custom_object(
                     GROUP, VERSION, namespace, PLURAL, _request_timeout=TIMEOUT_SECONDS
                 )
-        return cast("list[Object]", found["items"])
+        return cast("list[Object]", listing["items"])
 
     def has_namespace(self, name: str) -> bool | None:
         """Whether there is such a namespace; None where this account may not know."""
         with _readable_errors(f"read namespace {name}"):
-            found = _unless_forbidden(
+            answer = _unless_forbidden(
                 lambda: _or_none(lambda: self._core.read_namespace(name, _request_timeout=TIMEOUT_SECONDS)) or False
             )
-        return None if found is None else bool(found)
+        return None if answer is None else bool(answer)
 
     def create_namespace(self, name: str) -> None:
         """Make a namespace."""
@@ -142,12 +142,12 @@ class KubernetesCluster:
     def route_names(self, namespace: str) -> frozenset[str] | None:
         """Names of the ModelRoutes in a namespace; None where this account may not know."""
         with _readable_errors(f"list ModelRoutes of namespace {namespace}"):
-            found = _unless_forbidden(
+            listing = _unless_forbidden(
                 lambda: self._objects.list_namespaced_custom_object(
                     GROUP, VERSION, namespace, ROUTES, _request_timeout=TIMEOUT_SECONDS
                 )
             )
-        return None if found is None else frozenset(item["metadata"]["name"] for item in found["items"])
+        return None if listing is None else frozenset(item["metadata"]["name"] for item in listing["items"])
 
     def create(self, consumer: Object) -> None:
         """Create a Consumer."""

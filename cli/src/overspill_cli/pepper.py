@@ -34,7 +34,7 @@ def read_pepper(
     clock: Callable[[], float] = time.monotonic,
 ) -> bytes:
     """The pepper, as soon as it is there. Raises CommandError where it does not come, or cannot."""
-    began, told = clock(), False
+    began, has_said_why = clock(), False
     while (pepper := cluster.pepper(namespace, secret)) is None:
         if cluster.has_namespace(namespace) is False:
             raise CommandError(
@@ -43,8 +43,8 @@ def read_pepper(
             )
         if clock() - began >= wait_seconds:
             raise CommandError(_absent(namespace, secret))
-        if not told:
-            told = True
+        if not has_said_why:
+            has_said_why = True
             print(
                 f"Waiting up to {wait_seconds:g} s for Secret {secret} in namespace {namespace}: the operator makes it "
                 "when it first starts.",

@@ -226,8 +226,8 @@ async def _missing_kinds(cluster: ApiServer) -> set[str]:
     except ClusterError as error:
         logger.warning("kinds not listed: %s", error)
         served = None
-    found = {resource["name"] for resource in (served or {}).get("resources") or ()}
-    missing = {MODEL_ROUTES.plural, CONSUMERS.plural} - found
+    kinds = {resource["name"] for resource in (served or {}).get("resources") or ()}
+    missing = {MODEL_ROUTES.plural, CONSUMERS.plural} - kinds
     if missing:
         logger.debug("waiting for kinds", extra={"missing": sorted(missing)})
     return missing

@@ -56,8 +56,8 @@ def ejection_metrics(routes: "Mapping[str, Route]", now: float) -> Iterator[Metr
         present |= {hosted.served_by: [hosted.outlier] for hosted in route.pool.hosted}
         for name, counters in route.backends.items():
             outliers = present.get(name, [])
-            ejected.add_metric([key, name], sum(one.ejected(now) for one in outliers))
-            total = sum(one.ejections_total for one in outliers)
+            ejected.add_metric([key, name], sum(outlier.ejected(now) for outlier in outliers))
+            total = sum(outlier.ejections_total for outlier in outliers)
             ejections.add_metric([key, name], counters.ejections_gone + total)
     yield from (ejected, ejections)
 

@@ -235,8 +235,8 @@ class Hosted(HostedState):
 
     def worst_case(self, ask: Ask) -> int:
         """The most that a call may cost, in nano-dollars; 0 where the price is unknown."""
-        found = self.meter.offered(ask, None)
-        return found.nano_usd if found is not None else 0
+        offer = self.meter.offered(ask, None)
+        return offer.nano_usd if offer is not None else 0
 
 
 def _typed(head: Head, endpoint: Endpoint) -> list[Header]:

@@ -79,7 +79,7 @@ class Tokenizer:
             self.count_text(route, partial.text, counted, avoid)
 
     def _ask(self, route: TokenizedRoute, body: bytes, then: OnCount, avoid: Collection[BackendState] = ()) -> None:
-        replica = next((one for one in route.usable_replicas if one not in avoid), None)
+        replica = next((candidate for candidate in route.usable_replicas if candidate not in avoid), None)
         if replica is None or not body or len(body) > TEXT_BYTES_MAX or self._running >= COUNTS_MAX:
             then(None)
             return

@@ -61,11 +61,11 @@ class Histogram:
     def cumulative(self) -> list[tuple[str, float]]:
         """Each bound, in Prometheus' spelling, with how many values do not exceed it."""
         total = 0
-        found: list[tuple[str, float]] = []
+        buckets: list[tuple[str, float]] = []
         for name, count in zip(_BOUND_NAMES[self.bounds], self.counts, strict=True):
             total += count
-            found.append((name, float(total)))
-        return found
+            buckets.append((name, float(total)))
+        return buckets
 
     def counted(self) -> dict[str, int]:
         """The bounds that have values, in the same spelling, with how many are below each and above the one before."""
@@ -160,12 +160,12 @@ class ConsumerTable:
 
     def of(self, consumer: str) -> ConsumerCounters:
         """The counters of a consumer."""
-        found = self.rows.get(consumer)
-        if found is not None:
-            return found
+        row = self.rows.get(consumer)
+        if row is not None:
+            return row
         if len(self.rows) < CONSUMERS_COUNTED:
-            found = self.rows[consumer] = ConsumerCounters()
-            return found
+            row = self.rows[consumer] = ConsumerCounters()
+            return row
         if self._rest is None:
             self._rest = self.rows[OTHER_CONSUMERS] = ConsumerCounters()
         return self._rest

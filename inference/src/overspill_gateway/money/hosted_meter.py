@@ -72,7 +72,7 @@ class HostedMeter:
         if not limiter.may_take(now, tokens) or not self.can_bound(ask):
             return NotSent.NO
         spending: PeriodSpending | None = None
-        found: Offer | None = None
+        offer: Offer | None = None
         if self._budget.rules is not None:
             spending = self._budget.current()
             if spending is None:
@@ -80,14 +80,14 @@ class HostedMeter:
             offered = self._held_offer(ask, spending, now)
             if isinstance(offered, NotSent):
                 return offered
-            found = offered
+            offer = offered
         else:
-            found = self.offered(ask, None)
+            offer = self.offered(ask, None)
         version = self.backend.price_version
-        if found is None:
+        if offer is None:
             hold = Hold(0, clamp_of(ask, self.backend.output_tokens_max), price, version, tokens)
         else:
-            hold = Hold(found.nano_usd, found.output_tokens, price, version, tokens)
+            hold = Hold(offer.nano_usd, offer.output_tokens, price, version, tokens)
         hold.account = spending
         hold.entry = limiter.began(now, tokens)
         self.holds += 1
@@ -134,18 +134,18 @@ class HostedMeter:
         return offer(price, backend.context_tokens, ask, money, backend.output_tokens_max)
 
     def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | NotSent:
-        found = self.offered(ask, spending.money)
-        if found is None:
+        offer = self.offered(ask, spending.money)
+        if offer is None:
             return NotSent.NO
-        answer = spending.hold(found.nano_usd, now)
+        answer = spending.hold(offer.nano_usd, now)
         if answer is Money.HELD:
-            return found
+            return offer
         if answer is Money.WAIT:
             return NotSent.WAIT
         # The ledger gave less than the limit has room for, since others have the rest: with what there is.
         account = spending.account
-        found = self.offered(ask, min(account.left, account.lease_left))
-        return found if found is not None and spending.hold(found.nano_usd, now) is Money.HELD else NotSent.NO
+        offer = self.offered(ask, min(account.left, account.lease_left))
+        return offer if offer is not None and spending.hold(offer.nano_usd, now) is Money.HELD else NotSent.NO
 
 
 def price_of(backend: HostedBackend) -> Price | None:

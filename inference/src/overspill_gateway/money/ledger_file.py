@@ -87,10 +87,10 @@ class LedgerFile:
     def _seen(self) -> tuple[tuple[int, int], ...]:
         """Which files are there: the database and its log, without which its last writes are lost."""
         try:
-            found = [os.stat(name) for name in (str(self.path), f"{self.path}-wal")]  # noqa: PTH116 - once a write
+            files = [os.stat(name) for name in (str(self.path), f"{self.path}-wal")]  # noqa: PTH116 - once a write
         except OSError:
             return ()
-        return tuple((one.st_dev, one.st_ino) for one in found)
+        return tuple((file.st_dev, file.st_ino) for file in files)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

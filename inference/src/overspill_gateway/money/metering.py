@@ -114,12 +114,14 @@ class RouteMeter(RouteMoney):
         for limiter in self._limiters.values():
             limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
         self._names = [backend.name for backend in compiled.hosted]
-        self.hosted = {name: one for name, one in self.hosted.items() if name in self._names or one.holds}
+        self.hosted = {name: meter for name, meter in self.hosted.items() if name in self._names or meter.holds}
         for backend in compiled.hosted:
             known = self.hosted.get(backend.name)
             if known is not None:
                 known.update(backend)
-        self.budget.update(compiled.budget, max((_dear_call(one) for one in compiled.hosted), default=1) * _BLOCK_CALLS)
+        self.budget.update(
+            compiled.budget, max((_dear_call(meter) for meter in compiled.hosted), default=1) * _BLOCK_CALLS
+        )
 
     def meter_of(self, backend: HostedBackend, counters: BackendCounters) -> HostedMeter:
         """The meter of a hosted API; the same one after a change of the document."""
@@ -132,7 +134,7 @@ class RouteMeter(RouteMoney):
 
     def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
-        return any(one.is_affordable(ask) for one in self._current_hosted())
+        return any(meter.is_affordable(ask) for meter in self._current_hosted())
 
     def count_passed_over(self, ask: Ask) -> bool:
         """Count a request that goes to no hosted API for lack of money; False: that is not why."""
@@ -145,7 +147,7 @@ class RouteMeter(RouteMoney):
 
     def can_bound(self, ask: Ask) -> bool:
         """Whether it is known of any hosted API what this request can cost there; True where there is no budget."""
-        return any(one.can_bound(ask) for one in self._current_hosted())
+        return any(meter.can_bound(ask) for meter in self._current_hosted())
 
     def rejects(self, ask: Ask) -> bool:
         """Whether a request that no replica takes at once is refused: the money is spent, and onExhausted is Reject."""
@@ -157,7 +159,7 @@ class RouteMeter(RouteMoney):
     def hosted_wait_seconds(self, ask: Ask, now: float) -> float:
         """How long until the rates of a hosted API let this request through; inf: they never do."""
         meters = self._current_hosted()
-        return min((one.limiter.wait_seconds(now, one.limiter.reservation(ask)) for one in meters), default=NEVER)
+        return min((meter.limiter.wait_seconds(now, meter.limiter.reservation(ask)) for meter in meters), default=NEVER)
 
     def _current_hosted(self) -> list[HostedMeter]:
         return [self.hosted[name] for name in self._names if name in self.hosted]
@@ -166,19 +168,19 @@ class RouteMeter(RouteMoney):
         """The limits of one consumer at this route."""
         if not self.limited:
             return None
-        found = self._limiters.get(consumer)
-        if found is None:
+        limiter = self._limiters.get(consumer)
+        if limiter is None:
             if len(self._limiters) >= self._sweep_at:
                 self._forget_idle(now)
             rules = self.rules
-            found = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
+            limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
             self._limiters[consumer] = self._memory.keep(
-                CapKey(CapKind.CONSUMER_AT_ROUTE, f"{self.key} {consumer}"), found
+                CapKey(CapKind.CONSUMER_AT_ROUTE, f"{self.key} {consumer}"), limiter
             )
-        return found
+        return limiter
 
     def _forget_idle(self, now: float) -> None:
-        self._limiters = {name: one for name, one in self._limiters.items() if not one.is_idle(now)}
+        self._limiters = {name: limiter for name, limiter in self._limiters.items() if not limiter.is_idle(now)}
         self._sweep_at = max(2 * len(self._limiters), _LIMITERS_SWEPT_AT)
 
 

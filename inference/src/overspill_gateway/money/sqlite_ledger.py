@@ -187,10 +187,10 @@ class SqliteLedger(LedgerStore):
                     break
                 job = self._jobs.get()
             going_on = job is not None
-            self._write([one for one in batch if not isinstance(one, _Memory)])
-            for one in batch:
-                if isinstance(one, _Memory):
-                    self._serve_memory(one)
+            self._write([each for each in batch if not isinstance(each, _Memory)])
+            for each in batch:
+                if isinstance(each, _Memory):
+                    self._serve_memory(each)
         self._close()
 
     def _look(self) -> None:
@@ -233,7 +233,7 @@ class SqliteLedger(LedgerStore):
 
     def _serve_memory(self, memory: "_Memory") -> None:
         """Rates are kept as well as can be: what is lost of them is a minute's count, so that nothing waits for it."""
-        found: dict[CapKey, str] = {}
+        texts: dict[CapKey, str] = {}
         try:
             connection = self._open()
             if memory.counted:
@@ -246,11 +246,11 @@ class SqliteLedger(LedgerStore):
                 since = (memory.unix_now - RATES_KEPT_SECONDS,)
                 for name, counted in connection.execute("SELECT name, counted FROM rates WHERE saved >= ?", since):
                     with contextlib.suppress(ValueError):  # of a kind that only a later version knows
-                        found[cap_key(name)] = counted
+                        texts[cap_key(name)] = counted
         except (sqlite3.Error, OSError, LedgerFileError) as error:
             self._failed([], error)
         if memory.then is not None:
-            self._tell_loop(functools.partial(memory.then, found))
+            self._tell_loop(functools.partial(memory.then, texts))
 
     def _answer(self, job: _Job, reason: str) -> None:
         """Tell what came of it; ``reason``: why nothing did, where nothing did."""

@@ -42,10 +42,10 @@ def dispatch(
                 return NotSent.NO
             ask = _longer(call, len(body) + length_of(parts), facts)
         if backend.meter is not None:
-            found = backend.meter.hold(ask, now)
-            if isinstance(found, NotSent):
-                return found
-            hold = found
+            held = backend.meter.hold(ask, now)
+            if isinstance(held, NotSent):
+                return held
+            hold = held
             max_tokens = hold.output_tokens_max
         attempt = Attempt(
             exchange, backend, send.reason, now, hold=hold, is_retry=send.is_retry, snapshot=send.snapshot

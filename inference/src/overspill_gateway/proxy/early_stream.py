@@ -44,8 +44,8 @@ class EarlyStream:
 
     def tell(self, lines: bytes) -> None:
         """Header lines that came too late for the head, as comments."""
-        told = b"".join([b": %b\n" % line for line in lines.split(b"\r\n") if line and not _is_request_id(line)])
-        self._client.send(told + b"\n")
+        comments = b"".join([b": %b\n" % line for line in lines.split(b"\r\n") if line and not _is_request_id(line)])
+        self._client.send(comments + b"\n")
 
     def refuse(self, error: ApiError, lines: bytes) -> None:
         """End the request with an error: as an answer of its own, or inside the stream that has begun."""

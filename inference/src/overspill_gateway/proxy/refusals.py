@@ -50,13 +50,13 @@ def _all_failed(model: str, history: History) -> ApiError:
     if not failures:  # an answer broke its schema, and no further attempt is allowed
         return errors.no_second_output(model)
     if only_credentials_refused(history):
-        refused = [one.backend for one in failures if one.kind is FailureKind.CREDENTIALS]
+        refused = [failure.backend for failure in failures if failure.kind is FailureKind.CREDENTIALS]
         return errors.credentials_refused(model, refused)
     last = failures[-1]
-    told = [str(one) for one in failures]
+    reasons = [str(failure) for failure in failures]
     if last.kind is FailureKind.ERROR_IN_ANSWER and last.status == 429:
-        return errors.backends_limited(model, told, last.retry_after_seconds)
-    return errors.backends_failed(model, told, timeout=last.kind is FailureKind.TIMEOUT)
+        return errors.backends_limited(model, reasons, last.retry_after_seconds)
+    return errors.backends_failed(model, reasons, timeout=last.kind is FailureKind.TIMEOUT)
 
 
 def budget_refusal(route: "Route", model: str) -> ApiError:
@@ -72,13 +72,13 @@ def budget_refusal(route: "Route", model: str) -> ApiError:
 def _hosted_unable(route: "Route", model: str, ask: Ask) -> ApiError:
     """Why no hosted API may take a request now: money that is used up, else limits and rests that pass by."""
     now = route.clock.monotonic()
-    if not any(one.has_path(ask.hosted_path) for one in route.pool.hosted):
+    if not any(api.has_path(ask.hosted_path) for api in route.pool.hosted):
         return errors.path_not_hosted(ask.hosted_path.decode("latin-1"), model)
     if not route.meter.can_bound(ask):
         return errors.cost_unbounded(model, ask.unpriced, ask.unbounded)
     if not route.meter.is_affordable(ask):
         return budget_refusal(route, model)
-    waits = [one.outlier.returns_at - now for one in route.pool.hosted if one.outlier.returns_at > now]
+    waits = [api.outlier.returns_at - now for api in route.pool.hosted if api.outlier.returns_at > now]
     wait = route.meter.hosted_wait_seconds(ask, now)
     if wait == math.inf and route.pool.hosted:
         return errors.larger_than_hosted_limits(model, ask.prompt_tokens)

@@ -66,12 +66,14 @@ def body_for(call: "RequestContext", attempt: "Attempt", relay: Relay) -> bytes 
     """
     if relay.status < 400 or relay.streams:
         return None
-    told = None
+    translated = None
     if call.endpoint.anthropic:
-        told = plain_answer(attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body())
-    body, problems = relay.body() if told is None else told, attempt.backend.problems
+        translated = plain_answer(
+            attempt.backend, call.endpoint, call.facts, call.request_id, relay.status, relay.body()
+        )
+    body, problems = relay.body() if translated is None else translated, attempt.backend.problems
     if not problems.hides(body):
-        return told
+        return translated
     if len(body) > BODY_BYTES_MAX:  # looking for parts of the key takes time
         body = refusal_body(error_of_answer(relay.status, body), call.endpoint.path, b"")
     return problems.hidden(body.decode("utf-8", "replace")).encode()

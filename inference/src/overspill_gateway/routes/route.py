@@ -105,7 +105,7 @@ class Route(PoolListener[Replica]):
                 )
                 for backend, target in zip(compiled.hosted, parts.targets, strict=True)
             ]
-            self.problems = {"local": self.problems["local"]} | {one.served_by: one.problems for one in hosted}
+            self.problems = {"local": self.problems["local"]} | {api.served_by: api.problems for api in hosted}
         self.compiled = compiled
         self.meter = self.pool.money = meter
         self.pool.rules = FlowRules(
@@ -256,10 +256,10 @@ class Route(PoolListener[Replica]):
 
     def counters(self, backend: str) -> BackendCounters:
         """Counters of a backend, ``local`` or ``hosted/<name>``."""
-        found = self.backends.get(backend)
-        if found is None:
-            found = self.backends[backend] = BackendCounters()
-        return found
+        counters = self.backends.get(backend)
+        if counters is None:
+            counters = self.backends[backend] = BackendCounters()
+        return counters
 
     @property
     def in_flight_local(self) -> int:
@@ -286,7 +286,7 @@ class Route(PoolListener[Replica]):
             return "a window in spec.scaling.windows keeps the engine at zero"
         if not total:
             return "no replica has an address yet"
-        going = sum(1 for one in self.replicas.values() if one.fact is not None and one.fact.terminating)
+        going = sum(1 for replica in self.replicas.values() if replica.fact is not None and replica.fact.terminating)
         rest = total - going
         return f"{rest} replica(s) do not answer yet" + (f", {going} are going away" if going else "")
 

@@ -87,11 +87,11 @@ def read_document(kind: str, text: bytes) -> CompiledRoute | CompiledConsumer:
     try:
         document: CompiledRoute | CompiledConsumer = types[kind].model_validate_json(text)
     except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc']) or 'document'}: {one['msg']}"
-            for one in error.errors(include_input=False, include_url=False)
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
         )
-        raise DocumentError(f"it is not a compiled {kind} ({told})") from None
+        raise DocumentError(f"it is not a compiled {kind} ({faults})") from None
     if document.version > DOCUMENT_VERSION:
         raise DocumentError(
             f"it has version {document.version}, this gateway reads up to {DOCUMENT_VERSION}; upgrade the gateway"
@@ -112,8 +112,8 @@ def text_of_secret(secret: Secret) -> bytes:
 
 def facts_of_slice(slice_: EndpointSlice) -> tuple[EndpointFact, ...]:
     """The endpoints of a slice that have an address."""
-    ports = [one.port for one in slice_.ports or [] if one.name == _PORT_NAME and one.port]
-    ports += [one.port for one in slice_.ports or [] if one.port and not ports]
+    ports = [listed.port for listed in slice_.ports or [] if listed.name == _PORT_NAME and listed.port]
+    ports += [listed.port for listed in slice_.ports or [] if listed.port and not ports]
     port = ports[0] if ports else ENGINE_PORT
     facts = []
     for endpoint in slice_.endpoints or []:

@@ -112,13 +112,13 @@ class FolderSource:
 
     def _scan(self) -> dict[str, _File]:
         """Every file that matters, the changed ones with their content. Raises OSError where there is no folder."""
-        found = {}
+        files = {}
         for path in self._folder.iterdir():
             if path.name == ENDPOINTS or (path.suffix == ".json" and path.name.startswith(("route.", "consumer."))):
                 file = self._read(path)
                 if file is not None:
-                    found[path.name] = file
-        return found
+                    files[path.name] = file
+        return files
 
     def _read(self, path: Path) -> _File | None:
         """One file; None: it has gone meanwhile."""

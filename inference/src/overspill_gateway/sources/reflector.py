@@ -109,10 +109,10 @@ class Reflector(Generic[T]):
                 await self._failed(status=FORGOTTEN)
             except (httpx.HTTPError, OSError, WatchError, msgspec.DecodeError) as error:
                 self.errors_total += 1
-                told = str(error) or type(error).__name__
-                if told != self.state:
-                    logger.warning("watching %s: %s; what is known stays", self.path, told)
-                self.state = told
+                reason = str(error) or type(error).__name__
+                if reason != self.state:
+                    logger.warning("watching %s: %s; what is known stays", self.path, reason)
+                self.state = reason
                 await self._failed()
             except Exception:  # whatever it is, the watch must go on
                 self.errors_total += 1
@@ -129,7 +129,7 @@ class Reflector(Generic[T]):
             await asyncio.sleep(seconds)
 
     async def _list(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
-        found: set[str] = set()
+        keys: set[str] = set()
         parameters: dict[str, str | int] = {"labelSelector": self._label, "limit": LIST_LIMIT}
         while True:
             response = await client.get(self.path, params=parameters, headers=headers)
@@ -139,15 +139,15 @@ class Reflector(Generic[T]):
             for item in page.items or []:
                 key = self._take(bytes(item))
                 if key:
-                    found.add(key)
+                    keys.add(key)
                 await turn.give_way()
             if not page.metadata.continue_:
                 break
             parameters["continue"] = page.metadata.continue_
-        for gone in self._following.listed(found, page.metadata.resourceVersion):
+        for gone in self._following.listed(keys, page.metadata.resourceVersion):
             self._take_away(gone)
         if not self.listed:
-            logger.info("listed %s", self.path, extra={"objects": len(found)})
+            logger.info("listed %s", self.path, extra={"objects": len(keys)})
         self.listed = True
         self.state = "listed"
 

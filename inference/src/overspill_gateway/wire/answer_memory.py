@@ -24,10 +24,10 @@ class AnswerMemory:
         """Keep the head of an answer that these bytes are, all of them, by its length."""
         self._before = b""
         end = data.find(_HEAD_END) + len(_HEAD_END)
-        found = LENGTH_FIELD.search(data, 0, end - 2)
-        if found is not None and int(found[1]) == len(data) - end:
-            start, stop = found.span(1)
-            self._before, self._digits, self._after = data[:start], found[1], data[stop:end]
+        match = LENGTH_FIELD.search(data, 0, end - 2)
+        if match is not None and int(match[1]) == len(data) - end:
+            start, stop = match.span(1)
+            self._before, self._digits, self._after = data[:start], match[1], data[stop:end]
             self.status, self.headers = status, headers
 
     def body_start(self, data: bytes) -> int:

@@ -38,10 +38,10 @@ class PacedWriter:
         slices: list[memoryview] = []
         while room and self._parts:
             part = memoryview(self._parts[0])
-            one = part[self._at : self._at + room]
-            slices.append(one)
-            room -= len(one)
-            self._at += len(one)
+            piece = part[self._at : self._at + room]
+            slices.append(piece)
+            room -= len(piece)
+            self._at += len(piece)
             if self._at >= len(part):
                 self._parts.pop(0)
                 self._at = 0

@@ -96,7 +96,7 @@ class Resolver:
     async def _ask(self, key: HostPort) -> tuple[SocketAddress, ...]:
         host, port = key
         try:
-            found = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "resolve")
+            answers = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "resolve")
         except (OSError, UnicodeError) as error:
             number, reason = getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or str(error)
             unresolved = UnresolvedError(number, f"the name {host} is not resolved: {reason}")
@@ -104,7 +104,7 @@ class Resolver:
             raise unresolved from None
         finally:
             del self._questions[key]
-        addresses = in_turn([SocketAddress(family, address) for family, _, _, _, address in found])
+        addresses = in_turn([SocketAddress(family, address) for family, _, _, _, address in answers])
         self._remember(key, addresses, None)
         return addresses
 

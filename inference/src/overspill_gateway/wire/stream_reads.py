@@ -105,11 +105,11 @@ class StreamReads:
     def _turn(self) -> None:
         self._timer = None
         streams = self._streams
-        found = self._epoll.poll(0, _STREAMS_A_TURN)
+        readable = self._epoll.poll(0, _STREAMS_A_TURN)
         until = self._loop.time() + _TURN_SECONDS_MAX
         in_time = True
         try:
-            for number, events in found:
+            for number, events in readable:
                 stream = streams.get(number)
                 if stream is not None:  # else it was ended by what came for one before it
                     self._read(number, stream, events)
@@ -118,7 +118,7 @@ class StreamReads:
                         break
             self._look_at_rate()
         finally:
-            self._empty = 0 if found else self._empty + 1
+            self._empty = 0 if readable else self._empty + 1
             if streams and not in_time:  # others have their turn; those that are left come first then
                 self._timer = self._loop.call_later(0, self._turn)
             elif streams and self._empty < _EMPTY_TURNS:

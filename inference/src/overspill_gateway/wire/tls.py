@@ -115,8 +115,8 @@ class TlsFiles:
         return self._certificate.resolve(strict=True), self._key.resolve(strict=True)
 
     def _read_version(self) -> _Version:
-        found = [(path, path.stat()) for path in self._resolved()]
-        return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found)
+        files = [(path, path.stat()) for path in self._resolved()]
+        return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in files)
 
 
 def _new_context() -> ssl.SSLContext:

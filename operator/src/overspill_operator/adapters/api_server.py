@@ -227,5 +227,5 @@ def _status_object(content: bytes) -> Json:
 
 
 def _resource(path: str) -> str:
-    found = _RESOURCE.match(path)
-    return found.group(1) if found else "other"
+    match = _RESOURCE.match(path)
+    return match.group(1) if match else "other"

@@ -272,9 +272,11 @@ def _addresses(live: Json) -> set[str]:
     ports = {port.get("name"): port.get("port") for port in live.get("ports") or ()}
     port = ports.get(ADMIN_PORT_NAME) or next(iter(ports.values()), None) or ADMIN_PORT
     ipv6 = live.get("addressType") == "IPv6"
-    found = set()
+    addresses = set()
     for endpoint in live.get("endpoints") or ():
         if (endpoint.get("conditions") or {}).get("ready") is False:
             continue
-        found |= {f"[{address}]:{port}" if ipv6 else f"{address}:{port}" for address in endpoint.get("addresses") or ()}
-    return found
+        addresses |= {
+            f"[{address}]:{port}" if ipv6 else f"{address}:{port}" for address in endpoint.get("addresses") or ()
+        }
+    return addresses

@@ -163,14 +163,14 @@ class WatchCache:
 
     async def _list(self, place: str) -> None:
         listing = await self._cluster.list(self.resource.path(place), labels=self._labels)
-        found = {_key(live) for live in listing.items}
+        listed = {_key(live) for live in listing.items}
         known = [key for key in self._objects if not place or key.startswith(f"{place}/")]
-        for key in [key for key in known if key not in found]:  # also what was written here meanwhile
+        for key in [key for key in known if key not in listed]:  # also what was written here meanwhile
             del self._objects[key]
             self._tell(key)
         for live in listing.items:
             self._take(live)
-        self._following[place].listed(found, listing.resource_version)
+        self._following[place].listed(listed, listing.resource_version)
 
     async def _watch(self, place: str) -> None:
         """Follow until the server ends the watch in order."""
@@ -219,5 +219,5 @@ def _is_older(live: Json, known: Json) -> bool:
     """Whether ``live`` is an echo from before ``known``. Versions of one object are numbers that grow."""
     if live["metadata"].get("uid") != known["metadata"].get("uid"):
         return False
-    one, other = live["metadata"]["resourceVersion"], known["metadata"]["resourceVersion"]
-    return bool(one.isdigit() and other.isdigit() and int(one) < int(other))
+    version, other = live["metadata"]["resourceVersion"], known["metadata"]["resourceVersion"]
+    return bool(version.isdigit() and other.isdigit() and int(version) < int(other))

@@ -93,8 +93,8 @@ class ConsumerReconciler:
 
     async def _say(self, consumer: ConsumerObject, *statements: Statement | None) -> None:
         meta, before = consumer.meta, consumer.status
-        told = [statement for statement in statements if statement]
-        conditions = condition_list(told, before.get("conditions") or (), meta.generation, self._clock.unix())
+        said = [statement for statement in statements if statement]
+        conditions = condition_list(said, before.get("conditions") or (), meta.generation, self._clock.unix())
         document = {"observedGeneration": meta.generation, "conditions": conditions}
         document = fitted(document, CONSUMER_STATUS)
         if same(before, document):

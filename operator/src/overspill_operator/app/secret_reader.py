@@ -81,14 +81,14 @@ class SecretReader:
         if entry is not None and now - entry.read_at < entry.keep:
             return entry.data
         try:
-            found = await self._cluster.get(SECRETS.path(namespace, name))
+            secret = await self._cluster.get(SECRETS.path(namespace, name))
         except ClusterError:
             if entry is None or not entry.is_complete:
                 raise
             # A server that stumbles takes no API away: what was read last is used, and read anew soon.
             entry.read_at, entry.keep = now, MISSING_SECONDS
             return entry.data
-        data = None if found is None else found.get("data") or {}
+        data = None if secret is None else secret.get("data") or {}
         is_complete = data is not None and (not key or read_api_key(data, key).text is not None)
         if is_complete:
             keep = KEEP_SECONDS * (0.75 + self._jitter() / 2)
@@ -152,8 +152,8 @@ class SecretReader:
         namespace, _, name = path.partition("/")
         entry.is_being_read = True
         try:
-            found = await self._cluster.get(SECRETS.path(namespace, name))
-            data = None if found is None else found.get("data") or {}
+            secret = await self._cluster.get(SECRETS.path(namespace, name))
+            data = None if secret is None else secret.get("data") or {}
         except ClusterError:
             data = entry.data  # what was read last stays, as in ``read``
         finally:

@@ -50,8 +50,8 @@ def _project_list(desired: list[Any], live: object, field: str) -> object:
     key = merge_key(field, desired) if desired else None
     if key is None or merge_key(field, live) != key:
         return live
-    found = {item[key]: item for item in live}
-    return [project(item, found.get(item[key])) for item in desired]
+    by_key = {item[key]: item for item in live}
+    return [project(item, by_key.get(item[key])) for item in desired]
 
 
 def has_drifted(desired: Mapping[str, Any], live: Mapping[str, Any], accepted: object | None) -> bool:
@@ -60,8 +60,8 @@ def has_drifted(desired: Mapping[str, Any], live: Mapping[str, Any], accepted: o
     ``accepted`` is ``projected`` of what the API server answered to the last apply: a webhook may have changed a
     value, which is no drift.
     """
-    found = projected(desired, live)
-    return found != _content(desired) and (accepted is None or found != accepted)
+    actual = projected(desired, live)
+    return actual != _content(desired) and (accepted is None or actual != accepted)
 
 
 def projected(desired: Mapping[str, Any], live: Mapping[str, Any]) -> object:
@@ -81,9 +81,9 @@ def is_nothing(value: object) -> bool:
     return not value
 
 
-def same_quantity(one: object, other: object) -> bool:
+def same_quantity(first: object, other: object) -> bool:
     """Whether two texts are the same Kubernetes quantity."""
-    amounts = [amount(value) for value in (one, other)]
+    amounts = [amount(value) for value in (first, other)]
     return amounts[0] is not None and amounts[0] == amounts[1]
 
 

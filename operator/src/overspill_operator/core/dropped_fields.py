@@ -39,8 +39,8 @@ def _dropped_items(desired: Sequence[Any], answer: Sequence[Any], path: str, fie
         padded = [*answer, *[None] * len(desired)]
         pairs = [(str(index), item, padded[index]) for index, item in enumerate(desired)]
     else:
-        found = {item[key]: item for item in answer}
-        pairs = [(str(item[key]), item, found.get(item[key])) for item in desired]
+        by_key = {item[key]: item for item in answer}
+        pairs = [(str(item[key]), item, by_key.get(item[key])) for item in desired]
     return [dropped for name, item, live in pairs for dropped in dropped_fields(item, live, f"{path}[{name}]", field)]
 
 

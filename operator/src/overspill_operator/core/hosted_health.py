@@ -88,7 +88,7 @@ def steadied(
     reports: Sequence[HostedReport], memories: Mapping[str, HostedMemory], now_unix: float
 ) -> tuple[tuple[HostedReport, ...], dict[str, HostedMemory], float | None]:
     """Reports as they are to be told, what to remember, and when to look again (None: when something is heard)."""
-    told: list[HostedReport] = []
+    steady: list[HostedReport] = []
     after: dict[str, HostedMemory] = {}
     checks: list[float] = []
     for report in reports:
@@ -98,17 +98,17 @@ def steadied(
             after[report.name] = HostedMemory(shown, now_unix, memory.recovered_unix, changed_unix)
             if shown is not report:
                 checks.append(changed_unix + CALM_SECONDS)
-            told.append(shown)
+            steady.append(shown)
         elif memory.failed is not None and _flutters(memory, now_unix):
             # A recovery that is not believed keeps the next one from being believed as well.
             after[report.name] = replace(memory, recovered_unix=now_unix)
             checks.append(memory.failed_unix + CALM_SECONDS)
-            told.append(memory.failed)
+            steady.append(memory.failed)
         else:
             recovered = now_unix if memory.failed is not None else memory.recovered_unix
             after[report.name] = HostedMemory(None, memory.failed_unix, recovered)
-            told.append(report)
-    return tuple(told), after, min(checks, default=None)
+            steady.append(report)
+    return tuple(steady), after, min(checks, default=None)
 
 
 def _shown(report: HostedReport, memory: HostedMemory, now_unix: float) -> tuple[HostedReport, float]:

@@ -10,11 +10,11 @@ def is_ours(desired: Json, live: Json) -> bool:
     It is where it has the same owner by identity. Objects without an owner (compiled documents, which lie in another
     namespace than their route) are ours by the labels that they were given.
     """
-    wanted, found = desired["metadata"], live["metadata"]
+    wanted, live_meta = desired["metadata"], live["metadata"]
     owners = wanted.get("ownerReferences")
     if owners:
         return is_owned(live, owners[0]["uid"]) or adopts(live, owners[0]["name"])
-    labels = found.get("labels") or {}
+    labels = live_meta.get("labels") or {}
     return all(labels.get(name) == value for name, value in (wanted.get("labels") or {}).items())
 
 

@@ -17,8 +17,10 @@ def unwatched(missing: Iterable[tuple[str, str]]) -> str:
         places.setdefault(kind, []).append(namespace)
     if not places:
         return ""
-    told = "; ".join(
-        f"{kind} can't be watched" + (f" in namespace {', '.join(found)}" if all(found) else "")
-        for kind, found in places.items()
+    sentences = "; ".join(
+        f"{kind} can't be watched" + (f" in namespace {', '.join(namespaces)}" if all(namespaces) else "")
+        for kind, namespaces in places.items()
     )
-    return f"{told}, so changes of them are seen late or never: the API server says that this account may not. {HOW}"
+    return (
+        f"{sentences}, so changes of them are seen late or never: the API server says that this account may not. {HOW}"
+    )

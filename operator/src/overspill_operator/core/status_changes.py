@@ -25,20 +25,20 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tup
     Its mending is worth one too. What comes and goes in normal life (loading, zero) is not.
     """
     old = {c.get("type"): c for c in before.get("conditions") or ()}
-    found: list[tuple[Mapping[str, Any], bool]] = []
+    changes: list[tuple[Mapping[str, Any], bool]] = []
     for condition in after.get("conditions") or ():
         previous = old.get(condition["type"], {})
         if (previous.get("status"), previous.get("reason")) == (condition["status"], condition["reason"]):
             continue
         if condition["status"] == "False" and condition["reason"] not in NORMAL_LIFE:
-            found.append((condition, True))
+            changes.append((condition, True))
         elif (
             condition["status"] == "True"
             and previous.get("status") == "False"
             and (previous.get("reason") not in NORMAL_LIFE)
         ):
-            found.append((condition, False))
-    return _without_echoes(found)
+            changes.append((condition, False))
+    return _without_echoes(changes)
 
 
 def _absent_as_none(value: object) -> object:
@@ -65,17 +65,17 @@ NORMAL_LIFE = frozenset(
 """Reasons for False that are no fault of the object."""
 
 
-def _without_echoes(found: list[tuple[Mapping[str, Any], bool]]) -> list[tuple[Mapping[str, Any], bool]]:
+def _without_echoes(changes: list[tuple[Mapping[str, Any], bool]]) -> list[tuple[Mapping[str, Any], bool]]:
     """Ready repeats another condition's reason, and so may RolledOut; the other one says it better.
 
     Where a fault of both is mended, one event says so.
     """
     kept: list[tuple[Mapping[str, Any], bool]] = []
-    for condition, is_warning in found:
-        others = [other for other, _ in found if _RANK.get(other["type"], 0) < _RANK.get(condition["type"], 0)]
+    for condition, is_warning in changes:
+        others = [other for other, _ in changes if _RANK.get(other["type"], 0) < _RANK.get(condition["type"], 0)]
         same_reason = any(other["reason"] == condition["reason"] for other in others)
         mended = not is_warning and condition["type"] == "RolledOut"
-        if not same_reason and not (mended and len(found) > 1):
+        if not same_reason and not (mended and len(changes) > 1):
             kept.append((condition, is_warning))
     return kept
 

@@ -213,9 +213,9 @@ def engines_of(key: str, views: Iterable[GatewayView], now_unix: float, uid: str
 
 def doubts_of(key: str, views: Iterable[GatewayView]) -> str:
     """What of the gateways' figures for a route is not believed; empty: all is."""
-    told = [f"{view.identity}: {view.doubts[key].message}" for view in views if key in view.doubts]
-    more = f", and {len(told) - DOUBTS_TOLD_MAX} more gateways" if len(told) > DOUBTS_TOLD_MAX else ""
-    return ", ".join(told[:DOUBTS_TOLD_MAX]) + more
+    doubts = [f"{view.identity}: {view.doubts[key].message}" for view in views if key in view.doubts]
+    more = f", and {len(doubts) - DOUBTS_TOLD_MAX} more gateways" if len(doubts) > DOUBTS_TOLD_MAX else ""
+    return ", ".join(doubts[:DOUBTS_TOLD_MAX]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +263,13 @@ def served_by(key: str, views: Iterable[GatewayView], uid: str = "") -> str | No
 
 def costs(key: str, views: Iterable[GatewayView], uid: str = "") -> Mapping[str, int]:
     """Nano-dollars that each gateway process has counted for the route."""
-    found: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for view in views:
         report = view.said(key, uid)
         if report and view.identity:
             cost = sum(backend.cost_nano_usd_total for backend in report.backends.values())
-            found[view.identity] = max(cost, found.get(view.identity, 0))
-    return found
+            totals[view.identity] = max(cost, totals.get(view.identity, 0))
+    return totals
 
 
 def _percent(part: int, whole: int) -> str:

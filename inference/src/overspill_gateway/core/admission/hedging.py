@@ -77,5 +77,5 @@ class HedgeLedger:
         if minute <= self._minute:
             return
         self._minute = minute
-        for old in [one for one in self._spent_by_minute if one <= minute - MINUTES]:
+        for old in [spent_minute for spent_minute in self._spent_by_minute if spent_minute <= minute - MINUTES]:
             self._spent -= self._spent_by_minute.pop(old)

@@ -190,7 +190,7 @@ def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: floa
         if hosted is not None:
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
     if history.was_held and not replica.window.room(now):
-        roomy = [one for one in pool.replicas if one.window.room(now)]
+        roomy = [candidate for candidate in pool.replicas if candidate.window.room(now)]
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
@@ -203,25 +203,25 @@ def _if_in_time(pool: Pool[R, H], history: History, replica: R, ask: Ask, now: f
         slow = _slow_to_try(pool, history, ask, now)
         if slow is not None:
             return UseReplica(slow, ServedReason.PREFERRED, _told(pool.rates, slow, ask, now))
-    told = _told(pool.rates, replica, ask, now)
+    prediction = _told(pool.rates, replica, ask, now)
     target = pool.target
-    if target.is_kept(told, replica.load, now):
-        return UseReplica(replica, _local_reason(history), told)
-    chosen, chosen_told = replica, told
+    if target.is_kept(prediction, replica.load, now):
+        return UseReplica(replica, _local_reason(history), prediction)
+    chosen, chosen_told = replica, prediction
     kept = False
     if len(pool.replicas) > 1:
-        replica, told = _fastest(pool, history, (replica, told), ask, now)
-        kept = target.is_kept(told, replica.load, now)
+        replica, prediction = _fastest(pool, history, (replica, prediction), ask, now)
+        kept = target.is_kept(prediction, replica.load, now)
     if not kept and not history.failures and not history.was_held:
-        kept = target.is_tried(told, replica.load, now)
+        kept = target.is_tried(prediction, replica.load, now)
         if not kept and chosen is not replica and target.is_tried(chosen_told, chosen.load, now):
-            replica, told, kept = chosen, chosen_told, True
+            replica, prediction, kept = chosen, chosen_told, True
     if not kept:
-        target.missed(told, now)
+        target.missed(prediction, now)
         step = _in_no_time(pool, history, ask, now)
-        if isinstance(step, UseHosted) or not target.waits_in_vain(told, replica.load):
+        if isinstance(step, UseHosted) or not target.waits_in_vain(prediction, replica.load):
             return step
-    return UseReplica(replica, _local_reason(history), told)
+    return UseReplica(replica, _local_reason(history), prediction)
 
 
 def _told(rates: ServiceRates, replica: ReplicaState, ask: Ask, now: float) -> LoadSnapshot:

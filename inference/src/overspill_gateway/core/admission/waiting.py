@@ -87,7 +87,7 @@ class _Level(Generic[T]):
     def _close(self, consumer: str, line: _Line[T]) -> None:
         del self.lines[consumer]
         if len(self.heap) > 2 * len(self.lines) + 16:
-            live = {name: one.start for name, one in self.lines.items()}
+            live = {name: lane.start for name, lane in self.lines.items()}
             self.heap = [entry for entry in dict.fromkeys(self.heap) if live.get(entry[2]) == entry[0]]
             heapify(self.heap)
         if line.start > self.virtual:

@@ -80,14 +80,14 @@ def error_of_answer(status: int, body: bytes) -> ApiError:
     document = decoded(body) if len(body) <= ERROR_BYTES_MAX else None
     error = document.get("error") if isinstance(document, dict) else None
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
-    told = error_in(document).why if isinstance(document, dict) and is_error(document) else ""
-    message = fields.get("message") or told or f"The backend answered {status}."
+    words = error_in(document).why if isinstance(document, dict) and is_error(document) else ""
+    message = fields.get("message") or words or f"The backend answered {status}."
     kind = fields.get("type") or ("invalid_request_error" if status < 500 else "server_error")
     param = fields.get("param")
     return ApiError(
         status,
         str(kind),
-        str(fields.get("code") or ("backend_refused" if told else _NO_ERROR)),
+        str(fields.get("code") or ("backend_refused" if words else _NO_ERROR)),
         str(message)[:_MESSAGE_CHARS_MAX],
         str(param) if param else None,
     )

@@ -114,8 +114,8 @@ class ContinuedStream:
         self._held: list[str] = []
         self._repeated = 0
         """So much of the text has come again."""
-        told = partial.text.strip()
-        self._echo = told if may_echo and len(told) >= ECHO_CHARS_MIN else ""
+        prefix = partial.text.strip()
+        self._echo = prefix if may_echo and len(prefix) >= ECHO_CHARS_MIN else ""
         chat = partial.dialect is Dialect.CHAT
         self._overlap = partial.text[len(partial.text.rstrip()) :] if chat else ""
         """Blanks that the text ends with and that the backend was not given: it may write them again."""

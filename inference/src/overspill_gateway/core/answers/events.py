@@ -138,8 +138,8 @@ def event_name_and_data(event: bytes) -> tuple[bytes, bytes | None]:
 def stray_document(event: bytes) -> bytes | None:
     """A bare document among an event's other lines, which no client would see; None: there is none."""
     event = event.lstrip(b"\r\n")
-    found = None if event.startswith(b"{") else _STRAY.search(event)
-    start = 0 if found is None else found.start() + 1
+    match = None if event.startswith(b"{") else _STRAY.search(event)
+    start = 0 if match is None else match.start() + 1
     if not event.startswith(b"{", start):
         return None
     field = _FIELD.search(event, start)

@@ -30,10 +30,10 @@ class PieceMemory:
             return
         self._misses += 1
         self._before = b""
-        found = _TEXT_START.search(event)
-        if found is None or _TEXT_START.search(event, found.end()) is not None:
+        match = _TEXT_START.search(event)
+        if match is None or _TEXT_START.search(event, match.end()) is not None:
             return
-        start = found.end()
+        start = match.end()
         end = event.find(b'"', start)
         if _is_simple_text(event, start, end):
             self._before, self._after = event[:start], event[end:]

@@ -323,15 +323,15 @@ class StreamReader:
 
     def _pass(self, events: list[bytes]) -> bytes:
         passing: list[bytes] = []
-        for one in events:
-            if len(one) > EVENT_BYTES_MAX:
+        for raw in events:
+            if len(raw) > EVENT_BYTES_MAX:
                 self._fail(_TOO_LONG, 502)
                 break
             split = self._split
-            if self.committed and not split.waits and self._is_piece(one):
-                passing.append(one)
+            if self.committed and not split.waits and self._is_piece(raw):
+                passing.append(raw)
                 continue
-            event = self._cleaned(one)
+            event = self._cleaned(raw)
             if split.concerns(event):
                 event = split.joined(event)
             read = self._read(event)

@@ -128,9 +128,9 @@ def report_of_event(events: bytes, before: Report = NOTHING_KNOWN) -> Report:
         stop = events.find(b"\n", mark)
         at = stop if stop >= 0 else len(events)
         line = events[start:at]
-        found = _in_document(line[5:]) if line.startswith(b"data:") else None
-        if found is not None:
-            known, read = known.joined(found), True
+        report = _in_document(line[5:]) if line.startswith(b"data:") else None
+        if report is not None:
+            known, read = known.joined(report), True
     return known if read else known.joined(_in_pieces(events))
 
 
@@ -202,8 +202,8 @@ def _in_document(text: bytes) -> Report | None:
     except UNREADABLE:
         answer = _read_loosely(text)
     if answer is None:
-        found = _in_pieces(text)  # whatever else is wrong with it, its report may be sound
-        return None if found.empty else found
+        report = _in_pieces(text)  # whatever else is wrong with it, its report may be sound
+        return None if report.empty else report
     return report_in(answer)
 
 
@@ -307,7 +307,7 @@ def _output(value: object, details: TokenDetails | None) -> int | None:
     return count + reasoning if count is not None and reasoning > count else count
 
 
-def _highest(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other)
+def _highest(first: int | None, other: int | None) -> int | None:
+    if first is None or other is None:
+        return other if first is None else first
+    return max(first, other)

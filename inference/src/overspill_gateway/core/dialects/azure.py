@@ -24,10 +24,10 @@ def plain_target(path: bytes, query: bytes) -> tuple[bytes, bytes, str] | None:
     text = path.decode("latin-1")
     name = ""
     if text.startswith("/openai/deployments"):
-        found = _DEPLOYMENT.fullmatch(text)
-        if found is None:
+        match = _DEPLOYMENT.fullmatch(text)
+        if match is None:
             return None
-        name, rest = unquote(found["name"]), found["rest"]
+        name, rest = unquote(match["name"]), match["rest"]
     else:
         rest = text.removeprefix("/openai/").removeprefix("v1/")
     return b"/v1/" + rest.encode("latin-1"), _without_version(query), name

@@ -20,6 +20,6 @@ def stream_error(error: ApiError, dialect: Dialect, *, request_id: str = "", seq
 
 def _responses_error(error: ApiError, sequence: int) -> bytes:
     """As the API reference has it, and with the ``error`` object that makes the openai SDKs raise."""
-    told = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
     flat = {"type": "error", "sequence_number": sequence, "code": error.code, "message": error.message}
-    return msgspec.json.encode({**flat, "param": error.param, "error": told})
+    return msgspec.json.encode({**flat, "param": error.param, "error": fields})

@@ -79,9 +79,9 @@ def _work(tally: RouteCounters, counted: Mapping[str, BackendCounters]) -> dict[
 
 def _kind(counters: KindCounters, backends: Sequence[BackendCounters]) -> WorkDemand:
     return WorkDemand(
-        answers_total=sum(one.served for one in backends),
-        prompt_tokens_total=sum(one.prompt_tokens for one in backends),
-        output_tokens_total=sum(one.output_tokens for one in backends),
+        answers_total=sum(backend.served for backend in backends),
+        prompt_tokens_total=sum(backend.prompt_tokens for backend in backends),
+        output_tokens_total=sum(backend.output_tokens for backend in backends),
         request_seconds_total=counters.request_seconds,
         first_token=_histogram(counters.first_token),
         first_token_since_sent=_histogram(counters.first_token_since_sent),

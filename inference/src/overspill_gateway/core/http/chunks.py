@@ -95,10 +95,10 @@ class ChunkedBody:
         return position
 
     def _size(self, line: bytes) -> ApiError | None:
-        found = _LINE.fullmatch(line)
-        if found is None or len(line) > _LINE_BYTES_MAX:
+        match = _LINE.fullmatch(line)
+        if match is None or len(line) > _LINE_BYTES_MAX:
             return malformed("A chunk's size is not a plain hexadecimal number, or its extension is not allowed.")
-        digits = found[1]
+        digits = match[1]
         self._extension_bytes += len(line) - len(digits)
         if self._extension_bytes > _EXTENSION_BYTES_MAX:
             return malformed("The body's chunks carry more than their content.")

@@ -18,13 +18,13 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 def coding_of(headers: list[Header]) -> str:
     """How an answer is packed; empty: it is not."""
-    found = ""
+    codings = ""
     for name, value in headers:
         if name == b"content-encoding":
             coding = value.strip().lower().decode("latin-1")
             if coding not in {"", "identity"}:
-                found = f"{found}, {coding}" if found else coding
-    return found
+                codings = f"{codings}, {coding}" if codings else coding
+    return codings
 
 
 def is_unpacked(coding: str) -> bool:

@@ -62,8 +62,8 @@ def messages_error_type(status: int) -> str:
 
 def messages_error_body(error: ApiError, request_id: str = "") -> bytes:
     """The JSON document ``{"type": "error", "error": {type, message}, "request_id"}``."""
-    told = {"type": messages_error_type(error.status), "message": error.message}
-    return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id or None})
+    fields = {"type": messages_error_type(error.status), "message": error.message}
+    return msgspec.json.encode({"type": "error", "error": fields, "request_id": request_id or None})
 
 
 def refusal_body(error: ApiError, path: bytes, lines: bytes) -> bytes:
@@ -342,23 +342,23 @@ def not_available(model: str, state: str) -> ApiError:
 
 def backends_failed(model: str, failures: list[str], *, timeout: bool) -> ApiError:
     """Every attempt failed before the first token."""
-    told = "; ".join(failures)
+    reasons = "; ".join(failures)
     return ApiError(
         504 if timeout else 502,
         "server_error",
         "backend_timeout" if timeout else "backend_failed",
-        f"No backend of {model} answered: {told}. The request can be sent again.",
+        f"No backend of {model} answered: {reasons}. The request can be sent again.",
     )
 
 
 def backends_limited(model: str, failures: list[str], retry_after_seconds: float | None) -> ApiError:
     """The last one said inside a 200 that it was asked too often."""
-    told = "; ".join(failures)
+    reasons = "; ".join(failures)
     return ApiError(
         429,
         "rate_limit_error",
         "backend_limited",
-        f"No backend of {model} answered: {told}. Send the request again later.",
+        f"No backend of {model} answered: {reasons}. Send the request again later.",
         retry_after_seconds=max(math.ceil(retry_after_seconds), 1) if retry_after_seconds is not None else None,
     )
 

@@ -158,31 +158,31 @@ def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
     fields = _read_fields(lines)
     if isinstance(fields, ApiError):
         return fields
-    headers, found, keep_alive, request_id = fields
+    headers, understood, keep_alive, request_id = fields
     http_1_0 = version == b"HTTP/1.0"
-    host = found.get(b"host")
+    host = understood.get(b"host")
     if host is None or not plain or not _HOST.fullmatch(host):
         refused = _refused_host(target, http_1_0=http_1_0, plain=plain, host=host)
         if refused is not None:
             return refused
-    refused = _refused_framing(found, http_1_0=http_1_0)
+    refused = _refused_framing(understood, http_1_0=http_1_0)
     if refused is not None:
         return refused
-    length = found.get(b"content-length")
+    length = understood.get(b"content-length")
     path, mark, query = (target, b"", b"") if plain else _split_target(target)
     return Head(
         method,
         path,
         mark + query,
         headers,
-        found.get(b"authorization", b""),
+        understood.get(b"authorization", b""),
         request_id,
         int(length) if length is not None else None,
-        b"transfer-encoding" in found,
-        b"expect" in found and not http_1_0,
+        b"transfer-encoding" in understood,
+        b"expect" in understood and not http_1_0,
         http_1_0,
         keep_alive,
-        found.get(b"content-type", b""),
+        understood.get(b"content-type", b""),
         any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers),
     )
 
@@ -190,7 +190,7 @@ def read_head(  # noqa: C901, PLR0911 - a return for each way to be wrong
 def _read_fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, bytes], bool, bytes] | ApiError:
     """All fields, those that come once, whether the connection stays, and the request's id."""
     headers: list[Header] = []
-    found: dict[bytes, bytes] = {}
+    understood: dict[bytes, bytes] = {}
     keep_alive = True
     request_id = b""
     names = _NAMES
@@ -210,16 +210,16 @@ def _read_fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, bytes], 
         if not kind:
             continue
         if kind <= _FRAMING:
-            if name in found:
+            if name in understood:
                 return malformed(f"The request has two {name.decode()} fields.")
             if kind == _FRAMING and raw_value != value and raw_value != b" " + value:
                 return malformed(f"There is unusual white space around the value of {name.decode()}.")
-            found[name] = value
+            understood[name] = value
         elif kind == _REQUEST_ID_FIELD:
             request_id = value if is_request_id(value) else b""
         elif b"close" in (lower := value.lower()):
             keep_alive = keep_alive and b"close" not in [option.strip() for option in lower.split(b",")]
-    return headers, found, keep_alive, request_id
+    return headers, understood, keep_alive, request_id
 
 
 def _refused_name(spelling: bytes, colon: bytes) -> ApiError | None:
@@ -291,9 +291,9 @@ def _refused_host(target: bytes, *, http_1_0: bool, plain: bool, host: bytes | N
 
 
 def _refused_framing(  # noqa: PLR0911
-    found: dict[bytes, bytes], *, http_1_0: bool
+    understood: dict[bytes, bytes], *, http_1_0: bool
 ) -> ApiError | None:
-    length, encoding = found.get(b"content-length"), found.get(b"transfer-encoding")
+    length, encoding = understood.get(b"content-length"), understood.get(b"transfer-encoding")
     if length is not None:
         if encoding is not None:
             return malformed("The request has both Content-Length and Transfer-Encoding.")
@@ -307,7 +307,7 @@ def _refused_framing(  # noqa: PLR0911
             return malformed("Transfer-Encoding is not a list of codings with chunked, once, as its last one.")
         if codings != [b"chunked"]:
             return malformed("Transfer-Encoding other than chunked.", status=501, code="transfer_encoding")
-    expect = found.get(b"expect")
+    expect = understood.get(b"expect")
     if expect is not None and not http_1_0 and expect.lower() != b"100-continue":
         return malformed("The only expectation known here is 100-continue.", status=417, code="expectation_failed")
     return None

@@ -120,26 +120,26 @@ def _number(text: str) -> float | None:
 
 def _http_date(text: str) -> float | None:
     for pattern in _HTTP_DATES:
-        found = pattern.fullmatch(text)
-        month = _MONTHS.get(found["month"]) if found else None
-        if found and month:
-            year = int(found["year"])
+        match = pattern.fullmatch(text)
+        month = _MONTHS.get(match["month"]) if match else None
+        if match and month:
+            year = int(match["year"])
             if year < 100:
                 year += 1900 if year >= 70 else 2000
-            return _unix_seconds(year, month, int(found["day"]), found)
+            return _unix_seconds(year, month, int(match["day"]), match)
     return None
 
 
 def _rfc_3339(text: str) -> float | None:
-    found = _RFC_3339.fullmatch(text)
-    if not found:
+    match = _RFC_3339.fullmatch(text)
+    if not match:
         return None
-    seconds = _unix_seconds(int(found["year"]), int(found["month"]), int(found["day"]), found)
+    seconds = _unix_seconds(int(match["year"]), int(match["month"]), int(match["day"]), match)
     if seconds is None:
         return None
-    zone = found["zone"]
+    zone = match["zone"]
     offset = 0 if zone == "z" else (int(zone[1:3]) * 3600 + int(zone[4:6]) * 60) * (-1 if zone[0] == "-" else 1)
-    return seconds + float(found["part"] or 0) - offset
+    return seconds + float(match["part"] or 0) - offset
 
 
 def _unix_seconds(year: int, month: int, day: int, clock: re.Match[str]) -> float | None:

@@ -211,9 +211,9 @@ class Account:
         self.lacks = True
         self._lacked_at = now
         level = self._level(100)
-        told = max(self.alerted, self._alert_asked)
+        alerted = max(self.alerted, self._alert_asked)
         spent = self.charged * 100 >= self.limit * _EXHAUSTED_PERCENT
-        if 100 in self._alerts and told < level and not self.held and spent:
+        if 100 in self._alerts and alerted < level and not self.held and spent:
             self._ask_alert(100)
 
     # -- the ledger --------------------------------------------------------------------------------------------
@@ -356,9 +356,9 @@ class Account:
         self._set_next_alert()
 
     def _set_next_alert(self) -> None:
-        told = max(self.alerted, self._alert_asked)
+        alerted = max(self.alerted, self._alert_asked)
         levels = (self._level(percent) for percent in self._alerts)
-        self._next_alert = next((level for level in levels if level > told), 1 << 62)
+        self._next_alert = next((level for level in levels if level > alerted), 1 << 62)
 
     def _level(self, percent: int) -> int:
         return -(-self.limit * percent // 100)

@@ -49,14 +49,14 @@ class Line:
         """Learn that this much work took so long; ``sure``: how much that counts, 0 to 1."""
         tuning = self._tuning
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
-        told = max(self.base + self.slope * x, SECONDS_MIN)
+        predicted = max(self.base + self.slope * x, SECONDS_MIN)
         forget = max(exp((self._updated - now) / tuning.memory_seconds), 1.0 - sure / tuning.memory_observations)
         if self.count:
             factor = tuning.outlier_factor
-            seen, seconds = seconds, min(max(seconds, told / factor), told * factor)
+            seen, seconds = seconds, min(max(seconds, predicted / factor), predicted * factor)
             if seconds != seen and sure == 1.0 and self.count < tuning.memory_observations:
                 forget *= tuning.young_forgets
-            weight = sure / (told * told)
+            weight = sure / (predicted * predicted)
         else:
             weight = sure / (seconds * seconds)
         self._updated = now

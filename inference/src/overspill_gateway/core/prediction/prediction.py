@@ -146,7 +146,7 @@ class ServiceRates:
         ``unbegun``: a plain answer's first token is never seen, and yet its prompt is read.
         """
         tuning = self.tuning
-        told = LoadSnapshot()
+        made = LoadSnapshot()
         line = self._first_token
         pace = own.reading.factor
         prompt_tokens = ask.prompt_tokens
@@ -179,17 +179,17 @@ class ServiceRates:
         level = min(max(level, 0), 15)
         if short:
             level += 16
-        told.own = own
-        told.work = work
-        told.places_short = short
-        told.raw_seconds = raw
-        told.level = level
+        made.own = own
+        made.work = work
+        made.places_short = short
+        made.raw_seconds = raw
+        made.level = level
         factor = self._trend * self._level[level] * pace
-        told.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
+        made.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
         predicted = raw * factor
-        told.predicted_seconds = predicted if line.count else None
-        told.tail_seconds = predicted * self._tail[level]
-        return told
+        made.predicted_seconds = predicted if line.count else None
+        made.tail_seconds = predicted * self._tail[level]
+        return made
 
     def output_tokens_expected(self, ask: Ask) -> int:
         """Tokens of all answers to a request, as answers of this route go."""
@@ -222,18 +222,18 @@ class ServiceRates:
             return
         self.prompt_tokens += tuning.prompt_tokens_gain * (prompt_tokens - self.prompt_tokens)
         line, own = self._first_token, snapshot.own
-        level, raw, told = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
+        level, raw, predicted = snapshot.level, snapshot.raw_seconds, snapshot.predicted_seconds
         if not snapshot.places_short or line.count < tuning.memory_observations:
-            if told is not None and len(self._replicas) > 1:
+            if predicted is not None and len(self._replicas) > 1:
                 if now >= self._compared_at + tuning.compare_seconds:
                     self._compare(now)
                 told_now = raw * self._trend * self._level[level] * own.reading.factor
                 own.reading.observe(max(seconds, SECONDS_MIN) / max(told_now, SECONDS_MIN), now, sure)
             line.observe(snapshot.work, seconds / own.reading.factor, now, sure)
-        if told is None or told <= 0.0:
+        if predicted is None or predicted <= 0.0:
             return
         seconds = min(max(seconds, SECONDS_MIN), SECONDS_MAX)
-        error = seconds / told
+        error = seconds / predicted
         tail = self._tail[level]
         tail *= (
             1.0 + tuning.tail_gain * (1.0 - tuning.tail_share)
@@ -256,8 +256,8 @@ class ServiceRates:
 
         Without this the slowest would never be heard of.
         """
-        told = snapshot.predicted_seconds
-        if told is not None and seconds > told:
+        predicted = snapshot.predicted_seconds
+        if predicted is not None and seconds > predicted:
             self.observed_first_token(prompt_tokens, snapshot, seconds, now)
 
     def observed_output(
@@ -275,8 +275,8 @@ class ServiceRates:
             line, pace = self._output, own.writing
             each = seconds / (tokens - 1)
             if line.count and len(self._replicas) > 1:
-                told = max(line.at(running) * pace.factor, SECONDS_MIN)
-                pace.observe(max(each, SECONDS_MIN) / told, now, sure)
+                predicted = max(line.at(running) * pace.factor, SECONDS_MIN)
+                pace.observe(max(each, SECONDS_MIN) / predicted, now, sure)
             line.observe(running, each / pace.factor, now, sure)
 
     def finished(self, count: int, now: float) -> None:
@@ -293,12 +293,12 @@ class ServiceRates:
         """A plain answer has come, whose first token nobody saw: its time is divided as the rates say."""
         if seconds <= 0.0:
             return
-        told, own = snapshot.predicted_seconds, snapshot.own
+        predicted, own = snapshot.predicted_seconds, snapshot.own
         slots = own.slots
         if slots and running > slots:
             running = slots
-        if told is not None and self._output.count:
-            first, rest = told, tokens * self._output.at(running) * own.writing.factor
+        if predicted is not None and self._output.count:
+            first, rest = predicted, tokens * self._output.at(running) * own.writing.factor
         else:
             first, rest = snapshot.work * self.tuning.prefill_to_decode + 1.0, float(tokens)
         # An answer tells most of the part that makes up most of it; else the one's error would be put on the other.
@@ -316,7 +316,7 @@ class ServiceRates:
             own.slots = float(running)
         else:
             return
-        known = [one.slots for one in self._replicas]
+        known = [pace.slots for pace in self._replicas]
         self.slots = max(known, default=0.0) if all(known) else 0.0
 
     # -- what to tell those who are refused --------------------------------------------------------------------

@@ -23,36 +23,37 @@ class FirstTokenTarget:
     tuning: Tuning = TUNING
     """How soon it is missed and kept again."""
 
-    def is_kept(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
+    def is_kept(self, prediction: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
         """Whether a request stays at a replica of which this is expected."""
         tuning = self.tuning
         target = self.seconds
         if target is None:
             return True
-        if told.predicted_seconds is None:
+        if prediction.predicted_seconds is None:
             return load.in_flight < tuning.unlearned_requests_max
         ceiling = target * tuning.return_below if now < self.spilling_until else target
-        if told.tail_seconds > ceiling:
+        if prediction.tail_seconds > ceiling:
             return False
-        told.own.try_seconds = tuning.try_seconds_min
+        prediction.own.try_seconds = tuning.try_seconds_min
         return True
 
-    def is_tried(self, told: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
+    def is_tried(self, prediction: LoadSnapshot, load: ReplicaLoad, now: float) -> bool:
         """Whether a request that no replica keeps the target for goes to this one all the same."""
-        return not load.in_flight and told.predicted_seconds is not None and told.own.tries(now)
+        return not load.in_flight and prediction.predicted_seconds is not None and prediction.own.tries(now)
 
-    def missed(self, told: LoadSnapshot, now: float) -> None:
+    def missed(self, prediction: LoadSnapshot, now: float) -> None:
         """No replica keeps it for a request; this was expected of the best of them."""
         tuning = self.tuning
-        target, predicted = self.seconds, told.predicted_seconds
+        target, predicted = self.seconds, prediction.predicted_seconds
         if target is None or predicted is None:
             return
         ceiling = target * tuning.return_below if now < self.spilling_until else target
-        if told.alone_seconds * told.tail_seconds <= ceiling * predicted:  # load makes it late, not its own length
+        # Load makes it late, not its own length.
+        if prediction.alone_seconds * prediction.tail_seconds <= ceiling * predicted:
             self.spilling_until = now + tuning.spilling_seconds
 
-    def waits_in_vain(self, told: LoadSnapshot, load: ReplicaLoad) -> bool:
+    def waits_in_vain(self, prediction: LoadSnapshot, load: ReplicaLoad) -> bool:
         """Whether a request that nobody else takes gains nothing by waiting: it would be as late by itself."""
-        if load.in_flight == 0 or told.predicted_seconds is None:
+        if load.in_flight == 0 or prediction.predicted_seconds is None:
             return True
-        return told.predicted_seconds <= 1.25 * told.alone_seconds
+        return prediction.predicted_seconds <= 1.25 * prediction.alone_seconds

@@ -54,7 +54,7 @@ class KeyRing:
         self._keyed = hmac.new(pepper, digestmod=sha256)
         self._grants: dict[bytes, list[tuple[str, Grant]]] = {}
         # The oldest first: whoever writes another's key into a Consumer of their own later gets nothing by it.
-        for consumer in sorted(consumers, key=lambda one: (one.created, one.namespace, one.name)):
+        for consumer in sorted(consumers, key=lambda owner: (owner.created, owner.namespace, owner.name)):
             grant = grant_of(consumer)
             for key in consumer.keys:
                 self._grants.setdefault(key.id.encode(), []).append((key.hash, grant))
@@ -70,9 +70,9 @@ class KeyRing:
         key_id = key[_ID_START:_ID_END]
         keyed = self._keyed.copy()
         keyed.update(key)
-        found = keyed.hexdigest()
+        digest = keyed.hexdigest()
         grants = self._grants.get(key_id, self._unknown)
-        right = [grant for expected, grant in grants if hmac.compare_digest(found, expected)]
+        right = [grant for expected, grant in grants if hmac.compare_digest(digest, expected)]
         formed = scheme.lower() == b"bearer" and _KEY_BYTES_MIN <= len(key) <= _KEY_BYTES_MAX
         return right[0] if right and formed and grants is not self._unknown else None
 

@@ -325,8 +325,8 @@ def _given(value: Raw) -> bool:
 
 
 def _wrong_type(detail: str) -> ApiError:
-    found = _FIELD_AT.search(detail)
-    if found is not None:
-        name = found[1]
+    match = _FIELD_AT.search(detail)
+    if match is not None:
+        name = match[1]
         return invalid_body(f'"{name}" has the wrong type ({detail}).', param=name, code="invalid_type")
     return invalid_body(f"The body must be a JSON object ({detail}).", code="invalid_type")

@@ -57,8 +57,8 @@ def field_spans_of_form(body: bytes, content_type: bytes, names: frozenset[bytes
 
 def _disposition(head: bytes) -> tuple[bytes, bool]:
     """Name of a part, and whether it is a file."""
-    found = [line for line in head.split(b"\r\n") if line[:19].lower() == b"content-disposition"]
-    match = _DISPOSITION.fullmatch(found[0]) if len(found) == 1 else None
+    lines = [line for line in head.split(b"\r\n") if line[:19].lower() == b"content-disposition"]
+    match = _DISPOSITION.fullmatch(lines[0]) if len(lines) == 1 else None
     if match is None:
         raise _malformed("a part's Content-Disposition is not 'form-data; name=\"...\"'")
     return match[1], match[2] is not None

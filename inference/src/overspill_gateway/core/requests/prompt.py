@@ -68,12 +68,12 @@ def _without_data_urls(text: bytes) -> bytes:
     """Without the base64 of data URLs. Each string is looked through once: only its first mark can be a URL's."""
     kept: list[bytes] = []
     at = seen = 0
-    while (found := text.find(b";base64,", seen)) >= 0:
-        start = found + 8
+    while (mark := text.find(b";base64,", seen)) >= 0:
+        start = mark + 8
         seen = end = text.find(b'"', start)
         if end < 0:
             break
-        if end - start >= _PAYLOAD_BYTES_MIN and _URL_KEY.search(text, max(found - _LOOK_BEHIND_BYTES, 0), found):
+        if end - start >= _PAYLOAD_BYTES_MIN and _URL_KEY.search(text, max(mark - _LOOK_BEHIND_BYTES, 0), mark):
             kept.append(text[at:start])
             at = end
     return b"".join([*kept, text[at:]]) if kept else text
@@ -83,9 +83,9 @@ def _without_data_fields(text: bytes) -> bytes:
     """Without the base64 of fields called data."""
     kept: list[bytes] = []
     at = seen = 0
-    while (found := text.find(b'"data"', seen)) >= 0:
-        value = _DATA_VALUE.match(text, found + 6)
-        seen = found + 6
+    while (mark := text.find(b'"data"', seen)) >= 0:
+        value = _DATA_VALUE.match(text, mark + 6)
+        seen = mark + 6
         if value is None:
             continue
         start = value.end()

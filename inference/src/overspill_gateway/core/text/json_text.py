@@ -39,7 +39,7 @@ def has_halves(data: bytes) -> bool:
     escape = data.find(b"\\")  # one byte is found much faster than two
     if escape < 0 or data.find(b"\\u", escape) < 0:
         return False
-    return any(found.group(2) is not None for found in _ESCAPE.finditer(data))
+    return any(match.group(2) is not None for match in _ESCAPE.finditer(data))
 
 
 def whole_characters(data: bytes) -> bytes:
@@ -47,5 +47,5 @@ def whole_characters(data: bytes) -> bytes:
     return _ESCAPE.sub(_whole, data) if has_halves(data) else data
 
 
-def _whole(found: "re.Match[bytes]") -> bytes:
-    return _REPLACEMENT if found.group(2) is not None else found.group()
+def _whole(escape: "re.Match[bytes]") -> bytes:
+    return _REPLACEMENT if escape.group(2) is not None else escape.group()

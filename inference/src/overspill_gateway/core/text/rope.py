@@ -39,12 +39,12 @@ def divided(parts: list[bytes], length: int) -> tuple[list[bytes], list[bytes]]:
 
 
 def _slices(parts: list[bytes], start: int, end: int) -> list[Buffer]:
-    found: list[Buffer] = []
+    slices: list[Buffer] = []
     offset = 0
     for part in parts:
         if offset >= end:
             break
         if offset + len(part) > start:
-            found.append(memoryview(part)[max(start - offset, 0) : end - offset])
+            slices.append(memoryview(part)[max(start - offset, 0) : end - offset])
         offset += len(part)
-    return found
+    return slices

@@ -138,9 +138,9 @@ def translated(body: bytes) -> tuple[bool, bytes]:
     try:
         request = _decode(body)
     except msgspec.ValidationError as error:
-        found = _FIELD_AT.search(str(error))
+        match = _FIELD_AT.search(str(error))
         message = f"The request can't be translated for a hosted API of this model: {error}."
-        raise BodyError(invalid_body(message, param=found[1] if found else None, code="not_translatable")) from None
+        raise BodyError(invalid_body(message, param=match[1] if match else None, code="not_translatable")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyError(invalid_body(f"The body is not a JSON object: {error}.", code="invalid_json")) from None
     if request.mcp_servers:
