@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -236,7 +237,7 @@ async def test_a_route_that_is_made_again_brings_nothing_of_the_former(gateway: 
 async def test_a_line_says_how_long_things_took_by_kind_of_backend(gateway: GatewayUnderTest) -> None:
     """Streams at a replica, and one that a hosted API did in its place, with tokens; refusals by reason."""
     async with backend(streams(usage=True)) as engine, backend(streams(usage=True)) as api:
-        price = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
+        price: dict[str, Any] = {"input_nano_usd_per_million": 10**9, "output_nano_usd_per_million": 2 * 10**9}
         gateway.route(hosted=[api.hosted(**price)], overflow={"on_cold_start": "Hosted"})
         await gateway.post(stream=True)
         gateway.endpoints(engine.fact())

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from overspill_gateway.core.admission.request_state import RequestState
-from overspill_gateway.proxy.attempt import Attempt, Stage
+from overspill_gateway.proxy.attempt import Attempt
 from overspill_gateway.proxy.settling import Settling
+from overspill_gateway.proxy.taking import Stage
 from overspill_gateway.routes.route import Route
 from unit.gateway import fault_scripts as scripts
 from unit.gateway.backends import Backend, Script, answers, backend, resets_before_head, says_nothing

@@ -69,7 +69,8 @@ def gives(*pieces: bytes, ends: bool = True, **headers: str) -> Script:
 async def asked(running: GatewayUnderTest, **fields: Any) -> Answer:
     """What a client gets of a stream; a process may have to start first."""
     client = await running.client()
-    running.send(client, **({"stream": True, "stream_options": {"include_usage": True}} | fields))
+    usual: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    running.send(client, **(usual | fields))
     return await asyncio.wait_for(client.answer(), 20)
 
 
