@@ -20,6 +20,7 @@ import pytest
 
 from overspill_gateway.core.admission.request_state import RequestState
 from overspill_gateway.proxy.attempt import Attempt
+from overspill_gateway.proxy.gathered import READ_BYTES_MAX
 from overspill_gateway.proxy.settling import Settling
 from overspill_gateway.proxy.taking import Stage
 from overspill_gateway.routes.route import Route
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.interpreted  # it looks at the calls of Python's code
 
 MODULES = (
     "exchange", "containment", "attempt", "relay", "settling", "launching", "answering",
+    "taking", "gathered",
     "waiting_client", "output_check",
 )  # fmt: skip
 DECIDING = ("request_flow", "route_pool", "learning")
@@ -126,6 +128,9 @@ def by_turns(first: Script, second: Script) -> Script:
     return script
 
 
+LONG = "x" * 2 * READ_BYTES_MAX
+LONG_ANSWER = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}' % LONG.encode()
+LONG_EVENT = scripts.chat_event({"content": LONG}) + b"".join(scripts.CHAT_END)
 BREAKS = scripts.breaks(2, scripts.ends_cleanly, extra=scripts.data({"error": scripts.BROKEN}))
 HEDGING = {"after_seconds": 0.01, "max_percent": 100, "hosted_nano_usd_per_hour": 10**12}
 HOLD = {"on_cold_start": "Hold", "hold_timeout_seconds": 0.02}
@@ -134,6 +139,8 @@ SCENES: dict[str, tuple[Script, dict[str, Any], dict[str, Any]]] = {
     "streamed": (scripts.good, {"stream": True}, {}),
     "hosted, streamed": (scripts.good, {"stream": True}, {"local": None}),
     "hosted, plain, no usage": (scripts.says(b'{"choices":[{"message":{"content":"x"}}]}'), {}, {"local": None}),
+    "a long answer": (scripts.says(LONG_ANSWER), {}, {}),
+    "a long event": (scripts.breaks(2, scripts.ends_cleanly, extra=LONG_EVENT), {"stream": True}, {}),
     "refused": (scripts.status(422), {}, {"local": None}),
     "our key is refused": (scripts.status(401), {}, {"local": None, "retry_attempts": 0}),
     "overloaded, then another": (scripts.status(503), {}, {}),

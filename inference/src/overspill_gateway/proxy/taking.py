@@ -69,7 +69,10 @@ class Taking(AttemptState[Replica | Hosted]):
 
     def go_on(self) -> None:
         """Everybody else has had a turn."""
-        self.answer_pause()
+        try:
+            self.answer_pause()
+        except Exception as fault:
+            self._failed_inside(fault)
 
     def all_taken(self, fault: str | None) -> None:
         """All that has come was taken."""
