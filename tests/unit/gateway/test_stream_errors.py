@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 
@@ -54,26 +55,23 @@ def fed(reader: StreamReader, data: bytes, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("dialect", list(STREAMS))
-@pytest.mark.parametrize(("document", "status"), DOCUMENTS)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("piece_bytes", [17, *exhaustively(1)])
-def test_an_error_is_one_wherever_it_stands(
-    dialect: Dialect, document: dict[str, object], status: int, spelling: str, piece_bytes: int
-) -> None:
+def test_an_error_is_one_wherever_it_stands(dialect: Dialect, spelling: str, piece_bytes: int) -> None:
     """First of all, before the first token and after it; in one piece or in many; by any line ends; its last or not."""
     start, output, end = (STREAMS[dialect][0], STREAMS[dialect][1][:1], STREAMS[dialect][2])
-    error = (spelling % json.dumps(document)).encode()
-    for before, passes in (([], b""), (start, b""), ([*start, *output], b"".join([*start, *output]))):
-        for behind in (b"", end):
-            stream = b"".join([*before, error, behind])
-            for size in (piece_bytes, 1000):
-                reader = StreamReader(dialect)
-
-                assert fed(reader, stream, size).rstrip() == passes.rstrip()  # but for empty lines
-                assert (reader.fault, reader.fault_status, reader.ended) == (WHY, status, False)
+    begun = [*start, *output]
+    places = [([], b""), (start, b""), (begun, b"".join(begun))]
+    for (document, status), (before, passes), behind in product(DOCUMENTS, places, (b"", end)):
+        stream = b"".join([*before, (spelling % json.dumps(document)).encode(), behind])
+        for size in (piece_bytes, 1000):
             reader = StreamReader(dialect)
-            fed(reader, stream.replace(b"\n", b"\r\n"), 1000)
-            assert (reader.fault, reader.ended) == (WHY, False)
+
+            assert fed(reader, stream, size).rstrip() == passes.rstrip()  # but for empty lines
+            assert (reader.fault, reader.fault_status, reader.ended) == (WHY, status, False), document
+        reader = StreamReader(dialect)
+        fed(reader, stream.replace(b"\n", b"\r\n"), 1000)
+        assert (reader.fault, reader.ended) == (WHY, False), document
 
 
 @pytest.mark.parametrize("dialect", list(STREAMS))
