@@ -528,3 +528,21 @@ def test_a_later_version_s_kinds_of_limits_harm_nobody(path: Path, told: Told) -
     assert found == [{known: "1"}]
     assert Holder(ledger, told, NOVEMBER).lease(100, 1000) == 100
     ledger.close()
+
+
+def test_a_fault_of_ours_ends_no_ledger(
+    path: Path, told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits is told, it is logged, and what is claimed next is written, with what was spent meanwhile."""
+    monkeypatch.setattr("overspill_gateway.money.sqlite_ledger.RETRY_SECONDS", 0.0)
+    ledger = ledger_at(path, told)
+    holder, other = Holder(ledger, told, NOVEMBER), Holder(ledger, told, NOVEMBER, "ns/other")
+    holder.lease(100, 1000)
+    with monkeypatch.context() as broken:
+        broken.setattr("overspill_gateway.money.sqlite_ledger.apply_claim", lambda *_: 1 // 0)
+        assert isinstance(holder.claim(150, 250, 1000), Failed)
+
+    assert other.lease(10, 1000) == 10
+    assert charged(path) == {("ns/tiny", NOVEMBER.start): 150, ("ns/other", NOVEMBER.start): 10}
+    assert caplog.text.count("ZeroDivisionError") == 1
+    ledger.close()

@@ -212,7 +212,9 @@ class SqliteLedger(LedgerStore):
             for job in jobs:
                 self._apply(connection, job)
             connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, LedgerFileError) as error:
+        except Exception as error:
+            if not isinstance(error, sqlite3.Error | OSError | LedgerFileError) and str(error) != self._cause:
+                logger.exception("a fault in the ledger")  # of ours; whoever waits hears of it all the same
             self._known, self._holders = known, holders
             self._failed(jobs, error)
             return
