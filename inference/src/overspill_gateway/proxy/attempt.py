@@ -125,11 +125,11 @@ class Attempt(Taking):
         self._keys_tried = 1
         self._last_words: LastWords | None = None
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """Send it, on a connection that is there or on a new one."""
         connection = self.backend.pool.take()
         if connection is not None:
-            self._send(connection)
+            self._send(connection, now)
         else:
             self._connecting = self.backend.pool.connect(self)
 
@@ -155,7 +155,7 @@ class Attempt(Taking):
         """A connection to the backend is there."""
         self._connecting = None
         try:
-            self._send(connection)
+            self._send(connection, self.exchange.clock.monotonic())
         except Exception as fault:
             self.exchange.failed_inside(fault, self)
 
@@ -168,10 +168,10 @@ class Attempt(Taking):
         except Exception as broken:
             self.exchange.failed_inside(broken, self)
 
-    def _send(self, connection: "UpstreamConnection") -> None:
+    def _send(self, connection: "UpstreamConnection", now: float) -> None:
         self._upstream = connection
         self.stage = Stage.AWAITING
-        now = self.sent_at = self.exchange.clock.monotonic()
+        self.sent_at = now
         if self.exchange.streams:  # a plain answer's first byte is its last: the total holds for it
             self.deadline = now + self.exchange.timeouts.first_token_seconds
             self.exchange.deadline_changed()

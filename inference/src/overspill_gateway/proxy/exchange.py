@@ -121,7 +121,7 @@ class Exchange(Checked):
             self._free(attempt, now)
             raise
         self.deadline_changed()
-        attempt.start()
+        attempt.start(now)
         return None
 
     def _free(self, attempt: Attempt, now: float) -> None:
@@ -249,7 +249,7 @@ class Exchange(Checked):
             raise
         if rival is not None:
             self.deadline_changed()
-            rival.start()
+            rival.start(now)
 
     # -- time and ending ---------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ class GoodChoice(msgspec.Struct, gc=False):
     error: None = None
 
 
-class GoodChoices(Answer):
+class GoodChoices(Answer, gc=False):
     """An answer of chat or completions, with what it reports."""
 
     choices: tuple[GoodChoice, ...] = ()

@@ -63,6 +63,7 @@ _REASONING: Final = frozenset({"reasoning_effort", "reasoning", "thinking", "ena
 _LOOKED_AT: Final = _STORED | _REASONING | {"prediction", "service_tier", "modalities", "tools"}
 _RULES: Final = {dialect: (names, names - _LOOKED_AT) for dialect, names in _ALLOWED.items()}
 """Fields that cost nothing but tokens, and those of them that do whatever they say."""
+_CHAT_RULES: Final = _RULES[Dialect.CHAT]
 _NO_RULES: Final[tuple[None, frozenset[str]]] = (None, frozenset())
 _TIERS: Final = frozenset({b'"auto"', b'"default"', b'"flex"', b'"standard"'})
 """Of ``service_tier``: those that cost no more than the price that is known."""
@@ -119,7 +120,8 @@ class Bounds:
 def bounds_of(fields: dict[str, Raw], length: int, dialect: Dialect) -> Bounds:
     """What a body that was read and found good can cost, by its fields and the bytes of the whole."""
     bounds = Bounds(length + TEMPLATE_TOKENS_MAX)
-    allowed, plain = _RULES.get(dialect, _NO_RULES)
+    # an enumeration's hash is not compiled
+    allowed, plain = _CHAT_RULES if dialect is Dialect.CHAT else _RULES.get(dialect, _NO_RULES)
     for name, value in fields.items():
         if name in plain:
             continue
