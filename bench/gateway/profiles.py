@@ -26,8 +26,8 @@ OWN: Final = "overspill_gateway"
 WAITING: Final = "kernel: epoll"
 """A sampler does not tell it from sleep."""
 _FRAME: Final = re.compile(r"(?P<name>.*) \((?P<file>[^:)]*)(:\d+)?\)$")
-_COMPILED: Final = re.compile(r"CPy(?:Def|Py)_(?:(?P<folder>core|proxy|wire)___)?(?P<module>[a-z_]+?)___(?P<rest>.+)")
-"""How mypyc names the C function of a function or method; the folder only where two modules have one name."""
+_COMPILED: Final = re.compile(r"CPy(?:Def|Py)_(?P<name>[a-z_]+?___.+)")
+"""How mypyc names the C function of a function or method: its module, with folders only where two have one name."""
 _SYSTEM_CALLS: Final = {
     "write": "write", "writev": "write", "sendmsg": "write", "read": "read", "recv": "read", "recvmsg": "read",
     "epoll_wait": "epoll", "epoll_pwait": "epoll", "epoll_ctl": "epoll",
@@ -149,17 +149,22 @@ def _readable(frame: str) -> str:
     """``module:function`` of a frame as py-spy writes it."""
     compiled = _COMPILED.match(frame)
     if compiled is not None:
-        folder = compiled["folder"] or _folder_of(compiled["module"])
-        function = compiled["rest"].partition(" (")[0].replace("___", ".").lstrip("._")
-        return f"{OWN}.{folder}.{compiled['module']}:{function}"
+        return _compiled_place(compiled["name"].partition(" (")[0])
     found = _FRAME.match(frame)
     return f"{_module(Path(found['file']))}:{found['name']}" if found else frame
 
 
 @cache
-def _folder_of(module: str) -> str:
-    found = sorted((CHECKOUT / "inference" / "src" / OWN).glob(f"*/{module}.py"))
-    return found[0].parent.name if found else "?"
+def _compiled_place(name: str) -> str:
+    """``module:function`` of a C function."""
+    parts = name.split("___")
+    sources = CHECKOUT / "inference" / "src" / OWN
+    for count in range(1, len(parts)):
+        found = sorted(sources.rglob("/".join(parts[:count]) + ".py"))
+        if len(found) == 1:
+            module = ".".join(found[0].relative_to(sources).with_suffix("").parts)
+            return f"{OWN}.{module}:{'.'.join(parts[count:]).lstrip('._')}"
+    return f"{OWN}.?.{parts[0]}:{'.'.join(parts[1:])}"
 
 
 def _module(path: Path) -> str:
