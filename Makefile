@@ -45,6 +45,11 @@ test: ## all tests: unit, integration, end to end
 test-unit: venv ## tests without a cluster, but for the exhaustive ones (under a minute)
 	@$(VENV)/pytest tests/unit -m "not exhaustive" --hypothesis-profile quick $(PARALLEL)
 
+.PHONY: coverage
+coverage: venv ## unit tests, and how much of what decides they reach: core/ and the shared types, lines and branches (a few minutes)
+	@mkdir -p build
+	@$(VENV)/pytest tests/unit -m "not exhaustive" --hypothesis-profile quick $(PARALLEL) --cov --cov-report=term:skip-covered
+
 .PHONY: test-exhaustive
 test-exhaustive: venv ## unit tests that look at very many cases: storms of faults, kills at any line, properties, fuzzing
 	@$(VENV)/pytest tests/unit -m "exhaustive or hypothesis" $(PARALLEL)

@@ -127,3 +127,26 @@ def test_a_status_of_any_faults_and_numbers_is_accepted(
         accepted(fitted(document, ROUTE_STATUS))
     except ValidationError as error:
         raise AssertionError(str(error)) from error
+
+
+def test_what_can_be_no_value_of_its_kind_is_left_out() -> None:
+    """Types, values, lengths and times that a field does not have; numbers are bounded instead."""
+    schema = {
+        "properties": {
+            "flag": {"type": "boolean"},
+            "kind": {"type": "string", "enum": ["A", "B"]},
+            "name": {"type": "string", "minLength": 3},
+            "at": {"type": "string", "format": "date-time"},
+            "share": {"type": "number", "minimum": 0, "maximum": 1},
+            "items": {"type": "array", "items": {"type": "boolean"}},
+            "free": {},
+        }
+    }
+    bad = {"flag": "yes", "kind": "C", "name": "ab", "at": "2026-01-01T00:00:00", "share": True, "items": {"a": 1}}
+    good = {"flag": True, "kind": "A", "name": "abc", "at": AT, "share": 0.5, "items": [True], "free": {"a": [1]}}
+
+    assert fitted(bad, schema) == dict.fromkeys(bad)
+    assert fitted(good, schema) == good
+    assert fitted({"at": "2026-01-01", "share": 7.5, "items": [1, True]}, schema) == {
+        "at": None, "share": 1, "items": [True],
+    }  # fmt: skip
