@@ -57,7 +57,7 @@ def measure() -> dict[str, Any]:
             done.append(_minute(made, subject, began, memory))
             speeds.append(_speed(made, control))
         noise = listener.noise()
-    figures = _figures(done, memory, speeds)
+    figures = figures_of(done, memory, speeds)
     figures["noise"] = {
         "foreign_cores": round(noise.foreign_cores, 2),
         "steal_percent": round(noise.steal_percent, 1),
@@ -102,7 +102,8 @@ def _minute(made: Bench, subject: Subject, began: float, memory: list[tuple[floa
     return Minute(requests, printed["failures"], requests / printed["seconds"], spent / requests * 1e6)
 
 
-def _figures(minutes: list[Minute], memory: list[tuple[float, float]], speeds: list[float | None]) -> dict[str, Any]:
+def figures_of(minutes: list[Minute], memory: list[tuple[float, float]], speeds: list[float | None]) -> dict[str, Any]:
+    """Memory after the warm-up and at the end, and throughput of each minute beside the machine's own speed."""
     warm = [mb for at, mb in memory if WARM_SECONDS <= at <= WARM_SECONDS + 30] or [memory[0][1]]
     first, last = median(warm), median(mb for _, mb in memory[-6:])
     known = [speed for speed in speeds if speed is not None]

@@ -54,7 +54,7 @@ def measure() -> dict[str, Any]:
         for name, subject, load in loads:
             load(made, subject, 2.0)  # as it is when it has run for a while
             cost_us = load(made, subject, 4.0)  # not sampled
-            results[name] = _table(name, cost_us, _sample(made, subject, load), sleeps=load is _chunks)
+            results[name] = table_of(name, cost_us, _sample(made, subject, load), sleeps=load is _chunks)
     return results
 
 
@@ -105,7 +105,7 @@ def _beside_the_gateway() -> list[str]:
     return [*(real_time if allowed else []), "taskset", "--cpu-list", str(GATEWAY_CPU)]
 
 
-def _table(name: str, cost_us: float, stacks: Counter[str], *, sleeps: bool) -> dict[str, Any]:
+def table_of(name: str, cost_us: float, stacks: Counter[str], *, sleeps: bool) -> dict[str, Any]:
     """Microseconds of each request or chunk; what a gateway that often sleeps spends on waiting is left out."""
     parts, own, within = Counter[str](), Counter[str](), Counter[str]()
     for stack, count in stacks.items():

@@ -189,9 +189,9 @@ def test_minutes_are_compared_by_what_the_machine_did_and_growth_after_the_warm_
     memory = [(0.0, 30.0), (25.0, 44.0), (45.0, 44.0), *((float(at), 44.4) for at in range(100, 200, 5))]
     minutes = [endurance.Minute(400_000, 0, rate, 1e6 / rate) for rate in (50_000, 45_000, 40_000)]
 
-    slower = endurance._figures(minutes, memory, [100_000.0, 100_000.0, 80_000.0, 80_000.0])
-    alike = endurance._figures(minutes, memory, [100_000.0] * 4)
-    unknown = endurance._figures(minutes, memory, [None] * 4)
+    slower = endurance.figures_of(minutes, memory, [100_000.0, 100_000.0, 80_000.0, 80_000.0])
+    alike = endurance.figures_of(minutes, memory, [100_000.0] * 4)
+    unknown = endurance.figures_of(minutes, memory, [None] * 4)
 
     assert slower["requests_per_second_by_minute"] == [50_000, 45_000, 40_000]
     assert slower["cpu_us_per_request_by_minute"] == [20.0, 22.2, 25.0]
@@ -219,6 +219,6 @@ def test_a_sample_belongs_to_the_innermost_module_of_the_gateway_or_to_the_kerne
         }
     )
 
-    made = profiles._table("request", 40.0, stacks, sleeps=False)
+    made = profiles.table_of("request", 40.0, stacks, sleeps=False)
 
     assert made["us_by_part"] == {"core.body": 20.0, "kernel: write": 10.0, "event loop (uvloop, libuv)": 10.0}

@@ -16,6 +16,8 @@ from overspill_gateway.gateway import Gateway
 from overspill_gateway.routes.route import Route
 from overspill_gateway.settings import ListenAddress, Settings
 from overspill_gateway.sources.port import Sink, Source
+from overspill_gateway.wire.server import PortState
+from overspill_gateway.workers.worker_pool import Worker
 
 PEPPER = b"pepper"
 KEY = "osk-abcdefghij12-" + "S" * 40
@@ -158,6 +160,11 @@ class GatewayUnderTest:
         """Port of the API."""
         return self.gateway.port
 
+    @property
+    def api_port(self) -> PortState:
+        """What all connections of the API's port share."""
+        return self.gateway._public.state  # noqa: SLF001 - tests look at it here and nowhere else
+
     def allow(self, *routes: str, key: str = KEY, name: str = "me") -> None:
         """Let a consumer call these routes."""
         keys = [{"id": key.split("-")[1], "hash": key_hash(PEPPER, key)}]
@@ -207,6 +214,15 @@ class GatewayUnderTest:
         self.clients.append(client)
         client.send("GET", path)
         return await client.answer()
+
+
+def pid_of(worker: Worker) -> int:
+    """The process that works for a pool; it runs."""
+    transport = worker._transport  # noqa: SLF001 - only tests do to a process what its pool would not
+    assert transport is not None
+    pid = transport.get_pid()
+    assert pid is not None
+    return pid
 
 
 def settings(**changes: Any) -> Settings:

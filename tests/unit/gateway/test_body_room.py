@@ -51,7 +51,7 @@ async def test_a_sender_who_takes_too_much_is_told_and_harms_nobody() -> None:
         gateway.allow("ns/*", key=OTHER, name="other")
         gateway.route()
         gateway.endpoints(engine.fact())
-        room = gateway.gateway._public.state.room
+        room = gateway.api_port.room
         greedy = [await gateway.client() for _ in range(2)]
         for client in greedy:
             begin(client, 4 * MIB, 3 * MIB)
@@ -71,7 +71,7 @@ async def test_a_body_has_room_until_its_answer_begins() -> None:
     """Then nobody needs it: a long stream holds none."""
     gate = asyncio.Event()
     async with running_gateway(body_bytes_max=4 * MIB) as gateway, backend(streams(2, usage=True)) as engine:
-        room = gateway.gateway._public.state.room
+        room = gateway.api_port.room
         route = gateway.route()
         client = await gateway.client()
         body = long_body(stream=True)
@@ -90,7 +90,7 @@ async def test_a_body_has_room_until_its_answer_begins() -> None:
 async def test_who_leaves_gives_it_back(framing: str) -> None:
     """In the middle of a body, in either framing."""
     async with running_gateway(body_bytes_max=4 * MIB) as gateway:
-        room = gateway.gateway._public.state.room
+        room = gateway.api_port.room
         client = await gateway.client()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n{framing}\r\n\r\n"
         client.writer.write(head.encode() + (b"200000\r\n" if "chunked" in framing else b"") + b" " * MIB)

@@ -109,7 +109,7 @@ async def test_answers_say_close_as_soon_as_it_drains() -> None:
         client.writer.write(REQUEST)
         assert "connection" not in (await soon(client.answer())).headers
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._public.state.draining)
+        await eventually(lambda: gateway.api_port.draining)
         client.writer.write(REQUEST)
         answer = await soon(client.answer())
 
@@ -151,7 +151,7 @@ async def test_held_requests_are_served_while_it_drains() -> None:
         gateway.send(client, stream=True)
         await eventually(lambda: len(route.pool.queue) == 1)
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._draining)
+        await eventually(lambda: gateway.api_port.draining)
 
         gateway.endpoints(engine.fact())
         answer = await soon(client.answer())
@@ -173,7 +173,7 @@ async def test_a_request_that_is_arriving_is_served_while_it_drains() -> None:
         client.writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
         await eventually(lambda: any(connection._reader.head is not None for connection in gateway.gateway.connections))
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._draining)
+        await eventually(lambda: gateway.api_port.draining)
         await asyncio.sleep(0)
         client.writer.write(body[10:])
 

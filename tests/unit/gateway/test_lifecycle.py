@@ -30,7 +30,7 @@ async def test_draining_lets_streams_finish_and_takes_nobody_new() -> None:
         await client.head()
 
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._draining)
+        await eventually(lambda: gateway.api_port.draining)
         assert (await gateway.admin("/readyz")).status == 503
         assert (await gateway.admin("/healthz")).status == 200
         assert await soon(idle.at_end())
@@ -76,7 +76,7 @@ async def test_before_draining_new_connections_are_still_served() -> None:
         gateway.route()
         gateway.endpoints(engine.fact())
         draining = asyncio.ensure_future(gateway.gateway.drain())
-        await eventually(lambda: gateway.gateway._draining)
+        await eventually(lambda: gateway.api_port.draining)
 
         assert (await gateway.post()).status == 200
         await soon(draining)

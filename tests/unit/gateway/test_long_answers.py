@@ -18,7 +18,7 @@ from overspill_gateway.proxy.gathered import GATHERED_BYTES_MAX, READ_BYTES_MAX
 from overspill_gateway.workers.worker_pool import WorkerPool
 from unit.gateway.backends import USAGE, Backend, Received, Script, Wire, backend, plain_head
 from unit.gateway.fault_scripts import CHAT_END, CHAT_TOKENS, ROLE
-from unit.gateway.harness import GatewayUnderTest, eventually, running_gateway, soon
+from unit.gateway.harness import GatewayUnderTest, eventually, pid_of, running_gateway, soon
 
 LONG = "long text " * (READ_BYTES_MAX // 10 + 1)
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object", "required": ["a"]}}}
@@ -274,9 +274,7 @@ async def test_a_long_refusal_that_echoes_the_key_is_not_passed_on() -> None:
 async def stopped_reader(running: GatewayUnderTest) -> int:
     """A process that reads nothing any more; no other one is there."""
     [worker] = readers_of(running).workers
-    assert worker._transport is not None
-    pid = worker._transport.get_pid()
-    assert pid is not None
+    pid = pid_of(worker)
     os.kill(pid, signal.SIGSTOP)
     return pid
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -31,7 +33,7 @@ from overspill_gateway.proxy.long_requests import body_readers
 from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
 from overspill_gateway.workers.worker_pool import Unanswered, WorkAnswer, WorkerPool
 from unit.gateway.backends import answers, backend, breaks_off_stream, streams
-from unit.gateway.harness import KEY, GatewayUnderTest, eventually, running_gateway, soon
+from unit.gateway.harness import KEY, GatewayUnderTest, eventually, pid_of, running_gateway, soon
 from unit.gateway.test_outgoing import ROUTE, head_of, hosted, replica
 
 LONG = "x" * (LONG_BYTES + 1)
@@ -184,7 +186,7 @@ async def test_a_client_that_goes_while_its_body_is_read_leaves_nothing() -> Non
         client.reset()
         await eventually(lambda: not running.gateway.connections)
         await eventually(lambda: not any(worker.current for worker in readers.workers), 20)
-        assert running.gateway._public.state.room.taken_bytes == 0
+        assert running.api_port.room.taken_bytes == 0
         assert (await running.post(messages=TURNS)).status == 200
 
     assert len(engine.requests) == 1
@@ -201,8 +203,7 @@ async def test_a_reading_process_that_dies_costs_its_request_a_clear_error() -> 
         running.send(client, messages=[{"role": "user", "content": LONG * 200}])
         await eventually(lambda: any(worker.current for worker in readers.workers), 10)
         [worker] = [worker for worker in readers.workers if worker.current]
-        assert worker._transport is not None
-        worker._transport.kill()
+        os.kill(pid_of(worker), signal.SIGKILL)
         refused = await soon(client.answer())
         after = await running.post(messages=TURNS)
 

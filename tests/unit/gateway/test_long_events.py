@@ -33,7 +33,7 @@ from unit.gateway.fault_scripts import (
     data,
     named,
 )
-from unit.gateway.harness import Answer, GatewayUnderTest, eventually, running_gateway
+from unit.gateway.harness import Answer, GatewayUnderTest, eventually, pid_of, running_gateway
 
 TEXT = "words \u00e9 " * (LONG_BYTES // 4)
 CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": TEXT})}}
@@ -271,9 +271,7 @@ async def test_an_event_whose_reader_dies_breaks_its_stream_and_no_other() -> No
         assert (await asked(running)).body == b"".join(events)
         readers = running.gateway.shared.answers
         [worker] = readers.workers
-        assert worker._transport is not None
-        pid = worker._transport.get_pid()
-        assert pid is not None
+        pid = pid_of(worker)
         os.kill(pid, signal.SIGSTOP)
         client = await running.client()
         running.send(client, stream=True)

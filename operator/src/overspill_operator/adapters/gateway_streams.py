@@ -118,7 +118,7 @@ class GatewayStreams:
             try:
                 while True:
                     await self._clock.sleep(TICK_SECONDS)
-                    self._report()
+                    self.report()
             finally:
                 for task in self._tasks.values():
                     task.cancel()
@@ -217,7 +217,7 @@ class GatewayStreams:
         if line.refused is not None and refused_before != set(view.refused.items()):
             self._on_refused({document for document, _ in refused_before ^ set(view.refused.items())})
         if is_news:
-            self._report()
+            self.report()
 
     def _doubt(self, address: str, what: str, message: str) -> None:
         """Say what is not believed of a gateway: once for each thing in a while, however often it says it."""
@@ -250,7 +250,7 @@ class GatewayStreams:
             telemetry.GATEWAYS.labels(str(version)).set(versions.count(version))
         telemetry.GATEWAYS.labels("newer").set(sum(version > DEMAND_VERSION for version in versions))
 
-    def _report(self) -> None:
+    def report(self) -> None:
         """Tell when coverage has changed: at once when it gets better, after a while when it gets worse."""
         now = self._clock.unix()
         self._look_at_senders()

@@ -39,7 +39,7 @@ class Leadership:
 
     async def acquire(self) -> None:
         """Wait until this process is the leader."""
-        while not await self._try():
+        while not await self.take_or_renew():
             await self._clock.sleep(lease.STANDBY_POLL_SECONDS)
         telemetry.LEADER.set(1)
         logger.info("leading", extra={"identity": self._identity})
@@ -47,7 +47,7 @@ class Leadership:
     async def keep(self) -> None:
         """Renew until that fails for too long, then return: whoever calls must stop acting."""
         while self.is_held():
-            await self._clock.sleep(lease.RENEW_EVERY_SECONDS if await self._try() else 0.5)
+            await self._clock.sleep(lease.RENEW_EVERY_SECONDS if await self.take_or_renew() else 0.5)
         telemetry.LEADER.set(0)
 
     async def release(self) -> None:
@@ -66,7 +66,7 @@ class Leadership:
     def _path(self) -> str:
         return LEASES.path(self._namespace, LEASE_NAME)
 
-    async def _try(self) -> bool:
+    async def take_or_renew(self) -> bool:
         """One round; whether this process holds the lease after it."""
         began = self._clock.monotonic()
         try:

@@ -118,10 +118,10 @@ async def test_status_hears_of_the_worse_only_when_it_lasts(clock: VirtualClock)
     streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: told.append(streams.reported))
     streams.reported = Coverage.COMPLETE
     clock.advance(1000)
-    streams._report()
+    streams.report()
     assert told == []
     clock.advance(gateway_streams.WORSE_AFTER_SECONDS + 1)
-    streams._report()
+    streams.report()
     assert told == [Coverage.NONE]
 
 
@@ -145,16 +145,16 @@ async def test_routes_are_looked_at_again_once_every_gateway_sends_engines_their
     now = clock.now
     streams.views["new:1"] = GatewayView(now, now, sends_engine_keys=True)
     streams.views["old:1"] = GatewayView(now, now)
-    streams._report()
+    streams.report()
     assert (told, streams.key_senders) == ([], KeySenders.NOT_ALL)
     del streams.views["old:1"]
-    streams._report()
-    streams._report()
+    streams.report()
+    streams.report()
     assert told == [KeySenders.ALL]
     streams.views["new:1"].last_line_unix = 0.0
-    streams._report()
+    streams.report()
     streams.views["new:1"].last_line_unix = now
-    streams._report()
+    streams.report()
     assert told == [KeySenders.ALL]
 
 
@@ -237,7 +237,7 @@ async def test_gateways_are_counted_by_what_they_tell(clock: VirtualClock) -> No
     told = {"a:1": 1, "b:1": 2, "c:1": 2, "d:1": 7}
     streams.views |= {address: GatewayView(now, now, version=version) for address, version in told.items()}
     streams.views["e:1"] = GatewayView(now, now - 60, version=1)
-    streams._report()
+    streams.report()
 
     def counted() -> list[float | None]:
         labels = ({"demand_version": version} for version in ("1", "2", "newer"))
@@ -245,7 +245,7 @@ async def test_gateways_are_counted_by_what_they_tell(clock: VirtualClock) -> No
 
     assert counted() == [1, 2, 1]
     del streams.views["a:1"]
-    streams._report()
+    streams.report()
     assert counted() == [0, 2, 1]
 
 

@@ -70,7 +70,7 @@ async def test_two_processes_under_one_name_never_both_lead(clock: VirtualClock,
     led: set[str] = set()
     deleted = clock.now
     for process in processes.values():  # both have seen the Lease once
-        await process._try()
+        await process.take_or_renew()
     for _ in range(600):
         clock.now += chance.choice([0.1, 0.5, 1.0, 2.5])
         name = chance.choice(["a", "b"])
@@ -81,7 +81,7 @@ async def test_two_processes_under_one_name_never_both_lead(clock: VirtualClock,
             deleted = clock.now
         if chance.random() < 0.01 and name not in leases.cut_off:
             await processes[name].release()
-        await processes[name]._try()
+        await processes[name].take_or_renew()
         leading = {who for who, process in processes.items() if process.is_held()}
         led |= leading
         assert len(leading) <= 1
@@ -92,11 +92,11 @@ async def test_no_write_may_take_longer_than_the_lease(clock: VirtualClock) -> N
     """What is left is told with each write; nothing is, once somebody else has the Lease."""
     leases = Leases()
     ours: Any = Leadership(leases, clock, "ns", "operator-0_a")
-    assert await ours._try()
+    assert await ours.take_or_renew()
     clock.now += 3.0
     assert ours.seconds_left() == pytest.approx(lease.GIVE_UP_AFTER_SECONDS - 3.0)
     (path,) = leases.objects
     leases.put(path, {"spec": lease.lease_spec(None, "operator-0_b", "t9")})
-    assert not await ours._try()  # a conflict: somebody has written
-    assert not await ours._try()
+    assert not await ours.take_or_renew()  # a conflict: somebody has written
+    assert not await ours.take_or_renew()
     assert ours.seconds_left() < 0
