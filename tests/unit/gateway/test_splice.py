@@ -1,6 +1,7 @@
 """Splicing changes what it is told to and not one byte besides."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -131,6 +132,20 @@ def test_a_key_inside_a_longer_value_of_a_twin_does_not_mislead() -> None:
 
     with pytest.raises(BodyError):
         field_spans(body)
+
+
+@pytest.mark.parametrize("gap", [b"", b" "])
+def test_no_text_in_a_later_value_makes_up_for_a_twin(gap: bytes) -> None:
+    """A twin's value may repeat the keys between, with white space for the bytes that the first one lacks."""
+    for fields, spaces in product(range(1, 12), range(20)):
+        names = [b"model", *(b"f%d" % number for number in range(fields))]
+        between = b"".join(b',"%b":11' % name for name in names)
+        again = b"".join(b',%b"%b":%b11' % (gap, name, gap + b" " * spaces * (name == b"model")) for name in names)
+        twins = b',"z":%b{"q":1%b}' % (gap, again[:-1])
+        body = b'{"messages":%b[],%b"z":%b1%b%b}' % (gap, gap, gap, between, twins)
+
+        with pytest.raises(BodyError):
+            field_spans(body)
 
 
 def test_too_many_fields_are_refused() -> None:

@@ -92,24 +92,27 @@ def _dense_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
 def _spaced_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
     """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
     starts: dict[str, int] = {}
-    at = 0
+    pieces: list[bytes | Raw] = [b"{"]
+    at = -1
     for name, value in fields.items():
-        text = _SPACED_KEYS.get(name) or b', "%b": ' % name.encode()
-        if at == 0:
-            text = b"{" + text[2:]
-        if not body.startswith(text, at):
-            return None
-        at += len(text)
+        key = _SPACED_KEYS.get(name) or b', "%b": ' % name.encode()
+        at += len(key)
         starts[name] = at
         at += len(value)
-    return starts if at == len(body) - 1 and body.endswith(b"}") else None
+        pieces += (key, value)
+    if at != len(body) - 1:
+        return None
+    pieces[1] = bytes(pieces[1])[2:]
+    pieces.append(b"}")
+    return starts if b"".join(pieces) == body else None
 
 
 def _searched_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int]:
     """The same for any body.
 
-    The decoder says how long each value is, and keeps the last one of a key. So with a key that comes twice, lengths
-    and text fall apart, or some text is left over; values are stepped over at the decoder's speed.
+    The decoder says what each value is, and keeps the last one of a key. Where each key in turn is followed by its
+    value and then by another key or the end, nothing comes twice. Lengths alone would not do: a value that comes later
+    may hold text and white space that make up for what is stepped over.
     """
     starts: dict[str, int] = {}
     at = 0
@@ -118,6 +121,8 @@ def _searched_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int]:
         if match is None or (match[1] != b'"%b"' % name.encode() and msgspec.json.decode(match[1]) != name):
             raise _twice(name)
         start = starts[name] = match.end()
+        if not body.startswith(bytes(value), start):
+            raise _twice(name)
         at = start + len(value)
     if not _END.fullmatch(body, at):
         raise _twice(next(reversed(fields)))
