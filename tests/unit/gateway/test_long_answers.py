@@ -334,16 +334,35 @@ async def test_a_client_that_goes_while_its_answer_is_read_leaves_nothing() -> N
         assert (await posted(running)).status == 200
 
 
-@pytest.mark.parametrize("timeouts", [{"total_seconds": 0.3}, {"idle_seconds": 0.3}])
-async def test_deadlines_hold_while_an_answer_is_read(timeouts: dict[str, float]) -> None:
+async def test_the_total_time_holds_while_an_answer_is_read() -> None:
     """Whoever works: the client is told in time."""
     async with backend(gives(encoded(chat()))) as api, running_gateway() as running:
         pid = await reading(api, running)
-        running.route(local=None, hosted=[api.hosted()], timeouts=timeouts | {"first_token_seconds": 0.2})
+        timeouts = {"total_seconds": 0.3, "first_token_seconds": 0.2}
+        running.route(local=None, hosted=[api.hosted()], timeouts=timeouts)
         answer = await soon(running.post())
         os.kill(pid, signal.SIGCONT)
 
     assert answer.status == 504
+
+
+async def test_a_backend_is_not_to_blame_for_how_long_its_answer_is_read() -> None:
+    """No time that is its own runs meanwhile: neither until the first token nor between two pieces."""
+    async with backend(gives(encoded(chat()))) as api, running_gateway() as running:
+        pid = await reading(api, running)
+        route = running.route(
+            local=None, hosted=[api.hosted()], timeouts={"idle_seconds": 0.05, "first_token_seconds": 0.05}
+        )
+        client = await running.client()
+        running.send(client)
+        await eventually(lambda: any(worker.current for worker in readers_of(running).workers))
+        until = asyncio.get_running_loop().time() + 0.3
+        await eventually(lambda: asyncio.get_running_loop().time() > until)
+        os.kill(pid, signal.SIGCONT)
+        answer = await soon(client.answer())
+
+    assert answer.status == 200
+    assert route.pool.hosted[0].counters.errors == 0
 
 
 async def test_a_gateway_that_ends_tells_those_whose_answers_are_read() -> None:

@@ -147,7 +147,11 @@ class Metrics:
         turn = TimeSlice(_SLICE_SECONDS)
         for _ in self._steps(families):
             await turn.give_way()
-        return _joined(families)
+        texts: list[bytes] = []
+        for family in families.values():
+            texts.append("".join((family.head, *family.lines)).encode())
+            await turn.give_way()
+        return b"".join(texts)
 
     def _steps(self, families: dict[str, _Family]) -> Iterator[None]:
         """Add all there is, with a stop wherever others may have their turn."""
@@ -196,10 +200,6 @@ def _add_consumers(families: dict[str, _Family], metering: "Metering") -> Iterat
             family.lines += [f"{line}\n" for line in lines]
         if number % _SLICE_CONSUMERS == 0:
             yield
-
-
-def _joined(families: dict[str, _Family]) -> bytes:
-    return "".join(part for family in families.values() for part in (family.head, *family.lines)).encode()
 
 
 class _One(CollectorRegistry):

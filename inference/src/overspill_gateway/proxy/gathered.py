@@ -49,6 +49,12 @@ class Gathered:
         """Why nobody could read it there."""
 
     @property
+    def too_long(self) -> str:
+        """What is wrong with one that is longer."""
+        mib = self.bytes_max >> 20
+        return "its answer is longer than " + (f"{mib} MiB" if mib else f"{self.bytes_max >> 10} KiB")
+
+    @property
     def is_judged(self) -> bool:
         """Whether it has to be an answer by its words too."""
         return self.wish.status < 300 and self.wish.spoken is not Dialect.OTHER

@@ -38,6 +38,9 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 _STREAM_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 """What a stream of events starts with."""
 
+_NOTHING: Final = Gathered(Wish(200, Dialect.OTHER, False, False, False), holds=False)
+"""Of every answer that is a stream from its head on."""
+
 
 class Relay:
     """One answer on its way to the client."""
@@ -105,8 +108,6 @@ class Relay:
         self._wants_usage = not strip_usage or translator is not None
         self._asked_stream = self._undecided = self._unasked_stream = False
         self._take_form(asked_stream=asked_stream, event_stream=head.event_stream)
-        self.plain = Gathered(self._wish, holds=self._hold_plain)
-        """A plain answer, as long as it is gathered."""
 
     def _take_form(self, *, asked_stream: bool | None, event_stream: bool) -> None:
         """Settle how the answer is read, by what was asked for and what its head says.
@@ -127,6 +128,8 @@ class Relay:
             self._hold_plain = True
             if self.status < 300:
                 self.fault = "it answered with no stream"
+        self.plain = Gathered(self._wish, holds=self._hold_plain) if self._reader is None else _NOTHING
+        """A plain answer, as long as it is gathered."""
 
     @property
     def _wish(self) -> Wish:
@@ -236,8 +239,7 @@ class Relay:
             return
         if self._hold_plain:
             plain.pieces = Pieces()
-            mib = plain.bytes_max >> 20
-            self.fault = "its answer is longer than " + (f"{mib} MiB" if mib else f"{plain.bytes_max >> 10} KiB")
+            self.fault = plain.too_long
             return
         whole = plain.pieces.joined()
         if plain.is_judged and (fault := fault_of_beginning(whole)) is not None:
