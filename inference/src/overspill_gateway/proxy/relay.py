@@ -437,8 +437,7 @@ class Relay:
     @property
     def is_long(self) -> bool:
         """Whether a whole plain answer has to be read elsewhere before it is closed: see ``plain``."""
-        gathers = self._reader is None and not self.begun and not self._closed
-        return gathers and self.fault is None and self.plain.is_long
+        return not (self.begun or self._closed) and self.fault is None and self.plain.is_long
 
     # -- writing -----------------------------------------------------------------------------------------------
 
