@@ -269,7 +269,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAnyStorm = Machine.TestCase
-TestAnyStorm.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+TestAnyStorm.settings = settings(max_examples=settings().max_examples // 2)
 
 
 def storm(seed: int, steps: int) -> Machine:
