@@ -31,7 +31,14 @@ from overspill_gateway.core.text.rope import divided
 from overspill_gateway.core.text.splice import fields_of
 from overspill_gateway.proxy.long_requests import body_readers
 from overspill_gateway.proxy.outgoing import outgoing, outgoing_long
-from overspill_gateway.workers.worker_pool import Unanswered, WorkAnswer, WorkerPool
+from overspill_gateway.workers.worker_pool import (
+    OWNERS_WAITING_MAX,
+    WAITING_MAX,
+    Unanswered,
+    WorkAnswer,
+    WorkerPool,
+    WorkItem,
+)
 from unit.gateway.backends import answers, backend, breaks_off_stream, streams
 from unit.gateway.harness import KEY, GatewayUnderTest, eventually, pid_of, running_gateway, soon
 from unit.gateway.test_outgoing import ROUTE, head_of, hosted, replica
@@ -287,6 +294,50 @@ async def test_what_takes_too_long_or_waits_too_long_is_told() -> None:
         await crowded.close()
 
     assert told == [Unanswered.TOO_LONG, Unanswered.CROWDED]
+
+
+async def test_what_nobody_wants_any_more_leaves_the_line_and_memory() -> None:
+    """Whoever asks and goes, again and again, holds nothing: neither a place in the line nor what he sent."""
+    pool = body_readers()
+    told: list[Unanswered | None] = []
+
+    def ask(owner: str) -> WorkItem:
+        return pool.ask(owner, b"{}", [b"x" * 9], lambda answer: told.append(answer.unanswered))
+
+    try:
+        dropped = [ask(f"gone-{number % 4}") for number in range(WAITING_MAX + 2)]  # two are with a process
+        for question in dropped:
+            question.drop()
+            question.drop()
+        waiting = [ask(f"owner-{number % 4}") for number in range(WAITING_MAX)]
+        await asyncio.sleep(0)
+
+        assert not any(question.second for question in dropped)
+        assert all(question.second for question in waiting)
+        assert told == []
+    finally:
+        await pool.close()
+
+
+async def test_one_owner_leaves_room_in_the_line() -> None:
+    """Who asks more than half of the line takes is told so, while others are still let in."""
+    pool = body_readers()
+    told: list[str] = []
+
+    def ask(owner: str) -> None:
+        pool.ask(owner, b"{}", [b"x"], lambda _: told.append(owner))
+
+    try:
+        for _ in range(OWNERS_WAITING_MAX + 2):  # two are with a process
+            ask("many")
+        await asyncio.sleep(0)
+        assert told == []
+        ask("many")
+        ask("one")
+        await asyncio.sleep(0)
+        assert told == ["many"]
+    finally:
+        await pool.close()
 
 
 @pytest.mark.parametrize("hosted_goes_on", [True, False])

@@ -27,6 +27,8 @@ END_SECONDS_MAX: Final = 2.0
 WORKERS_MAX: Final = 2
 WAITING_MAX: Final = 256
 """Questions that wait for a process; further ones are not answered."""
+OWNERS_WAITING_MAX: Final = WAITING_MAX // 2
+"""Of one owner: who asks much leaves room for others."""
 PUT_BYTES: Final = 256 * 1024
 """Of what goes with a question, written in one turn of the event loop."""
 _HEAD: Final = struct.Struct("!II")
@@ -63,9 +65,12 @@ OnAnswer = Callable[[WorkAnswer], None]
 class WorkItem:
     """One piece of work; ``drop`` it where nobody waits for its answer any more."""
 
-    __slots__ = ("asked_at", "first", "owner", "second", "then")
+    __slots__ = ("_pool", "asked_at", "first", "owner", "second", "then")
 
-    def __init__(self, owner: str, first: bytes, second: list[bytes], then: OnAnswer | None, asked_at: float) -> None:
+    def __init__(
+        self, pool: "WorkerPool", owner: str, first: bytes, second: list[bytes], then: OnAnswer | None, asked_at: float
+    ) -> None:
+        self._pool = pool
         self.owner = owner
         self.first = first
         self.second = second
@@ -73,8 +78,10 @@ class WorkItem:
         self.asked_at = asked_at
 
     def drop(self) -> None:
-        """Nobody wants the answer."""
+        """Nobody wants the answer: it leaves the line, and what goes with it is free."""
         self.then = None
+        self.second = []
+        self._pool.leave(self)
 
     def answered(self, answer: WorkAnswer) -> None:
         """Tell whoever waits, once."""
@@ -250,14 +257,27 @@ class WorkerPool:
     def ask(self, owner: str, first: bytes, second: list[bytes], then: OnAnswer) -> WorkItem:
         """Have a question answered; ``then`` is called later, once, unless the pool is closed before."""
         loop = asyncio.get_running_loop()
-        question = WorkItem(owner, first, second, then, loop.time())
-        if self._waiting_count >= WAITING_MAX:
+        question = WorkItem(self, owner, first, second, then, loop.time())
+        owners = self._waiting.get(owner)
+        if self._waiting_count >= WAITING_MAX or (owners is not None and len(owners) >= OWNERS_WAITING_MAX):
             loop.call_soon(question.answered, WorkAnswer(b"", [], Unanswered.CROWDED))
             return question
-        self._waiting.setdefault(owner, deque()).append(question)
+        if owners is None:
+            owners = self._waiting[owner] = deque()
+        owners.append(question)
         self._waiting_count += 1
         self._next()
         return question
+
+    def leave(self, question: WorkItem) -> None:
+        """It waits no more, if it did."""
+        questions = self._waiting.get(question.owner)
+        if questions is None or question not in questions:
+            return
+        questions.remove(question)
+        self._waiting_count -= 1
+        if not questions:
+            del self._waiting[question.owner]
 
     def took_too_long(self, question: WorkItem) -> None:
         """A process is about to be killed over this."""
@@ -300,9 +320,7 @@ class WorkerPool:
             if not self._idle and len(self.workers) >= WORKERS_MAX:
                 return
             question = self._first()
-            if question.then is None:  # nobody wants it any more
-                question.second = []
-            elif asyncio.get_running_loop().time() - question.asked_at > self._wait_seconds_max:
+            if asyncio.get_running_loop().time() - question.asked_at > self._wait_seconds_max:
                 asyncio.get_running_loop().call_soon(question.answered, WorkAnswer(b"", [], Unanswered.CROWDED))
             elif self._idle:
                 self._idle.pop().ask(question)
