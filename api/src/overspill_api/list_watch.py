@@ -47,7 +47,7 @@ class ListWatch:
         self.known: set[str] = set()
         """Objects that are there, by ``namespace/name``."""
         self.failures = 0
-        """Calls in a row that failed, or ended at once without news."""
+        """Calls in a row that failed, or ended at once."""
         self._pauses = pauses
         self._began_at = 0.0
         self._brought_news = False
@@ -65,11 +65,11 @@ class ListWatch:
 
     def happened(self, kind: str, key: str, version: str) -> Change:
         """An event of the watch. ``kind``: ADDED, MODIFIED, DELETED or BOOKMARK."""
+        moves_on = version not in ("", self.version)
         self.version = version or self.version
-        self._brought_news = True
-        self.failures = 0
         if kind == "BOOKMARK":
             return Change.NOTHING
+        self._brought_news |= moves_on
         if kind == "DELETED":
             self.known.discard(key)
             return Change.GONE
@@ -77,25 +77,29 @@ class ListWatch:
         return Change.PUT
 
     def ended(self, now: float, draw: float) -> float:
-        """The server has ended the watch in order; seconds to wait before the next one.
+        """The server has ended the watch in order; seconds to wait before the next one, which goes on from there.
 
-        None after one that was in order: servers end every watch after some minutes. One that ends at once and says
-        nothing would else be asked without a pause. ``draw``: 0 to 1, random.
+        None after one that was in order: servers end every watch after some minutes. One that ends at once would else
+        be asked without a pause: the shortest one where it has told something that was new, else ever longer ones.
+        ``draw``: 0 to 1, random.
         """
-        if self._brought_news or now - self._began_at >= self._pauses.healthy_seconds:
+        lasted = now - self._began_at >= self._pauses.healthy_seconds
+        if lasted or self._brought_news:
             self.failures = 0
-            return 0.0
-        return self._fail(draw)
+        return 0.0 if lasted else self._fail(draw)
 
     def failed(self, now: float, draw: float, *, status: int = 0, lists_anew: bool = False) -> float:
         """A list or a watch has failed; seconds to wait before the next call, never in step with others.
 
         ``status``: the server's, 0 where there was none. Where it has forgotten the version, a list is due, which is
-        dear for it; ``lists_anew``: one is due in any case.
+        dear for it; ``lists_anew``: one is due in any case. Before a list news do not shorten the pause: a server that
+        tells something and then forgets, again and again, would else be listed without end.
         """
-        if self.version and now - self._began_at >= self._pauses.healthy_seconds:
+        is_list_due = status == FORGOTTEN or lists_anew
+        lasted = now - self._began_at >= self._pauses.healthy_seconds
+        if self.version and (lasted or (self._brought_news and not is_list_due)):
             self.failures = 0
-        if status == FORGOTTEN or lists_anew:
+        if is_list_due:
             self.version = ""
         return self._fail(draw)
 

@@ -326,7 +326,7 @@ async def test_failures_keep_what_is_known(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.WARNING)
     server = ApiServer()
     server.lists = [{"code": 403, "message": "secrets is forbidden"}, {"code": 403, "message": "secrets is forbidden"}]
-    server.lists += [listed("a")]
+    server.lists += [listed("a"), listed("a")]
     watched = Watched(server)
     await watched.told_is("+a@1")
     assert watched.reflector.listed
@@ -335,7 +335,7 @@ async def test_failures_keep_what_is_known(caplog: pytest.LogCaptureFixture) -> 
     server.events.put_nowait(httpx.ReadError("reset"))
     server.events.put_nowait(b'{"type":"ADDED","object":{"metadata":{"name":3}}}\n')
     server.event("ADDED", "b", "11")
-    await watched.told_is("+b@11")
+    await watched.told_is("+a@1", "+b@11")
     assert watched.reflector.errors_total == 4
     await watched.end()
 
@@ -363,6 +363,32 @@ async def test_a_server_that_ends_each_watch_at_once_is_not_asked_without_pause(
         server.events.put_nowait(b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}\n')
     await eventually(lambda: len(pauses) == 5)
     assert all(longest / 2 <= seconds <= longest for seconds, longest in zip(pauses, (1, 2, 4, 8, 16), strict=True))
+    await watched.end()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_lies_behind_an_event_that_cannot_be_read_is_found() -> None:
+    """A watch from before it would tell it again and again, and nothing of what came after."""
+    server = ApiServer()
+    server.lists = [listed("a"), listed("b", version="20")]
+    watched = Watched(server)
+    await watched.told_is("+a@1")
+    server.events.put_nowait(b'{"type":"MODIFIED","object":{"kind":"Thing"}}\n')
+    await watched.told_is("+b@1", "-ns/a")
+    await eventually(lambda: server.asked[-1].get("resourceVersion") == "20")
+    await watched.end()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("odd", [listed("a", version=""), listed("a", more="on")])
+async def test_a_list_that_leads_nowhere_is_a_failure(odd: dict[str, Any]) -> None:
+    """One without a version would be asked for again at once, for ever; so would one whose page leads to itself."""
+    server = ApiServer()
+    server.lists = [odd, odd, listed("b", version="30")]
+    watched = Watched(server)
+    await eventually(lambda: watched.told[-1:] == ["+b@1"])
+    await eventually(lambda: watched.reflector.state == "watched")
+    assert watched.reflector.errors_total > 0
     await watched.end()
 
 

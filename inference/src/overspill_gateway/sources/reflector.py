@@ -113,7 +113,8 @@ class Reflector(Generic[T]):
                 if reason != self.state:
                     logger.warning("watching %s: %s; what is known stays", self.path, reason)
                 self.state = reason
-                await self._failed()
+                # What cannot be read would be told again from the same version, and nothing behind it.
+                await self._failed(lists_anew=isinstance(error, msgspec.DecodeError))
             except Exception:  # whatever it is, the watch must go on
                 self.errors_total += 1
                 logger.exception("watching %s: an error of this program; listing anew", self.path)
@@ -141,9 +142,14 @@ class Reflector(Generic[T]):
                 if key:
                     keys.add(key)
                 await turn.give_way()
-            if not page.metadata.continue_:
+            onward = page.metadata.continue_
+            if not onward:
                 break
-            parameters["continue"] = page.metadata.continue_
+            if onward == parameters.get("continue"):
+                raise WatchError("a list does not end: a page leads to itself")
+            parameters["continue"] = onward
+        if not page.metadata.resourceVersion:
+            raise WatchError("a list has no metadata.resourceVersion, so that nothing can be watched from there")
         for gone in self._following.listed(keys, page.metadata.resourceVersion):
             self._take_away(gone)
         if not self.listed:

@@ -35,6 +35,9 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 LINE_BYTES_MAX = 2**24
 
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError)
+"""What reading an answer raises that is not what an API server answers, as of a proxy before it."""
+
 _RESOURCE = re.compile(r"^/apis?/(?:v1|[^/]+/[^/]+)(?:/namespaces/[^/]+)?/([a-z]+)")
 
 
@@ -94,7 +97,10 @@ class ApiServer:
             query["resourceVersion"] = "0"  # the API server answers from its memory
         accept = METADATA_LIST if metadata_only else "application/json"
         answer = await self._json("GET", path, query=query, accept=accept)
-        return Listing(tuple(_lean(item) for item in answer.get("items") or ()), answer["metadata"]["resourceVersion"])
+        try:
+            return Listing(tuple(_identified(item) for item in answer.get("items") or ()), _version(answer))
+        except UNREADABLE as error:
+            raise ClusterError(0, "ListUnreadable", f"GET {path}: {_why(error)}") from error
 
     async def watch(self, path: str, *, resource_version: str, labels: str = "") -> AsyncIterator[WatchEvent]:
         """See ``ports.Cluster``."""
@@ -107,12 +113,9 @@ class ApiServer:
         response = await self._request("GET", path, query=query, timeout=WATCH_TIMEOUT)
         try:
             async for line in response.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise _error(event["object"].get("code", 500), event["object"])
-                yield WatchEvent(event["type"], _lean(event["object"]))
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ClusterError(0, "WatchBroken", str(error)) from error
+                yield _event(line)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: a line that is too long
+            raise ClusterError(0, "WatchBroken", _why(error)) from error
         finally:
             response.close()
 
@@ -172,6 +175,8 @@ class ApiServer:
             answer: Json = _lean(json.loads(await response.read()))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {path}: {str(error) or type(error).__name__}") from error
+        except UNREADABLE as error:
+            raise ClusterError(0, "Unreadable", f"{method} {path}: {_why(error)}") from error
         finally:
             telemetry.API_CALLS.labels(method, _resource(path)).observe(self._clock.monotonic() - began)
         return answer
@@ -212,6 +217,42 @@ def _lean(live: dict[str, Any]) -> Json:
     if meta:
         meta.pop("managedFields", None)
     return live
+
+
+def _identified(live: dict[str, Any]) -> Json:
+    """An object of a collection; raises one of ``UNREADABLE`` where it does not say which object it is."""
+    meta = live["metadata"]
+    if not (meta["name"] and isinstance(meta["name"], str)):
+        raise ValueError("an object without a name")
+    _version(live)
+    return _lean(live)
+
+
+def _version(live: Json) -> str:
+    """Of an object or of a list; raises one of ``UNREADABLE`` where there is none: nothing could go on from it."""
+    version = live["metadata"]["resourceVersion"]
+    if not (version and isinstance(version, str)):
+        raise ValueError("metadata.resourceVersion is empty")
+    return version
+
+
+def _event(line: bytes) -> WatchEvent:
+    """A line of a watch; raises ClusterError where it is the server's word that the watch is over, or no event."""
+    try:
+        event = json.loads(line)
+        kind, live = event["type"], event["object"]
+        if kind == "ERROR":
+            failure = _error(int(live.get("code", 500)), live)
+        else:
+            _version(live)
+            return WatchEvent(kind, live if kind == "BOOKMARK" else _identified(live))
+    except UNREADABLE as error:
+        raise ClusterError(0, "WatchUnreadable", f"a watch tells what is no event: {_why(error)}") from error
+    raise failure
+
+
+def _why(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _error(status: int, answer: Json) -> ClusterError:

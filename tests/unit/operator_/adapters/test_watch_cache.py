@@ -199,6 +199,21 @@ async def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(
     assert clock.pauses[-1] > 5.0
 
 
+async def test_a_server_that_tells_something_and_ends_again_and_again_is_not_asked_without_pause(
+    clock: VirtualClock,
+) -> None:
+    """A bookmark before each end is no sign of health."""
+    cluster = FakeCluster()
+    for version in range(10, 18):
+        cluster.watches.put_nowait(event("BOOKMARK", {"metadata": {"resourceVersion": str(version)}}))
+        cluster.watches.put_nowait(None)
+    task = asyncio.create_task(WatchCache(cluster, SERVICES, clock=clock, labels="").run())
+    await clock.until(lambda: len(clock.pauses) == 8)
+    task.cancel()
+    assert len([call for call in cluster.calls if call[0] == "WATCH"]) == 8
+    assert clock.pauses[-1] > 5.0
+
+
 async def test_a_change_that_is_not_understood_is_not_the_end_of_the_watch(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
