@@ -207,6 +207,40 @@ async def test_a_long_event_may_come_first_or_last_or_packed() -> None:
     assert answers[2].body == answers[0].body
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\r"])
+@pytest.mark.parametrize("many_wait", [False, True])
+async def test_a_long_last_event_may_lack_its_empty_line(end: bytes, *, many_wait: bool) -> None:
+    """As a short one: it is read before the stream is judged whole; where nobody reads it, it may be half an event."""
+    completed = named("response.completed", response={"output": [{"result": TEXT}], "usage": None}).rstrip(b"\n") + end
+    async with backend(gives(RESPONSES_START, completed)) as api, running_gateway() as running:
+        if many_wait:
+            running.gateway.shared.answers = WorkerPool(
+                "overspill_gateway.workers.answer_worker", seconds_max=10.0, wait_seconds_max=-1.0
+            )
+        running.route(local=None, hosted=[api.hosted()])
+        answer = await asked(running, path="/v1/responses", input="a")
+
+    if many_wait:
+        assert TEXT[:99].encode() not in answer.body
+        assert b"ended without response.completed" in answer.body
+    else:
+        assert answer.body == RESPONSES_START + completed + b"\n\n"
+
+
+async def test_half_a_long_event_at_a_clean_end_is_none() -> None:
+    """Nothing of it reaches the client, translated or not."""
+    half = LONG_EVENTS["text"][: LONG_BYTES * 3]
+    async with backend(gives(ROLE, CHAT_TOKENS[0], half)) as api, running_gateway() as running:
+        running.route(local=None, hosted=[api.hosted()])
+        passed = await asked(running)
+        translated = await asked(running, path="/v1/messages", max_tokens=5, stream_options=None)
+
+    assert passed.body.startswith(ROLE + CHAT_TOKENS[0] + b'data: {"error"')
+    assert b"[DONE]" not in passed.body
+    assert TEXT[:99].encode() not in translated.body
+    assert b"event: error" in translated.body
+
+
 @pytest.mark.parametrize("kind", ["text", "tool call"])
 async def test_a_long_event_is_translated(kind: str) -> None:
     """In pieces, which together say what it says."""

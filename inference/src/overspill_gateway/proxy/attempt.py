@@ -295,6 +295,9 @@ class Attempt(Taking):
         if relay.is_long:
             self._read_elsewhere(*relay.plain.question)
             return
+        if relay.ends_long():
+            self._read_event(relay, is_last=True)
+            return
         fault = relay.close()
         if fault is not None:
             self._faulty()

@@ -188,6 +188,10 @@ class Relay:
         """Whether a long event has come: nothing more can be fed before it was read."""
         return self._reader is not None and self._reader.has_long
 
+    def ends_long(self) -> bool:
+        """All has come: whether a long event is left, lacking its empty line, that is to be read before the end."""
+        return self._reader is not None and self._reader.ends_long()
+
     @property
     def rewrites(self) -> bool:
         """Whether events are written anew: a long one is then told in short ones, which are fed."""
@@ -207,10 +211,9 @@ class Relay:
         if reader is None:
             return
         passing = reader.take_long(event, parts)
-        if passing:
-            if not self.begun:
-                self._begin(None)
-            self.committed = True
+        if passing and not self.begun:
+            self._begin(None)
+        self.committed = self.committed or bool(passing)
         for part in passing:
             self._client.send(part)
         if reader.fault is not None:
@@ -453,8 +456,5 @@ class Relay:
 
     def _error_event(self, error: ApiError) -> bytes:
         sequence = self._reader.sequence + 1 if self._reader is not None else 0
-        return stream_error(error, self._dialect, request_id=self._request_id, sequence=sequence)
-
-    @property
-    def _request_id(self) -> str:
-        return self._extra.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode("latin-1")
+        request_id = self._extra.partition(b"x-request-id: ")[2].partition(b"\r\n")[0].decode("latin-1")
+        return stream_error(error, self._dialect, request_id=request_id, sequence=sequence)

@@ -116,9 +116,10 @@ class Taking(AttemptState[Replica | Hosted]):
         except Exception as fault:
             self._failed_inside(fault)
 
-    def _read_event(self, relay: Relay) -> None:
-        """A long event has come: what comes behind it waits."""
+    def _read_event(self, relay: Relay, *, is_last: bool = False) -> None:
+        """A long event has come: what comes behind it waits. ``is_last``: nothing does."""
         inflow = self._inflow = self._inflow or Inflow(self)
+        inflow.ended = inflow.ended or is_last
         asked, parts, rest = relay.long_event()
         inflow.put_back([rest])
         self.hold_back()

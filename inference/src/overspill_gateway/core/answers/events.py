@@ -88,6 +88,15 @@ class EventAligner:
             self._begun = None
             self.long, self.rest_of_feed = begun.parts(), data[len(taken) :]
 
+    def ends_long(self) -> bool:
+        """At a clean end: whether a long event was left that lacks only its empty line; it is put into ``long``."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return False
+        begun.add(b"\n\n")
+        self.long = begun.parts()
+        return True
+
     def rest(self) -> bytes:
         """What is left at a clean end; a last event without its empty line is still passed on."""
         begun, self._begun = self._begun, None

@@ -8,8 +8,6 @@ error is told.
 from dataclasses import dataclass
 from typing import Final
 
-from msgspec import UNSET
-
 from overspill_gateway.core.answers.events import (
     EVENT_BYTES_MAX,
     LONG_BYTES,
@@ -21,11 +19,11 @@ from overspill_gateway.core.answers.events import (
 from overspill_gateway.core.answers.long_event import UNREAD, LongEvent
 from overspill_gateway.core.answers.piece import PieceMemory
 from overspill_gateway.core.answers.split_characters import SplitCharacters
-from overspill_gateway.core.answers.stream_events import Event, Meaning, read_event
-from overspill_gateway.core.answers.stream_fields import SHAPE, decode_chunk, decode_plain, decode_shape
+from overspill_gateway.core.answers.stream_events import Event, Meaning, read_event, shape_of
+from overspill_gateway.core.answers.stream_fields import decode_chunk, decode_plain
 from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Usage, report_of_event
 from overspill_gateway.core.dialects.endpoints import Dialect
-from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK, UNREADABLE, decoded
+from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK, UNREADABLE
 from overspill_gateway.core.text.rope import length_of
 
 HELD_EVENTS_MAX: Final = 64
@@ -57,21 +55,11 @@ _UNKNOWN: Final = _Form(b"", "")
 _TOO_LONG: Final = f"an event of its stream is longer than {EVENT_BYTES_MAX >> 20} MiB"
 
 
-def _shape_of(data: bytes) -> dict[str, object]:
-    """What all chunks of a stream have in common, without the rest of what may be a long one."""
-    try:
-        shape = decode_shape(data)
-    except UNREADABLE:
-        first = decoded(data)
-        return {name: first[name] for name in SHAPE if name in first} if isinstance(first, dict) else {}
-    return {name: getattr(shape, name) for name in SHAPE if getattr(shape, name) is not UNSET}
-
-
 class StreamReader:
     """One attempt's stream. Once it has a ``fault`` or has ``ended``, nothing more passes."""
 
     __slots__ = ("_aligner", "_dialect", "_ending", "_flows", "_has_choices", "_held", "_held_bytes",
-                 "_held_events", "_is_mute", "_kept_chars", "_last_piece", "_prefix", "_prefix_length",
+                 "_held_events", "_is_mute", "_is_rest", "_kept_chars", "_last_piece", "_prefix", "_prefix_length",
                  "_reads_long", "_split", "_strip_usage", "_texts", "committed", "content_bytes",
                  "content_events", "ended", "fault", "fault_status", "finished", "first_chunk", "keep", "plain",
                  "report", "reported_bytes", "sequence")  # fmt: skip
@@ -120,6 +108,8 @@ class StreamReader:
         self._prefix_length = len(self._prefix)
         self._texts: list[str] = []
         self._kept_chars = 0
+        self._is_rest = False
+        """Whether the long event that is read elsewhere is the stream's last and lacked its empty line."""
         self._split = SplitCharacters()
         self._last_piece = PieceMemory()
         self._is_mute: bool | None = None
@@ -158,6 +148,11 @@ class StreamReader:
         """Whether a long event has come that has to be read elsewhere."""
         return bool(self._aligner.long)
 
+    def ends_long(self) -> bool:
+        """All has come: whether a long event is left, lacking its empty line, that has to be read elsewhere."""
+        self._is_rest = self._ending != "" and not self._is_over() and self._aligner.ends_long()
+        return self._is_rest
+
     def long_event(self) -> tuple[list[bytes], bytes] | None:
         """One that has come, to be read elsewhere, and what came behind it: feed that when it was read."""
         aligner = self._aligner
@@ -184,7 +179,7 @@ class StreamReader:
     def take_long(self, event: LongEvent, parts: list[bytes]) -> list[bytes]:
         """The next event was read elsewhere; ``parts``: it as it came. What may go on to the client now."""
         read, parts = event.read, event.parts or parts
-        if self._is_over():
+        if self._is_over() or (self._is_rest and read is UNREAD):  # a rest that nobody has read may be half an event
             return []
         self.report = self.report.joined(event.report)
         self.sequence = read.sequence or self.sequence
@@ -439,7 +434,7 @@ class StreamReader:
 
     def _keep(self, read: Event, data: bytes) -> None:
         if self.first_chunk is None:
-            self.first_chunk = _shape_of(data)
+            self.first_chunk = shape_of(data)
         self._keep_read(read, len(read.text))
 
     def _keep_read(self, read: Event, length: int) -> None:

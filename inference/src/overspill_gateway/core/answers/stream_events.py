@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
+from msgspec import UNSET
+
+from overspill_gateway.core.answers.stream_fields import SHAPE, decode_shape
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_shapes import MESSAGE_CHARS_MAX, Fault, error_in, error_in_choice, is_error
 from overspill_gateway.core.text.content import is_text, text_of
-from overspill_gateway.core.text.json_text import decoded
+from overspill_gateway.core.text.json_text import UNREADABLE, decoded
 
 NOT_OUTPUT: Final = frozenset({"role", "name"})
 """Fields of a message, or of a delta, that say nothing yet."""
@@ -96,6 +99,16 @@ def read_event(dialect: Dialect, name: bytes, data: bytes | None) -> Event:
     if failed or is_error(document):
         return fault_of(document)
     return _READERS.get(dialect, _read_chunk)(document, name)
+
+
+def shape_of(data: bytes) -> dict[str, object]:
+    """What all chunks of a stream have in common, without the rest of what may be a long one."""
+    try:
+        shape = decode_shape(data)
+    except UNREADABLE:
+        first = decoded(data)
+        return {name: first[name] for name in SHAPE if name in first} if isinstance(first, dict) else {}
+    return {name: getattr(shape, name) for name in SHAPE if getattr(shape, name) is not UNSET}
 
 
 def fault_of(document: dict[str, Any]) -> Event:
