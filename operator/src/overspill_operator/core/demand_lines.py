@@ -36,6 +36,8 @@ BACKENDS_MAX: Final = 32
 REFUSED_MAX: Final = 1_000
 IDENTITY_LENGTH_MAX: Final = 300
 KEY_LENGTH_MAX: Final = 320
+UID_LENGTH_MAX: Final = 128
+"""Kubernetes' have 36 characters."""
 TEN_YEARS_SECONDS: Final = 315_360_000.0
 COUNTS_SINCE_VERSION: Final = 2
 """Of the contract: an older gateway does not say what it has counted, nor what engines say."""
@@ -46,6 +48,12 @@ _REQUESTS: Final = ("in_flight_local", "in_flight_spilled", "held")
 _OF_WORK: Final = frozenset({"arrivals_total", "work", "spilled", "refused_total"})
 _HIDES_NO_DEMAND: Final = _OF_WORK | {"engines"}
 """Fields that may be wrong while it is known how many requests there are."""
+_KEPT_ELSEWHERE: Final[Mapping[str, Any]] = {
+    name: RouteDemand.model_fields[name].get_default(call_default_factory=True)
+    for name in ("work", "spilled", "refused_total", "engines")
+}
+"""Fields whose content ``Line.work`` and ``Line.engines`` have, in a tenth of the room and within bounds: a gateway's
+last word on each route is kept for as long as it runs."""
 _BACKEND_TOTALS: Final = ("served_total", "errors_total", "cost_nano_usd_total")
 
 
@@ -119,7 +127,7 @@ def believed(
         if not _is_key(route.route):
             continue
         bounded, words, is_unknown = _bounded(route, ahead, now_unix)
-        taken.append(bounded)
+        taken.append(bounded.model_copy(update=_KEPT_ELSEWHERE))
         wrong = unreadable.get(route.route, ())
         if wrong:
             words.insert(0, f"{', '.join(wrong)} cannot be read")
@@ -233,10 +241,13 @@ def _bounded(route: RouteDemand, ahead: float, now_unix: float) -> tuple[RouteDe
     backends = {
         name: _bounded_backend(figures, ahead, now_unix)
         for name, figures in list(route.backends.items())[:BACKENDS_MAX]
-        if name == "local" or name.startswith("hosted/")
+        if name == "local" or (name.startswith("hosted/") and len(name) <= KEY_LENGTH_MAX)
     }
     if backends != route.backends:
         changes["backends"] = backends
+    if len(route.uid) > UID_LENGTH_MAX:  # cut, it is still none of a route that there is
+        changes["uid"] = route.uid[:UID_LENGTH_MAX]
+        words.append("uid is too long")
     if route.budget is not None and not _is_budget(route.budget, now_unix):
         changes["budget"] = None
         words.append("budget cannot be")

@@ -119,6 +119,27 @@ def test_what_a_gateway_may_speak_of_is_bounded() -> None:
     assert line({"route": "a/b", "backends": {"<b>": {"served_total": 1}}}).routes[0].backends == {}
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"uid": "u" * 1_000_000},
+        {"work": {f"kind-{number}": {"answers_total": 1} for number in range(10_000)}},
+        {"work": {"local": {"first_token": {"counts": {str(number): 1 for number in range(10_000)}}}}},
+        {"refused_total": {f"Reason{number}": 1 for number in range(10_000)}},
+        {"engines": [{"served_by": f"local/pod-{number}"} for number in range(10_000)]},
+        {"backends": {"hosted/" + "b" * 1_000_000: {"served_total": 1}}},
+    ],
+    ids=["uid", "kinds", "bounds", "refusals", "engines", "backend"],
+)
+def test_what_is_kept_of_a_route_is_bounded(said: dict[str, Any]) -> None:
+    """A gateway's last word on each route is kept, so that 10,000 of them must fit."""
+    view = GatewayView(NOW, NOW)
+    view.take(line({"route": "a/b", "held": 1} | said, version=2), NOW)
+    kept = "".join(map(repr, (view.routes, view.work, view.engines, view.doubts)))
+    assert len(kept) < 50_000
+    assert demand_of("a/b", [view], 0, NOW).held == 1
+
+
 def test_a_view_remembers_no_more_routes_than_it_may() -> None:
     """Also over many lines; those it knows already go on being heard."""
     view = GatewayView(NOW, NOW)
