@@ -20,6 +20,9 @@ JSON = "application/json"
         ("text/plain", JSON),
         (JSON, JSON),
         ("Application/JSON; charset=utf-8", "Application/JSON; charset=utf-8"),
+        ("application/json; charset=utf-7", "application/json"),
+        ("application/json; charset=utf-8; charset=utf-7", "application/json"),
+        ("application/jsonlines", "application/json"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])

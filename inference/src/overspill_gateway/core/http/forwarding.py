@@ -59,6 +59,8 @@ _BACKENDS_REQUEST_ID: Final = b"x-overspill-backend-request-id"
 UNBUFFERED_LINE: Final = b"x-accel-buffering: no\r\n"
 """Of every event stream: nginx and those that follow it would gather events until they have a buffer full of them."""
 _JSON_TYPE: Final = (b"content-type", b"application/json")
+_JSON_TYPES: Final = frozenset({b"application/json", b"application/json;charset=utf-8"})
+"""As clients spell it, in lower case and without white space."""
 _OWN_PREFIX: Final = b"x-overspill-"
 _CORS_PREFIX: Final = b"access-control-"
 
@@ -124,11 +126,12 @@ def to_client(headers: list[Header]) -> AnswerHead:
 def with_json_type(headers: list[Header]) -> list[Header]:
     """A client's head whose body was read as JSON, which it has to say: every kind of backend hears the same.
 
-    Every other field stays at its place.
+    Nor may it say more: in another charset, which some servers heed, the same bytes can be another request. Every other
+    field stays at its place.
     """
     for at, (name, value) in enumerate(headers):
         if name == b"content-type":
-            if value[:16].lower() == _JSON_TYPE[1]:
+            if value.lower().translate(None, b" \t") in _JSON_TYPES:
                 return headers
             return [*headers[:at], _JSON_TYPE, *headers[at + 1 :]]
     return [*headers, _JSON_TYPE]
