@@ -31,10 +31,13 @@ demo: venv cluster-with-images ## the whole idea on real parts: Kubernetes, vLLM
 	@$(STEP) "demo" env PYTHONPATH=tests $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
 	@echo "The cluster still runs; \`make cluster-down\` ends it."
 
+# `make test UNIT=coverage` also says, and insists on, how much of what decides the unit tests reach.
+UNIT = test-unit
+
 .PHONY: test
 test: ## all tests: unit, integration, end to end
 	@$(STEP) "binaries and images" $(CLUSTER) build --with-images
-	@$(STEP) "unit tests" $(MAKE) --no-print-directory test-unit
+	@$(STEP) "unit tests" $(MAKE) --no-print-directory $(UNIT)
 	@$(STEP) "exhaustive unit tests" $(MAKE) --no-print-directory test-exhaustive
 	@$(STEP) "unit tests of the compiled gateway" $(MAKE) --no-print-directory test-compiled
 	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
