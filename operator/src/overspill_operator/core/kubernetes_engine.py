@@ -10,7 +10,7 @@ from overspill_operator.core.engine_access import EngineAccess, KeySenders, asks
 from overspill_operator.core.engine_pod import ReservedError
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.plan import EngineFaultError, EngineSpec
+from overspill_operator.core.plan import EngineSpec
 from overspill_operator.core.pod_merge import MergeError
 from overspill_operator.core.rollout import seconds_of_patience, strategy
 from overspill_operator.core.served_model import served_model
@@ -81,20 +81,21 @@ class KubernetesEngineView:
 
     def plan(
         self, route: RouteObject, engine: EngineSpec | None, *, is_blocked: bool, hosted_stands_in: bool
-    ) -> EngineObjects:
-        """See ``plan.EngineView``. What is wrong with the engine's form is told, whether or not it can be made now."""
+    ) -> tuple[EngineObjects, tuple[Fault, ...]]:
+        """See ``plan.EngineView``."""
         if engine is None:
-            return EngineObjects(remove_engine=True, remove_claim=True)
+            return EngineObjects(remove_engine=True, remove_claim=True), ()
         deployment = self._deployment(route, engine)
+        faults = (deployment,) if isinstance(deployment, Fault) else ()
         budget = policy = None
         if engine.self_hosted.disruption_budget is not DisruptionBudget.NONE:
             budget = manifests.disruption_budget(route.meta, hosted_stands_in=hosted_stands_in)
         if self.engine_access is not None:
             policy = manifests.network_policy(route.meta, self.engine_access)
         has_cache = engine.self_hosted.cache is not None
-        if is_blocked:
-            return EngineObjects(disruption_budget=budget, network_policy=policy, remove_claim=not has_cache)
-        return EngineObjects(
+        if is_blocked or isinstance(deployment, Fault):
+            return EngineObjects(disruption_budget=budget, network_policy=policy, remove_claim=not has_cache), faults
+        made = EngineObjects(
             deployment=deployment,
             service=manifests.service(route.meta),
             claim=manifests.cache_claim(route.meta, engine, self.live_claim) if has_cache else None,
@@ -102,15 +103,17 @@ class KubernetesEngineView:
             network_policy=policy,
             remove_claim=not has_cache,
         )
+        return made, faults
 
-    def _deployment(self, route: RouteObject, engine: EngineSpec) -> manifests.Manifest:
+    def _deployment(self, route: RouteObject, engine: EngineSpec) -> manifests.Manifest | Fault:
+        """The Deployment, or why its form is wrong."""
         try:
             deployment = manifests.deployment(route.meta, engine)
         except MergeError as error:
             message = f"{error}: write it as in a pod template of a Deployment."
-            raise EngineFaultError(Fault(FaultReason.INVALID_POD_TEMPLATE, message)) from error
+            return Fault(FaultReason.INVALID_POD_TEMPLATE, message)
         except ReservedError as error:
-            raise EngineFaultError(Fault(FaultReason.RESERVED_ARGUMENT, str(error), keeps_last_good=False)) from error
+            return Fault(FaultReason.RESERVED_ARGUMENT, str(error), keeps_last_good=False)
         is_same = manifests.applied_hash(self.live_engine) == manifests.applied_hash(deployment)
         live = self.live_engine if is_same else None
         chosen = strategy(engine.self_hosted.rollout, live, self.no_room_since_unix, self.now_unix)

@@ -63,20 +63,15 @@ class EngineView(Protocol[P_co]):
     def patience_seconds(self, self_hosted: SelfHosted) -> float:
         """In how many seconds a change that waits for room comes in another way; 0: none waits, or it is due."""
 
-    def plan(self, route: RouteObject, engine: EngineSpec | None, *, is_blocked: bool, hosted_stands_in: bool) -> P_co:
-        """What is to be made of it; ``engine`` None: there shall be none.
+    def plan(
+        self, route: RouteObject, engine: EngineSpec | None, *, is_blocked: bool, hosted_stands_in: bool
+    ) -> tuple[P_co, tuple[Fault, ...]]:
+        """What is to be made of it, and what is wrong with its form; ``engine`` None: there shall be none.
 
         ``is_blocked``: it can't be made or changed now, though all else stays in order. ``hosted_stands_in``: hosted
-        APIs answer while no replica does. Raises EngineFaultError.
+        APIs answer while no replica does. One whose form is wrong is blocked by that as well: what is around an engine
+        that runs stays in order. Faults are told whether or not it is blocked by something else.
         """
-
-
-class EngineFaultError(Exception):
-    """The spec asks for an engine that can't be made here."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +131,13 @@ def plan_route(route: RouteObject, world: RouteWorld[P_co]) -> RoutePlan[P_co]:
     outside = _outside_faults(spec, world)
     engine: P_co | None = None
     if not any(fault.blocks for fault in faults):
-        try:
-            engine = world.engine.plan(
-                route,
-                _engine_spec(route, spec, world),
-                is_blocked=any(fault.of_engine for fault in (*faults, *outside)),
-                hosted_stands_in=bool(world.api_keys) and spec.overflow.on_cold_start is not ColdStart.HOLD,
-            )
-        except EngineFaultError as error:
-            faults.append(error.fault)
+        engine, of_form = world.engine.plan(
+            route,
+            _engine_spec(route, spec, world),
+            is_blocked=any(fault.of_engine for fault in (*faults, *outside)),
+            hosted_stands_in=bool(world.api_keys) and spec.overflow.on_cold_start is not ColdStart.HOLD,
+        )
+        faults += of_form
     faults += outside
     if any(fault.blocks for fault in faults):
         return RoutePlan(tuple(faults), drop_document=not world.compiled_names.isdisjoint(world.lost_names))

@@ -9,7 +9,7 @@ from overspill_api.modelroute import SelfHosted
 from overspill_operator.app.route_parts import RouteParts
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.plan import EngineFaultError, EngineSpec, RouteWorld, plan_route
+from overspill_operator.core.plan import EngineSpec, RouteWorld, plan_route
 from overspill_operator.ports import Outcome
 from unit.operator_.core.builders import PROFILES, route
 
@@ -35,14 +35,17 @@ class Words:
         assert self_hosted.profile
         return 0.0
 
-    def plan(self, route: RouteObject, engine: EngineSpec | None, *, is_blocked: bool, hosted_stands_in: bool) -> str:
+    def plan(
+        self, route: RouteObject, engine: EngineSpec | None, *, is_blocked: bool, hosted_stands_in: bool
+    ) -> tuple[str, tuple[Fault, ...]]:
         """One line of what is wanted."""
         if engine is None:
-            return "nothing"
+            return "nothing", ()
+        faults: tuple[Fault, ...] = ()
         if engine.self_hosted.args and not self.can_quantize:
-            raise EngineFaultError(Fault(FaultReason.RESERVED_ARGUMENT, "no quantization here."))
-        state = "blocked" if is_blocked else f"{engine.replicas} x {engine.served}"
-        return f"{route.meta.name}: {state}, key {engine.api_key}, hosted {hosted_stands_in}"
+            faults = (Fault(FaultReason.RESERVED_ARGUMENT, "no quantization here."),)
+        state = "blocked" if is_blocked or faults else f"{engine.replicas} x {engine.served}"
+        return f"{route.meta.name}: {state}, key {engine.api_key}, hosted {hosted_stands_in}", faults
 
 
 @dataclass(slots=True)

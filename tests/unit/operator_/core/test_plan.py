@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from overspill_operator.core.credentials import why_unread
+from overspill_operator.core.engine_access import EngineAccess
 from overspill_operator.core.faults import FaultReason
 from overspill_operator.core.plan import plan_route
 from unit.operator_.core.builders import objects, route, world
@@ -81,6 +84,28 @@ def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
     old = plan_route(route(secret), world(source_secret_problem="no", live_engine={}))
     assert old.document is not None
     assert json.loads(old.document)["local"]["may_wake"] is True
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("podTemplate: {spec: {containers: no}}", FaultReason.INVALID_POD_TEMPLATE),
+        (
+            "podTemplate: {spec: {containers: [{name: engine, env: [{name: VLLM_API_KEY, value: x}]}]}}",
+            FaultReason.RESERVED_ARGUMENT,
+        ),
+    ],
+)
+def test_an_engine_whose_form_is_wrong_keeps_what_protects_the_one_that_runs(wrong: str, reason: FaultReason) -> None:
+    """Its NetworkPolicy, its disruption budget; and a cache that is not wanted any more goes."""
+    spec = f"selfHosted: {{source: hf://a/b, profile: cpu, {wrong}}}"
+    plan = plan_route(route(spec), world(live_engine={}, engine_access=EngineAccess("overspill-system")))
+    assert [fault.reason for fault in plan.faults] == [reason]
+    made = objects(plan)
+    assert (made.deployment, made.service, made.remove_engine, made.remove_claim) == (None, None, False, True)
+    assert made.disruption_budget is not None
+    assert made.network_policy is not None
+    assert plan.document is not None
 
 
 def test_a_name_too_long_for_a_service() -> None:
