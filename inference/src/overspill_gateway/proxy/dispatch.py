@@ -53,14 +53,18 @@ def dispatch(
         attempt.form, attempt.forms_tried = again[-1] if again else backend.form, again
         _word(attempt, call, body, parts, facts, max_tokens)
     except BodyError:  # it can't be told to this hosted API
-        if hold is not None and backend.meter is not None:
-            backend.meter.settle(hold, now, None, may_have_cost=False)
+        _give_back(backend, hold, now)
         return NotSent.NO
     except Exception:
-        if hold is not None and backend.meter is not None:
-            backend.meter.settle(hold, now, None, may_have_cost=False)
+        _give_back(backend, hold, now)
         raise
     return attempt
+
+
+def _give_back(backend: Replica | Hosted, hold: Hold | None, now: float) -> None:
+    """Nothing was sent."""
+    if hold is not None and backend.meter is not None:
+        backend.meter.settle(hold, now, None, may_have_cost=False)
 
 
 def _going_on(call: RequestContext, partial: Partial, *, local: bool) -> tuple[bytes, list[bytes], BodyFacts]:

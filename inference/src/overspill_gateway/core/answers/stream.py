@@ -258,10 +258,7 @@ class StreamReader:
             self.sequence = chunk.sequence_number
         elif chunk.usage is None:
             self._last_piece.remember(event)
-        self.content_events += 1
-        self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
-        if reported:
-            self.reported_bytes = self.content_bytes
+        self._count_piece(event, reported=reported)
         return True
 
     def _is_kept_piece(self, event: bytes) -> bool:
@@ -279,11 +276,15 @@ class StreamReader:
         reported = chunk.usage is not None and self._note_usage(event)
         if chunk.usage is None:
             self._last_piece.remember(event)
+        self._count_piece(event, reported=reported)
+        return True
+
+    def _count_piece(self, event: bytes, *, reported: bool) -> None:
+        """``reported``: whether it says what all until here has used."""
         self.content_events += 1
         self.content_bytes += max(len(event) - self._last_piece.frame_bytes, 0)
         if reported:
             self.reported_bytes = self.content_bytes
-        return True
 
     def _keep_raw(self, text: bytes) -> bool:
         """Remember the text of a piece, if it is one and there is room."""
