@@ -182,8 +182,7 @@ async def measured(loop: MeasuredLoop) -> tuple[dict[str, float], dict[str, int]
                 longest[name] = best
     finally:
         gc.unfreeze()
-        server.close()
-        elsewhere.close()
+        await elsewhere.close(server)
     return longest, statuses
 
 

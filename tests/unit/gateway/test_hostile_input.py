@@ -151,8 +151,14 @@ class Elsewhere:
         """The result of something that runs there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
-    def close(self) -> None:
-        """End it."""
+    async def close(self, *servers: asyncio.Server) -> None:
+        """End it, and its servers there: closed from this thread, one might be closed twice at once."""
+
+        async def end() -> None:
+            for server in servers:
+                server.close()
+
+        await self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -210,8 +216,7 @@ async def measured(loop: MeasuredLoop, ledger: Path) -> tuple[dict[str, float], 
     finally:
         disk.close()
         gc.unfreeze()
-        server.close()
-        elsewhere.close()
+        await elsewhere.close(server)
     return best, statuses
 
 
