@@ -37,6 +37,8 @@ class LocalPool(Compiled):
     may_wake: bool = True
     """Whether the pool may run at all now (false while a window holds it at zero): a request then neither
     waits for it nor wakes it."""
+    refused: bool = False
+    """Whether that is so because the engine can't be made, which the ModelRoute's status tells of, and by no rule."""
 
 
 class HostedBackend(Compiled):

@@ -207,7 +207,17 @@ async def test_a_window_at_zero_neither_waits_nor_wakes(gateway: GatewayUnderTes
 
     assert (spilled.served_by, spilled.reason) == ("hosted/openai", "ScaledOff")
     assert (refused.status, refused.error["code"]) == (503, "not_available")
+    assert "a window" in refused.error["message"]
     assert not route.pool.wants_replica
+
+
+async def test_an_engine_that_cannot_be_made_is_not_taken_for_one_in_a_window(gateway: GatewayUnderTest) -> None:
+    """What is told to whoever asks is what its owner can mend."""
+    local = {"service": "tiny-engine", "port": 8000, "served_model": "tiny", "may_wake": False, "refused": True}
+    gateway.route(local=local)
+    answer = await gateway.post()
+    assert answer.status == 503
+    assert "its engine can't be made; the route's status says why" in answer.error["message"]
 
 
 async def test_a_request_whose_last_replica_died_waits_for_the_next(gateway: GatewayUnderTest) -> None:

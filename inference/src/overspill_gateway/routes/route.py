@@ -283,7 +283,9 @@ class Route(PoolListener[Replica]):
         if not self.pool.has_local:
             return "the route has no engine of its own and no hosted API is usable"
         if not self.pool.may_wake:
-            return "a window in spec.scaling.windows keeps the engine at zero"
+            if self.compiled.local is not None and self.compiled.local.refused:
+                return "its engine can't be made; the route's status says why"
+            return "its scaling (a window, or a number of 0) keeps the engine at zero"
         if not total:
             return "no replica has an address yet"
         going = sum(1 for replica in self.replicas.values() if replica.fact is not None and replica.fact.terminating)

@@ -37,6 +37,7 @@ def compile_route(
     *,
     api_keys: Mapping[str, str | None],
     may_wake: bool,
+    refused: bool = False,
     lost_names: frozenset[str] = frozenset(),
     has_engine: bool = True,
     served_model: str | None = None,
@@ -45,9 +46,9 @@ def compile_route(
     """The compiled route.
 
     ``api_keys``: by hosted entry that is usable, its key or None where it needs none; an entry that is not in it is
-    left out. ``lost_names``: model names that an older route keeps. ``has_engine``: whether replicas may be looked for
-    at all. ``served_model``: the name that every replica knows the model by; default its name.
-    ``engine_keys``: what replicas may ask for, the present key first.
+    left out. ``refused``: the engine can't be made. ``lost_names``: model names that an older route keeps.
+    ``has_engine``: whether replicas may be looked for at all. ``served_model``: the name that every replica knows the
+    model by; default its name. ``engine_keys``: what replicas may ask for, the present key first.
     """
     model = spec.model or meta.name
     hosted = tuple(_hosted(entry, api_keys[entry.name]) for entry in spec.hosted if entry.name in api_keys)
@@ -59,6 +60,7 @@ def compile_route(
             served_model=served_model or model,
             api_keys=engine_keys,
             may_wake=may_wake,
+            refused=refused,
         )
     limits = spec.rate_limit.per_consumer if spec.rate_limit else ConsumerLimits()
     return CompiledRoute(

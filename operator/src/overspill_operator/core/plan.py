@@ -167,12 +167,13 @@ def document_of(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld[P_co
 
     An engine that cannot be made does not keep hosted APIs from serving: it cannot be woken, and no more.
     """
-    engine_blocked = any(fault.of_engine for fault in faults)
+    refused = not world.engine.exists and any(fault.of_engine for fault in faults)
     document = compile_route(
         route.meta,
         spec,
         api_keys=world.api_keys,
-        may_wake=world.may_wake and (world.engine.exists or not engine_blocked),
+        may_wake=world.may_wake and not refused,
+        refused=refused,
         lost_names=frozenset(world.lost_names),
         served_model=_served(route, world),
         engine_keys=world.engine_keys,

@@ -81,9 +81,11 @@ def test_a_missing_source_secret_keeps_the_engine_and_not_the_route() -> None:
     assert objects(new).deployment is None
     assert new.document is not None
     assert json.loads(new.document)["local"]["may_wake"] is False
+    assert json.loads(new.document)["local"]["refused"] is True
     old = plan_route(route(secret), world(source_secret_problem="no", live_engine={}))
     assert old.document is not None
     assert json.loads(old.document)["local"]["may_wake"] is True
+    assert json.loads(old.document)["local"]["refused"] is False
 
 
 @pytest.mark.parametrize(
