@@ -1,7 +1,4 @@
-"""An event loop that measures the CPU time of every callback: load of other processes does not count.
-
-Nor does how fast a processor is, or happens to be clocked: bounds are of one processor, see ``slowness``.
-"""
+"""An event loop that measures the CPU time of every callback: load of other processes does not count."""
 
 from __future__ import annotations
 
@@ -16,24 +13,6 @@ METHODS = (
     "connection_made", "connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing",
     "pipe_data_received", "pipe_connection_lost", "process_exited",
 )  # fmt: skip
-
-REFERENCE_SECONDS = 0.0022
-"""For the loop of ``slowness``, on a processor of 2023 at its full clock."""
-
-
-def slowness() -> float:
-    """How many times longer this processor takes for some work than the one that bounds are meant for; 1 at least.
-
-    By the CPU time of the better of some tries, now: a virtual machine's clock may change by half within minutes.
-    """
-    best = float("inf")
-    for _ in range(7):
-        started = time.thread_time()
-        numbers: dict[int, str] = {}
-        for number in range(20_000):
-            numbers[number & 255] = str(number)
-        best = min(best, time.thread_time() - started)
-    return max(best / REFERENCE_SECONDS, 1.0)
 
 
 class Turns:

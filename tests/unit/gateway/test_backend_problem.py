@@ -121,3 +121,9 @@ def test_it_is_cut_and_read_in_linear_time() -> None:
     assert len(cleaned("<" * 1_000_000, (KEY,))) <= WORDS_CHARS_MAX
     reason_of_refusal(404, b"model " * 100_000)
     words_of(500, b"[" * 100_000, (KEY,))
+
+
+def test_of_a_long_message_the_beginning_counts() -> None:
+    """Who speaks of a model says so at once; what a provider repeats for pages is not looked through."""
+    assert reason_of_refusal(400, refusal("the model was not found" + ", sorry" * 900)) == "ModelNotFound"
+    assert reason_of_refusal(400, refusal("sorry, " * 900 + "the model was not found")) is None

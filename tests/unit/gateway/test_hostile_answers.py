@@ -16,10 +16,10 @@ from overspill_gateway.core.answers.events import LONG_BYTES
 from overspill_gateway.gateway import is_compiled
 from overspill_gateway.proxy.gathered import READ_BYTES_MAX, STREAM_READ_BYTES_MAX
 from unit.gateway.harness import KEY, GatewayUnderTest, running_gateway
-from unit.gateway.measured_loop import MeasuredLoop, slowness
+from unit.gateway.measured_loop import MeasuredLoop
 from unit.gateway.test_hostile_input import CALLBACK_SECONDS_MAX, INTERPRETED_FACTOR, Elsewhere, repeated
 
-ROUNDS = 8
+ROUNDS = 3
 """Each answer counts with its best round: what a neighbour on the processor adds is no fault of ours."""
 LARGE = 1 << 19
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -201,10 +201,9 @@ def test_no_answer_holds_the_event_loop() -> None:
     with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, MeasuredLoop)
-        slow_before = slowness()
         longest, statuses = runner.run(measured(loop))
 
-    bound = CALLBACK_SECONDS_MAX * max(slow_before, slowness()) * (1 if is_compiled() else INTERPRETED_FACTOR)
+    bound = CALLBACK_SECONDS_MAX * (1 if is_compiled() else INTERPRETED_FACTOR)
     slow = {name: f"{seconds * 1000:.1f} ms" for name, seconds in longest.items() if seconds > bound}
     assert not {name for name, status in statuses.items() if not status}
     assert not slow

@@ -16,13 +16,13 @@ import pytest
 
 from overspill_gateway.gateway import is_compiled
 from unit.gateway.harness import KEY, GatewayUnderTest, running_gateway
-from unit.gateway.measured_loop import MeasuredLoop, slowness
+from unit.gateway.measured_loop import MeasuredLoop
 
 CALLBACK_SECONDS_MAX = 0.010
 """Of CPU, on the compiled gateway."""
 INTERPRETED_FACTOR = 6
 ROUTES = 1000
-ROUNDS = 6
+ROUNDS = 3
 """Each callback counts with its best round: what a neighbour on the processor adds is no fault of ours."""
 MANY = 300_000
 BUDGET = {"limit_nano_usd": 10**12}
@@ -210,8 +210,6 @@ async def measured(loop: MeasuredLoop, ledger: Path) -> tuple[dict[str, float], 
                 statuses.append(await elsewhere.run(everything(running.port, running.gateway.admin_port)))
                 for name, seconds in loop.turns.by_name.items():
                     best[name] = min(best.get(name, 1e9), seconds)
-                if max(best.values()) < CALLBACK_SECONDS_MAX * (1 if is_compiled() else INTERPRETED_FACTOR):
-                    break  # what is slow in itself is slow each time
             disk.rollback()
     finally:
         disk.close()
@@ -227,10 +225,9 @@ def test_no_input_holds_the_event_loop(tmp_path: Path) -> None:
     with asyncio.Runner(loop_factory=MeasuredLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, MeasuredLoop)
-        slow_before = slowness()
         longest, statuses = runner.run(measured(loop, tmp_path / "ledger.sqlite"))
 
-    bound = CALLBACK_SECONDS_MAX * max(slow_before, slowness()) * (1 if is_compiled() else INTERPRETED_FACTOR)
+    bound = CALLBACK_SECONDS_MAX * (1 if is_compiled() else INTERPRETED_FACTOR)
     slow = {name: f"{seconds * 1000:.1f} ms" for name, seconds in longest.items() if seconds > bound}
     unanswered = {name for round_ in statuses for name, status in round_.items() if not status}
     assert not unanswered

@@ -13,7 +13,6 @@ import pytest
 from overspill_api.demand import FIRST_TOKEN_BOUNDS
 from overspill_gateway.gateway import is_compiled
 from unit.gateway.harness import Client, running_gateway, soon
-from unit.gateway.measured_loop import slowness
 
 ROUTES = 1000
 SLICE_SECONDS_MAX = 0.010
@@ -61,7 +60,7 @@ async def test_scrapes_and_demand_of_a_thousand_routes_keep_nobody() -> None:
             running.route(f"r{number}", hosted=[HOSTED], budget=BUDGET)
         await asyncio.sleep(0)
         seconds = []
-        for _ in range(4):  # the best of some: what is slow in itself is slow each time
+        for _ in range(2):  # the better of two: what is slow in itself is slow twice
             async with LongestTurn() as longest:
                 metrics, again, demand = [await Client.connect(running.gateway.admin_port) for _ in range(3)]
                 demand.send("GET", "/demand")
@@ -80,7 +79,7 @@ async def test_scrapes_and_demand_of_a_thousand_routes_keep_nobody() -> None:
     assert sum(line.startswith("overspill_held_requests{") for line in text.splitlines()) == ROUTES
     assert sum(line.startswith("overspill_budget_limit_nano_usd{") for line in text.splitlines()) == ROUTES
     assert len(line["routes"]) == ROUTES
-    bound = SLICE_SECONDS_MAX * slowness() * (1 if is_compiled() else 3)
+    bound = SLICE_SECONDS_MAX if is_compiled() else 3 * SLICE_SECONDS_MAX
     assert min(seconds) < bound, f"somebody kept the event loop for {min(seconds) * 1000:.1f} ms"
 
 
@@ -114,7 +113,7 @@ async def test_lines_of_a_thousand_busy_routes_keep_nobody() -> None:
 
     assert [route["route"] for route in first["routes"]] == ["ns/r500"]
     assert len(set(told)) == ROUTES - 1, "each once"
-    bound = SLICE_SECONDS_MAX * slowness() * (1 if is_compiled() else 3)
+    bound = SLICE_SECONDS_MAX if is_compiled() else 3 * SLICE_SECONDS_MAX
     assert min(seconds) < bound, f"somebody kept the event loop for {min(seconds) * 1000:.1f} ms"
 
 

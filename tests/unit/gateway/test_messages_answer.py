@@ -274,6 +274,13 @@ def test_heartbeats_go_on() -> None:
     assert sdk_message(stream).content[0].type == "text"
 
 
+def test_many_heartbeats_at_once_are_one() -> None:
+    """A backend can't make a client's stream many times as long as its own."""
+    stream = translate(TEXT[0], TEXT[1] + b": a\n\n" * 1000 + b"\n\n" * 1000 + TEXT[2], *TEXT[3:])
+
+    assert [event["type"] for event in events_of(stream)].count("ping") == 1
+
+
 def test_a_long_event_arrives_whole() -> None:
     """An event of megabytes is still one delta; beyond all bounds the answer gets no end."""
     arguments = json.dumps({"text": "x" * 3_000_000})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_gateway.core.answers.events import EVENT_BYTES_MAX, event_name_and_data, split_events
+from overspill_gateway.core.answers.events import EVENT_BYTES_MAX, event_name_and_data, says_nothing, split_events
 from overspill_gateway.core.answers.stream import HELD_BYTES_MAX, HELD_EVENTS_MAX, KEPT_CHARS_MAX, StreamReader
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.dialects.endpoints import Dialect
@@ -102,6 +102,28 @@ def test_the_start_is_held_back_within_bounds() -> None:
     assert many.committed
     assert large.feed(created) == created
     assert large.committed
+
+
+@pytest.mark.parametrize(
+    ("event", "nothing"),
+    [
+        (b"", True),
+        (b"\n\n", True),
+        (b"\r\n\r\n", True),
+        (b"\r\r\n", True),
+        (b": processing\n\n", True),
+        (b":\n\n", True),
+        (b": a\rdata: b\n\n", False),
+        (b": a\ndata: b\n\n", False),
+        (b"\n\ndata: b\n\n", False),
+        (b"data: :\n\n", False),
+        (b"{}\n\n", False),
+    ],
+)
+def test_an_event_that_says_nothing_is_known_at_once(event: bytes, *, nothing: bool) -> None:
+    """Only where reading it finds neither a name nor data."""
+    assert says_nothing(event) is nothing
+    assert not nothing or event_name_and_data(event) == (b"", None)
 
 
 def test_a_backends_comments_do_not_begin_an_answer() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COALESCE_SECONDS: Final = 1.0
 HEARTBEAT_SECONDS: Final = 10.0
-SLICE_SECONDS: Final = 0.003
+SLICE_SECONDS: Final = 0.002
 """The longest that a line keeps the event loop from requests, or little more."""
 
 

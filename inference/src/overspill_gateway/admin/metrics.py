@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from overspill_gateway.money.metering import Metering
     from overspill_gateway.routes.route import Route
 
-_SLICE_ROUTES = 4
+_SLICE_ROUTES = 2
 _SLICE_CONSUMERS = 200
-_SLICE_SECONDS = 0.003
+_SLICE_SECONDS = 0.002
 """The longest that a scrape keeps the event loop from requests, or little more."""
 
 

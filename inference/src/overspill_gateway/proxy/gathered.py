@@ -15,7 +15,7 @@ from overspill_gateway.core.http.pieces import Pieces
 from overspill_gateway.core.translation.long_answer import LongAnswer, answer_told, question
 from overspill_gateway.core.translation.whole_answer import WholeAnswer, Wish, read_whole
 
-READ_BYTES_MAX: Final = 32 * 1024
+READ_BYTES_MAX: Final = 16 * 1024
 """An answer up to this long is read on the event loop, at 0.2 ms a KiB at worst; a longer one in another process."""
 STREAM_READ_BYTES_MAX: Final = 8 * 1024
 """The same of a stream that nobody asked for, whose events may be tiny."""

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 ENDPOINTS: Final = "endpoints.json"
 FILE_BYTES_MAX: Final = 16 << 20
 """The longest file that is read: a thousand times a large document."""
-SLICE_SECONDS: Final = 0.005
+SLICE_SECONDS: Final = 0.002
 """The longest that files are taken in without a break for requests."""
 
 Stamp = tuple[int, int, int]

@@ -24,7 +24,7 @@ LIST_LIMIT: Final = 500
 WATCH_SECONDS: Final = 300
 HEALTHY_SECONDS: Final = 1.0
 """A watch that ends sooner, and says nothing, is no watch."""
-SLICE_SECONDS: Final = 0.005
+SLICE_SECONDS: Final = 0.002
 """The longest that objects of a list are taken in without a break for others."""
 BACKOFF_SECONDS: Final = 0.2
 BACKOFF_SECONDS_MAX: Final = 15.0

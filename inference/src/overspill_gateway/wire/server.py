@@ -20,6 +20,7 @@ from overspill_gateway.wire.date import DateLine
 from overspill_gateway.wire.limits import Limits
 from overspill_gateway.wire.reader import Incoming, RequestReader
 from overspill_gateway.wire.sweep import Sweeper
+from overspill_gateway.wire.time_slice import TimeSlice
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ _DRAIN_IDLE_SECONDS: Final = 1.0
 """While draining, a connection is closed when it was idle for so long: most clients in use send again sooner."""
 _READY_MAX: Final = 16
 """Requests that are read ahead: what one read holds of them could keep the event loop busy."""
-_SLICE_BYTES: Final = 16 * 1024
-"""Of what a client sent at once; the dearest take some 3 ms."""
-_PUMP_SECONDS_MAX: Final = 0.005
+_SLICE_BYTES: Final = 8 * 1024
+"""Of what a client sent at once; the dearest take some 2 ms."""
+_PUMP_SECONDS_MAX: Final = 0.002
 """For so long one client's pipelined requests are answered at a stretch."""
 _WAITING_INPUT_BYTES_MAX: Final = 64 * 1024
 """Bytes that a client may send ahead while it is being answered."""
@@ -252,13 +253,12 @@ class ServerConnection(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
-        loop = self._port.loop
-        until = loop.time() + _PUMP_SECONDS_MAX
+        turn = TimeSlice(_PUMP_SECONDS_MAX)
         done = 0
         try:
             while not self.answering and not self._transport.is_closing():
-                if done and loop.time() > until:  # others have their turn
-                    loop.call_soon(self._pump)
+                if done and turn.is_over:  # others have their turn
+                    self._port.loop.call_soon(self._pump)
                     break
                 done += 1
                 if self._reader.ready:

@@ -15,6 +15,8 @@ import os
 import select
 from typing import Final, Protocol
 
+from overspill_gateway.wire.time_slice import TimeSlice
+
 logger = logging.getLogger(__name__)
 
 CHUNKS_AN_INTERVAL_MIN: Final = 3
@@ -24,8 +26,8 @@ _WINDOW_INTERVALS: Final = 32
 _EMPTY_TURNS: Final = 2
 """After so many nothing is expected soon."""
 _READ_BYTES: Final = 16384
-_STREAMS_A_TURN: Final = 1024
-_TURN_SECONDS_MAX: Final = 0.004
+_STREAMS_A_TURN: Final = 256
+_TURN_SECONDS_MAX: Final = 0.002
 """For so long streams are read at a stretch."""
 
 
@@ -106,14 +108,14 @@ class StreamReads:
         self._timer = None
         streams = self._streams
         readable = self._epoll.poll(0, _STREAMS_A_TURN)
-        until = self._loop.time() + _TURN_SECONDS_MAX
-        in_time = True
+        turn = TimeSlice(_TURN_SECONDS_MAX)
+        in_time = len(readable) < _STREAMS_A_TURN
         try:
             for number, events in readable:
                 stream = streams.get(number)
                 if stream is not None:  # else it was ended by what came for one before it
                     self._read(number, stream, events)
-                    if self._loop.time() > until:
+                    if turn.is_over:
                         in_time = False
                         break
             self._look_at_rate()

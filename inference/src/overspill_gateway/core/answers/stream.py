@@ -13,6 +13,7 @@ from overspill_gateway.core.answers.events import (
     LONG_BYTES,
     EventAligner,
     event_name_and_data,
+    says_nothing,
     split_events,
     stray_document,
 )
@@ -323,6 +324,9 @@ class StreamReader:
             if len(raw) > EVENT_BYTES_MAX:
                 self._fail(_TOO_LONG, 502)
                 break
+            if says_nothing(raw):  # a backend's heartbeat: until the answer begins the client hears ours
+                passing += [raw] if self.committed else []
+                continue
             split = self._split
             if self.committed and not split.waits and self._is_piece(raw):
                 passing.append(raw)
@@ -376,7 +380,7 @@ class StreamReader:
 
     def _pass_uncommitted(self, parts: list[bytes], read: Event, text_bytes: int, passing: list[bytes]) -> None:
         if read.meaning is Meaning.NOTHING:
-            return  # a backend's heartbeat: until the answer begins the client hears ours
+            return
         fault = self._fault_of_beginning(read)
         if fault:
             self._fail(fault, 502)

@@ -17,8 +17,10 @@ MODEL: Final = "ModelNotFound"
 PATH: Final = "PathNotFound"
 FAILING: Final = "Failing"
 WORDS_CHARS_MAX: Final = 400
-WORDS_BYTES_MAX: Final = 16 * 1024
+WORDS_BYTES_MAX: Final = 8 * 1024
 """Of a refusal's body: what is read for its words."""
+_MESSAGE_CHARS_MAX: Final = 4096
+"""Of its message: what is looked through."""
 
 _BY_STATUS: Final = {
     401: CREDENTIALS, 403: CREDENTIALS, 402: PAYMENT, 407: ConnectFault.PROXY.value, 429: RATE_LIMITED,
@@ -76,7 +78,7 @@ def words_of(status: int, body: bytes, secrets: tuple[str, ...]) -> str:
 
 def cleaned(text: str, secrets: tuple[str, ...]) -> str:
     """One line of printable text without anything of a secret, cut to its longest."""
-    text = text[:WORDS_BYTES_MAX]
+    text = text[:_MESSAGE_CHARS_MAX]
     for secret in secrets:
         text = _without(text, secret)
     text = _KEY_FORMS.sub(_HIDDEN, text)
@@ -115,16 +117,16 @@ def _read(body: bytes) -> tuple[str, str]:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _TAGS.sub(" ", body.decode("utf-8", "replace")), ""
+        return _TAGS.sub(" ", body.decode("utf-8", "replace"))[:_MESSAGE_CHARS_MAX], ""
     if isinstance(document, list) and document:  # as Google answers
         document = document[0]
     if not isinstance(document, dict):
-        return str(document) if isinstance(document, str) else "", ""
+        return document[:_MESSAGE_CHARS_MAX] if isinstance(document, str) else "", ""
     error = document.get("error", document)
     fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
     message = _first(fields, _WORD_FIELDS) or (_first(document, _WORD_FIELDS) if fields is not document else "")
     codes = " ".join(value for name in _CODE_FIELDS if isinstance(value := fields.get(name), str))
-    return message or codes or body.decode("utf-8", "replace"), codes
+    return (message or codes or body.decode("utf-8", "replace"))[:_MESSAGE_CHARS_MAX], codes[:_MESSAGE_CHARS_MAX]
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> str:

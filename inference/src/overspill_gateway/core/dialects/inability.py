@@ -12,7 +12,7 @@ from typing import Final
 from overspill_gateway.core.dialects.error_shapes import error_in, is_error
 from overspill_gateway.core.text.json_text import decoded
 
-BODY_BYTES_MAX: Final = 16 * 1024
+BODY_BYTES_MAX: Final = 8 * 1024
 """An error is not longer; of a longer one only the status counts."""
 
 _MODEL_CODES: Final = re.compile(

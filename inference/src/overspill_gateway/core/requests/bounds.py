@@ -79,8 +79,8 @@ _TEXT_NAMES: Final = frozenset({b"role", b"content", b"name"})
 """Of a message that is text alone: whatever that says, it says nothing of other content."""
 _TAKEN_APART_BYTES_MAX: Final = 64 * 1024
 """A longer prompt is searched: its parts could take many times its memory."""
-_COLON: Final = 58
-_SPACE: Final = 32
+_NAME: Final = re.compile(rb'"([^"]*+)(?="[ \t\r\n]*+:)')
+_BEHIND_ESCAPE: Final = re.compile(rb'\\(?="([^"]*+)"[ \t\r\n]*+:)')
 _ELSEWHERE: Final = re.compile(rb'"(?:file_id|file_url|item_reference)"')
 _SOUND: Final = re.compile(rb'"(?:audio|input_audio|audio_url|video_url|input_video)"\s*:')
 _IMAGE_KEY: Final = re.compile(rb'"image_url"\s*:')
@@ -217,13 +217,11 @@ def _names_in(prompt: bytes) -> set[bytes] | None:
     """
     if len(prompt) > _TAKEN_APART_BYTES_MAX:
         return None
-    names: set[bytes] = set()
-    before = name = b""
-    for part in prompt.split(b'"'):
-        if part and (part[0] == _COLON or (part[0] <= _SPACE and part.lstrip()[:1] == b":")):
-            if b"\\" not in name and not before.endswith(b"\\"):
-                names.add(name)
-            elif (len(name) - len(name.rstrip(b"\\"))) % 2 == 0:  # else the mark is one within a string
-                return None
-        before, name = name, part
-    return names
+    names = set(_NAME.findall(prompt))
+    if b"\\" not in prompt:
+        return names
+    plain = {name for name in names if b"\\" not in name}
+    for name in (*(names - plain), *_BEHIND_ESCAPE.findall(prompt)):
+        if (len(name) - len(name.rstrip(b"\\"))) % 2 == 0:  # else the mark is one within a string
+            return None
+    return plain

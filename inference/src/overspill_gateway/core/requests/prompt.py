@@ -25,7 +25,7 @@ _PARTS: Final = re.compile(
     rb"|input_file|document|image_pil|image_embeds|audio_embeds)\""
 )
 _URL_KEY: Final = re.compile(rb'"(?:url|image_url|file_data|file_url)"[ \t\r\n]*:[ \t\r\n]*"data:[^"\\,]*$')
-_DATA_VALUE: Final = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*"')
+_DATA_FIELD: Final = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*"([^"]{%d,}+)"' % _PAYLOAD_BYTES_MIN)
 
 
 def attachments(prompt: bytes) -> tuple[int, int]:
@@ -82,17 +82,8 @@ def _without_data_urls(text: bytes) -> bytes:
 def _without_data_fields(text: bytes) -> bytes:
     """Without the base64 of fields called data."""
     kept: list[bytes] = []
-    at = seen = 0
-    while (mark := text.find(b'"data"', seen)) >= 0:
-        value = _DATA_VALUE.match(text, mark + 6)
-        seen = mark + 6
-        if value is None:
-            continue
-        start = value.end()
-        seen = end = text.find(b'"', start)
-        if end < 0:
-            break
-        if end - start >= _PAYLOAD_BYTES_MIN:
-            kept.append(text[at:start])
-            at = end
+    at = 0
+    for field in _DATA_FIELD.finditer(text):
+        kept.append(text[at : field.start(1)])
+        at = field.end(1)
     return b"".join([*kept, text[at:]]) if kept else text

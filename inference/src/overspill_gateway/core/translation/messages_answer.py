@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from overspill_gateway.core.answers.answer import error_of_answer
-from overspill_gateway.core.answers.events import EventAligner, event_name_and_data, split_events
+from overspill_gateway.core.answers.events import EventAligner, event_name_and_data, says_nothing, split_events
 from overspill_gateway.core.answers.tool_calls import CALLS_MAX, CallNumbers
 from overspill_gateway.core.answers.usage import Usage, shown_usage
 from overspill_gateway.core.http.errors import messages_error_body
@@ -120,9 +120,9 @@ class MessagesStream:
     def _translate(self, event: bytes, out: list[bytes]) -> None:
         if self._ended:
             return
-        _, data = event_name_and_data(event)
-        if data is None:  # a comment, which keeps the connection alive
-            if self._begun:
+        data = None if says_nothing(event) else event_name_and_data(event)[1]
+        if data is None:  # a comment, which keeps the connection alive; one of many does
+            if self._begun and (not out or out[-1] is not _PING):
                 out.append(_PING)
             return
         if data.strip() == b"[DONE]":
