@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -20,9 +21,11 @@ from unit.gateway.harness import GatewayUnderTest, eventually, running_gateway, 
 from unit.gateway.name_server import NameServer
 
 
-async def listening(address: str, port: int, script: Backend) -> asyncio.Server:
+@contextlib.asynccontextmanager
+async def listening(address: str, port: int, script: Backend) -> AsyncIterator[None]:
     """The same API at another address of loopback."""
-    return await asyncio.get_running_loop().create_server(lambda: Wire(script), address, port)
+    with contextlib.closing(await asyncio.get_running_loop().create_server(lambda: Wire(script), address, port)):
+        yield
 
 
 @pytest.fixture
@@ -38,9 +41,8 @@ async def test_a_name_that_moves_is_followed(
     """The old address answers on, and is left once its connection is old; a stream ends where it began."""
     monkeypatch.setattr("overspill_gateway.wire.resolver.FRESH_SECONDS", 0.05)
     gate = asyncio.Event()
-    async with backend(streams(2, gate=gate)) as old:
-        new = Backend(answers("from the new address"))
-        server = await listening("127.0.0.2", old.port, new)
+    new = Backend(answers("from the new address"))
+    async with backend(streams(2, gate=gate)) as old, listening("127.0.0.2", old.port, new):
         names.addresses["api.test"] = ["127.0.0.1"]
         quick.route(local=None, hosted=[old.hosted(base_url=f"http://api.test:{old.port}/v1")])
         streaming = await quick.client()
@@ -59,7 +61,6 @@ async def test_a_name_that_moves_is_followed(
         while piece := await soon(streaming.chunk()):
             body += piece
         assert body.endswith(b"data: [DONE]\n\n")
-        server.close()
 
 
 async def test_a_young_connection_is_kept_and_an_old_one_is_not() -> None:
@@ -116,15 +117,15 @@ async def test_an_address_that_is_silent_costs_a_quarter_of_a_second() -> None:
             filling.connect_ex(("127.0.0.3", port))
         server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.4", port)
         addresses = tuple(SocketAddress(socket.AF_INET, (host, port)) for host in ("127.0.0.3", "127.0.0.4"))
-        began = asyncio.get_running_loop().time()
-        endpoint, address = await soon(connected_socket(addresses))
-        took = asyncio.get_running_loop().time() - began
-        assert address.parts[0] == "127.0.0.4"
-        assert dialing.NEXT_ADDRESS_SECONDS <= took < 2
+        with contextlib.closing(server):
+            began = asyncio.get_running_loop().time()
+            endpoint, address = await soon(connected_socket(addresses))
+            took = asyncio.get_running_loop().time() - began
         endpoint.close()
-        server.close()
         for filling in fill:
             filling.close()
+    assert address.parts[0] == "127.0.0.4"
+    assert dialing.NEXT_ADDRESS_SECONDS <= took < 2
 
 
 async def test_dead_names_hold_up_neither_hosted_apis_nor_replicas(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -89,21 +90,21 @@ async def test_handshakes_that_never_end_are_given_up_and_leave_nothing(gateway:
     open_there: list[asyncio.BaseTransport] = []
     ended: list[Silent] = []
     server = await asyncio.get_running_loop().create_server(Silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    hosted = {"name": "openai", "base_url": f"https://localhost:{port}/v1", "model": "m"}
-    gateway.route(local=None, hosted=[hosted], timeouts={"connect_seconds": 0.1}, retry_attempts=0)
-    await gateway.post()
-    before = open_files()
+    with contextlib.closing(server):
+        port = server.sockets[0].getsockname()[1]
+        hosted = {"name": "openai", "base_url": f"https://localhost:{port}/v1", "model": "m"}
+        gateway.route(local=None, hosted=[hosted], timeouts={"connect_seconds": 0.1}, retry_attempts=0)
+        await gateway.post()
+        before = open_files()
 
-    told = [await gateway.post() for _ in range(5)]
+        told = [await gateway.post() for _ in range(5)]
 
-    assert "the end of the TLS handshake is waited for" in told[0].error["message"]
-    await eventually(lambda: len(ended) == len(open_there))
-    for client in gateway.clients:
-        client.close()
-    await eventually(lambda: not gateway.gateway.connections)
-    await eventually(lambda: open_files() <= before)
-    server.close()
+        assert "the end of the TLS handshake is waited for" in told[0].error["message"]
+        await eventually(lambda: len(ended) == len(open_there))
+        for client in gateway.clients:
+            client.close()
+        await eventually(lambda: not gateway.gateway.connections)
+        await eventually(lambda: open_files() <= before)
 
 
 async def test_what_speaks_no_tls_is_told(gateway: GatewayUnderTest) -> None:
@@ -117,13 +118,13 @@ async def test_what_speaks_no_tls_is_told(gateway: GatewayUnderTest) -> None:
             transport.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")  # type: ignore[attr-defined]
 
     server = await asyncio.get_running_loop().create_server(Plain, "127.0.0.1", 0)
-    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
-    route = gateway.route(local=None, hosted=[{"name": "openai", "base_url": url, "model": "m"}], retry_attempts=0)
-    assert (await gateway.post()).status == 502
-    problem = route.demand().backends["hosted/openai"].problem
-    assert problem is not None
-    assert problem.reason == "TLSFailed"
-    server.close()
+    with contextlib.closing(server):
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+        route = gateway.route(local=None, hosted=[{"name": "openai", "base_url": url, "model": "m"}], retry_attempts=0)
+        assert (await gateway.post()).status == 502
+        problem = route.demand().backends["hosted/openai"].problem
+        assert problem is not None
+        assert problem.reason == "TLSFailed"
 
 
 async def test_a_certificate_that_is_refused_is_a_problem_of_its_own(
