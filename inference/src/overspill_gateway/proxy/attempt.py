@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 class AttemptOwner(Waiter):
     """Whose an attempt is: the request of a client, as its attempts know it."""
 
-    __slots__ = ("call", "clock", "streams", "timeouts", "winner")
+    __slots__ = ("call", "clock", "streams", "timeouts")
 
     def __init__(self, call: RequestContext) -> None:
         self.call = call
         self.clock = call.route.clock
         self.timeouts = call.route.compiled.timeouts
         self.streams = call.facts.stream
-        self.winner: Attempt | None = None
+
+    @property
+    def winner(self) -> "Attempt | None":
         """The attempt whose answer the client gets."""
+        raise NotImplementedError
 
     def relay_for(self, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
         """Where the attempt's answer goes."""

@@ -55,6 +55,11 @@ class Checked(Contained):
         """Have something long read in another process: backends have their turns."""
         return self._shared.answers.ask(f"{self.call.route.key} {attempt.served_by}", asked, parts, then)
 
+    @property
+    def winner(self) -> Attempt | None:
+        """The attempt whose answer the client gets."""
+        return self.flow.winner
+
     def attempt_ended(self, attempt: Attempt) -> None:
         """Its answer is whole."""
         relay = attempt.relay
@@ -63,7 +68,6 @@ class Checked(Contained):
         check = self._check
         if check is not None and check.begin(self.call, relay, self._shared.checker, self.output_checked):
             self._checking = attempt
-            self.winner = None
             self.flow.checks(attempt, self.clock.monotonic())
             self.deadline_changed()
         else:

@@ -195,7 +195,6 @@ class Exchange(Checked):
 
     def first_token(self, attempt: Attempt, now: float) -> None:
         """The answer has begun: this attempt serves it, whoever else was asked."""
-        self.winner = attempt
         for other in (self.flow.attempt, self.flow.rival):
             if other is not None and other is not attempt:
                 other.abandon()
@@ -221,7 +220,6 @@ class Exchange(Checked):
         partial = relay.partial() if self.flow.rules.continues else None
         action = self.flow.broke(attempt, failure, now, can_go_on=partial is not None)
         if partial is not None and action is CONTINUE:
-            self.winner = None
             self._broken = relay, partial
             self._do(action, now)
         else:
@@ -333,12 +331,11 @@ class Exchange(Checked):
         self._checking = None
         self.client.answerer = None
         self.call.drop_body()
-        self.winner = None  # they know each other: left so, each request would be garbage for the collector
 
     def _clean_up(self) -> None:
         flow = self.flow
         attempts = [attempt for attempt in (flow.attempt, flow.rival) if attempt is not None]
-        self.winner = self._checking = None
+        self._checking = None
         tried(flow.abort)
         tried(functools.partial(self._money.end, self))
         tried(functools.partial(self._shared.sweeper.discard, self))
