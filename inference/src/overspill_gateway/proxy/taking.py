@@ -4,6 +4,7 @@ Not here: what the answer is, and what follows from it (``attempt``).
 """
 
 import functools
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -97,24 +98,17 @@ class Taking(AttemptState[Replica | Hosted]):
         """The whole answer takes too long to read here."""
         self._inflow = inflow = Inflow(self)
         inflow.ended = True
-        inflow.waits_for(self._have_read(asked, parts, self._answer_read))
+        inflow.waits_for(self._have_read(asked, parts, self._once_read(self._answer_read)))
 
-    def _answer_read(self, answer: WorkAnswer) -> None:
-        inflow, relay = self._inflow, self.relay
-        if inflow is None or relay is None:
-            return
-        try:
-            inflow.was_read()
-            why = why_unread(answer)
-            if not why:
-                relay.plain.was_read(answer.told, answer.more)
-            elif answer.unanswered is Unanswered.TOO_LONG:
-                relay.fault = why
-            else:
-                relay.plain.was_not_read(why)
-            self._ended()
-        except Exception as fault:
-            self._failed_inside(fault)
+    def _answer_read(self, relay: Relay, _: Inflow, answer: WorkAnswer) -> None:
+        why = why_unread(answer)
+        if not why:
+            relay.plain.was_read(answer.told, answer.more)
+        elif answer.unanswered is Unanswered.TOO_LONG:
+            relay.fault = why
+        else:
+            relay.plain.was_not_read(why)
+        self._ended()
 
     def _read_event(self, relay: Relay, *, is_last: bool = False) -> None:
         """A long event has come: what comes behind it waits. ``is_last``: nothing does."""
@@ -123,28 +117,36 @@ class Taking(AttemptState[Replica | Hosted]):
         asked, parts, rest = relay.long_event()
         inflow.put_back([rest])
         self.hold_back()
-        then = functools.partial(self._event_read, parts)
+        then = self._once_read(functools.partial(self._event_read, parts))
         inflow.waits_for(self._have_read(asked, parts, then))
 
-    def _event_read(self, parts: list[bytes], answer: WorkAnswer) -> None:
-        inflow, relay = self._inflow, self.relay
-        if inflow is None or relay is None:
-            return
-        try:
-            inflow.was_read()
-            why = why_unread(answer)
-            if relay.rewrites:
-                relay.fault = why or division_fault(answer.told) or None
-                inflow.put_back(answer.more)
-            elif answer.unanswered is Unanswered.TOO_LONG:
-                relay.fault = why
-            else:
-                unread = LongEvent(UNREAD, text_bytes=length_of(parts))
-                relay.take_long(unread if why else event_told(answer.told, answer.more), parts)
-            self._feed(relay, b"")
-            self.answer_pause()
-        except Exception as fault:
-            self._failed_inside(fault)
+    def _event_read(self, parts: list[bytes], relay: Relay, inflow: Inflow, answer: WorkAnswer) -> None:
+        why = why_unread(answer)
+        if relay.rewrites:
+            relay.fault = why or division_fault(answer.told) or None
+            inflow.put_back(answer.more)
+        elif answer.unanswered is Unanswered.TOO_LONG:
+            relay.fault = why
+        else:
+            unread = LongEvent(UNREAD, text_bytes=length_of(parts))
+            relay.take_long(unread if why else event_told(answer.told, answer.more), parts)
+        self._feed(relay, b"")
+        self.answer_pause()
+
+    def _once_read(self, then: Callable[[Relay, Inflow, WorkAnswer], None]) -> OnAnswer:
+        """Go on with what was read elsewhere, if anybody still wants it."""
+
+        def read(answer: WorkAnswer) -> None:
+            inflow, relay = self._inflow, self.relay
+            if inflow is None or relay is None:
+                return
+            try:
+                inflow.was_read()
+                then(relay, inflow, answer)
+            except Exception as fault:
+                self._failed_inside(fault)
+
+        return read
 
     def answer_pause(self) -> None:
         """All that has come was handed over: write it on."""
