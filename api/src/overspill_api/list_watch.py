@@ -4,7 +4,6 @@ The rule that operator and gateway share, without the calls and the clock, which
 Kubernetes' API concepts, "Efficient detection of changes".
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -44,8 +43,6 @@ class ListWatch:
     def __init__(self, pauses: Pauses) -> None:
         self.version = ""
         """From where to watch on; empty: a list is due."""
-        self.known: set[str] = set()
-        """Objects that are there, by ``namespace/name``."""
         self.failures = 0
         """Calls in a row that failed, or ended at once."""
         self._pauses = pauses
@@ -57,24 +54,18 @@ class ListWatch:
         self._began_at = now
         self._brought_news = False
 
-    def listed(self, keys: Iterable[str], version: str) -> set[str]:
-        """A list has been read whole; answers what was there and is not any more."""
-        before, self.known = self.known, set(keys)
+    def listed(self, version: str) -> None:
+        """A list has been read whole, as of this version."""
         self.version = version
-        return before - self.known
 
-    def happened(self, kind: str, key: str, version: str) -> Change:
+    def happened(self, kind: str, version: str) -> Change:
         """An event of the watch. ``kind``: ADDED, MODIFIED, DELETED or BOOKMARK."""
         moves_on = version not in ("", self.version)
         self.version = version or self.version
         if kind == "BOOKMARK":
             return Change.NOTHING
         self._brought_news |= moves_on
-        if kind == "DELETED":
-            self.known.discard(key)
-            return Change.GONE
-        self.known.add(key)
-        return Change.PUT
+        return Change.GONE if kind == "DELETED" else Change.PUT
 
     def ended(self, now: float, draw: float) -> float:
         """The server has ended the watch in order; seconds to wait before the next one, which goes on from there.

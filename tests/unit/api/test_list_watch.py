@@ -12,7 +12,7 @@ def followed() -> ListWatch:
     state = ListWatch(PAUSES)
     assert not state.version
     state.begin(99.0)
-    assert state.listed(["ns/a", "ns/b"], "5") == set()
+    state.listed("5")
     state.begin(100.0)
     return state
 
@@ -20,21 +20,21 @@ def followed() -> ListWatch:
 def test_a_watch_goes_on_from_what_it_has_told() -> None:
     """Bookmarks included, which are no change of anything."""
     state = followed()
-    assert state.happened("MODIFIED", "ns/a", "6") is Change.PUT
-    assert state.happened("ADDED", "ns/c", "7") is Change.PUT
-    assert state.happened("DELETED", "ns/b", "8") is Change.GONE
-    assert state.happened("BOOKMARK", "", "20") is Change.NOTHING
-    assert (state.version, state.known) == ("20", {"ns/a", "ns/c"})
+    assert state.happened("MODIFIED", "6") is Change.PUT
+    assert state.happened("ADDED", "7") is Change.PUT
+    assert state.happened("DELETED", "8") is Change.GONE
+    assert state.happened("BOOKMARK", "20") is Change.NOTHING
+    assert state.version == "20"
     assert state.ended(110.0, MOST) == 0.0
 
 
-def test_what_vanished_between_two_lists_is_gone() -> None:
-    """A server that has forgotten the version is listed anew."""
+def test_a_server_that_has_forgotten_is_listed_anew() -> None:
+    """And watched from the version of that list."""
     state = followed()
     assert state.failed(100.0, MOST, status=FORGOTTEN) == 1.0
     assert not state.version
     state.begin(101.0)
-    assert state.listed(["ns/b", "ns/c"], "30") == {"ns/a"}
+    state.listed("30")
     assert state.version == "30"
 
 
@@ -44,7 +44,7 @@ def test_a_server_that_forgets_again_and_again_is_listed_ever_more_seldom() -> N
     for _ in range(5):
         pauses.append(state.failed(100.0, MOST, status=FORGOTTEN))
         state.begin(100.0)
-        state.listed(["ns/a"], "30")
+        state.listed("30")
         state.begin(100.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 8.0]
 
@@ -53,10 +53,10 @@ def test_news_before_it_forgets_make_no_list_cheaper() -> None:
     """A server that tells one thing and forgets, again and again."""
     state, pauses = followed(), []
     for version in range(6, 10):
-        state.happened("MODIFIED", "ns/a", str(version))
+        state.happened("MODIFIED", str(version))
         pauses.append(state.failed(100.1, MOST, status=FORGOTTEN))
         state.begin(100.0)
-        state.listed(["ns/a"], "30")
+        state.listed("30")
         state.begin(100.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0]
 
@@ -66,11 +66,11 @@ def test_a_watch_that_brings_news_and_ends_at_once_is_asked_again_soon_and_not_a
     state = followed()
     for version in range(6, 9):
         state.begin(100.0)
-        state.happened("MODIFIED", "ns/a", str(version))
+        state.happened("MODIFIED", str(version))
         assert state.ended(100.0, MOST) == 1.0
     for kind, told, pause in (("BOOKMARK", "9", 2.0), ("MODIFIED", "9", 4.0), ("ADDED", "", 8.0)):
         state.begin(100.0)
-        state.happened(kind, "ns/a", told)
+        state.happened(kind, told)
         assert state.ended(100.0, MOST) == pause
 
 
@@ -79,7 +79,7 @@ def test_a_connection_that_breaks_after_news_resumes_soon() -> None:
     state = followed()
     for version in range(6, 9):
         state.begin(100.0)
-        state.happened("MODIFIED", "ns/a", str(version))
+        state.happened("MODIFIED", str(version))
         assert state.failed(100.1, MOST) == 1.0
 
 

@@ -92,6 +92,8 @@ class Reflector(Generic[T]):
         self._clock = clock or Clock()
         self._put = put
         self._drop = drop
+        self._keys: set[str] = set()
+        """Objects that are there, by ``namespace/name``."""
         self._following = ListWatch(Pauses(BACKOFF_SECONDS, BACKOFF_SECONDS_MAX, HEALTHY_SECONDS))
 
     async def run(self, client: httpx.AsyncClient, headers: Callable[[], dict[str, str]]) -> None:
@@ -150,7 +152,9 @@ class Reflector(Generic[T]):
             parameters["continue"] = onward
         if not page.metadata.resourceVersion:
             raise WatchError("a list has no metadata.resourceVersion, so that nothing can be watched from there")
-        for gone in self._following.listed(keys, page.metadata.resourceVersion):
+        self._following.listed(page.metadata.resourceVersion)
+        before, self._keys = self._keys, keys
+        for gone in before - keys:
             self._take_away(gone)
         if not self.listed:
             logger.info("listed %s", self.path, extra={"objects": len(keys)})
@@ -186,10 +190,12 @@ class Reflector(Generic[T]):
             return
         metadata = msgspec.json.decode(raw, type=_OnlyMetadata).metadata
         key = f"{metadata.namespace}/{metadata.name}"
-        match self._following.happened(event.type, key, metadata.resourceVersion):
+        match self._following.happened(event.type, metadata.resourceVersion):
             case Change.GONE:
+                self._keys.discard(key)
                 self._take_away(key)
             case Change.PUT:
+                self._keys.add(key)
                 self._take(raw)
             case Change.NOTHING:
                 pass

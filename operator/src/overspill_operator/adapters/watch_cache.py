@@ -170,7 +170,7 @@ class WatchCache:
             self._tell(key)
         for live in listing.items:
             self._take(live)
-        self._following[place].listed(listed, listing.resource_version)
+        self._following[place].listed(listing.resource_version)
 
     async def _watch(self, place: str) -> None:
         """Follow until the server ends the watch in order."""
@@ -179,7 +179,7 @@ class WatchCache:
         async for event in self._cluster.watch(path, resource_version=following.version, labels=self._labels):
             live = event.object
             key = _key(live) if event.type != "BOOKMARK" else ""
-            match following.happened(event.type, key, live["metadata"]["resourceVersion"]):
+            match following.happened(event.type, live["metadata"]["resourceVersion"]):
                 case Change.GONE:
                     known = self._objects.get(key)
                     if known is not None and known["metadata"].get("uid") == live["metadata"].get("uid"):
