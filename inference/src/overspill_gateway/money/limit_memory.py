@@ -4,11 +4,11 @@ Once a second what has changed is handed to the ledger, in twelve parts of a min
 has forgotten a second of it. Not here: counting.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.money.ledger_rules import CapKey, cap_key
 from overspill_gateway.core.money.limits import Counts, RateLimiter
 from overspill_gateway.money.ledger_store import LedgerStore
@@ -22,9 +22,8 @@ _decode: Final = msgspec.json.Decoder(tuple[list[tuple[int, int]], list[tuple[in
 class LimitMemory:
     """The limiters of one process that are worth remembering."""
 
-    def __init__(self, ledger: LedgerStore, unix_clock: Callable[[], float], clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: LedgerStore, clock: Clock) -> None:
         self._ledger = ledger
-        self._unix_clock = unix_clock
         self._clock = clock
         self._changed: dict[str, RateLimiter] = {}
         """By the text of their keys, which is cheap to look up with each request."""
@@ -37,7 +36,7 @@ class LimitMemory:
         """Ask what an earlier life of the process has counted."""
         if self._ledger.durable:
             self._is_recalling = True
-            self._ledger.recall(self._unix_clock(), self._recall)
+            self._ledger.recall(self._clock.unix(), self._recall)
 
     def keep(self, key: CapKey, limiter: RateLimiter) -> RateLimiter:
         """A limiter that begins: what was counted under its key before counts, and what it counts is kept."""
@@ -56,7 +55,7 @@ class LimitMemory:
         changed = self._changed
         if not changed:
             return
-        now, unix_now = self._clock(), self._unix_clock()
+        now, unix_now = self._clock.monotonic(), self._clock.unix()
         counted: dict[CapKey, str] = {}
         for name in list(changed)[: None if everything else SAVED_AT_ONCE_MAX]:
             counts = changed.pop(name).counts(now)
@@ -74,7 +73,7 @@ class LimitMemory:
         self._recalled = recalled
 
     def _restore(self, limiter: RateLimiter, counted: str) -> None:
-        unix_now = self._unix_clock()
+        unix_now = self._clock.unix()
         try:
             requests, tokens = _decode(counted)
         except msgspec.MsgspecError:
@@ -82,4 +81,4 @@ class LimitMemory:
         counts: Counts = (
             [(unix_now - at, amount) for at, amount in requests], [(unix_now - at, amount) for at, amount in tokens],
         )  # fmt: skip
-        limiter.restore(self._clock(), counts)
+        limiter.restore(self._clock.monotonic(), counts)

@@ -116,21 +116,21 @@ class RouteMeter(RouteMoney):
         self._names = [backend.name for backend in compiled.hosted]
         self.hosted = {name: meter for name, meter in self.hosted.items() if name in self._names or meter.holds}
         for backend in compiled.hosted:
-            known = self.hosted.get(backend.name)
-            if known is not None:
-                known.update(backend)
+            meter = self.hosted.get(backend.name)
+            if meter is not None:
+                meter.update(backend)
         self.budget.update(
             compiled.budget, max((_dear_call(meter) for meter in compiled.hosted), default=1) * _BLOCK_CALLS
         )
 
     def meter_of(self, backend: HostedBackend, counters: BackendCounters) -> HostedMeter:
         """The meter of a hosted API; the same one after a change of the document."""
-        known = self.hosted.get(backend.name)
-        if known is None:
-            known = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
-            self._memory.keep(CapKey(CapKind.HOSTED, f"{self.key} {backend.name}"), known.limiter.rates)
-        known.update(backend)
-        return known
+        meter = self.hosted.get(backend.name)
+        if meter is None:
+            meter = self.hosted[backend.name] = HostedMeter(backend, self.budget, counters)
+            self._memory.keep(CapKey(CapKind.HOSTED, f"{self.key} {backend.name}"), meter.limiter.rates)
+        meter.update(backend)
+        return meter
 
     def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this request at any hosted API; False: it is the money that is lacking."""
@@ -202,7 +202,7 @@ class Metering:
         """What each consumer used."""
         self._clock = clock or Clock()
         self._consumers: dict[str, _Consumer] = {}
-        self._memory = LimitMemory(ledger, self._clock.unix, self._clock.monotonic)
+        self._memory = LimitMemory(ledger, self._clock)
 
     def begin(self) -> None:
         """Find out what an earlier life of the process has counted."""
@@ -212,19 +212,19 @@ class Metering:
 
     def route(self, compiled: CompiledRoute) -> RouteMeter:
         """The meter of a route, by its newest document."""
-        known = self.routes.get(compiled.key)
-        if known is None:
-            budget = RouteBudget(compiled.key, self.ledger, self._clock.unix, self._clock.monotonic)
-            known = self.routes[compiled.key] = RouteMeter(compiled, budget, self._memory)
+        meter = self.routes.get(compiled.key)
+        if meter is None:
+            budget = RouteBudget(compiled.key, self.ledger, self._clock)
+            meter = self.routes[compiled.key] = RouteMeter(compiled, budget, self._memory)
         else:
-            known.update(compiled)
-        return known
+            meter.update(compiled)
+        return meter
 
     def forget_route(self, key: str) -> None:
         """The route is gone; what it was charged stays in the ledger, for a route of that name that may come."""
-        known = self.routes.pop(key, None)
-        if known is not None:
-            known.budget.close()
+        meter = self.routes.pop(key, None)
+        if meter is not None:
+            meter.budget.close()
 
     def forget_consumer(self, key: str) -> None:
         """The consumer is gone."""
@@ -306,18 +306,18 @@ class Metering:
     def _consumer(self, grant: Grant) -> _Consumer:
         """The consumer of a grant, by its newest limits."""
         rules = grant.limits
-        known = self._consumers.get(grant.consumer)
-        if known is None:
-            known = self._consumers[grant.consumer] = _Consumer(self.records.of(grant.consumer), rules, None)
-        known.rules = rules
+        consumer = self._consumers.get(grant.consumer)
+        if consumer is None:
+            consumer = self._consumers[grant.consumer] = _Consumer(self.records.of(grant.consumer), rules, None)
+        consumer.rules = rules
         if rules.requests_per_minute is None and rules.tokens_per_minute is None:
-            known.limiter = None
-        elif known.limiter is None:
+            consumer.limiter = None
+        elif consumer.limiter is None:
             limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
-            known.limiter = self._memory.keep(CapKey(CapKind.CONSUMER, grant.consumer), limiter)
+            consumer.limiter = self._memory.keep(CapKey(CapKind.CONSUMER, grant.consumer), limiter)
         else:
-            known.limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
-        return known
+            consumer.limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
+        return consumer
 
     @staticmethod
     def _limited(

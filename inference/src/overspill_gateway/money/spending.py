@@ -8,11 +8,11 @@ changes nothing.
 
 import functools
 import logging
-from collections.abc import Callable
 from typing import Protocol
 
 from overspill_api.compiled import BudgetRules
 from overspill_api.demand import BudgetDemand
+from overspill_gateway.clock import Clock
 from overspill_gateway.core.money.account import Account, Alert, Money
 from overspill_gateway.core.money.ledger_rules import AccountKey, CapKey, CapKind, Failed, Granted
 from overspill_gateway.money.ledger_store import LedgerStore
@@ -51,7 +51,7 @@ class PeriodSpending:
 
     def __init__(
         self, ledger: LedgerStore, key: AccountKey, account: Account, counters: BudgetCounters,
-        clock: Callable[[], float],
+        clock: Clock,
     ) -> None:  # fmt: skip
         self.account = account
         self.key = key
@@ -86,7 +86,7 @@ class PeriodSpending:
     def refused(self) -> None:
         """A request was not sent for lack of money."""
         self.counters.refused += 1
-        self.account.refused(self._clock())
+        self.account.refused(self._clock.monotonic())
         self._carry_out()
 
     def tick(self, now: float) -> None:
@@ -101,7 +101,7 @@ class PeriodSpending:
 
     def retire(self) -> None:
         """The period is over, or the budget is gone: who waits for its money looks elsewhere."""
-        self.account.retire(self._clock())
+        self.account.retire(self._clock.monotonic())
         self._carry_out()
         self._wake()
 
@@ -121,7 +121,8 @@ class PeriodSpending:
     def _answered(self, answer: Granted | Failed) -> None:
         """The ledger has answered; called by the event loop."""
         account = self.account
-        is_news = account.failed(answer) if isinstance(answer, Failed) else account.answered(answer, self._clock())
+        now = self._clock.monotonic()
+        is_news = account.failed(answer) if isinstance(answer, Failed) else account.answered(answer, now)
         self._carry_out()
         if is_news:
             self._wake()
@@ -156,9 +157,7 @@ class PeriodSpending:
 class RouteBudget:
     """The budget of one route. Its rules may change under it; what was spent stays spent."""
 
-    def __init__(
-        self, route: str, ledger: LedgerStore, unix_clock: Callable[[], float], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, route: str, ledger: LedgerStore, clock: Clock) -> None:
         self.route = route
         self.rules: BudgetRules | None = None
         self.block_min = 1
@@ -167,7 +166,6 @@ class RouteBudget:
         self.error: str | None = None
         """Why the budget can't be kept, so that nothing is spent."""
         self._ledger = ledger
-        self._unix_clock = unix_clock
         self._clock = clock
         self._spending: PeriodSpending | None = None
 
@@ -188,7 +186,7 @@ class RouteBudget:
     def at_hand(self) -> PeriodSpending | None:
         """The account of this period, if it was begun; None: see ``is_new``."""
         spending = self._spending
-        return spending if spending is not None and spending.key.period.holds(self._unix_clock()) else None
+        return spending if spending is not None and spending.key.period.holds(self._clock.unix()) else None
 
     @property
     def is_new(self) -> bool:
@@ -199,12 +197,12 @@ class RouteBudget:
         """A second has passed."""
         spending = self.current()
         if spending is not None:
-            spending.tick(self._clock())
+            spending.tick(self._clock.monotonic())
 
     def current(self) -> PeriodSpending | None:
         """The account of this period, begun if need be; None: there is no budget, or it can't be kept (``error``)."""
         spending = self._spending
-        unix_now = self._unix_clock()
+        unix_now = self._clock.unix()
         if spending is not None and spending.key.period.start <= unix_now < spending.key.period.end:
             return spending
         return self._begin(unix_now)
@@ -231,7 +229,7 @@ class RouteBudget:
     def seconds_to_next_period(self) -> float | None:
         """Until the money begins anew."""
         spending = self.at_hand
-        return spending.key.period.end - self._unix_clock() if spending is not None else None
+        return spending.key.period.end - self._clock.unix() if spending is not None else None
 
     def close(self) -> None:
         """Give back what is not held."""
@@ -256,5 +254,5 @@ class RouteBudget:
         account.set_alerts(rules.alerts)
         key = AccountKey(CapKey(CapKind.BUDGET, self.route), period, self._ledger.new_holder())
         spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters, self._clock)
-        spending.prepare(self._clock())
+        spending.prepare(self._clock.monotonic())
         return spending
