@@ -21,11 +21,18 @@ OnAnswer = Callable[[int, bytes], None]
 class SideRequest:
     """One question. ``then`` is called exactly once, unless it is withdrawn before."""
 
-    __slots__ = ("_bytes_left", "_connecting", "_connection", "_pieces", "_request", "_status", "_then", "_timer")
+    __slots__ = (
+        "_bytes_left", "_connecting", "_connection", "_kept_bytes_left", "_pieces", "_request", "_status", "_then",
+        "_timer",
+    )  # fmt: skip
 
-    def __init__(self, head: bytes, body: bytes, *, answer_bytes_max: int, then: OnAnswer) -> None:
+    def __init__(
+        self, head: bytes, body: bytes, *, answer_bytes_max: int, then: OnAnswer, kept_bytes_max: int = 1 << 30
+    ) -> None:
+        """``kept_bytes_max``: of the answer's beginning; the rest is read and let go."""
         self._request = (head, body)
         self._bytes_left = answer_bytes_max
+        self._kept_bytes_left = kept_bytes_max
         self._then: OnAnswer | None = then
         self._connecting: Connecting | None = None
         self._connection: UpstreamConnection | None = None
@@ -69,8 +76,9 @@ class SideRequest:
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
             self._fail()
-        else:
-            self._pieces.append(data)
+        elif self._kept_bytes_left > 0:
+            self._pieces.append(data[: self._kept_bytes_left])
+            self._kept_bytes_left -= len(data)
 
     def answer_pause(self) -> None:
         """Nothing to do: the answer is wanted whole."""

@@ -3,6 +3,7 @@
 Beside the path of requests: where a count can't be had soon, the caller estimates.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
@@ -21,6 +22,8 @@ COUNTS_MAX: Final = 32
 TEXT_BYTES_MAX: Final = 1 << 20
 ANSWER_BYTES_MAX: Final = 16 << 20
 """The answer lists every token."""
+KEPT_BYTES_MAX: Final = 128 * 1024
+"""Of its beginning, where vLLM says the number: the list would take long to join and to read."""
 
 OnCount = Callable[[int | None], None]
 """Told the number of tokens; None: it can't be had."""
@@ -30,6 +33,7 @@ class _Count(msgspec.Struct):
     count: int
 
 
+_BEGINNING: Final = re.compile(rb'\s*\{\s*"count"\s*:\s*([0-9]{1,9})\s*[,}]')
 _decode: Final = msgspec.json.Decoder(_Count).decode
 
 
@@ -88,13 +92,22 @@ class Tokenizer:
             replica.host_line, len(body),
         )  # fmt: skip
         question = SideRequest(
-            head, body, answer_bytes_max=ANSWER_BYTES_MAX, then=lambda *answer: self._answered(then, *answer)
-        )
+            head, body, answer_bytes_max=ANSWER_BYTES_MAX, kept_bytes_max=KEPT_BYTES_MAX,
+            then=lambda *answer: self._answered(then, *answer),
+        )  # fmt: skip
         question.ask(replica.pool, COUNT_SECONDS_MAX)
 
     def _answered(self, then: OnCount, status: int, body: bytes) -> None:
         self._running -= 1
-        try:
-            then(_decode(body).count if status == 200 else None)
-        except msgspec.DecodeError:
-            then(None)
+        then(_count_in(body) if status == 200 else None)
+
+
+def _count_in(body: bytes) -> int | None:
+    """The number of tokens that an answer says; one that is cut says it at its beginning or not at all."""
+    beginning = _BEGINNING.match(body)
+    if beginning is not None:
+        return int(beginning[1])
+    try:
+        return _decode(body).count
+    except msgspec.DecodeError:
+        return None
