@@ -340,6 +340,41 @@ async def test_one_owner_leaves_room_in_the_line() -> None:
         await pool.close()
 
 
+async def test_what_waits_takes_bounded_memory() -> None:
+    """All that waits together, and of one owner half of that; what leaves the line makes room."""
+    pool = WorkerPool("overspill_gateway.workers.answer_worker", seconds_max=10.0, waiting_bytes_max=100)
+    told: list[str] = []
+
+    def ask(owner: str, length: int) -> None:
+        pool.ask(owner, b"{}", [b"x" * length], lambda _: told.append(f"{owner} {length}"))
+
+    try:
+        for owner, length in (("first", 90), ("second", 90)):  # with a process at once, neither waits
+            ask(owner, length)
+        for owner, length in (("many", 20), ("many", 30), ("many", 1), ("few", 50), ("one", 1)):
+            ask(owner, length)
+        await asyncio.sleep(0)
+        assert told == ["many 1", "one 1"]
+    finally:
+        await pool.close()
+
+
+async def test_what_leaves_the_line_makes_room_for_other_bytes() -> None:
+    """Whether nobody wants it any more, or a process has taken it."""
+    pool = WorkerPool("overspill_gateway.workers.answer_worker", seconds_max=10.0, waiting_bytes_max=100)
+    told: list[WorkAnswer] = []
+    try:
+        taken = [pool.ask("taken", b"{}", [b"x" * 50], told.append) for _ in range(2)]
+        dropped = pool.ask("gone", b"{}", [b"x" * 100], told.append)
+        dropped.drop()
+        waiting = pool.ask("other", b"{}", [b"x" * 100], told.append)
+        await asyncio.sleep(0)
+        assert told == []
+        assert all(question.second for question in (*taken, waiting))
+    finally:
+        await pool.close()
+
+
 @pytest.mark.parametrize("hosted_goes_on", [True, False])
 async def test_an_answer_to_a_long_request_goes_on_elsewhere(*, hosted_goes_on: bool) -> None:
     """The request that goes on is made in another process, too: with the partial answer behind the conversation."""

@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Final, cast
 
 from overspill_gateway.core.http.pieces import Pieces
-from overspill_gateway.core.text.rope import divided
+from overspill_gateway.core.text.rope import divided, length_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ WAITING_MAX: Final = 256
 """Questions that wait for a process; further ones are not answered."""
 OWNERS_WAITING_MAX: Final = WAITING_MAX // 2
 """Of one owner: who asks much leaves room for others."""
+_UNBOUNDED: Final = 1 << 60
 PUT_BYTES: Final = 256 * 1024
 """Of what goes with a question, written in one turn of the event loop."""
 _HEAD: Final = struct.Struct("!II")
@@ -65,7 +66,7 @@ OnAnswer = Callable[[WorkAnswer], None]
 class WorkItem:
     """One piece of work; ``drop`` it where nobody waits for its answer any more."""
 
-    __slots__ = ("_pool", "asked_at", "first", "owner", "second", "then")
+    __slots__ = ("_pool", "asked_at", "first", "length", "owner", "second", "then")
 
     def __init__(
         self, pool: "WorkerPool", owner: str, first: bytes, second: list[bytes], then: OnAnswer | None, asked_at: float
@@ -74,6 +75,8 @@ class WorkItem:
         self.owner = owner
         self.first = first
         self.second = second
+        self.length = length_of(second)
+        """Bytes that go with it."""
         self.then = then
         self.asked_at = asked_at
 
@@ -239,18 +242,23 @@ class WorkerPool:
         *,
         seconds_max: float,
         wait_seconds_max: float = 600.0,
+        waiting_bytes_max: int = _UNBOUNDED,
         on_too_long: Callable[[WorkItem], None] | None = None,
     ) -> None:
-        """``module``: what a process runs. ``seconds_max``: for one answer. ``on_too_long``: told of what took more."""
+        """``module``: what a process runs. ``seconds_max``: for one answer. ``on_too_long``: told of what took more.
+
+        ``waiting_bytes_max``: of what goes with all questions that wait; one owner's take half of it at most.
+        """
         self.module = module
         self.seconds_max = seconds_max
         self.workers: set[Worker] = set()
         self._wait_seconds_max = wait_seconds_max
+        self._waiting_bytes_max = waiting_bytes_max
         self._on_too_long = on_too_long
         self._ending: set[Worker] = set()
         self._idle: list[Worker] = []
         self._waiting: OrderedDict[str, deque[WorkItem]] = OrderedDict()
-        self._waiting_count = 0
+        self._waiting_count = self._waiting_bytes = 0
         self._starting: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -259,15 +267,25 @@ class WorkerPool:
         loop = asyncio.get_running_loop()
         question = WorkItem(self, owner, first, second, then, loop.time())
         owners = self._waiting.get(owner)
-        if self._waiting_count >= WAITING_MAX or (owners is not None and len(owners) >= OWNERS_WAITING_MAX):
+        if self._is_full(owners, question.length):
             loop.call_soon(question.answered, WorkAnswer(b"", [], Unanswered.CROWDED))
             return question
         if owners is None:
             owners = self._waiting[owner] = deque()
         owners.append(question)
         self._waiting_count += 1
+        self._waiting_bytes += question.length
         self._next()
         return question
+
+    def _is_full(self, owners: deque[WorkItem] | None, length: int) -> bool:
+        """Whether no question with so many bytes may wait, beside those of its owner."""
+        if self._waiting_count >= WAITING_MAX or self._waiting_bytes + length > self._waiting_bytes_max:
+            return True
+        if owners is None:
+            return False
+        own = length + sum([question.length for question in owners])
+        return len(owners) >= OWNERS_WAITING_MAX or 2 * own > self._waiting_bytes_max
 
     def leave(self, question: WorkItem) -> None:
         """It waits no more, if it did."""
@@ -276,6 +294,7 @@ class WorkerPool:
             return
         questions.remove(question)
         self._waiting_count -= 1
+        self._waiting_bytes -= question.length
         if not questions:
             del self._waiting[question.owner]
 
@@ -304,7 +323,7 @@ class WorkerPool:
         """End all processes; nobody who waits is told."""
         self._closed = True
         self._waiting.clear()
-        self._waiting_count = 0
+        self._waiting_count = self._waiting_bytes = 0
         for worker in list(self.workers):
             worker.current = None
             worker.end(Unanswered.CROWDED)
@@ -332,6 +351,7 @@ class WorkerPool:
         owner, questions = next(iter(self._waiting.items()))
         question = questions.popleft()
         self._waiting_count -= 1
+        self._waiting_bytes -= question.length
         if questions:
             self._waiting.move_to_end(owner)
         else:
