@@ -32,7 +32,7 @@ REPORTED_NANO_USD = 17 * 1000 + 8 * 2000
 MAX_TOKENS = 50
 IN_FULL_NANO_USD = MAX_TOKENS * 2000
 """What the longest answer costs, the prompt left out."""
-LONG = "x" * (4 << 20)
+LONG = "x" * (1 << 20)
 
 SAMPLE = re.compile(r'(?P<name>\w+)(\{(?P<labels>(\w+="[^"\\]*",?)*)\})? (?P<value>\S+)')
 LABEL = re.compile(r'(\w+)="([^"]*)"')

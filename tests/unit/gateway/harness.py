@@ -116,21 +116,21 @@ class Client:
     async def answer(self, *, bodiless: bool = False) -> Answer:
         """Read one answer."""
         status, headers = await self.head()
-        body = b""
+        pieces: list[bytes] = []
         whole = True
         try:
             if bodiless or status in {204, 304}:
                 pass
             elif "content-length" in headers:
-                body = await self.reader.readexactly(int(headers["content-length"]))
+                pieces.append(await self.reader.readexactly(int(headers["content-length"])))
             elif headers.get("transfer-encoding") == "chunked":
                 while piece := await self.chunk():
-                    body += piece
+                    pieces.append(piece)
             else:
-                body = await self.reader.read()
+                pieces.append(await self.reader.read())
         except (asyncio.IncompleteReadError, ConnectionError):
             whole = False
-        return Answer(status, headers, body, whole)
+        return Answer(status, headers, b"".join(pieces), whole)
 
     async def at_end(self) -> bool:
         """Whether the gateway closes the connection without another byte."""
