@@ -5,7 +5,7 @@ import gc
 from hypothesis import settings
 
 settings.register_profile("thorough", deadline=None)  # a busy machine is no counterexample
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=25)
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=15)
 settings.load_profile("thorough")
 
 

@@ -118,7 +118,7 @@ async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) ->
         assert sent < 32 * 2**20, "130 MB would have come without back-pressure"
 
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        await soon(client.reader.readexactly(40 * 2**20))
+        await soon(client.reader.readexactly(settled + len(piece)))
         assert sent > settled
 
 

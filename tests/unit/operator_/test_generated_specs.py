@@ -16,6 +16,7 @@ from overspill_operator.core.compile import compile_route
 from overspill_operator.core.credentials import read_api_key
 from unit.operator_.core.builders import route
 from unit.operator_.core.test_credentials import stored
+from unit.tiers import exhaustively
 
 COUNT = 1500
 
@@ -26,7 +27,7 @@ def some_key(generator: random.Random) -> bytes:
     return "".join(generator.choices(alphabet, k=generator.randint(0, 4))).encode()
 
 
-@pytest.mark.parametrize("seed", [20, 21])
+@pytest.mark.parametrize("seed", [20, *exhaustively(21)])
 async def test_whatever_the_types_take_a_gateway_loads(seed: int) -> None:
     """Compiled, written, read and built, with whatever keys are in its Secrets."""
     catalog = Catalog(b"pepper", lambda _route, _urgent: None, Metering(MemoryLedger("pod/boot", lambda _: None)))
