@@ -14,6 +14,7 @@ from overspill_gateway.core.answers.events import EventAligner
 from overspill_gateway.core.answers.stream import StreamReader
 from overspill_gateway.core.backends.outcome import FailureKind
 from overspill_gateway.core.dialects.endpoints import Dialect
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.http.forwarding import to_client
 from overspill_gateway.core.http.head import Head, Header
@@ -148,11 +149,11 @@ class Receives:
         self.body = b""
         self.outcome = ""
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
+    def answer_head(self, status: int, head: AnswerHead) -> None:
         """Remember, once."""
         assert not self.status
         assert 200 <= status <= 599
-        self.status, self.headers = status, headers
+        self.status, self.headers = status, head.headers
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """Remember."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from overspill_gateway.core.answers.continuation import CONTINUATIONS_MAX, Partial, continuation_body
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.relay import Relay
 from unit.gateway.client_double import ClientDouble
@@ -37,7 +38,7 @@ def second_usage(prompt: int, output: int, cached: int = 0) -> bytes:
 def begun(client: ClientDouble, *events: bytes, **options: Any) -> Relay:
     """An answer whose first part has come."""
     known: dict[str, Any] = {"dialect": Dialect.CHAT, "keep": True}
-    relay = Relay(client.connection, 200, STREAM, b"", **(known | options))
+    relay = Relay(client.connection, 200, AnswerHead(STREAM), b"", **(known | options))
     for event in events:
         relay.feed(event)
     return relay
@@ -47,7 +48,7 @@ def go_on(relay: Relay, *events: bytes, may_echo: bool = False, served_by: str =
     """Another backend's part."""
     partial = relay.partial()
     assert partial is not None
-    relay.continue_with(200, STREAM, partial, served_by=served_by, may_echo=may_echo)
+    relay.continue_with(200, AnswerHead(STREAM), partial, served_by=served_by, may_echo=may_echo)
     for event in events:
         relay.feed(event)
 
@@ -291,9 +292,10 @@ def test_a_continuation_that_fails_can_be_tried_again_elsewhere() -> None:
     assert (relay.fault, relay.committed, client.body) == ("full", False, written)
     first = relay.partial()
     assert first is not None
-    relay.continue_with(503, [], first, served_by="hosted/x", may_echo=True)
+    relay.continue_with(503, AnswerHead([]), first, served_by="hosted/x", may_echo=True)
     assert relay.fault == "it answered 503 with no stream"
-    relay.continue_with(200, [(b"content-type", b"application/json")], first, served_by="hosted/x", may_echo=True)
+    plain = AnswerHead([(b"content-type", b"application/json")])
+    relay.continue_with(200, plain, first, served_by="hosted/x", may_echo=True)
     relay.feed(b'{"choices":[]}')
     assert relay.fault == "it answered 200 with no stream"
     assert (relay.finish(), client.body) == (False, written)

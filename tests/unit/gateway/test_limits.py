@@ -145,6 +145,16 @@ def test_memory_is_bounded_whatever_the_rate() -> None:
     assert len(window._entries) <= WINDOW_SECONDS / MERGE_SECONDS + 2
 
 
+def test_memory_is_bounded_where_the_limit_is_never_met() -> None:
+    """What is older than a minute is forgotten although nobody has had to look for room."""
+    window = RateWindow(10**9)
+    for second in range(1000):
+        assert take(window, float(second), 1) == 0.0
+
+    assert len(window._entries) <= WINDOW_SECONDS + 1
+    assert window.total <= WINDOW_SECONDS + 1
+
+
 def test_a_request_larger_than_the_limit_is_told_so() -> None:
     """No waiting helps: the wait is infinite rather than a minute that would end in the same refusal."""
     assert RateWindow(100).wait_seconds(0.0, 101) == NEVER

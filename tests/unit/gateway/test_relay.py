@@ -12,6 +12,7 @@ from overspill_gateway.core.answers.events import EVENT_BYTES_MAX
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_events import stream_error
 from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.core.translation.messages_answer import MessagesStream
 from overspill_gateway.proxy.early_stream import KEEP_ALIVE, EarlyStream
@@ -32,7 +33,7 @@ BROKEN = errors.stream_broken("local/tiny-0", "reset")
 def relay_to(client: ClientDouble, headers: list[Header] = STREAM, status: int = 200, **options: Any) -> Relay:
     """A relay of an answer with this head."""
     options = {"dialect": Dialect.CHAT} | options
-    return Relay(client.connection, status, headers, EXTRA, **options)
+    return Relay(client.connection, status, AnswerHead(headers), EXTRA, **options)
 
 
 def opening_to(client: ClientDouble, dialect: Dialect = Dialect.CHAT) -> EarlyStream:

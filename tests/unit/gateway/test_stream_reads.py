@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from overspill_gateway.core.backends.outcome import FailureKind
-from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.stream_reads import StreamReads
 from overspill_gateway.wire.upstream import UpstreamConnection
@@ -226,7 +226,7 @@ class Receiver:
         self.body = b""
         self.outcome = ""
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:  # noqa: ARG002
+    def answer_head(self, status: int, head: AnswerHead) -> None:  # noqa: ARG002
         """Nobody waits."""
         self.connection.flowing = True
 

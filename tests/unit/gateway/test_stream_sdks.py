@@ -14,6 +14,7 @@ import pytest
 from overspill_gateway.core.admission.plan import ServedReason
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.early_stream import EarlyStream
 from overspill_gateway.proxy.relay import Relay
@@ -38,7 +39,7 @@ def answer(dialect: Dialect, *, broken: bool = False, refused: bool = False) -> 
     if refused:
         opening.refuse(errors.SHUTTING_DOWN, lines)
         return client
-    relay = Relay(client.connection, 200, STREAM, lines, dialect=dialect, opening=opening)
+    relay = Relay(client.connection, 200, AnswerHead(STREAM), lines, dialect=dialect, opening=opening)
     start, output, end = STREAMS[dialect]
     for event in [*start, *output[:2]]:
         relay.feed(event)
@@ -167,11 +168,11 @@ async def test_a_refusal_behind_heartbeats_raises(dialect: Dialect) -> None:
 async def test_an_answer_that_went_on_elsewhere_is_one_to_the_sdk() -> None:
     """One id, one text, token counts added up; the mark is there for whoever looks."""
     client = ClientDouble()
-    relay = Relay(client.connection, 200, STREAM, b"", dialect=Dialect.CHAT, keep=True)
+    relay = Relay(client.connection, 200, AnswerHead(STREAM), b"", dialect=Dialect.CHAT, keep=True)
     relay.feed(said("The sky"))
     partial = relay.partial()
     assert partial is not None
-    relay.continue_with(200, STREAM, partial, served_by="hosted/openai", may_echo=True)
+    relay.continue_with(200, AnswerHead(STREAM), partial, served_by="hosted/openai", may_echo=True)
     other = {"id": "other", "object": "chat.completion.chunk", "created": 5, "model": "other"}
     for text, reason in ((" is", None), (" blue.", "stop")):
         choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}

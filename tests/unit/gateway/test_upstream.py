@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.forwarding import to_client
-from overspill_gateway.core.http.head import Header
 from overspill_gateway.wire.pool import Address, Pool
 from overspill_gateway.wire.upstream import UpstreamConnection
 from unit.gateway.fake_transport import FakeTransport
@@ -25,10 +25,10 @@ class Remembers:
         self.pauses = 0
         self.lost: FailureKind | None = None
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
+    def answer_head(self, status: int, head: AnswerHead) -> None:
         """Remember."""
         assert not self.status
-        self.status, self.headers = status, dict(headers)
+        self.status, self.headers = status, dict(head.headers)
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
         """Remember."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.backends.backend_problem import WORDS_BYTES_MAX
 from overspill_gateway.core.backends.outcome import FailureKind
-from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.answer_head import AnswerHead
 
 if TYPE_CHECKING:
     from overspill_gateway.backends.problems import BackendProblems
@@ -36,7 +36,7 @@ class LastWords:
         connection.hand_over(self)
         self._timer = asyncio.get_running_loop().call_later(READ_SECONDS, self._enough)
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
+    def answer_head(self, status: int, head: AnswerHead) -> None:
         """It has come before."""
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:  # noqa: ARG002

@@ -19,7 +19,7 @@ from overspill_gateway.core.backends.backend_problem import (
     words_of,
 )
 from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
-from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.answer_head import AnswerHead
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +94,15 @@ class BackendProblems:
                 return True
         return False
 
-    def head_without_secrets(self, headers: list[Header]) -> list[Header]:
+    def head_without_secrets(self, head: AnswerHead) -> AnswerHead:
         """A backend's head without fields that say secrets of ours, as one that echoes what it was sent does."""
-        for header in headers:
+        if head.seen_by is self:
+            return head
+        for header in head.headers:
             if self.hides(header[1]):
-                return [header for header in headers if not self.hides(header[1])]
-        return headers
+                return AnswerHead([header for header in head.headers if not self.hides(header[1])])
+        head.seen_by = self
+        return head
 
     def hidden(self, text: str) -> str:
         """A backend's words without secrets of ours, for a client."""

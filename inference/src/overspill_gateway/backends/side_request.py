@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
-from overspill_gateway.core.http.head import Header
+from overspill_gateway.core.http.answer_head import AnswerHead
 
 if TYPE_CHECKING:
     from overspill_gateway.wire.pool import Connecting, Pool
@@ -67,7 +67,7 @@ class SideRequest:
         self._connecting = None
         self._fail()
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:  # noqa: ARG002
+    def answer_head(self, status: int, head: AnswerHead) -> None:  # noqa: ARG002
         """The status."""
         self._status = status
 

@@ -14,13 +14,19 @@ from overspill_gateway.money.spending import PeriodSpending, RouteBudget
 class HostedMeter:
     """Limits, price and money of one hosted API of a route."""
 
-    __slots__ = ("_budget", "backend", "counters", "hides_output", "holds", "limiter", "price", "shows_output")
+    __slots__ = (
+        "_budget", "backend", "context_tokens", "counters", "hides_output", "holds", "limiter", "output_tokens_max",
+        "price", "shows_output",
+    )  # fmt: skip
 
     def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
         self.backend = backend
         self.counters = counters
         self.limiter = HostedLimiter(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
         self.price = price_of(backend)
+        self.context_tokens = backend.context_tokens
+        """Kept apart, as both are asked for in each request: attributes of a document are slow."""
+        self.output_tokens_max = backend.output_tokens_max
         self.holds = 0
         """Calls that were not settled yet."""
         self.shows_output = False
@@ -36,6 +42,7 @@ class HostedMeter:
                 self.shows_output = self.hides_output = False
             self.backend = backend
             self.price = price_of(backend)
+            self.context_tokens, self.output_tokens_max = backend.context_tokens, backend.output_tokens_max
             self.limiter.update(backend.requests_per_minute, backend.tokens_per_minute, backend.concurrency)
 
     def may_take(self, ask: Ask, now: float) -> bool:
@@ -51,7 +58,7 @@ class HostedMeter:
         ask.bound()
         if not ask.unpriced and not ask.unbounded:
             return True
-        return not ask.unpriced and self.backend.context_tokens is not None
+        return not ask.unpriced and self.context_tokens is not None
 
     def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this call now."""
@@ -85,7 +92,7 @@ class HostedMeter:
             offer = self.offered(ask, None)
         version = self.backend.price_version
         if offer is None:
-            hold = Hold(0, clamp_of(ask, self.backend.output_tokens_max), price, version, tokens)
+            hold = Hold(0, clamp_of(ask, self.output_tokens_max), price, version, tokens)
         else:
             hold = Hold(offer.nano_usd, offer.output_tokens, price, version, tokens)
         hold.account = spending
@@ -128,10 +135,8 @@ class HostedMeter:
 
     def offered(self, ask: Ask, money: int | None) -> Offer | None:
         """What a call may cost with so much money, None: with any; None: nothing useful, or the price is unknown."""
-        backend, price = self.backend, self.price
-        if price is None:
-            return None
-        return offer(price, backend.context_tokens, ask, money, backend.output_tokens_max)
+        price = self.price
+        return offer(price, self.context_tokens, ask, money, self.output_tokens_max) if price is not None else None
 
     def _held_offer(self, ask: Ask, spending: PeriodSpending, now: float) -> Offer | NotSent:
         offer = self.offered(ask, spending.money)

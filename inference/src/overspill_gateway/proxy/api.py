@@ -3,7 +3,6 @@
 OpenAI's paths, Anthropic's, and vLLM's own: ``endpoints`` has the table. Not here: how a request is served.
 """
 
-import itertools
 from dataclasses import dataclass
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final
@@ -62,7 +61,8 @@ class Api:
         self._catalog = catalog
         self._shared = shared
         self._request_id_start = b"req-%b-" % boot_id.encode()
-        self._counter = itertools.count(1)
+        self._requests = 0
+        """That were given an identifier."""
         self._started_unix_seconds = int(shared.clock.unix())
 
     def admit(self, head: Head) -> ApiError | None:
@@ -246,7 +246,8 @@ class Api:
         """The client's id, or a new one: this process and a running number."""
         if head is not None and head.request_id:
             return head.request_id
-        return b"%b%x" % (self._request_id_start, next(self._counter))
+        self._requests += 1
+        return b"%b%d" % (self._request_id_start, self._requests)
 
 
 def _understand_azure(head: Head) -> None:

@@ -13,7 +13,8 @@ from overspill_gateway.core.admission.request_state import Waiter
 from overspill_gateway.core.backends.engine_keys import REFUSED
 from overspill_gateway.core.backends.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
 from overspill_gateway.core.dialects.request_form import REPLICA_FORM, RequestForm
-from overspill_gateway.core.http.content_coding import Unpacker, coding_of, is_unpacked, unpacked_head
+from overspill_gateway.core.http.answer_head import AnswerHead
+from overspill_gateway.core.http.content_coding import Unpacker, is_unpacked
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.core.http.retry_after import retry_after_seconds
 from overspill_gateway.core.prediction.prediction import LoadSnapshot
@@ -46,7 +47,7 @@ class AttemptOwner(Waiter):
         """The attempt whose answer the client gets."""
         raise NotImplementedError
 
-    def relay_for(self, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
+    def relay_for(self, attempt: "Attempt", status: int, head: AnswerHead) -> Relay:
         """Where the attempt's answer goes."""
         raise NotImplementedError
 
@@ -182,9 +183,9 @@ class Attempt(Taking):
 
     # -- what comes back ---------------------------------------------------------------------------------------
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
+    def answer_head(self, status: int, head: AnswerHead) -> None:
         """The backend's status: an answer for the client, or a failure."""
-        self.headers = headers
+        self.headers = head.headers
         self.status = status
         try:
             kind = failure_kind_of_status(status) if status != 403 else None  # what it says tells which kind it is
@@ -195,14 +196,14 @@ class Attempt(Taking):
                 if self.exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
                     return
                 self._last_words = None  # they go to the client
-            coding = coding_of(headers)
+            coding = head.coding
             if is_unpacked(coding):
                 self._inflow = Inflow(self, Unpacker(coding))
-                headers = unpacked_head(headers)
+                head = head.unpacked()
             elif coding and status < 300:
                 self._is_packed(coding)
                 return
-            self.relay = self.exchange.relay_for(self, status, headers)
+            self.relay = self.exchange.relay_for(self, status, head)
         except Exception as fault:
             self.exchange.failed_inside(fault, self)
 

@@ -26,8 +26,8 @@ from overspill_gateway.core.flow.flow_actions import (
 )
 from overspill_gateway.core.flow.phase import Phase
 from overspill_gateway.core.http import errors
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.errors import ApiError
-from overspill_gateway.core.http.head import Header
 from overspill_gateway.money.money_wait import MoneyWait
 from overspill_gateway.proxy import settling
 from overspill_gateway.proxy.attempt import Attempt
@@ -163,12 +163,12 @@ class Exchange(Checked):
 
     # -- how an attempt goes -----------------------------------------------------------------------------------
 
-    def relay_for(self, attempt: Attempt, status: int, headers: list[Header]) -> Relay:
+    def relay_for(self, attempt: Attempt, status: int, head: AnswerHead) -> Relay:
         """Where the attempt's answer goes."""
         if self._broken is not None:
-            return go_on_with(*self._broken, attempt, status, headers)
+            return go_on_with(*self._broken, attempt, status, head)
         opening = self._wait.opening if self._wait is not None else None
-        return relay_of(self.call, attempt, status, headers, opening, checked=self._check is not None)
+        return relay_of(self.call, attempt, status, head, opening, checked=self._check is not None)
 
     def answer_refused(self, attempt: Attempt, relay: Relay) -> bool:
         """Whether a refusal is kept from the client: it is asked again in another form, or somebody else who can is."""

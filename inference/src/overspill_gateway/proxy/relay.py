@@ -16,9 +16,9 @@ from overspill_gateway.core.answers.usage import NOTHING_KNOWN, Report, Usage, U
 from overspill_gateway.core.dialects.endpoints import Dialect
 from overspill_gateway.core.dialects.error_events import stream_error
 from overspill_gateway.core.dialects.error_shapes import Fault
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.errors import ApiError
 from overspill_gateway.core.http.forwarding import to_client, with_content_type
-from overspill_gateway.core.http.head import Header
 from overspill_gateway.core.http.pieces import Pieces
 from overspill_gateway.core.text.json_text import BYTE_ORDER_MARK
 from overspill_gateway.core.text.rope import length_of
@@ -46,7 +46,7 @@ class Relay:
     """One answer on its way to the client."""
 
     __slots__ = (
-        "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_headers", "_hold_plain",
+        "_asked_stream", "_client", "_closed", "_continued", "_dated", "_dialect", "_extra", "_head", "_hold_plain",
         "_keep", "_length", "_lines", "_opening", "_passing_usage", "_reader", "_rest", "_rewriter", "_spoken",
         "_strip_usage", "_tail", "_translator", "_unasked_stream", "_undecided", "_wants_usage", "begun", "committed",
         "fault", "fault_status", "plain", "status",
@@ -56,7 +56,7 @@ class Relay:
         self,
         client: "ServerConnection",
         status: int,
-        headers: list[Header],
+        head: AnswerHead,
         extra: bytes,
         *,
         dialect: Dialect,
@@ -75,7 +75,7 @@ class Relay:
         heartbeats may have begun the answer already. ``asked_stream``: what the request asked for, a stream or a
         plain answer, which the client gets whatever the backend makes of it; None: whichever comes.
         """
-        head = to_client(headers)
+        told = head.told
         self.status = status
         self.begun = False
         """Whether anything of this answer went to the client: from then on no other backend can serve it."""
@@ -88,10 +88,10 @@ class Relay:
         self._client = client
         self._dialect = dialect
         self._extra = extra
-        self._headers = headers
-        self._lines = head.lines + extra
-        self._dated = head.dated
-        self._length = head.content_length
+        self._head = head
+        self._lines = told.lines + extra
+        self._dated = told.dated
+        self._length = told.content_length
         self._opening = opening
         self._rewriter: Rewriter | None = translator
         self._translator = translator
@@ -107,7 +107,7 @@ class Relay:
         self._spoken = Dialect.CHAT if translator is not None else dialect
         self._wants_usage = not strip_usage or translator is not None
         self._asked_stream = self._undecided = self._unasked_stream = False
-        self._take_form(asked_stream=asked_stream, event_stream=head.event_stream)
+        self._take_form(asked_stream=asked_stream, event_stream=told.event_stream)
 
     def _take_form(self, *, asked_stream: bool | None, event_stream: bool) -> None:
         """Settle how the answer is read, by what was asked for and what its head says.
@@ -142,7 +142,7 @@ class Relay:
 
     def _say_type(self, content_type: bytes) -> None:
         """The client gets another type of body than the backend's head says."""
-        self._lines = to_client(with_content_type(self._headers, content_type)).lines + self._extra
+        self._lines = to_client(with_content_type(self._head.headers, content_type)).lines + self._extra
 
     def _read_stream(self) -> None:
         self._reader = StreamReader(self._spoken, strip_usage=self._strip_usage, keep=self._keep, reads_long=False)
@@ -343,9 +343,7 @@ class Relay:
             first_chunk=reader.first_chunk or {},
         )
 
-    def continue_with(
-        self, status: int, headers: list[Header], partial: Partial, *, served_by: str, may_echo: bool
-    ) -> None:
+    def continue_with(self, status: int, head: AnswerHead, partial: Partial, *, served_by: str, may_echo: bool) -> None:
         """Another backend goes on with the answer: what is fed from now on is its stream.
 
         ``may_echo``: whether it may repeat the text instead of going on, as a hosted API does.
@@ -354,7 +352,7 @@ class Relay:
         self._rewriter = self._continued = ContinuedStream(partial, served_by=served_by, may_echo=may_echo)
         self._closed = self.committed = False
         self._rest = b""
-        whole = status < 300 and to_client(headers).event_stream
+        whole = status < 300 and head.told.event_stream
         self.fault = None if whole else f"it answered {status} with no stream"
         self.fault_status = 502
 

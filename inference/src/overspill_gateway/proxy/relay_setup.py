@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from overspill_gateway.core.answers.answer import error_of_answer
 from overspill_gateway.core.answers.continuation import Partial
 from overspill_gateway.core.dialects.inability import BODY_BYTES_MAX
+from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.errors import refusal_body
-from overspill_gateway.core.http.head import Header
 from overspill_gateway.proxy.early_stream import EarlyStream
 from overspill_gateway.proxy.outgoing import plain_answer, translator_of
 from overspill_gateway.proxy.relay import Relay
@@ -21,7 +21,7 @@ def relay_of(
     call: "RequestContext",
     attempt: "Attempt",
     status: int,
-    headers: list[Header],
+    head: AnswerHead,
     opening: EarlyStream | None,
     *,
     checked: bool,
@@ -29,11 +29,11 @@ def relay_of(
     """Writes this attempt's answer on to the client."""
     facts, endpoint = call.facts, call.endpoint
     if not attempt.backend.is_local:
-        headers = attempt.backend.problems.head_without_secrets(headers)
+        head = attempt.backend.problems.head_without_secrets(head)
     return Relay(
         call.client,
         status,
-        headers,
+        head,
         answer_lines(attempt.served_by, attempt.reason, call.request_id),
         dialect=endpoint.dialect,
         strip_usage=facts.stream and not facts.include_usage,
@@ -45,10 +45,10 @@ def relay_of(
     )
 
 
-def go_on_with(relay: Relay, partial: Partial, attempt: "Attempt", status: int, headers: list[Header]) -> Relay:
+def go_on_with(relay: Relay, partial: Partial, attempt: "Attempt", status: int, head: AnswerHead) -> Relay:
     """Lets this attempt's answer follow what the client has; a hosted API may repeat that instead."""
     may_echo = not attempt.backend.is_local
-    relay.continue_with(status, headers, partial, served_by=attempt.served_by, may_echo=may_echo)
+    relay.continue_with(status, head, partial, served_by=attempt.served_by, may_echo=may_echo)
     return relay
 
 

@@ -253,11 +253,12 @@ class ServerConnection(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
-        turn = TimeSlice(_PUMP_SECONDS_MAX)
+        several = bool(self._input) or len(self._reader.ready) > 1  # most have one request on its way
+        turn = TimeSlice(_PUMP_SECONDS_MAX) if several else None
         done = 0
         try:
             while not self.answering and not self._transport.is_closing():
-                if done and turn.is_over:  # others have their turn
+                if done and turn is not None and turn.is_over:  # others have their turn
                     self._port.loop.call_soon(self._pump)
                     break
                 done += 1

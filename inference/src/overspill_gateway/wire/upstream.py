@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import httptools
 
 from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.http.answer_head import NO_HEAD, AnswerHead
 from overspill_gateway.core.http.head import Header
 from overspill_gateway.core.text.rope import Buffer
 from overspill_gateway.wire.answer_memory import AnswerMemory
@@ -35,8 +36,8 @@ class _Refused(Exception):  # noqa: N818 - it stops the parser, which is no erro
 class Receiver(Protocol):
     """Whoever sent a request and receives its answer."""
 
-    def answer_head(self, status: int, headers: list[Header]) -> None:
-        """Status and header fields, names in lower case."""
+    def answer_head(self, status: int, head: AnswerHead) -> None:
+        """Status and header fields."""
         ...
 
     def answer_body(self, data: bytes, chunk: bytes = b"") -> None:
@@ -76,6 +77,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
     __slots__ = (
+        "_answer",
         "_apart",
         "_between",
         "_between_chunks",
@@ -115,6 +117,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: Receiver | None = None
         self._headers: list[Header] = []
+        self._answer = NO_HEAD
         self._head_done = False
         self._head_bytes = 0
         self._interim = False
@@ -280,7 +283,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(FailureKind.PROTOCOL, refused)
             return
         if between and self._between:
-            self._memory.remember(data, self._status, self._headers)
+            self._memory.remember(data, self._status, self._answer)
         if self._receiver is receiver:
             if self._head_bytes > _HEAD_BYTES_MAX:
                 where = "framing" if self._head_done else "head"
@@ -303,8 +306,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _take_whole(self, receiver: Receiver, body: bytes) -> None:
         """An answer has come, in one read, whose head is the last one's."""
         self._head_done = True
-        self._headers = self._memory.headers
-        receiver.answer_head(self._memory.status, self._headers)
+        memory = self._memory
+        head = memory.head
+        self._headers = head.headers
+        receiver.answer_head(memory.status, head)
         rest = self._receiver  # it may have been handed over to somebody else
         if body and rest is not None:
             rest.answer_body(body)
@@ -346,8 +351,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._check_framing(version)
         self._head_done = True
         self._status = status
+        self._answer = AnswerHead(self._headers)
         if self._receiver is not None:
-            self._receiver.answer_head(status, self._headers)
+            self._receiver.answer_head(status, self._answer)
 
     def _check_framing(self, version: str) -> None:
         """Chunks, once, spelled plainly: llhttp reads other codings until the connection's end."""

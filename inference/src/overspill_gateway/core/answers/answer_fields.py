@@ -30,7 +30,7 @@ class GoodChoice(msgspec.Struct, gc=False):
 class GoodChoices(Answer, gc=False):
     """An answer of chat or completions, with what it reports."""
 
-    choices: tuple[GoodChoice, ...] = ()
+    choices: list[GoodChoice] = []  # noqa: RUF012 - each gets its own
     error: None = None
     object: str | None = None
     type: str | None = None

@@ -85,7 +85,7 @@ def to_hosted(headers: list[Header]) -> bytes:
 
 
 @dataclass(slots=True)
-class AnswerHead:
+class ToldHead:
     """A backend's answer's head, as far as passing it on goes."""
 
     lines: bytes
@@ -98,7 +98,7 @@ class AnswerHead:
     """Whether the lines have a date."""
 
 
-def to_client(headers: list[Header]) -> AnswerHead:
+def to_client(headers: list[Header]) -> ToldHead:
     """What of a backend's head goes on to the client; the backend's own request id under another name."""
     named = _named_by_connection(headers)
     lines = []
@@ -120,7 +120,7 @@ def to_client(headers: list[Header]) -> AnswerHead:
         lines.append(line_of(_BACKENDS_REQUEST_ID if kind == _ID else name, value))
     if event_stream:
         lines.append(UNBUFFERED_LINE)
-    return AnswerHead(b"".join(lines), length, event_stream, dated)
+    return ToldHead(b"".join(lines), length, event_stream, dated)
 
 
 def with_json_type(headers: list[Header]) -> list[Header]:

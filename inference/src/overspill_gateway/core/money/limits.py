@@ -43,7 +43,7 @@ class Entry:
 class RateWindow:
     """An amount that no span of 60 seconds may exceed."""
 
-    __slots__ = ("_entries", "limit", "total")
+    __slots__ = ("_entries", "_newest", "limit", "total")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -51,18 +51,19 @@ class RateWindow:
         self.total = 0
         """Counted in the last minute; above the limit where more was used than had been asked for."""
         self._entries: deque[Entry] = deque()
+        self._newest: Entry | None = None
 
     def wait_seconds(self, now: float, amount: int) -> float:
         """How long until this amount fits; 0: it does now. NEVER: it is more than the limit."""
-        entries = self._entries
-        if entries and entries[0].last <= now - WINDOW_SECONDS:
-            self._forget(now)
+        if self.total + amount <= self.limit:  # what is older than a minute could only make more room
+            return 0.0
+        self._forget(now)
         surplus = self.total + amount - self.limit
         if surplus <= 0:
             return 0.0
         if amount > self.limit:
             return NEVER
-        for entry in entries:
+        for entry in self._entries:
             surplus -= entry.amount
             if surplus <= 0:
                 return min(max(entry.last + WINDOW_SECONDS - now, 0.001), WINDOW_SECONDS)
@@ -70,16 +71,15 @@ class RateWindow:
 
     def add(self, now: float, amount: int) -> Entry:
         """Count an amount, whether it fits or not; what is returned lets it be corrected."""
-        entries = self._entries
         self.total += amount
-        if entries:
-            newest = entries[-1]
-            if now - newest.first < MERGE_SECONDS:
-                newest.last = now
-                newest.amount += amount
-                return newest
-        entry = Entry(now, amount)
-        entries.append(entry)
+        newest = self._newest
+        if newest is not None and now - newest.first < MERGE_SECONDS:
+            newest.last = now
+            newest.amount += amount
+            return newest
+        self._forget(now)
+        entry = self._newest = Entry(now, amount)
+        self._entries.append(entry)
         return entry
 
     def correct(self, now: float, entry: Entry, counted: int, actual: int) -> None:

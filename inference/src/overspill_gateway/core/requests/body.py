@@ -264,8 +264,8 @@ _READERS: Final = {
 
 
 def _model_span(fields: Fields, raws: dict[str, Raw], starts: dict[str, int]) -> Span:
-    if fields.api_base is not UNSET or fields.api_key is not UNSET or fields.base_url is not UNSET:
-        name = next(name for name in ("api_base", "api_key", "base_url") if getattr(fields, name) is not UNSET)
+    if "api_base" in raws or "api_key" in raws or "base_url" in raws:
+        name = next(name for name in ("api_base", "api_key", "base_url") if name in raws)
         message = f'"{name}" is not for clients: where requests go, and with which key, is set in the ModelRoute.'
         raise BodyError(invalid_body(message, param=name, code="forbidden_field"))
     if not fields.model:

@@ -9,7 +9,10 @@ Buffer = bytes | memoryview
 
 def length_of(parts: "list[Buffer] | list[bytes]") -> int:
     """Bytes of all parts together."""
-    return sum([len(part) for part in parts])
+    length = 0
+    for part in parts:
+        length += len(part)
+    return length
 
 
 def edited(parts: list[bytes], edits: list[tuple[int, int, bytes]]) -> list[Buffer]:

@@ -92,17 +92,17 @@ def _dense_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
 def _spaced_starts(body: bytes, fields: dict[str, Raw]) -> dict[str, int] | None:
     """The same for a body with one space behind each colon and comma, as Python's json writes it; None: it is not."""
     starts: dict[str, int] = {}
-    pieces: list[bytes | Raw] = [b"{"]
+    pieces: list[bytes | Raw] = []
     at = -1
     for name, value in fields.items():
         key = _SPACED_KEYS.get(name) or b', "%b": ' % name.encode()
         at += len(key)
         starts[name] = at
         at += len(value)
-        pieces += (key, value)
+        pieces.append(key if pieces else b"{" + key[2:])
+        pieces.append(value)
     if at != len(body) - 1:
         return None
-    pieces[1] = bytes(pieces[1])[2:]
     pieces.append(b"}")
     return starts if b"".join(pieces) == body else None
 
