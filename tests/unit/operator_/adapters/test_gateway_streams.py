@@ -56,8 +56,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    assert site._server is not None
-    made.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    made.port = runner.addresses[0][1]
     yield made
     await runner.cleanup()
 
@@ -195,18 +194,22 @@ async def test_a_stream_that_ends_at_once_is_opened_ever_more_seldom(
 ) -> None:
     """Also when it says something each time; the log says so once."""
     streams = GatewayStreams(clock, lambda _keys, _at: None, lambda: None)
-    monkeypatch.setattr(streams, "_session", object())
-    streams._addresses = {"g:1"}
 
     async def stream(_address: str) -> str:
         return "the gateway has ended it"
 
     monkeypatch.setattr(streams, "_stream", stream)
-    task = asyncio.create_task(streams._follow("g:1"))
-    await clock.until(lambda: len(clock.pauses) == 10)
+    task = asyncio.create_task(streams.run())
+    streams.on_slice("ns/s", gateway.slice)
+
+    def pauses() -> list[float]:
+        return [pause for pause in clock.pauses if pause != gateway_streams.TICK_SECONDS]
+
+    await clock.until(lambda: len(pauses()) == 10)
     task.cancel()
-    assert clock.pauses[0] <= 0.1
-    assert clock.pauses[-1] >= gateway_streams.RETRY_SECONDS_MAX / 2
+    await asyncio.gather(task, return_exceptions=True)
+    assert pauses()[0] <= 0.1
+    assert pauses()[-1] >= gateway_streams.RETRY_SECONDS_MAX / 2
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert gateway.connections == 0
 
