@@ -11,13 +11,14 @@ from overspill_api.consumer import ConsumerSpec
 from overspill_api.modelroute import ModelRouteSpec
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-FILES = as_files()
 
 
-@pytest.mark.parametrize("path", FILES)
-def test_generated_files_have_not_drifted(path: str) -> None:
+def test_generated_files_have_not_drifted() -> None:
     """A change of a type comes with `make generate`."""
-    assert (CHECKOUT / path).read_text() == FILES[path], f"{path} has drifted from the types: run `make generate`"
+    files = as_files()
+    assert files
+    drifted = [path for path, text in files.items() if (CHECKOUT / path).read_text() != text]
+    assert drifted == [], "these have drifted from the types: run `make generate`"
 
 
 @pytest.mark.parametrize(
