@@ -170,7 +170,7 @@ class RouteDemand(Compiled):
     """Demand for one route as one gateway sees it. A spilled or a held request counts as demand."""
 
     route: str
-    """``namespace/name``."""
+    """``namespace/name``. It comes first: by that long lines are taken apart."""
     uid: str = ""
     """Of the ModelRoute that the gateway serves under this name, so that figures of a former one do not count; empty:
     an older gateway, or a document without it."""

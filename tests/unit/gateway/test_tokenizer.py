@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from unit.gateway.test_going_on import GOES_ON, writes
 LONG = [7] * KEPT_BYTES_MAX
 
 
-def counts(engine: Backend, document: dict[str, Any]) -> Callable[[Received, Wire], Awaitable[None]]:
+def counts(engine: Backend, document: dict[str, Any]) -> Callable[[Received, Wire], Coroutine[Any, Any, None]]:
     """The engine, answering so when it is asked for the number of tokens."""
     answer = engine.answer
 
@@ -42,12 +42,13 @@ def counts(engine: Backend, document: dict[str, Any]) -> Callable[[Received, Wir
     ],
 )
 async def test_a_count_is_taken_from_the_beginning(
-    gateway: GatewayUnderTest, document: dict[str, Any], left: int
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], left: int
 ) -> None:
     """So no list keeps the event loop; where the number comes behind a long one, the events that came stand for it."""
     script = then(writes(ROLE, said("The sky"), said(" is"), breaks=True), writes(said(" blue", "length"), DONE))
     async with backend(script) as first, backend(script) as second:
-        first.answer, second.answer = counts(first, document), counts(second, document)  # type: ignore[method-assign]
+        for engine in (first, second):
+            monkeypatch.setattr(engine, "answer", counts(engine, document))
         gateway.route(**GOES_ON)
         gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
         answer = await gateway.post(stream=True, max_tokens=10)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from random import random
+from typing import cast
 
 import aiohttp
 
@@ -13,8 +14,9 @@ from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
 from overspill_operator.clock import Clock
-from overspill_operator.core.demand_lines import LineError, read_line
+from overspill_operator.core.demand_lines import Line, reading
 from overspill_operator.core.engine_access import KeySenders
+from overspill_operator.core.line_pieces import LineError
 from overspill_operator.core.recent_work import RecentWork
 from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.ports import Json
@@ -34,6 +36,9 @@ FAILURES_TOLD = 4
 
 LINE_BYTES_MAX = 2**25
 """Some 15,000 busy routes, which take two kilobytes each; those that nobody asks take a hundred bytes."""
+
+TURN_SECONDS = 0.005
+"""After so much of its lines a gateway waits for as long: it never takes more than half of the operator's time."""
 
 TELL_AGAIN_SECONDS = 600.0
 TOLD_MAX = 100
@@ -183,9 +188,9 @@ class GatewayStreams:
             async with self._session.get(f"http://{address}/demand", allow_redirects=False) as response:
                 response.raise_for_status()
                 async for content in response.content.iter_any():
-                    received = self._clock.monotonic()
+                    received = turn = self._clock.monotonic()
                     for line in reader.feed(content):
-                        self._take(address, line, received)
+                        turn = await self._take(address, line, received, turn)
                     if reader.skipped:
                         self._doubt(address, "line", f"a line is longer than {LINE_BYTES_MAX} bytes")
                         reader.skipped = 0
@@ -196,14 +201,34 @@ class GatewayStreams:
         finally:
             telemetry.GATEWAY_STREAMS.dec()
 
-    def _take(self, address: str, content: bytes, received: float) -> None:
-        """Take one line; one that can't be read is left out and counted."""
+    async def _take(self, address: str, content: bytes, received: float, turn: float) -> float:
+        """Take one line; one that can't be read is left out and counted. ``turn``: since when others wait; so it gives.
+
+        Others have their turns meanwhile, however long and odd the line is.
+        """
+        steps = reading(content, self._clock.unix())
+        while True:
+            turn = await self._give_way(turn)
+            try:
+                next(steps)
+            except StopIteration as over:
+                self._heard(address, cast("Line", over.value), received)
+                return turn
+            except LineError as error:
+                self._doubt(address, "line", f"a line can't be read: {error}")
+                return turn
+
+    async def _give_way(self, turn: float) -> float:
+        """Wait for as long as this has lasted, if that is long."""
+        took = self._clock.monotonic() - turn
+        if took < TURN_SECONDS:
+            return turn
+        await self._clock.sleep(took)
+        return self._clock.monotonic()
+
+    def _heard(self, address: str, line: Line, received: float) -> None:
+        """A line was read."""
         now = self._clock.unix()
-        try:
-            line = read_line(content, now)
-        except LineError as error:
-            self._doubt(address, "line", f"a line can't be read: {error}")
-            return
         view = self.views.get(address)
         is_news = view is None or view.is_stale(now) or view.sends_engine_keys != line.sends_engine_keys
         view = self.views.setdefault(address, GatewayView(now, now))

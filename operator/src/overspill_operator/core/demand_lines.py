@@ -5,10 +5,10 @@ said to be, the rest of the line counts. Adding the gateways up is ``core.traffi
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from overspill_api.demand import (
 )
 from overspill_operator.core.engine_gauges import EngineReading
 from overspill_operator.core.engine_gauges import believed as believed_engines
+from overspill_operator.core.line_pieces import STEP_BYTES, LineError, is_too_long, name_in, taken_apart
 from overspill_operator.core.work import TOTAL_MAX, Work, WorkError
 
 REQUESTS_MAX: Final = 1_000_000
@@ -41,6 +42,10 @@ UID_LENGTH_MAX: Final = 128
 TEN_YEARS_SECONDS: Final = 315_360_000.0
 COUNTS_SINCE_VERSION: Final = 2
 """Of the contract: an older gateway does not say what it has counted, nor what engines say."""
+WHOLE_BYTES_MAX: Final = 32 * 1024
+"""A longer line is read route by route."""
+ERRORS_MAX: Final = 100
+"""Of one route: where more cannot be read, nothing is, for naming all of them takes long."""
 INTEGER_DIGITS_MAX: Final = 30
 """Longer numbers are not read: reading one of a million digits takes seconds."""
 
@@ -55,10 +60,6 @@ _KEPT_ELSEWHERE: Final[Mapping[str, Any]] = {
 """Fields whose content ``Line.work`` and ``Line.engines`` have, in a tenth of the room and within bounds: a gateway's
 last word on each route is kept for as long as it runs."""
 _BACKEND_TOTALS: Final = ("served_total", "errors_total", "cost_nano_usd_total")
-
-
-class LineError(ValueError):
-    """A line of which nothing can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,59 +105,122 @@ class Line:
 
 def read_line(content: bytes, now_unix: float) -> Line:
     """The line; raises ``LineError`` where it is none, or does not say who speaks."""
-    try:
-        said = GatewayDemand.model_validate_json(content)
-    except (ValueError, OverflowError, RecursionError):
-        return believed(*_salvage(content), now_unix)
-    return believed(said, said.routes, {}, now_unix)
+    steps = reading(content, now_unix)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as over:
+            return cast("Line", over.value)
+
+
+def reading(content: bytes, now_unix: float) -> Generator[None, None, Line]:
+    """The same in steps, after each of which it stops: none takes long, whatever the line says."""
+    if len(content) <= WHOLE_BYTES_MAX:
+        return believed(*_read(content), now_unix)
+    pieces = yield from taken_apart(content, ROUTES_MAX)
+    said, _, _ = _read(pieces.rest)
+    yield
+    believing = _Believing(said, now_unix)
+    read_bytes = 0
+    for start, end in pieces.routes:
+        route, wrong = _route_in(content[start:end])
+        if route is not None:
+            believing.take(route, wrong)
+        read_bytes += end - start
+        if read_bytes >= STEP_BYTES:
+            read_bytes = 0
+            yield
+    return believing.line()
 
 
 def believed(
     said: GatewayDemand, routes: Sequence[RouteDemand], unreadable: Mapping[str, Sequence[str]], now_unix: float
 ) -> Line:
     """What is believed of what a gateway says; ``unreadable``: fields of routes that can't be read, by the route."""
-    if not 0 < len(said.gateway) <= IDENTITY_LENGTH_MAX:
-        raise LineError("gateway: must say who speaks, in at most 300 characters")
-    ahead = said.now_unix_seconds - now_unix if isfinite(said.now_unix_seconds) else 0.0
-    counts = said.version >= COUNTS_SINCE_VERSION
-    taken: list[RouteDemand] = []
-    doubts: list[Doubt] = []
-    works: dict[str, Work] = {}
-    engines: dict[str, tuple[EngineReading, ...]] = {}
+    believing = _Believing(said, now_unix)
     for route in routes[:ROUTES_MAX]:
+        believing.take(route, unreadable.get(route.route, ()))
+    return believing.line()
+
+
+class _Believing:
+    """A line of which one route after the other is taken."""
+
+    def __init__(self, said: GatewayDemand, now_unix: float) -> None:
+        if not 0 < len(said.gateway) <= IDENTITY_LENGTH_MAX:
+            raise LineError("gateway: must say who speaks, in at most 300 characters")
+        self._said = said
+        self._now = now_unix
+        self._ahead = said.now_unix_seconds - now_unix if isfinite(said.now_unix_seconds) else 0.0
+        self._counts = said.version >= COUNTS_SINCE_VERSION
+        self._routes: list[RouteDemand] = []
+        self._doubts: list[Doubt] = []
+        self._works: dict[str, Work] = {}
+        self._engines: dict[str, tuple[EngineReading, ...]] = {}
+
+    def take(self, route: RouteDemand, wrong: Sequence[str]) -> None:
+        """The next route; ``wrong``: fields of it that can't be read."""
         if not _is_key(route.route):
-            continue
-        bounded, words, is_unknown = _bounded(route, ahead, now_unix)
-        taken.append(bounded.model_copy(update=_KEPT_ELSEWHERE))
-        wrong = unreadable.get(route.route, ())
+            return
+        bounded, words, is_unknown = _bounded(route, self._ahead, self._now)
+        self._routes.append(bounded.model_copy(update=_KEPT_ELSEWHERE))
         if wrong:
             words.insert(0, f"{', '.join(wrong)} cannot be read")
             is_unknown |= not _HIDES_NO_DEMAND.issuperset(wrong)
-        if counts:
-            engines[route.route], odd = believed_engines(route.engines, now_unix)
+        if self._counts:
+            self._engines[route.route], odd = believed_engines(route.engines, self._now)
             try:
                 if _OF_WORK.isdisjoint(wrong):
-                    works[route.route] = Work.said(route)
+                    self._works[route.route] = Work.said(route)
             except WorkError as error:
                 words.append(str(error))
             words += [odd] if odd else []
         if words:
-            doubts.append(Doubt(route.route, "; ".join(words), is_unknown))
-    refused = said.refused
-    if refused is not None:
-        refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
-    uptime = said.uptime_seconds if counts and said.uptime_seconds >= 0.0 else inf
-    return Line(
-        said.gateway,
-        tuple(taken),
-        refused,
-        tuple(doubts),
-        said.sends_engine_keys,
-        works,
-        engines,
-        uptime,
-        said.version,
-    )
+            self._doubts.append(Doubt(route.route, "; ".join(words), is_unknown))
+
+    def line(self) -> Line:
+        """All of it."""
+        said, refused = self._said, self._said.refused
+        if refused is not None:
+            refused = tuple(document for document in refused[:REFUSED_MAX] if _is_key(document.key))
+        uptime = said.uptime_seconds if self._counts and said.uptime_seconds >= 0.0 else inf
+        return Line(
+            said.gateway,
+            tuple(self._routes),
+            refused,
+            tuple(self._doubts),
+            said.sends_engine_keys,
+            self._works,
+            self._engines,
+            uptime,
+            said.version,
+        )
+
+
+def _read(content: bytes) -> tuple[GatewayDemand, Sequence[RouteDemand], dict[str, list[str]]]:
+    """What a line says, its routes, and fields of these that can't be read."""
+    try:
+        said = GatewayDemand.model_validate_json(content)
+    except (ValueError, OverflowError, RecursionError):
+        return _salvage(content)
+    return said, said.routes, {}
+
+
+def _route_in(text: bytes) -> tuple[RouteDemand | None, list[str]]:
+    """A route by its text, and fields that can't be read; None: it does not even say its name."""
+    if not is_too_long(text):
+        try:
+            return RouteDemand.model_validate_json(text), []
+        except (ValueError, OverflowError, RecursionError):
+            pass
+        try:
+            entry = json.loads(text, parse_int=_integer)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict) and isinstance(entry.get("route"), str):
+            return _salvaged_route(entry)
+    name = name_in(text)
+    return (None if name is None else RouteDemand(route=name)), [f"a text of {len(text)} bytes"]
 
 
 def _salvage(content: bytes) -> tuple[GatewayDemand, list[RouteDemand], dict[str, list[str]]]:
@@ -197,6 +261,8 @@ def _salvaged_route(entry: Mapping[str, Any]) -> tuple[RouteDemand, list[str]]:
     try:
         return RouteDemand.model_validate(entry), []
     except ValidationError as error:
+        if error.error_count() > ERRORS_MAX:
+            return RouteDemand.model_construct(route=entry["route"]), [f"{error.error_count()} figures"]
         places = [problem["loc"] for problem in error.errors(include_url=False, include_input=False)]
     kept = dict(entry)
     if isinstance(kept.get("backends"), dict):

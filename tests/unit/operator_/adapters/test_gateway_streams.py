@@ -279,3 +279,36 @@ async def test_what_gateways_count_is_kept_over_a_stream_that_breaks(clock: Virt
     gateway.lines.put_nowait(None)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+class SlowClock(VirtualClock):
+    """Time passes whenever somebody looks at it, and pauses take none."""
+
+    def monotonic(self) -> float:
+        """See ``clock.Clock``."""
+        self.now += 0.01
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """See ``clock.Clock``; each pause is kept in ``pauses``."""
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+
+async def test_a_gateway_gives_way_for_as_long_as_its_line_takes(gateway: Gateway) -> None:
+    """Others have their turns while a long line is read: half of the time is theirs."""
+    heard: asyncio.Queue[list[str]] = asyncio.Queue()
+    clock = SlowClock()
+    streams = GatewayStreams(clock, lambda keys, _at: heard.put_nowait(keys), lambda: None)
+    streams.on_slice("ns/s", gateway.slice)
+    gateway.lines.put_nowait(line(*({"route": f"a/r{number}", "held": 1} for number in range(5000))))
+    task = asyncio.create_task(streams.run())
+    keys = await asyncio.wait_for(heard.get(), 20)
+    gateway.lines.put_nowait(None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    pauses = [pause for pause in clock.pauses if pause != gateway_streams.TICK_SECONDS]
+    assert len(keys) == 5000
+    assert len(pauses) > 20
+    assert all(pause > 0.0 for pause in pauses)

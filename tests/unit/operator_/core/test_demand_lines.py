@@ -8,15 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overspill_api.demand import RouteDemand
 from overspill_operator.core.demand_lines import (
     BACKENDS_MAX,
     REQUESTS_MAX,
     ROUTES_MAX,
+    WHOLE_BYTES_MAX,
     Line,
-    LineError,
     read_line,
+    reading,
 )
-from overspill_operator.core.traffic import GatewayView, demand_of, engines_of
+from overspill_operator.core.line_pieces import (
+    REST_BYTES_MAX,
+    ROUTE_BYTES_MAX,
+    ROUTE_OBJECTS_MAX,
+    STEP_BYTES,
+    LineError,
+)
+from overspill_operator.core.traffic import Coverage, GatewayView, demand_of, engines_of
 from overspill_operator.core.work import TOTAL_MAX, Work
 
 VERSION_1 = Path(__file__).parents[2] / "api" / "data" / "demand-version-1.jsonl"
@@ -132,12 +141,13 @@ def test_what_a_gateway_may_speak_of_is_bounded() -> None:
     ids=["uid", "kinds", "bounds", "refusals", "engines", "backend"],
 )
 def test_what_is_kept_of_a_route_is_bounded(said: dict[str, Any]) -> None:
-    """A gateway's last word on each route is kept, so that 10,000 of them must fit."""
+    """A gateway's last word on each route is kept, so that 10,000 of them must fit; what is left out may be demand."""
     view = GatewayView(NOW, NOW)
     view.take(line({"route": "a/b", "held": 1} | said, version=2), NOW)
     kept = "".join(map(repr, (view.routes, view.work, view.engines, view.doubts)))
     assert len(kept) < 50_000
-    assert demand_of("a/b", [view], 0, NOW).held == 1
+    demand = demand_of("a/b", [view], 0, NOW)
+    assert demand.held == 1 or demand.coverage is Coverage.PARTIAL
 
 
 def test_a_view_remembers_no_more_routes_than_it_may() -> None:
@@ -289,3 +299,90 @@ def test_what_is_no_list_of_engines_is_none() -> None:
 
     assert taken.routes[0].held == 1
     assert [(doubt.message, doubt.is_unknown) for doubt in taken.doubts] == [("engines cannot be read", False)]
+
+
+# -- long lines --------------------------------------------------------------------------------------------------------
+
+MANY = [{"route": f"a/r{number}", "uid": f"u{number}", "held": number, "x": '},{"route":'} for number in range(2000)]
+REFUSED = [{"kind": "consumer", "key": "a/b", "message": 'in it is "routes":['}]
+
+
+def steps_of(content: bytes) -> tuple[int, Line | None]:
+    """In how many steps a line is read, and what is believed of it; None: nothing can be used."""
+    reads, count = reading(content, NOW), 0
+    while True:
+        count += 1
+        try:
+            next(reads)
+        except StopIteration as over:
+            return count, over.value
+        except LineError:
+            return count, None
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_long_line_says_what_a_short_one_does(separators: tuple[str, str], *, behind: bool) -> None:
+    """Whether other things stand before its routes or behind them, and however it is spaced."""
+    said: dict[str, Any] = {"gateway": "g", "now_unix_seconds": NOW, "version": 2}
+    more = {"refused": REFUSED, "sends_engine_keys": True}
+    document = said | {"routes": MANY} | more if behind else said | more | {"routes": MANY}
+    content = json.dumps(document, separators=separators).encode()
+    assert len(content) > 2 * WHOLE_BYTES_MAX
+    count, taken = steps_of(content)
+    assert count > len(content) / STEP_BYTES
+    assert taken is not None
+    assert [(route.route, route.uid, route.held) for route in taken.routes] == [
+        (route["route"], route["uid"], route["held"]) for route in MANY
+    ]
+    assert (taken.gateway, taken.sends_engine_keys, taken.version, taken.doubts) == ("g", True, 2, ())
+    assert taken.refused is not None
+    assert [document.key for document in taken.refused] == ["a/b"]
+
+
+def test_a_route_begins_with_its_name() -> None:
+    """By that a long line is taken apart, so the contract may not change it."""
+    assert next(iter(RouteDemand.model_fields)) == "route"
+    assert RouteDemand(route="a/b", held=1).model_dump_json(exclude_defaults=True).startswith('{"route":"a/b"')
+
+
+def test_a_long_line_with_a_bad_route_loses_no_other() -> None:
+    """A figure that cannot be, a text that is none, one that is longer than any: demand of each is a lower bound."""
+    bad: list[dict[str, Any]] = [
+        {"route": "b/figure", "held": "x"},
+        {"route": "b/long", "x": "y" * ROUTE_BYTES_MAX},
+        {"route": "b/parts", "backends": {str(number): {} for number in range(ROUTE_OBJECTS_MAX)}},
+        {"route": "b/engines", "engines": [1] * 500},
+        {"route": "b/torn", "x": "tear"},
+    ]
+    content = json.dumps({"gateway": "g", "now_unix_seconds": NOW, "routes": [*MANY[:1000], *bad, *MANY[1000:]]})
+    taken = read_line(content.replace('"tear"', "}").encode(), NOW)
+    assert len(taken.routes) == len(MANY) + len(bad)
+    assert {doubt.route: doubt.is_unknown for doubt in taken.doubts} == {route["route"]: True for route in bad}
+
+
+def test_of_a_long_line_the_first_routes_count() -> None:
+    """As of a short one."""
+    routes = [{"route": f"a/r{number}"} for number in range(ROUTES_MAX + 5)]
+    taken = line(*routes, refused=REFUSED)
+    assert len(taken.routes) == ROUTES_MAX
+    assert taken.refused is not None
+
+
+@pytest.mark.parametrize(
+    "unit", ["{", "[", '"', "},", '},{"route":', '{"route":1},', "[],", '"routes":[', "\\", " ", "1,"]
+)
+@pytest.mark.parametrize(
+    "before", ['{"gateway":"g","routes":[', '{"gateway":"g","routes":[{"route":"a/b","x":', "", "["]
+)
+def test_no_long_line_is_read_at_one_stretch(before: str, unit: str) -> None:
+    """Whatever is in it: it is looked at in steps, or nothing of it is used."""
+    content = (before + unit * (2**20 // len(unit)))[: 2**20].encode()
+    count, taken = steps_of(content)
+    assert count > len(content) / STEP_BYTES / 2 or taken is None
+
+
+def test_what_a_long_line_says_beside_routes_is_bounded() -> None:
+    """It is read as one."""
+    with pytest.raises(LineError, match="beside its routes"):
+        line(*MANY, refused=REFUSED * (REST_BYTES_MAX // 40))
