@@ -174,10 +174,14 @@ class Backend:
             self.requests.append(received)
             await self.script(received, wire)
 
-    def kill(self) -> None:
-        """End as a killed process does: no listener, every connection reset."""
+    def stop_listening(self) -> None:
+        """Take no new connections."""
         if self._server is not None:
             self._server.close()
+
+    def kill(self) -> None:
+        """End as a killed process does: no listener, every connection reset."""
+        self.stop_listening()
         for wire in list(self.wires):
             wire.reset()
 

@@ -21,8 +21,8 @@ from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.flow.flow_actions import NotSent
 from overspill_gateway.core.money.budget import Hold
 from overspill_gateway.core.requests.ask import Ask
-from overspill_gateway.money.hosted_meter import HostedMeter
 from overspill_gateway.money.metering import Metering
+from overspill_gateway.money.spending import RouteBudget
 from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from unit.gateway.ledgers import Told
 
@@ -71,12 +71,13 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     told = Told()
     ledger = SqliteLedger(ledger_path, f"pod/{seed}", told)
     metering = Metering(ledger, Clock(unix=lambda: NOW))
-    meter = metering.route(ROUTE).meter_of(HOSTED, BackendCounters())
+    at = metering.route(ROUTE)
+    meter = at.meter_of(HOSTED, BackendCounters())
     open_calls = []
     for number in range(calls):
         ask = Ask(200, 100, chance.choice([None, 100, 4000]), 1, prompt_tokens_max=chance.randint(100, 30_000))
         while (hold := meter.hold(ask, monotonic())) is NotSent.WAIT:
-            _wait_for_ledger(meter, told)
+            _wait_for_ledger(at.budget, told)
         if isinstance(hold, Hold):
             os.write(bills, b"sent %d-%d %d\n" % (seed, number, hold.nano_usd))
             open_calls.append((number, hold))
@@ -97,9 +98,9 @@ def spend(ledger_path: Path, bills: int, seed: int, calls: int) -> None:
     metering.close()
 
 
-def _wait_for_ledger(meter: HostedMeter, told: Told) -> None:
+def _wait_for_ledger(budget: RouteBudget, told: Told) -> None:
     """A disk may take its time, and a life without calls would prove nothing."""
-    spending = meter._budget.current()
+    spending = budget.current()
     if spending is not None and spending.account.waits:
         told.take(30.0)
 

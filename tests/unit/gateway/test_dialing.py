@@ -70,14 +70,14 @@ async def test_a_young_connection_is_kept_and_an_old_one_is_not() -> None:
         dialer = outbound.dialer("127.0.0.1", api.port, secure=False)
         address = Address("127.0.0.1", api.port)
         pool = Pool(address, idle_seconds=5, connect_seconds=1, dialer=dialer, connection_seconds=0.15)
-        connection = await dialer.dial(pool._new_connection, 1, secure=False)
+        connection = await dialer.dial(pool.new_connection, 1, secure=False)
         pool.put(connection)
         assert pool.take() is connection
         pool.put(connection)
         await eventually(lambda: asyncio.get_running_loop().time() > connection.retires_at)
         assert pool.take() is None
         assert connection.closed
-        late = await dialer.dial(pool._new_connection, 1, secure=False)
+        late = await dialer.dial(pool.new_connection, 1, secure=False)
         await eventually(lambda: asyncio.get_running_loop().time() > late.retires_at)
         pool.put(late)
         assert (pool.idle_count, late.closed) == (0, True)
@@ -88,7 +88,7 @@ async def test_connections_that_were_made_together_do_not_end_together() -> None
     """Else a burst's hundred connections would be made anew all at once, each minute."""
     pool = Pool(Address("h", 1), idle_seconds=5, connect_seconds=1, connection_seconds=100)
     now = asyncio.get_running_loop().time()
-    ages = sorted(pool._new_connection().retires_at - now for _ in range(50))
+    ages = sorted(pool.new_connection().retires_at - now for _ in range(50))
     assert 89 < ages[0] < ages[-1] <= 101
     assert max(after - before for before, after in pairwise(ages)) < 1
 
@@ -166,7 +166,7 @@ async def test_why_there_is_no_connection(names: NameServer, host: str, fault: C
     names.addresses["refuses.test"] = ["127.0.0.9", "127.0.0.8"]
     pool = Pool(Address(host, 1), idle_seconds=5, connect_seconds=1)
     with pytest.raises(DialError, match=told) as raised:
-        await Outbound().dialer(host, 1, secure=False).dial(pool._new_connection, 1, secure=False)
+        await Outbound().dialer(host, 1, secure=False).dial(pool.new_connection, 1, secure=False)
     assert raised.value.fault is fault
 
 

@@ -382,7 +382,7 @@ async def test_requests_on_a_vanished_replica_are_rescued(gateway: GatewayUnderT
         client = await gateway.client()
         gateway.send(client)
         await eventually(lambda: route.in_flight_local == 1)
-        frozen._server.close()  # type: ignore[union-attr]  # open connections stay: only new ones are refused
+        frozen.stop_listening()  # open connections stay: only new ones are refused
 
         gateway.endpoints(other.fact("other"))
         answer = await client.answer()

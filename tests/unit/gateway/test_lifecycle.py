@@ -109,7 +109,7 @@ async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) ->
         gateway.send(client, stream=True)
 
         def paused() -> bool:
-            return any(one._paused for one in at_replicas(route))
+            return any(one.relay is not None and not one.takes for one in at_replicas(route))
 
         await eventually(paused)
         await eventually(lambda: any(wire.waits_to_write for wire in engine.wires))  # one may ask for its health
@@ -138,7 +138,7 @@ async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: Gateway
         client = await gateway.client()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         gateway.send(client, stream=True)
-        await eventually(lambda: any(one._paused for one in at_replicas(route)))
+        await eventually(lambda: any(one.relay is not None and not one.takes for one in at_replicas(route)))
         later = await gateway.post(stream=True)
         assert b"stream_interrupted" in later.body, "a stream that stalled meanwhile has run into the timeout"
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]

@@ -138,7 +138,7 @@ class Pool(ConnectionOwner):
         for connection in idle:
             connection.close()
 
-    def _new_connection(self) -> UpstreamConnection:
+    def new_connection(self) -> UpstreamConnection:
         """Its age is bounded a little differently from the last one's: those made together don't end together."""
         connection = UpstreamConnection(self)
         self._turn += 1
@@ -151,9 +151,7 @@ class Pool(ConnectionOwner):
             if self._dialer is None:
                 connection = await self._connect_plainly()
             else:
-                connection = await self._dialer.dial(
-                    self._new_connection, self.connect_seconds, secure=self.address.tls
-                )
+                connection = await self._dialer.dial(self.new_connection, self.connect_seconds, secure=self.address.tls)
         except DialError as error:
             self._failed(connecting, str(error), error.fault)
         except Exception as error:  # whoever waits has to be told, whatever it was
@@ -170,7 +168,7 @@ class Pool(ConnectionOwner):
         address = self.address
         try:
             async with asyncio.timeout(self.connect_seconds):
-                _, connection = await self._loop.create_connection(self._new_connection, address.host, address.port)
+                _, connection = await self._loop.create_connection(self.new_connection, address.host, address.port)
         except TimeoutError:
             raise DialError(ConnectFault.UNREACHABLE, f"no connection within {self.connect_seconds:g} s") from None
         except OSError as error:
