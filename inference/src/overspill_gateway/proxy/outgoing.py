@@ -82,15 +82,15 @@ def outgoing_long(
     clamp = max_tokens is not None and (facts.max_tokens is None or max_tokens < facts.max_tokens)
     limit = max_tokens if clamp else None
     name = backend.model or route.model_json
-    made: list[Buffer]
+    body: list[Buffer]
     if backend.speaks(endpoint.dialect):
-        made = edited(parts, _edits(facts, long, endpoint, name, limit, form))
+        body = edited(parts, _edits(facts, long, endpoint, name, limit, form))
     elif long.chat:
         limit = max_tokens if clamp else facts.max_tokens
-        made = [chat_beginning(name, streams=facts.stream, max_tokens=limit, form=form), *long.chat]
+        body = [chat_beginning(name, streams=facts.stream, max_tokens=limit, form=form), *long.chat]
     else:
         raise BodyError(long.chat_refusal or _NOT_TRANSLATED)
-    return _head(backend, head, endpoint, length_of(made), request_id), made
+    return _head(backend, head, endpoint, length_of(body), request_id), body
 
 
 def _head(backend: Replica | Hosted, head: Head, endpoint: Endpoint, length: int, request_id: bytes) -> bytes:

@@ -66,13 +66,13 @@ class Resolver:
         if literal is not None:
             return (literal,)
         key = (host, port)
-        known = self._answers.get(key)
-        if known is not None and self._loop.time() < known.fresh_until:
-            if known.error is not None:
-                raise known.error
-            return known.addresses
+        answer = self._answers.get(key)
+        if answer is not None and self._loop.time() < answer.fresh_until:
+            if answer.error is not None:
+                raise answer.error
+            return answer.addresses
         question = self._question(key)
-        last = known.addresses if known is not None and self._loop.time() < known.good_until else ()
+        last = answer.addresses if answer is not None and self._loop.time() < answer.good_until else ()
         await asyncio.wait({question}, timeout=SILENT_SECONDS if last else None)
         if last and (not question.done() or _failed_in_passing(question)):
             return last
@@ -80,9 +80,9 @@ class Resolver:
 
     def prefer(self, host: str, port: int, address: SocketAddress) -> None:
         """This address answered where others did not: try it first for as long as the answer is known."""
-        known = self._answers.get((host, port))
-        if known is not None and address in known.addresses:
-            known.addresses = (address, *(other for other in known.addresses if other != address))
+        answer = self._answers.get((host, port))
+        if answer is not None and address in answer.addresses:
+            answer.addresses = (address, *(other for other in answer.addresses if other != address))
 
     def _question(self, key: HostPort) -> "asyncio.Task[tuple[SocketAddress, ...]]":
         question = self._questions.get(key)

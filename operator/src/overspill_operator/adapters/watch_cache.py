@@ -98,8 +98,8 @@ class WatchCache:
         key = _key(live)
         if key in self._writing:
             self._writing[key] = live["metadata"]["resourceVersion"]
-        known = self._objects.get(key)
-        if known is None or not _is_older(live, known):
+        kept = self._objects.get(key)
+        if kept is None or not _is_older(live, kept):
             self._objects[key] = live
 
     def removed(self, namespace: str, name: str) -> None:
@@ -164,8 +164,8 @@ class WatchCache:
     async def _list(self, place: str) -> None:
         listing = await self._cluster.list(self.resource.path(place), labels=self._labels)
         listed = {_key(live) for live in listing.items}
-        known = [key for key in self._objects if not place or key.startswith(f"{place}/")]
-        for key in [key for key in known if key not in listed]:  # also what was written here meanwhile
+        keys = [key for key in self._objects if not place or key.startswith(f"{place}/")]
+        for key in [key for key in keys if key not in listed]:  # also what was written here meanwhile
             del self._objects[key]
             self._tell(key)
         for live in listing.items:
@@ -181,8 +181,8 @@ class WatchCache:
             key = _key(live) if event.type != "BOOKMARK" else ""
             match following.happened(event.type, live["metadata"]["resourceVersion"]):
                 case Change.GONE:
-                    known = self._objects.get(key)
-                    if known is not None and known["metadata"].get("uid") == live["metadata"].get("uid"):
+                    kept = self._objects.get(key)
+                    if kept is not None and kept["metadata"].get("uid") == live["metadata"].get("uid"):
                         del self._objects[key]
                     self._tell(key)
                 case Change.PUT:
@@ -192,11 +192,11 @@ class WatchCache:
 
     def _take(self, live: Json) -> None:
         key = _key(live)
-        known = self._objects.get(key)
-        if known is not None and _is_older(live, known):
+        kept = self._objects.get(key)
+        if kept is not None and _is_older(live, kept):
             return
         self._objects[key] = live
-        if known is None or known["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+        if kept is None or kept["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
             self._tell(key)
 
     def _tell(self, key: str) -> None:
@@ -215,9 +215,9 @@ def _key(live: Json) -> str:
     return f"{meta.get('namespace', '')}/{meta['name']}"
 
 
-def _is_older(live: Json, known: Json) -> bool:
-    """Whether ``live`` is an echo from before ``known``. Versions of one object are numbers that grow."""
-    if live["metadata"].get("uid") != known["metadata"].get("uid"):
+def _is_older(live: Json, kept: Json) -> bool:
+    """Whether ``live`` is an echo from before ``kept``. Versions of one object are numbers that grow."""
+    if live["metadata"].get("uid") != kept["metadata"].get("uid"):
         return False
-    version, other = live["metadata"]["resourceVersion"], known["metadata"]["resourceVersion"]
-    return bool(version.isdigit() and other.isdigit() and int(version) < int(other))
+    version, kept_version = live["metadata"]["resourceVersion"], kept["metadata"]["resourceVersion"]
+    return bool(version.isdigit() and kept_version.isdigit() and int(version) < int(kept_version))

@@ -118,9 +118,9 @@ class GatewayView:
 
     def _doubt(self, key: str, message: str) -> Doubt:
         """One more of a route."""
-        known = self.doubts.get(key)
-        said = f"{known.message}; {message}" if known else message
-        doubt = self.doubts[key] = Doubt(key, said, is_unknown=known is not None and known.is_unknown)
+        before = self.doubts.get(key)
+        said = f"{before.message}; {message}" if before else message
+        doubt = self.doubts[key] = Doubt(key, said, is_unknown=before is not None and before.is_unknown)
         return doubt
 
     def said(self, key: str, uid: str) -> RouteDemand | None:
@@ -188,18 +188,18 @@ def demand_of(key: str, views: Iterable[GatewayView], unheard: int, now_unix: fl
     if not fresh:
         return Demand(Coverage.NONE)
     reports = [(view, view.said(key, uid)) for view in fresh]
-    known = [report for _, report in reports if report]
-    arrivals = [report.last_arrival_unix_seconds for report in known if report.last_arrival_unix_seconds is not None]
+    heard = [report for _, report in reports if report]
+    arrivals = [report.last_arrival_unix_seconds for report in heard if report.last_arrival_unix_seconds is not None]
     is_unknown = any(key in view.doubts and view.doubts[key].is_unknown for view in fresh)
     quiet = [
         view.first_seen_unix for view, report in reports if report is None or report.last_arrival_unix_seconds is None
     ]
     return Demand(
         coverage=Coverage.PARTIAL if unheard or is_unknown else Coverage.COMPLETE,
-        in_flight=sum(report.in_flight_local for report in known),
-        spilled=sum(report.in_flight_spilled for report in known),
-        held=sum(report.held for report in known),
-        wants_replica=any(report.wants_replica for report in known),
+        in_flight=sum(report.in_flight_local for report in heard),
+        spilled=sum(report.in_flight_spilled for report in heard),
+        held=sum(report.held for report in heard),
+        wants_replica=any(report.wants_replica for report in heard),
         quiet_since_unix=max([*arrivals, *quiet]),
         last_arrival_unix=max(arrivals, default=None),
     )

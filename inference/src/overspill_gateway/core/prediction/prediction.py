@@ -146,7 +146,7 @@ class ServiceRates:
         ``unbegun``: a plain answer's first token is never seen, and yet its prompt is read.
         """
         tuning = self.tuning
-        made = LoadSnapshot()
+        snapshot = LoadSnapshot()
         line = self._first_token
         pace = own.reading.factor
         prompt_tokens = ask.prompt_tokens
@@ -179,17 +179,17 @@ class ServiceRates:
         level = min(max(level, 0), 15)
         if short:
             level += 16
-        made.own = own
-        made.work = work
-        made.places_short = short
-        made.raw_seconds = raw
-        made.level = level
+        snapshot.own = own
+        snapshot.work = work
+        snapshot.places_short = short
+        snapshot.raw_seconds = raw
+        snapshot.level = level
         factor = self._trend * self._level[level] * pace
-        made.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
+        snapshot.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
         predicted = raw * factor
-        made.predicted_seconds = predicted if line.count else None
-        made.tail_seconds = predicted * self._tail[level]
-        return made
+        snapshot.predicted_seconds = predicted if line.count else None
+        snapshot.tail_seconds = predicted * self._tail[level]
+        return snapshot
 
     def output_tokens_expected(self, ask: Ask) -> int:
         """Tokens of all answers to a request, as answers of this route go."""
@@ -316,8 +316,8 @@ class ServiceRates:
             own.slots = float(running)
         else:
             return
-        known = [pace.slots for pace in self._replicas]
-        self.slots = max(known, default=0.0) if all(known) else 0.0
+        slots_of_each = [pace.slots for pace in self._replicas]
+        self.slots = max(slots_of_each, default=0.0) if all(slots_of_each) else 0.0
 
     # -- what to tell those who are refused --------------------------------------------------------------------
 
