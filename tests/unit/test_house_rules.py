@@ -18,6 +18,7 @@ PACKAGES = (
     "api/src/overspill_api",
     "operator/src/overspill_operator",
     "inference/src/overspill_gateway",
+    "box/src/overspill_box",
     "cli/src/overspill_cli",
 )
 LINES_MAX = 460
