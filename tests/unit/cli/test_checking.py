@@ -170,8 +170,8 @@ def test_a_file_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[
 )
 def test_values_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
     """No base-60 numbers and no dates, whatever PyYAML makes of them."""
-    from overspill_cli import yaml_files  # noqa: PLC0415
+    from overspill_api.yaml_documents import read_documents  # noqa: PLC0415
 
-    [document] = yaml_files.read(f"a: {text}", "f")
+    [document] = read_documents(f"a: {text}")
 
     assert document.content == {"a": value}

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 import yaml
 
-from overspill_cli.errors import CommandError
-
 Path = tuple[str | int, ...]
 BYTES_MAX: Final = 4 << 20
 """The longest file that is read: objects of one are 1.5 MiB at most in the API server."""
@@ -31,6 +29,10 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^(?:{_INT.pattern})$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+
+
+class YamlError(ValueError):
+    """A text is no YAML that can be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Document:
         return self.line
 
 
-def read(text: str, name: str) -> Iterator[Document]:
-    """The documents of a file; empty ones are passed over. Raises CommandError where it is no YAML."""
+def read_documents(text: str) -> Iterator[Document]:
+    """The documents of a text; empty ones are passed over. Raises YamlError where it is no YAML."""
     loader = _Loader(text)
     try:
         while loader.check_node():
@@ -69,7 +71,7 @@ def read(text: str, name: str) -> Iterator[Document]:
             if content is not None:
                 yield Document(node.start_mark.line + 1, content, lines, tuple(twice))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CommandError(f"{name}: this is no YAML that can be read: {' '.join(str(error).split())}") from error
+        raise YamlError(f"this is no YAML that can be read: {' '.join(str(error).split())}") from error
     finally:
         loader.dispose()
 
