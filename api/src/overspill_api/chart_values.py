@@ -277,6 +277,9 @@ class ChartValues(Strict):
 def values_schema() -> dict[str, Any]:
     """Write the JSON schema that Helm checks values against."""
     schema: dict[str, Any] = _plain(ChartValues.model_json_schema(by_alias=True))
+    profile = schema["definitions"]["Profile"]
+    profile["required"] = ["image"]  # a file for one machine does without it, a pod does not
+    del profile["properties"]["image"]["default"]
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
 
 

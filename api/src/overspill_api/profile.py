@@ -1,13 +1,14 @@
 """Hardware profiles: what one replica of an engine needs from a node. Written in the chart's values.
 
-The chart puts them into a ConfigMap that the operator reads; ``values.schema.json`` is made from these types.
+The chart puts them into a ConfigMap that the operator reads; ``values.schema.json`` is made from these types, and asks
+for the image, which Kubernetes cannot do without. ``overspill serve`` reads the same mapping from a file.
 """
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from overspill_api.quantities import Duration, UsdAmount, WrittenDuration
+from overspill_api.quantities import Duration, StorageSize, UsdAmount, WrittenDuration
 from overspill_api.schema import Strict
 
 
@@ -20,11 +21,34 @@ class GPUs(Strict):
     """How many one replica asks for; vLLM's tensor parallel size unless the route says otherwise."""
 
 
+class LocalRun(Strict):
+    """How ``overspill serve`` runs a replica on one machine. Kubernetes does not look at it."""
+
+    command: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=4096)]], Field(max_length=256)
+    ] = []
+    """Program and arguments of one replica; no shell reads them. {model}, {revision}, {port}, {served_model} and
+    {api_key} are replaced inside them, an item {args} by the args of profile and route; {{model}} means {model} itself.
+    One that ends in vllm and serve gets vLLM's arguments after it, as in Kubernetes; any other says {port} itself.
+    Default: vLLM of this machine."""
+    memory: StorageSize | None = None
+    """What one replica takes of the machine's memory for engines, such as 20Gi. Default: all of it, so that it runs
+    alone."""
+    group: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
+    """Replicas of profiles of one group may run together whatever their memory. Default: none."""
+    sleep: bool = False
+    """Whether replicas sleep (vLLM's sleep mode) instead of ending, and are awake again within seconds."""
+    asleep_memory: StorageSize | None = None
+    """What a replica asleep keeps of the machine's memory for engines. Default: nothing to speak of."""
+    health_path: Annotated[str, StringConstraints(pattern="^/[!-~]*$", max_length=1024)] = "/health"
+    """Path that answers 200 once a replica can serve."""
+
+
 class Profile(Strict):
     """One kind of replica."""
 
-    image: str
-    """Image with vLLM; command and args run it."""
+    image: str = ""
+    """Image with vLLM; command and args run it. Kubernetes needs it, overspill serve does not."""
     image_pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)$")] = "IfNotPresent"
     """Kubernetes' pull policy."""
     image_pull_secrets: list[str] = []
@@ -61,3 +85,5 @@ class Profile(Strict):
     """The longest that a replica going away may finish what it has begun."""
     usd_per_replica_hour: UsdAmount | None = None
     """What one replica costs; needed for objective Cost."""
+    local: LocalRun = LocalRun()
+    """How overspill serve runs it on one machine; Kubernetes does not look at it."""

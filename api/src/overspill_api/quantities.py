@@ -52,7 +52,12 @@ _TIME_OF_DAY_PROBLEM: Final = 'is not a time of day; write it quoted, from "00:0
 _USD_PROBLEM: Final = (
     'is not an amount of US dollars; write it as a quoted decimal without sign or unit, such as "0.15"'
 )
+_STORAGE_PROBLEM: Final = "is not a size; write a number with a unit such as Gi: 50Gi"
 
+_BYTES_PER_UNIT: Final = {
+    **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T", "P"), 1)},
+    **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi"), 1)},
+}
 _SECONDS_PER_UNIT: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
@@ -103,7 +108,7 @@ UsdAmount = Annotated[str, StringConstraints(max_length=32), Form(USD_PATTERN, _
 StorageSize = Annotated[
     str,
     StringConstraints(max_length=20),
-    Form(STORAGE_PATTERN, "is not a size; write a number with a unit such as Gi: 50Gi"),
+    Form(STORAGE_PATTERN, _STORAGE_PROBLEM),
 ]
 DnsLabel = Annotated[
     str,
@@ -197,6 +202,17 @@ def minutes_of_day(text: str) -> int:
     if not re.fullmatch(TIME_OF_DAY_PATTERN, text):
         raise ValueError(f'"{text}" {_TIME_OF_DAY_PROBLEM}')
     return int(text[:2]) * 60 + int(text[3:])
+
+
+def storage_bytes(text: str) -> int:
+    """Bytes of a Kubernetes quantity with a unit, such as ``50Gi``, rounded down.
+
+    Raises ValueError that names the text when it is not one.
+    """
+    if not re.fullmatch(STORAGE_PATTERN, text):
+        raise ValueError(f'"{text}" {_STORAGE_PROBLEM}')
+    number = text.rstrip("KMGTPki")
+    return int(Decimal(number) * _BYTES_PER_UNIT[text[len(number) :]])
 
 
 def usd_to_nano(text: str) -> int:

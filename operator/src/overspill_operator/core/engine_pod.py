@@ -7,21 +7,19 @@ from typing import Any
 from overspill_api.modelroute import SelfHosted
 from overspill_api.names import ENGINE_CONTAINER, ENGINE_KEY, ENGINE_PORT
 from overspill_api.profile import Profile
-from overspill_operator.core import served_model, sources
+from overspill_operator.core import sources
 from overspill_operator.core.engine_options import misused_template
 from overspill_operator.core.pod_merge import merge
 from overspill_operator.core.reserved_options import VLLM_COMMAND
+from overspill_operator.core.vllm_arguments import EXIT_SECONDS, drain_seconds, engine_arguments, gpus
 
 ENDPOINT_REMOVAL_SECONDS = 3
 """Slept before SIGTERM, so that gateways have stopped sending: an endpoint vanishes within a second, three is calm."""
 
-EXIT_SECONDS = 10
-"""For vLLM to free its devices after the last request."""
-
 STARTUP_PROBE_PERIOD_SECONDS = 2
 """Short, so that Kubernetes' own word on readiness is not late; gateways find out by themselves."""
 
-EVERY_ADDRESS = "--host=::"
+EVERY_ADDRESS = "::"
 """By default vLLM listens on IPv4 alone, and in a cluster of IPv6 nobody would reach it. Its socket for ``::`` takes
 both families; on nodes whose kernel has no IPv6 at all, ``--host=0.0.0.0`` in the profile's args takes its place."""
 
@@ -46,13 +44,19 @@ def pod_template(
     that gateways ask for (see ``served_model``; default the same). ``key_secret``: the Secret with the engine's key.
     """
     source = sources.resolve(self_hosted.source)
-    drain = ceil(profile.drain_timeout.seconds)
     container: dict[str, Any] = {
         "name": ENGINE_CONTAINER,
         "image": profile.image,
         "imagePullPolicy": profile.image_pull_policy,
         "command": list(profile.command),
-        "args": _arguments(self_hosted, profile, source, served_model.arguments(model, served or model), drain),
+        "args": engine_arguments(
+            self_hosted,
+            profile,
+            model=model,
+            served=served or model,
+            port=ENGINE_PORT,
+            host=EVERY_ADDRESS if tuple(profile.command) == VLLM_COMMAND else None,
+        ),
         "env": [*_environment(self_hosted, profile, caches=claim is not None), *_key_variable(key_secret)],
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
         "resources": _resources(self_hosted, profile),
@@ -70,7 +74,7 @@ def pod_template(
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": ENDPOINT_REMOVAL_SECONDS + drain + EXIT_SECONDS,
+        "terminationGracePeriodSeconds": ENDPOINT_REMOVAL_SECONDS + drain_seconds(profile) + EXIT_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             **_user(profile),
@@ -105,29 +109,6 @@ def _user(profile: Profile) -> dict[str, Any]:
     if user is None:
         return {}
     return {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
-
-
-def _arguments(
-    self_hosted: SelfHosted, profile: Profile, source: sources.Source, names: list[str], drain_seconds: int
-) -> list[str]:
-    """VLLM takes the last of two equal options, so those that may be overridden come first."""
-    given = [*profile.args, *self_hosted.args]
-    options = [*names, f"--port={ENGINE_PORT}"]
-    replica_gpus = gpus(self_hosted, profile)
-    if replica_gpus > 1 or self_hosted.tensor_parallel_size:
-        options.append(f"--tensor-parallel-size={self_hosted.tensor_parallel_size or replica_gpus}")
-    if tuple(profile.command) == VLLM_COMMAND:
-        # Without it vLLM aborts what runs when it is told to stop; with it, it finishes that first.
-        options.append(f"--shutdown-timeout={drain_seconds}")
-        options.append(EVERY_ADDRESS)
-    return [source.model, *options, *source.args, *given]
-
-
-def gpus(self_hosted: SelfHosted, profile: Profile) -> int:
-    """Accelerators of one replica; 0 on CPU."""
-    if profile.gpus is None:
-        return 0
-    return self_hosted.tensor_parallel_size or profile.gpus.count
 
 
 def _resources(self_hosted: SelfHosted, profile: Profile) -> dict[str, dict[str, str]]:

@@ -107,6 +107,12 @@ class KubernetesEngineView:
 
     def _deployment(self, route: RouteObject, engine: EngineSpec) -> manifests.Manifest | Fault:
         """The Deployment, or why its form is wrong."""
+        if not engine.profile.image:
+            message = (
+                f"spec.selfHosted.profile: profile {engine.self_hosted.profile!r} has no image, which a pod needs; "
+                "add it to the chart's values."
+            )
+            return Fault(FaultReason.PROFILE_NOT_FOUND, message)
         try:
             deployment = manifests.deployment(route.meta, engine)
         except MergeError as error:
