@@ -74,7 +74,10 @@ IMAGES = (
     Image(
         "overspill-engine-cpu",
         "inference/engine/Dockerfile.cpu",
-        tuple(f"inference/engine/{name}" for name in ("trim.py", "tiny_model.py", "check_model.py")),
+        (
+            "box/src/overspill_box/environments/trim.py",
+            *(f"inference/engine/{name}" for name in ("tiny_model.py", "check_model.py")),
+        ),
         # Torch from PyPI: a machine of tests reaches the package registries and may not reach PyTorch's index.
         {"TORCH_FROM": "pypi"},
     ),

@@ -1,17 +1,11 @@
 """What is deleted from the engine's environment, and what must stay."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "inference" / "engine" / "trim.py"
-spec = importlib.util.spec_from_file_location("engine_trim", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-trim = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(trim)
+from overspill_box.environments import trim
 
 
 def write(path: Path, size: int = 10) -> Path:

@@ -1,7 +1,9 @@
-# ruff: noqa: INP001, S603, S607, T201  -- a script of the image build, in no package: it runs what it is given
-"""Make the engine's environment small and quick to start: delete what a CPU never loads, compile the rest.
+# ruff: noqa: S603, S607, T201  -- also a script of the image build: it runs what it is given and says what it did
+"""Make an engine's environment for CPUs small and quick to start: delete what a CPU never loads, compile the rest.
 
     python trim.py /opt/vllm
+
+Standard library alone, for the engine's image is built with this file and nothing else of the package.
 
 Torch from PyPI is the CUDA build. Its loader must find the CUDA libraries that torch links, but not those that
 they would open on a GPU: what `ldd` does not name goes, some 0.9 GB, and Triton, some 0.7 GB. With torch from
@@ -46,14 +48,25 @@ def delete_unused(packages: Path) -> int:
     return free
 
 
-def main(environment: Path) -> None:
-    """The whole of it, then a look whether torch still loads."""
-    packages = next((environment / "lib").glob("python3.*/site-packages"))
-    print(f"deleted {delete_unused(packages) / 1e9:.2f} GB", flush=True)
-    # The pod's root is read-only: a missing .pyc would be compiled anew at each start. A few files are written for
-    # another Python and cannot be compiled; nobody imports them. Sources never change, so their times need no look.
+def site_packages(environment: Path) -> Path:
+    """The folder that an environment's packages lie in."""
+    return next((environment / "lib").glob("python3.*/site-packages"))
+
+
+def compile_all(packages: Path) -> None:
+    """Compile every module; a minute on two cores, of which one start needs a quarter."""
+    # A few files are written for another Python and cannot be compiled; nobody imports them. Sources never change, so
+    # their times need no look.
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compileall.compile_dir(packages, quiet=2, workers=0, invalidation_mode=unchecked)
+
+
+def main(environment: Path) -> None:
+    """The whole of it, then a look whether torch still loads."""
+    packages = site_packages(environment)
+    print(f"deleted {delete_unused(packages) / 1e9:.2f} GB", flush=True)
+    # The pod's root is read-only: a missing .pyc would be compiled anew at each start.
+    compile_all(packages)
     subprocess.run([str(environment / "bin/python"), "-c", "import torch; torch.ones(2) @ torch.ones(2)"], check=True)
 
 
