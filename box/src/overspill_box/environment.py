@@ -1,8 +1,9 @@
 """Where vLLM is on this machine: named, found, or in an environment that is made when the first engine needs it.
 
 Looked for in this order: ``--vllm PATH``, ``OVERSPILL_VLLM``, ``vllm`` on PATH, a vLLM that this Python imports, and
-then the environment in the cache folder, which is made if it is not there: see ``environments``. Nothing is made, and
-no GPU is looked for, before somebody asks for it.
+then the environment in the cache folder, which is made if it is not there: see ``environments``. In place of a path,
+``cpu`` and ``gpu`` stand for that environment's kinds, of which otherwise a GPU decides. Nothing is made, and no GPU is
+looked for, before somebody asks for it.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from overspill_box.environments.faults import MakingError
 from overspill_box.environments.making import is_made
-from overspill_box.environments.recipes import Recipe, engines_folder, vllm_recipe
+from overspill_box.environments.recipes import RECIPES, Recipe, engines_folder, vllm_recipe
 
 VARIABLE = "OVERSPILL_VLLM"
 RETRY_SECONDS = 60.0
@@ -44,6 +45,8 @@ def found(given: str | None, environment: Mapping[str, str]) -> Vllm | None:
     """The one that is there without our doing; MakingError where one is named and is not there."""
     named = (("--vllm", given or ""), (VARIABLE, environment.get(VARIABLE, "")))
     for source, text in named:
+        if text in RECIPES:
+            return None
         if text:
             return Vllm((str(_program(source, text, environment)), "serve"), f"named by {source}")
     if program := shutil.which("vllm", path=environment.get("PATH", os.defpath)):
@@ -62,8 +65,8 @@ def _program(source: str, text: str, environment: Mapping[str, str]) -> Path:
     if program := shutil.which(text, path=environment.get("PATH", os.defpath)):
         return Path(program)
     raise MakingError(
-        f"{source} is {text}, where no program is: it takes the path of the program `vllm`, or of the virtual"
-        " environment that it is in."
+        f"{source} is {text}, where no program is: it takes the path of the program `vllm` or of the virtual"
+        " environment that it is in, or `cpu` or `gpu` for one that overspill makes."
     )
 
 
@@ -127,15 +130,16 @@ class VllmOfMachine:
     async def _find_or_make(self) -> Vllm:
         vllm = found(self._given, self._environment)
         if vllm is None:
-            recipe = await asyncio.to_thread(vllm_recipe, self._environment)
+            chosen = self._given or self._environment.get(VARIABLE, "")
+            recipe = await asyncio.to_thread(vllm_recipe, self._environment, chosen)
             engines = engines_folder(self._environment)
             if not is_made(recipe, engines):
-                await self._make(recipe)
+                await self._make(recipe, chosen)
             vllm = made_vllm(recipe, engines)
         self._tell(f"vLLM is {vllm.origin}")
         return vllm
 
-    async def _make(self, recipe: Recipe) -> None:
+    async def _make(self, recipe: Recipe, chosen: str) -> None:
         """In a process of its own: it is long, and works on both the disk and the cores."""
         self._tell(
             f"making the environment for vLLM ({', '.join(recipe.requirements)}), once: up to {recipe.gigabytes:.0f} GB"
@@ -144,6 +148,7 @@ class VllmOfMachine:
             sys.executable,
             "-m",
             "overspill_box.environments.making",
+            *([chosen] if chosen else []),
             env=dict(self._environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -14,7 +14,7 @@ from overspill_box import environment
 from overspill_box.environment import VllmOfMachine, found, made_vllm
 from overspill_box.environments import making
 from overspill_box.environments.faults import MakingError
-from overspill_box.environments.recipes import VLLM_CPU, engines_folder
+from overspill_box.environments.recipes import VLLM_CPU, engines_folder, vllm_recipe
 
 
 def program(path: Path, script: str = "exit 0") -> Path:
@@ -41,7 +41,7 @@ def runs(pid: str) -> bool:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     """The environment of a machine without a GPU, whose cache is empty, and that has an installer that does nothing."""
-    monkeypatch.setattr(environment, "vllm_recipe", lambda _: VLLM_CPU)
+    monkeypatch.setattr(environment, "vllm_recipe", lambda *_: VLLM_CPU)
     program(tmp_path / "bin" / "nvidia-smi", "exit 1")
     path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
     return {"PATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ":".join(sys.path)}
@@ -102,6 +102,18 @@ async def test_what_was_made_is_used(machine: Mapping[str, str]) -> None:
     assert vllm.environment["PYTHONDONTWRITEBYTECODE"] == ""
     assert vllm.environment["TORCH_COMPILE_DISABLE"] == "1"
     assert told == [f"vLLM is the environment {folder}"]
+
+
+async def test_a_kind_of_environment_can_be_chosen(machine: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a path: then neither what is on PATH nor a GPU counts."""
+    folder = mark_made(machine)
+    program(Path(machine["PATH"].partition(":")[0]) / "vllm")
+    monkeypatch.setattr(environment, "vllm_recipe", vllm_recipe)
+    program(Path(machine["PATH"].partition(":")[0]) / "nvidia-smi", "echo GPU 0")
+
+    vllm = await VllmOfMachine("cpu", machine, lambda _: None).get()
+
+    assert vllm.command == (str(folder / "bin" / "vllm"), "serve")
 
 
 async def test_it_is_made_at_the_first_wish_and_its_state_told_meanwhile(

@@ -1,6 +1,7 @@
 """Makes an environment for engines, once: with uv where it is there, else with pip; one process at a time.
 
-    python -m overspill_box.environments.making      vLLM's for this machine; prints what it does, at last the folder
+    python -m overspill_box.environments.making [cpu|gpu]     vLLM's, by default the one that fits this machine;
+                                                              prints what it does, at last the folder
 
 Standard library alone, so that it can run before anything is installed. It ends with code 1 and one sentence on stderr
 where it cannot be made.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from overspill_box.environments import faults
 from overspill_box.environments.faults import MakingError
-from overspill_box.environments.recipes import Recipe, engines_folder, vllm_recipe
+from overspill_box.environments.recipes import RECIPES, Recipe, engines_folder, vllm_recipe
 
 UV_VERSION = "0.13.8"
 MARKER = "made"
@@ -163,16 +164,21 @@ class _Maker:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """The command line."""
-    if arguments:
-        print("no arguments are taken: see the module's first lines", file=sys.stderr)  # noqa: T201
+    chosen = "".join(arguments[:1])
+    if len(arguments) > 1 or (chosen and chosen not in RECIPES):
+        print(f"takes one of {', '.join(RECIPES)}, or nothing; got {' '.join(arguments)}", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        folder = made(vllm_recipe(environment), engines_folder(environment), lambda text: print(text, flush=True))  # noqa: T201
+        folder = made(vllm_recipe(environment, chosen), engines_folder(environment), _say)
     except MakingError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
-    print(folder, flush=True)  # noqa: T201
+    _say(str(folder))
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a command line
 
 
 if __name__ == "__main__":

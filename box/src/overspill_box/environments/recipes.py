@@ -113,6 +113,10 @@ def has_nvidia_gpu(environment: Mapping[str, str]) -> bool:
     return done.returncode == 0 and b"GPU" in done.stdout
 
 
-def vllm_recipe(environment: Mapping[str, str]) -> Recipe:
-    """The one that fits this machine."""
-    return VLLM_GPU if has_nvidia_gpu(environment) else VLLM_CPU
+RECIPES: Mapping[str, Recipe] = {"cpu": VLLM_CPU, "gpu": VLLM_GPU}
+"""By the word that chooses one."""
+
+
+def vllm_recipe(environment: Mapping[str, str], chosen: str = "") -> Recipe:
+    """The one that was chosen by its word, else the one that fits this machine."""
+    return RECIPES.get(chosen) or (VLLM_GPU if has_nvidia_gpu(environment) else VLLM_CPU)
