@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "files", nargs="+", metavar="FILE", help="YAML or JSON, with other objects in it or not; -: standard input"
     )
+    add_serve(commands_of_top)
     keys = commands_of_top.add_parser("keys", help="API keys for the gateway")
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -88,6 +89,56 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_serve(commands_of_top: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The options of ``overspill serve``."""
+    serve = commands_of_top.add_parser(
+        "serve",
+        help="serve ModelRoutes from files on this machine, without a cluster",
+        description="Serve the ModelRoutes of YAML files on this machine: the same gateway and autoscaler as in a "
+        "cluster, with engines as processes. Files are read again when they change.",
+    )
+    add = serve.add_argument
+    add(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="YAML or JSON with ModelRoutes, Consumers, Secrets; or a folder of files",
+    )
+    add("--listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="address of the API (default: %(default)s)")
+    add(
+        "--admin-listen",
+        metavar="HOST:PORT",
+        help="address of status and metrics (default: 127.0.0.1:9090, or any free port)",
+    )
+    add("--state", metavar="DIR", help="folder for budgets, keys and logs (default: $XDG_STATE_HOME/overspill)")
+    add(
+        "--profiles",
+        metavar="FILE",
+        help="profiles as in the chart's values (default: any name means this machine's vLLM)",
+    )
+    add("--secrets", metavar="DIR", help="folder with Secrets that routes name, as DIR/<name>/<key>")
+    add(
+        "--memory",
+        metavar="SIZE",
+        help="memory for engines, such as 24Gi (default: one engine at a time)",
+    )
+    add("--no-auth", action="store_true", help="ask for no API key; only with a loopback address to listen on")
+    add(
+        "--cors-origins",
+        default="",
+        metavar="ORIGINS",
+        help="origins whose pages may call, with commas (default: none)",
+    )
+    keeping = serve.add_mutually_exclusive_group()
+    keeping.add_argument(
+        "--keep-engines", action="store_true", default=None, dest="keep_engines",
+        help="engines outlive this process for two minutes, for the next one (default under systemd)")  # fmt: skip
+    keeping.add_argument("--end-engines", action="store_false", dest="keep_engines", help="engines end with it")
+    add("--log-level", default="INFO", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
+    add("--status", action="store_true", help="print how the routes of the running serve fare, and end")
+    add("--print-unit", action="store_true", help="print a systemd unit for these options, and end")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked."""
     options = parser().parse_args(arguments)
@@ -99,6 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from overspill_cli import checking  # noqa: PLC0415
 
             return checking.check(options.files)
+        elif options.command == "serve":
+            # Imported late: the other commands need nothing of it.
+            from overspill_box import commands as serving  # noqa: PLC0415
+
+            return serving.serve(options)
         else:
             run_keys(options)
     except CommandError as error:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -12,12 +13,13 @@ from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.admin.demand import DemandHub
 from overspill_gateway.admin.metrics import Metrics
-from overspill_gateway.admin.port import AdminPort
+from overspill_gateway.admin.port import AdminPort, Page
 from overspill_gateway.backends.scrapes import EngineGauges
 from overspill_gateway.backends.tokenizer import Tokenizer
 from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.retry_budget import RetryBudget
 from overspill_gateway.core.http.cors import cors_policy
+from overspill_gateway.core.requests.loopback import ANYONE, refused_stranger
 from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
@@ -57,7 +59,14 @@ def is_compiled() -> bool:
 class Gateway:
     """One gateway process's parts."""
 
-    def __init__(self, settings: Settings, make_source: Callable[[Sink], Source], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_source: Callable[[Sink], Source],
+        clock: Clock | None = None,
+        pages: Mapping[bytes, Page] | None = None,
+    ) -> None:
+        """``pages``: what the admin port shows besides its own."""
         loop = asyncio.get_running_loop()
         boot_id = os.urandom(4).hex()
         self.settings = settings
@@ -70,7 +79,14 @@ class Gateway:
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
         self.catalog = Catalog(
-            settings.pepper, self.hub.changed, metering, self.stream_reads, outbound, self.hub.refused, clock
+            settings.pepper,
+            self.hub.changed,
+            metering,
+            self.stream_reads,
+            outbound,
+            self.hub.refused,
+            clock,
+            ANYONE if settings.no_auth else None,
         )
         self.hub.serve(self.catalog.routes)
         self.source = make_source(self.catalog)
@@ -86,7 +102,9 @@ class Gateway:
             body_readers(),
             answer_readers(),
         )
-        self.api = Api(self.catalog, self.shared, boot_id)
+        cors = cors_policy(settings.cors_origins)
+        strangers = partial(refused_stranger, cors=cors) if settings.no_auth else None
+        self.api = Api(self.catalog, self.shared, boot_id, strangers)
         self._gauges = EngineGauges(lambda: (route.pool for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
         limits = Limits(body_bytes_max=settings.body_bytes_max, bodies_bytes_max=settings.bodies_bytes_max)
@@ -94,8 +112,9 @@ class Gateway:
             self.hub,
             Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries, clock),
             self._not_ready_because,
+            pages,
         )
-        self._public = Listener(self.api, limits, sweeper, clock, cors_policy(settings.cors_origins))
+        self._public = Listener(self.api, limits, sweeper, clock, cors)
         self._admin = Listener(admin, limits, sweeper, clock)
         self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
         self.failed = asyncio.Event()

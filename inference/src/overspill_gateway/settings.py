@@ -9,6 +9,7 @@ from pathlib import Path
 from overspill_api.log_levels import read_log_level
 from overspill_gateway.core.http.cors import CorsError, cors_policy
 from overspill_gateway.core.http.outbound_proxy import ProxyError, ProxyRules, read_proxy_rules
+from overspill_gateway.core.requests.loopback import is_loopback
 from overspill_gateway.wire.outbound import CONNECTION_SECONDS
 
 _NO_PROXIES = ProxyRules()
@@ -78,6 +79,17 @@ class Settings:
     """Secret of the release's namespace that has, or will have, the pepper; empty: ``pepper`` is it."""
     watched_namespaces: tuple[str, ...] = ()
     """Where engines are looked for; none: in all namespaces."""
+    no_auth: bool = False
+    """Whether no key is asked for; only on a loopback address."""
+
+
+def check_no_auth(listen: ListenAddress) -> None:
+    """Whether requests may be taken without a key there. Raises SettingsError."""
+    if not is_loopback(listen.host):
+        raise SettingsError(
+            f"--no-auth lets in everybody who can reach {listen.host}: listen on 127.0.0.1, or leave --no-auth "
+            "away and give out API keys."
+        )
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -94,6 +106,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         raise SettingsError("--kube-client-cert and --kube-client-key go together.")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise SettingsError("--tls-cert and --tls-key go together.")
+    if options.no_auth:
+        check_no_auth(_address("--listen", options.listen))
     certificate = (options.kube_client_cert, options.kube_client_key) if options.kube_client_cert else None
     return Settings(
         listen=_address("--listen", options.listen),
@@ -119,6 +133,7 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         ledger=options.ledger,
         pepper_secret=pepper_secret,
         watched_namespaces=tuple(filter(None, options.watch_namespaces.split(","))),
+        no_auth=bool(options.no_auth),
     )
 
 
@@ -167,6 +182,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("key-pepper-secret", "", str,
         "Secret with the pepper, waited for where OVERSPILL_KEY_PEPPER is not set (default: none)")  # fmt: skip
     add("watch-namespaces", "", str, "namespaces with engines, comma-separated (default: all)")
+    parser.add_argument(
+        "--no-auth", action="store_true", default=environment.get("OVERSPILL_NO_AUTH") == "true" or None,
+        help="ask for no API key; only with a loopback address to listen on, for programs of this machine")  # fmt: skip
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
 

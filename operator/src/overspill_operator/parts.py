@@ -123,13 +123,23 @@ class Parts:
         documents = CompiledDocuments(applier, caches.compiled, settings.namespace)
         keeper = CacheKeeper(cluster, clock, applier, caches.claims, queue, self._events)
         statuses = KubernetesStatuses(cluster, {ROUTE: self.routes.wrote, CONSUMER: self.consumers.wrote})
+        made = KubernetesParts(
+            caches=caches,
+            applier=applier,
+            scaler=self._scaler,
+            slots=self._slots,
+            keeper=keeper,
+            events=self._events,
+            release_namespace=settings.namespace,
+            clock=clock,
+        )
         self._teller = RouteTeller(
             routes=self.routes,
-            engine_of=caches.engine,
+            engine_of=made.engine,
             scaler=self._scaler,
             gateways=self.gateways,
             diagnosis=self._diagnosis,
-            keeper=keeper,
+            retained_cache=keeper.note,
             queue=queue,
             statuses=statuses,
             events=self._events,
@@ -149,16 +159,6 @@ class Parts:
             engine_access=access if settings.engine_network_policies else None,
             profiles=self.profiles.current,
             queue=queue,
-            clock=clock,
-        )
-        made = KubernetesParts(
-            caches=caches,
-            applier=applier,
-            scaler=self._scaler,
-            slots=self._slots,
-            keeper=keeper,
-            events=self._events,
-            release_namespace=settings.namespace,
             clock=clock,
         )
         self._route_reconciler = RouteReconciler(

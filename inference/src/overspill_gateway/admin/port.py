@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from overspill_gateway.core.http import errors
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Page = Callable[[], tuple[bytes, bytes]]
+"""Content type and text of a page, as it is now."""
 _PATHS: Final = {b"/healthz", b"/readyz", b"/metrics", b"/demand"}
 _SHOWN: Final = ["/healthz", "/readyz", "/metrics", "/demand"]
 _TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
@@ -55,7 +57,15 @@ class _Scrape:
 class AdminPort:
     """Handler of the admin port."""
 
-    def __init__(self, hub: "DemandHub", metrics: "Metrics", not_ready_because: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        hub: "DemandHub",
+        metrics: "Metrics",
+        not_ready_because: Callable[[], str | None],
+        pages: Mapping[bytes, Page] | None = None,
+    ) -> None:
+        """``pages``: what else is shown, by path."""
+        self._pages: Mapping[bytes, Page] = pages if pages is not None else {}
         self._hub = hub
         self._metrics = metrics
         self._not_ready_because = not_ready_because
@@ -63,8 +73,9 @@ class AdminPort:
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse other paths and methods."""
-        if head.path not in _PATHS:
-            return errors.unknown_path(head.path.decode("latin-1"), _SHOWN)
+        if head.path not in _PATHS and head.path not in self._pages:
+            shown = [*_SHOWN, *(path.decode() for path in self._pages)]
+            return errors.unknown_path(head.path.decode("latin-1"), shown)
         return refused_method(head, "GET, HEAD")
 
     def serve(self, connection: "ServerConnection", head: Head, body: bytes) -> None:  # noqa: ARG002
@@ -80,6 +91,9 @@ class AdminPort:
             task = asyncio.ensure_future(scrape.answer(self._metrics))
             self._scrapes.add(task)
             task.add_done_callback(self._scrapes.discard)
+        elif head.path in self._pages:
+            content_type, page = self._pages[head.path]()
+            connection.answer(200, b"content-type: %b\r\n" % content_type, page)
         elif head.method == b"HEAD":
             connection.answer(200, b"content-type: application/x-ndjson\r\n", b"")
         else:

@@ -3,6 +3,7 @@
 OpenAI's paths, Anthropic's, and vLLM's own: ``endpoints`` has the table. Not here: how a request is served.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Final
@@ -55,7 +56,15 @@ class _Admitted:
 class Api:
     """Handler of the gateway's public port."""
 
-    def __init__(self, catalog: "Catalog", shared: Shared, boot_id: str) -> None:
+    def __init__(
+        self,
+        catalog: "Catalog",
+        shared: Shared,
+        boot_id: str,
+        refused_first: Callable[[Head], ApiError | None] | None = None,
+    ) -> None:
+        """``refused_first``: who is refused whatever is asked for; None: nobody."""
+        self._refused_first = refused_first
         self.requests_refused: dict[int, int] = {}
         """Answers that the gateway gave before a route was known, by status."""
         self._catalog = catalog
@@ -67,6 +76,8 @@ class Api:
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse by path, method and key, before a body is read."""
+        if self._refused_first is not None and (stranger := self._refused_first(head)) is not None:
+            return self._counted(stranger)
         if head.path.startswith(AZURE_PREFIX):
             _understand_azure(head)
         path = head.path

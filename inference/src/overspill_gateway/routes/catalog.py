@@ -36,7 +36,9 @@ class Catalog:
         outbound: Outbound | None = None,
         on_refused: RefusedListener | None = None,
         clock: Clock | None = None,
+        without_key: Grant | None = None,
     ) -> None:
+        """``without_key``: what requests with no known key open; None: nothing."""
         self.refused: tuple[RefusedDocument, ...] = ()
         """Documents that can't be used now."""
         self.routes: dict[str, Route] = {}
@@ -52,7 +54,8 @@ class Catalog:
         self._slices: dict[Service, dict[str, tuple[EndpointFact, ...]]] = {}
         self._by_service: dict[Service, set[str]] = {}
         self._names: dict[str, Route] | None = {}
-        self._keys: KeyRing | None = KeyRing(pepper, ())
+        self._without_key = without_key
+        self._keys: KeyRing | None = None
 
     # -- what the source says ----------------------------------------------------------------------------------
 
@@ -139,7 +142,7 @@ class Catalog:
     def keys(self) -> KeyRing:
         """All keys that let someone in; another object once any of them has changed."""
         if self._keys is None:
-            self._keys = KeyRing(self._pepper, self.consumers.values())
+            self._keys = KeyRing(self._pepper, self.consumers.values(), self._without_key)
         return self._keys
 
     def resolve(self, model: str, grant: Grant) -> Route | None:

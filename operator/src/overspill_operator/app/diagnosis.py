@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from overspill_operator.clock import Clock
+from overspill_operator.core.engine_labels import selector_text
 from overspill_operator.core.engine_state import engine_state
-from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.pod_problems import PodProblem, event_problem, pod_problem, puzzling
 from overspill_operator.core.rollout import no_room_since, volume_is_held
 from overspill_operator.ports import POD_EVENTS, PODS, Cluster, ClusterError, Json

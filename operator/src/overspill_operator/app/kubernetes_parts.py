@@ -5,6 +5,7 @@ What hinders one part hinders no other.
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from overspill_api.names import compiled_route_secret_name, engine_name
 from overspill_operator.adapters.watch_cache import WatchCache
@@ -14,7 +15,7 @@ from overspill_operator.app.caches import Caches
 from overspill_operator.app.creation_slots import CreationSlots
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.clock import Clock
-from overspill_operator.core.engine_state import replaces
+from overspill_operator.core.engine_state import EngineState, engine_state, replaces
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.in_force import accepted_spec
 from overspill_operator.core.kubernetes_engine import EngineObjects
@@ -51,6 +52,16 @@ class KubernetesParts:
         self._release_namespace = release_namespace
         self._clock = clock
         self._template_generations: dict[str, int] = {}
+
+    def engine(self, route: RouteObject, outcome: Outcome) -> EngineState:
+        """The engine, told apart from one that has yet to change. Scaling changes a Deployment and no template."""
+        live = self._caches.engine(route)
+        engine = engine_state(live)
+        since = outcome.template_generation
+        if live is not None and since is not None:
+            observed = (live.get("status") or {}).get("observedGeneration", 0)
+            engine = replace(engine, is_observed=observed >= since)
+        return replace(engine, is_current=outcome.engine_hash in (None, applied_hash(live)))
 
     async def make(self, route: RouteObject, engine: EngineObjects, outcome: Outcome) -> None:
         """See ``ports.EngineMaker``: apply what differs."""

@@ -2,28 +2,25 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from overspill_operator.adapters.gateway_streams import GatewayStreams
-from overspill_operator.app.cache_keeper import CacheKeeper
-from overspill_operator.app.diagnosis import Diagnosis
 from overspill_operator.app.gateway_news import GatewayNews
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.clock import Clock
 from overspill_operator.core.budget_status import alert_record, due_alert
-from overspill_operator.core.engine_state import EngineState, engine_state
+from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault
-from overspill_operator.core.manifests import applied_hash
 from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.route_status import GatewayFacts, TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
 from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
-from overspill_operator.ports import Events, Json, Outcome, Statuses
+from overspill_operator.ports import Events, Outcome, Statuses
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +34,16 @@ TRAFFIC_SECONDS = 30.0
 """How often figures of traffic and spend are written."""
 
 
+class Problems(Protocol):
+    """What keeps replicas from starting, wherever they run."""
+
+    def suspect(self, key: str, *, waiting: bool) -> PodProblem | None:
+        """Note whether a route's engine waits for replicas; what is known to keep it."""
+
+    async def look_at_once(self, key: str) -> PodProblem | None:
+        """Look at a suspect that nobody has looked at yet, without waiting for its turn."""
+
+
 class RouteTeller:
     """Writes status and posts events."""
 
@@ -44,24 +51,27 @@ class RouteTeller:
         self,
         *,
         routes: Routes,
-        engine_of: Callable[[RouteObject], Json | None],
+        engine_of: Callable[[RouteObject, Outcome], EngineState],
         scaler: Scaler,
         gateways: GatewayStreams,
-        diagnosis: Diagnosis,
-        keeper: CacheKeeper,
+        diagnosis: Problems,
+        retained_cache: Callable[[RouteObject], str],
         queue: WorkQueue,
         statuses: Statuses,
         events: Events,
         url: str,
         clock: Clock,
     ) -> None:
-        """``engine_of``: a route's Deployment; ``url``: ``status.url`` of every route."""
+        """``engine_of``: a route's engine, after what came of its plan; ``url``: ``status.url`` of every route.
+
+        ``retained_cache``: what is said of a cache that is kept although it is not wanted; empty: there is none.
+        """
         self._routes = routes
         self._engine_of = engine_of
         self._scaler = scaler
         self._gateways = gateways
         self._diagnosis = diagnosis
-        self._keeper = keeper
+        self._retained_cache = retained_cache
         self._queue = queue
         self._statuses = statuses
         self._events = events
@@ -96,7 +106,7 @@ class RouteTeller:
         outcome: Outcome,
     ) -> None:
         """Say what is so of ``route``."""
-        engine = _engine(self._engine_of(route), outcome)
+        engine = self._engine_of(route, outcome)
         scaling = self._scaler.facts(route)
         lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
         waiting = engine.exists and lacks
@@ -123,7 +133,7 @@ class RouteTeller:
             decisions=self._scaler.decisions(route),
             url=self._url,
             now_unix=self._clock.unix(),
-            retained_cache=self._keeper.note(route),
+            retained_cache=self._retained_cache(route),
         )
         self._alert(current, gateways, document)
         if await self._write(current, document) and traffic:
@@ -197,16 +207,6 @@ class RouteTeller:
             last_request_unix=demand.last_arrival_unix,
             spend=add_reports(spend, costs(route.key, views, uid), gone),
         )
-
-
-def _engine(live: Json | None, outcome: Outcome) -> EngineState:
-    """The engine, told apart from one that has yet to change. Scaling changes a Deployment and no template."""
-    engine = engine_state(live)
-    since = outcome.template_generation
-    if live is not None and since is not None:
-        observed = (live.get("status") or {}).get("observedGeneration", 0)
-        engine = replace(engine, is_observed=observed >= since)
-    return replace(engine, is_current=outcome.engine_hash in (None, applied_hash(live)))
 
 
 def _had_problem(route: RouteObject) -> bool:

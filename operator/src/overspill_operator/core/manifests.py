@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from overspill_api import names
 from overspill_operator.core.engine_access import EngineAccess
+from overspill_operator.core.engine_labels import selector_labels
 from overspill_operator.core.engine_pod import check_template, pod_template
 from overspill_operator.core.objects import Metadata
 from overspill_operator.core.plan import EngineSpec
@@ -27,16 +28,6 @@ NO_DEADLINE = 2**31 - 1
 """Kubernetes' way to say that a roll-out has no deadline."""
 
 Manifest = dict[str, Any]
-
-
-def selector_labels(route_name: str) -> dict[str, str]:
-    """Labels by which a route's pods are found; they never change."""
-    return {names.LABEL_ROUTE: route_name, names.LABEL_MANAGED_BY: names.MANAGED_BY}
-
-
-def selector_text(route_name: str) -> str:
-    """The same as a label selector."""
-    return ",".join(f"{label}={value}" for label, value in selector_labels(route_name).items())
 
 
 def cache_claim_name(route_name: str) -> str:

@@ -15,13 +15,13 @@ from overspill_api.status import ConditionType as Type
 from overspill_operator.core.autoscaler import Rules
 from overspill_operator.core.budget_status import BudgetReport, budget_statement
 from overspill_operator.core.conditions import Statement, condition_list, false, timestamp, true, unknown
+from overspill_operator.core.engine_labels import selector_text
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, summary
 from overspill_operator.core.gateway_refusals import REASON as REFUSED
 from overspill_operator.core.gateway_refusals import Refusal, programmed
 from overspill_operator.core.hosted_health import HostedReport
 from overspill_operator.core.hosted_status import answering, hosted_statement
-from overspill_operator.core.manifests import selector_text
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.rolled_out import rolled_out

@@ -34,6 +34,8 @@ class ApiError:
     """Sent as x-should-retry where set, which the SDKs obey whatever the status."""
 
 
+_SHOWN_MAX: Final = 200
+"""As much is said of what a client has sent."""
 _ANTHROPIC_PATH: Final = b"/v1/messages"
 _ANTHROPIC_TYPES: Final = {
     401: "authentication_error",
@@ -106,6 +108,28 @@ CONFLICTING_KEYS: Final = ApiError(
     "conflicting_api_keys",
     "Authorization, x-api-key and api-key of this request hold different keys. Send one, or the same key in each.",
 )
+
+
+def foreign_host(host: str) -> ApiError:
+    """A request for another host than this machine, to a gateway that asks for no key."""
+    return ApiError(
+        403,
+        "invalid_request_error",
+        "foreign_host",
+        f"The host {host[:_SHOWN_MAX]!r} is not this machine, and this gateway asks for no key. Call it by localhost "
+        "or 127.0.0.1, or run it with API keys instead of --no-auth.",
+    )
+
+
+def foreign_origin(origin: str) -> ApiError:
+    """A request of a web page that was not let in, to a gateway that asks for no key."""
+    return ApiError(
+        403,
+        "invalid_request_error",
+        "foreign_origin",
+        f"Pages of {origin[:_SHOWN_MAX]!r} may not call this gateway, which asks for no key. Let them in with "
+        "--cors-origins, or run it with API keys instead of --no-auth.",
+    )
 
 
 def malformed(message: str, *, status: int = 400, code: str = "malformed_request") -> ApiError:

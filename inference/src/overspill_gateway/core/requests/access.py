@@ -33,12 +33,16 @@ class Grant:
     """Of this consumer, over all routes together."""
     priority: int = 0
     """A higher one leaves the waiting queue first."""
+    opens_all: bool = False
+    """Whether it may call every route there is: where no key is asked for."""
 
     def allows(self, route_key: str, route_namespace: str, allowed: tuple[str, ...] | None = None) -> bool:
         """Whether this consumer may call a route; of another namespace only where the route allows it.
 
         ``allowed``: see ``CompiledRoute.allowed_consumers``.
         """
+        if self.opens_all:
+            return True
         if route_namespace not in self.namespaces and route_key not in self.routes:
             return False
         if allowed is None or self.consumer.startswith(f"{route_namespace}/"):
@@ -50,7 +54,9 @@ class Grant:
 class KeyRing:
     """All keys that let someone in. Immutable: a change of consumers makes a new ring."""
 
-    def __init__(self, pepper: bytes, consumers: Iterable[CompiledConsumer]) -> None:
+    def __init__(self, pepper: bytes, consumers: Iterable[CompiledConsumer], without_key: Grant | None = None) -> None:
+        """``without_key``: what a request with no known key opens; None: nothing."""
+        self._without_key = without_key
         self._keyed = hmac.new(pepper, digestmod=sha256)
         self._grants: dict[bytes, list[tuple[str, Grant]]] = {}
         # The oldest first: whoever writes another's key into a Consumer of their own later gets nothing by it.
@@ -61,7 +67,7 @@ class KeyRing:
         self._unknown = [(_NO_HASH, Grant("", frozenset(), frozenset()))]
 
     def check(self, authorization: bytes) -> Grant | None:
-        """The grant of an Authorization header, or None: one path and one comparison whatever is wrong with it.
+        """The grant of an Authorization header, or what is open without a key: one path, whatever is wrong with it.
 
         Where several consumers have keys of one id, which anyone may write, each is compared: none hides another.
         """
@@ -74,7 +80,7 @@ class KeyRing:
         grants = self._grants.get(key_id, self._unknown)
         right = [grant for expected, grant in grants if hmac.compare_digest(digest, expected)]
         formed = scheme.lower() == b"bearer" and _KEY_BYTES_MIN <= len(key) <= _KEY_BYTES_MAX
-        return right[0] if right and formed and grants is not self._unknown else None
+        return right[0] if right and formed and grants is not self._unknown else self._without_key
 
 
 def credential_of(head: Head) -> bytes | None:

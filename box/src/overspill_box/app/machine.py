@@ -1,0 +1,72 @@
+"""What engines run on: this machine's vLLM and its memory for engines, and the profiles of its routes."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from overspill_api.mistakes import sentences
+from overspill_api.profile import Profile
+from overspill_box.core.command_line import VllmProgram
+from overspill_box.core.local_engine import Machine
+
+_PROFILES: Final[TypeAdapter[dict[str, Profile | None]]] = TypeAdapter(dict[str, Profile | None])
+NOT_FOUND: Final = (
+    "install it (pip install vllm) where overspill is installed, or name another server in a profile's local.command"
+)
+
+
+class ProfilesError(Exception):
+    """A file with profiles can't be used; the message says why."""
+
+
+class AnyProfile(Mapping[str, Profile]):
+    """Whatever a route names: vLLM of this machine, with what the route itself says."""
+
+    def __init__(self) -> None:
+        self._profile = Profile()
+
+    def __getitem__(self, name: str) -> Profile:
+        return self._profile
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204 - there is no list of all names
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def read_profiles(path: Path | None) -> Mapping[str, Profile]:
+    """Profiles by name, from a file with the chart's ``profiles``, with that line above them or without.
+
+    Raises ProfilesError.
+    """
+    if path is None:
+        return AnyProfile()
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ProfilesError(f"--profiles {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ProfilesError(f"--profiles {path}: this is no YAML: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and set(content) == {"profiles"}:
+        content = content["profiles"]
+    try:
+        profiles = _PROFILES.validate_python(content or {})
+    except ValidationError as error:
+        raise ProfilesError(f"--profiles {path}: {'; '.join(sentences(error, Profile))}") from error
+    return {name: profile for name, profile in profiles.items() if profile is not None}
+
+
+def find_machine(memory_bytes: int | None) -> Machine:
+    """This machine; ``memory_bytes``: what it has for engines, where that was said."""
+    program = shutil.which("vllm")
+    if program is None:
+        return Machine(None, f"there is no program vllm; {NOT_FOUND}", memory_bytes)
+    return Machine(VllmProgram((program, "serve")), "", memory_bytes)

@@ -1,0 +1,67 @@
+"""The command ``overspill serve`` as it was typed: serves, or says how a running one fares, or prints a unit."""
+
+import argparse
+import os
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from overspill_box.app.state_directory import StateDirectory, default_folder
+from overspill_box.serve import RUNNING, run
+from overspill_box.settings import ServeError, ServeOptions
+from overspill_box.unit import unit
+
+STATUS_SECONDS = 5.0
+
+
+def serve(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> int:
+    """Do what was typed; the exit code."""
+    try:
+        if options.status:
+            print(status(options.state, environment), end="")
+        elif options.print_unit:
+            print(unit(sys.executable, sys.argv[1:], Path.cwd()), end="")
+        elif not options.files:
+            raise ServeError("name a file with a ModelRoute, such as: overspill serve route.yaml")  # noqa: TRY301
+        else:
+            run(_options(options), environment)
+    except ServeError as error:
+        for line in str(error).splitlines():
+            print(f"overspill serve: {line}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def status(state: str | None, environment: Mapping[str, str]) -> str:
+    """How the routes of the running ``serve`` fare, as a table. Raises ServeError."""
+    folder = StateDirectory(Path(state) if state else default_folder(environment))
+    where = folder.read_json(RUNNING).get("admin")
+    try:
+        if not isinstance(where, str) or not where.startswith("http://"):
+            raise OSError  # noqa: TRY301
+        with urllib.request.urlopen(f"{where}/status", timeout=STATUS_SECONDS) as answer:  # noqa: S310 - checked above
+            text: str = answer.read().decode()
+    except (OSError, ValueError):
+        raise ServeError(
+            f"no overspill serve runs with the state directory {folder.folder}; name another directory with --state"
+        ) from None
+    return text
+
+
+def _options(options: argparse.Namespace) -> ServeOptions:
+    return ServeOptions(
+        files=tuple(options.files),
+        listen=options.listen,
+        admin_listen=options.admin_listen,
+        state=options.state,
+        profiles=options.profiles,
+        secrets=options.secrets,
+        memory=options.memory,
+        no_auth=options.no_auth,
+        cors_origins=options.cors_origins,
+        keep_engines=options.keep_engines,
+        log_level=options.log_level,
+    )
