@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+LAST_WORDS_MAX: Final = 400
+"""Lines of an ended engine's log that are looked at: vLLM 0.32 prints some 120 more after the one that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Ending:
     was_asked: bool = False
     """Whether it had been told to."""
     last_words: tuple[str, ...] = ()
-    """The last lines of its log, at most 40."""
+    """The last lines of its log, at most ``LAST_WORDS_MAX``."""
 
 
 @dataclass(frozen=True, slots=True)
