@@ -131,6 +131,8 @@ class _Placing:
         self._later = dict(_held_later(self._engines))
         """What will be taken once all that is decided has come about."""
         self._leaving: dict[str, _Leave] = {}
+        self._settled: set[str] = set()
+        """Engines of which is decided already, for who is further in front: nobody else may have their room."""
         self._beginning: list[Action] = []
         self._waits: list[Wait] = []
         self._again = inf
@@ -214,7 +216,7 @@ class _Placing:
             return
         if not self._fits_later(candidate.name, held) and not self._make_room(candidate, held):
             return
-        self._later[candidate.name] = held
+        self._keep_room(candidate, held)
         if fit((self._held | {candidate.name: held}).values(), self._memory):
             self._held[candidate.name] = held
             self._beginning.append(Action(candidate.act, candidate.name, need.key, self._reason(candidate)))
@@ -223,7 +225,7 @@ class _Placing:
 
     def _make_room(self, candidate: _Candidate, held: Held) -> bool:
         """Decide who yields to it; whether all who have to do so now. What it needs later is kept for it."""
-        asked = self._yields.to(candidate.need.key, candidate.urgency, staying=self._leaving)
+        asked = self._yields.to(candidate.need.key, candidate.urgency, staying=self._leaving.keys() | self._settled)
         able = [one for one in asked if one.from_unix <= self._now_unix]
         for one in asked:
             if self._now_unix < one.from_unix < inf:
@@ -239,7 +241,8 @@ class _Placing:
             return False
         for engine, to_sleep in later:
             self._goes_later(engine, to_sleep=to_sleep)
-        self._later[candidate.name] = held
+            self._settled.add(engine.name)
+        self._keep_room(candidate, held)
         names = {engine.name for engine, _ in later}
         last = max((one for one in asked if one.engine.name in names), key=lambda one: one.from_unix)
         self._wait(candidate, self._until(last))
@@ -308,6 +311,10 @@ class _Placing:
     def _leave(self, engine: EngineFact, *, to_sleep: bool, why: str) -> None:
         self._leaving[engine.name] = _Leave(to_sleep, why)
         self._goes_later(engine, to_sleep=to_sleep)
+
+    def _keep_room(self, candidate: _Candidate, held: Held) -> None:
+        self._later[candidate.name] = held
+        self._settled.add(candidate.name)
 
     def _goes_later(self, engine: EngineFact, *, to_sleep: bool) -> None:
         self._without(self._later, engine, to_sleep=to_sleep)

@@ -118,7 +118,7 @@ class Yields:
         need = self._needs.get(engine.route)
         is_waited_for = need is not None and need.waiting_since_unix is not None
         used = engine.last_used_unix or 0.0
-        if engine.stage is Stage.ASLEEP:
+        if engine.stage is Stage.ASLEEP and urgency is not Urgency.WANTED:
             return (_Order.ASLEEP_AND_WAITED_FOR if is_waited_for else _Order.ASLEEP), self._now, used
         if urgency > Urgency.MORE_REPLICAS or engine.stage is Stage.STOPPING:
             return None
