@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from overspill_cli import commands
-from overspill_cli.cluster import KubernetesCluster
+from overspill_cli.cluster import Cluster, KubernetesCluster
 from overspill_cli.errors import CommandError
 from overspill_cli.pepper import WAIT_SECONDS
 
@@ -36,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     cluster = argparse.ArgumentParser(add_help=False)
     cluster.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     cluster.add_argument("-n", "--namespace", help="namespace of the Consumer (default: the context's)")
+    cluster.add_argument(
+        "--local", action="store_true", help="of overspill serve on this machine, rather than of a cluster"
+    )
+    cluster.add_argument("--state", metavar="DIR", help="its state directory, with --local (default: the user's)")
 
     create = actions.add_parser(
         "create",
@@ -168,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_keys(options: argparse.Namespace) -> None:
     """Run one of ``overspill keys``."""
-    cluster = KubernetesCluster(options.context)
+    cluster = _consumers(options)
     namespace = options.namespace or cluster.namespace
     if options.action == "create":
         commands.create_key(
@@ -185,6 +189,16 @@ def run_keys(options: argparse.Namespace) -> None:
         commands.list_keys(cluster, None if options.all_namespaces else namespace)
     else:
         commands.revoke_key(cluster, name=options.name, namespace=namespace, key=options.key)
+
+
+def _consumers(options: argparse.Namespace) -> Cluster:
+    """Where Consumers are."""
+    if options.local or options.state:
+        # Imported late: the other commands need nothing of it.
+        from overspill_cli.local_consumers import LocalConsumers  # noqa: PLC0415
+
+        return LocalConsumers(options.state)
+    return KubernetesCluster(options.context)
 
 
 if __name__ == "__main__":
