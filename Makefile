@@ -107,9 +107,9 @@ check-generated: venv ## generated files are what the types say
 
 .PHONY: lock
 lock: ## resolve the dependencies anew, with hashes and without addresses
-	@scripts/lock requirements/operator.txt pyproject.toml --extra operator
-	@scripts/lock requirements/gateway.txt pyproject.toml --extra gateway
-	@scripts/lock requirements/compile.txt pyproject.toml --extra gateway --extra compile
+	@scripts/lock requirements/operator.txt --group operator
+	@scripts/lock requirements/gateway.txt --group gateway
+	@scripts/lock requirements/compile.txt --group compile
 	@scripts/lock requirements/dev.txt pyproject.toml --extra operator --extra gateway --extra dev
 
 .PHONY: venv

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,3 +51,42 @@ def test_a_pin_with_an_extra_gets_a_twin_before_it() -> None:
         "b==2 ; python_version < '3.12' \\\n    --hash=sha256:bb\n    # via a\n"
         "b[x,y]==2 ; python_version < '3.12' \\\n    --hash=sha256:bb\n    # via a\n"
     )
+
+
+@pytest.mark.parametrize("group", ["operator", "gateway"])
+def test_an_image_has_what_the_package_says_and_no_other_version(group: str) -> None:
+    """What is installed by pip and what is in an image differ in how much there is, never in which versions do."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    said = set(project["project"]["dependencies"]) | set(project["project"]["optional-dependencies"][group])
+
+    assert set(project["dependency-groups"][group]) <= said
+
+
+def test_one_machine_needs_no_extra() -> None:
+    """`pip install overspill` is enough for `overspill serve`: nothing that it imports is missing."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = {re.split(r"[<>=;]", item)[0] for item in project["project"]["dependencies"]}
+    code = "import sys, overspill_box.commands; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    of_module = importlib.metadata.packages_distributions()
+    always = {"overspill", "setuptools"}  # a file of setuptools' imports it wherever it is installed
+    used = {of_module[name][0].lower() for name in imported if name in of_module} - always
+
+    assert used <= _with_all_that_they_need(needed)
+
+
+def _with_all_that_they_need(names: set[str]) -> set[str]:
+    """The distributions, and those that they depend on."""
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop().lower()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            wanted = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for other systems
+        todo += [re.split(r"[^A-Za-z0-9._-]", item)[0] for item in wanted if "extra ==" not in item]
+    return found | {name.replace("-", "_") for name in found}
