@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from overspill_box.core.local_engine import Claim
 from overspill_box.core.placement import USUAL_TURNS, Act, Placement, place
-from overspill_box.core.room import Claim, EngineFact, RouteNeed, Stage, fit
+from overspill_box.core.room import EngineFact, RouteNeed, Stage, fit
 from overspill_box.core.yielding import Turns
 
 GIB = 2**30

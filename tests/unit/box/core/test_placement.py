@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from overspill_box.core.local_engine import Claim
 from overspill_box.core.placement import Placement, place
-from overspill_box.core.room import Claim, EngineFact, RouteNeed, Stage
+from overspill_box.core.room import EngineFact, RouteNeed, Stage
 
 GIB = 2**30
 MACHINE = 24 * GIB
@@ -41,7 +42,7 @@ def acts(placement: Placement) -> list[str]:
     return [f"{action.act} {action.name.removeprefix('ns/')}" for action in placement.actions]
 
 
-def test_a_replica_that_is_wanted_is_started_where_there_is_room():
+def test_a_replica_that_is_wanted_is_started_where_there_is_room() -> None:
     """And it is said why."""
     placement = place([need(waiting=3.0)], [], MACHINE, NOW)
     assert acts(placement) == ["Start a#0"]
@@ -50,20 +51,20 @@ def test_a_replica_that_is_wanted_is_started_where_there_is_room():
     assert acts(place([need(wanted=0)], [], MACHINE, NOW)) == []
 
 
-def test_one_that_sleeps_is_woken_before_another_is_started():
+def test_one_that_sleeps_is_woken_before_another_is_started() -> None:
     """The second replica is a new one, of the lowest number that is free."""
     sleeper = engine(stage=Stage.ASLEEP, of=claim(8, rest=1), ordinal=1)
     placement = place([need(of=claim(8, rest=1), wanted=2, waiting=1.0)], [sleeper], MACHINE, NOW)
     assert acts(placement) == ["Wake a#1", "Start a#0"]
 
 
-def test_a_number_is_taken_until_its_process_has_ended():
+def test_a_number_is_taken_until_its_process_has_ended() -> None:
     """One process runs at a time under a name."""
     ending = engine(stage=Stage.STOPPING, of=claim(2))
     assert acts(place([need(of=claim(2), waiting=1.0)], [ending], MACHINE, NOW)) == ["Start a#1"]
 
 
-def test_who_is_not_wanted_any_more_leaves_the_endpoints_first_and_ends_when_idle():
+def test_who_is_not_wanted_any_more_leaves_the_endpoints_first_and_ends_when_idle() -> None:
     """Drained, then stopped; a request that came meanwhile is finished."""
     nobody = [need(wanted=0)]
     assert acts(place(nobody, [engine()], MACHINE, NOW)) == ["Drain a#0"]
@@ -76,7 +77,7 @@ def test_who_is_not_wanted_any_more_leaves_the_endpoints_first_and_ends_when_idl
     assert "did not end in time" in late.actions[0].why
 
 
-def test_who_can_sleeps_at_zero_and_is_left_asleep():
+def test_who_can_sleeps_at_zero_and_is_left_asleep() -> None:
     """Nobody needs the room."""
     can_sleep = claim(20, rest=2)
     drained = engine(stage=Stage.DRAINING, of=can_sleep)
@@ -84,7 +85,7 @@ def test_who_can_sleeps_at_zero_and_is_left_asleep():
     assert acts(place([need(of=can_sleep, wanted=0)], [replace(drained, stage=Stage.ASLEEP)], MACHINE, NOW)) == []
 
 
-def test_the_engines_of_a_route_that_is_gone_end_asleep_or_not():
+def test_the_engines_of_a_route_that_is_gone_end_asleep_or_not() -> None:
     """Nothing of it is kept."""
     of = claim(8, rest=1)
     engines = [
@@ -96,7 +97,7 @@ def test_the_engines_of_a_route_that_is_gone_end_asleep_or_not():
     assert acts(place([], [engine(stage=Stage.DRAINING, of=of)], MACHINE, NOW)) == ["Stop a#0"]
 
 
-def test_replicas_that_are_too_many_go_the_idle_and_the_loading_first():
+def test_replicas_that_are_too_many_go_the_idle_and_the_loading_first() -> None:
     """The busy one stays."""
     of = claim(2)
     busy, loading = engine(of=of, in_flight=3), engine(of=of, stage=Stage.STARTING, ordinal=1)
@@ -105,7 +106,7 @@ def test_replicas_that_are_too_many_go_the_idle_and_the_loading_first():
     assert acts(place([need(of=of, wanted=1)], [busy, loading, idle], MACHINE, NOW)) == ["Stop a#1", "Drain a#2"]
 
 
-def test_an_idle_engine_yields_to_requests_that_wait():
+def test_an_idle_engine_yields_to_requests_that_wait() -> None:
     """It is drained; the other starts only when the room is free."""
     needs = [need("a"), need("b", waiting=2.0)]
     first = place(needs, [engine("a")], MACHINE, NOW)
@@ -121,7 +122,7 @@ def test_an_idle_engine_yields_to_requests_that_wait():
     assert [wait.route for wait in last.waits] == ["ns/a"]
 
 
-def test_it_sleeps_instead_where_what_it_keeps_leaves_room():
+def test_it_sleeps_instead_where_what_it_keeps_leaves_room() -> None:
     """Else it ends."""
     drained = engine("a", Stage.DRAINING, claim(20, rest=2))
     needs = [need("a", claim(20, rest=2)), need("b", claim(22), waiting=2.0)]
@@ -130,7 +131,7 @@ def test_it_sleeps_instead_where_what_it_keeps_leaves_room():
     assert acts(place(needs, [drained], MACHINE, NOW)) == ["Stop a#0"]
 
 
-def test_a_sleeper_ends_where_its_rest_is_in_the_way():
+def test_a_sleeper_ends_where_its_rest_is_in_the_way() -> None:
     """The least recently used one, and no more than needed."""
     of = claim(10, rest=3)
     sleepers = [
@@ -140,7 +141,7 @@ def test_a_sleeper_ends_where_its_rest_is_in_the_way():
     assert acts(place(needs, sleepers, MACHINE, NOW)) == ["Stop b#0"]
 
 
-def test_the_least_recently_used_yields_first():
+def test_the_least_recently_used_yields_first() -> None:
     """And only as many as are needed."""
     of = claim(8)
     idle = [engine("a", of=of, used=NOW - 50), engine("b", of=of, used=NOW - 90), engine("c", of=of, used=NOW - 70)]
@@ -150,14 +151,14 @@ def test_the_least_recently_used_yields_first():
     assert acts(two) == ["Drain b#0", "Drain c#0"]
 
 
-def test_who_is_not_needed_to_yield_does_not():
+def test_who_is_not_needed_to_yield_does_not() -> None:
     """A small one that was used longest ago stays where a larger one must go anyway."""
     engines = [engine("a", of=claim(2), used=NOW - 90), engine("b", of=claim(20), used=NOW - 50)]
     needs = [need("a", claim(2)), need("b", claim(20)), need("c", claim(20), waiting=1.0)]
     assert acts(place(needs, engines, MACHINE, NOW)) == ["Drain b#0"]
 
 
-def test_a_busy_engine_keeps_its_turn_and_then_yields():
+def test_a_busy_engine_keeps_its_turn_and_then_yields() -> None:
     """Thirty seconds from being ready on; who waits is told for how long."""
     needs = [need("a", waiting=0.0), need("b", waiting=5.0)]
     busy = engine("a", since=NOW - 18.0, in_flight=4, used=NOW)
@@ -167,7 +168,7 @@ def test_a_busy_engine_keeps_its_turn_and_then_yields():
     assert acts(place(needs, [busy], MACHINE, NOW + 12.0)) == ["Drain a#0"]
 
 
-def test_who_asks_one_thing_after_another_keeps_the_turn():
+def test_who_asks_one_thing_after_another_keeps_the_turn() -> None:
     """A moment without requests is no idleness; a longer one is."""
     needs = [need("a"), need("b", waiting=5.0)]
     pausing = engine("a", since=NOW - 10.0, used=NOW - 0.5)
@@ -176,7 +177,7 @@ def test_who_asks_one_thing_after_another_keeps_the_turn():
     assert acts(place(needs, [pausing], MACHINE, NOW + 0.5)) == ["Drain a#0"]
 
 
-def test_one_that_has_just_become_ready_is_left_until_it_has_served():
+def test_one_that_has_just_become_ready_is_left_until_it_has_served() -> None:
     """Whoever woke it is about to ask; after ten seconds nobody is."""
     needs = [need("a"), need("b", waiting=5.0)]
     fresh = engine("a", since=NOW - 2.0, used=None)
@@ -185,7 +186,7 @@ def test_one_that_has_just_become_ready_is_left_until_it_has_served():
     assert acts(place(needs, [fresh], MACHINE, NOW + 8.0)) == ["Drain a#0"]
 
 
-def test_one_that_loads_for_requests_is_not_stopped_and_one_that_nobody_waits_for_is():
+def test_one_that_loads_for_requests_is_not_stopped_and_one_that_nobody_waits_for_is() -> None:
     """The first has its turn still to come."""
     loading = engine("a", Stage.STARTING, since=NOW - 60.0, used=None)
     waits = place([need("a", waiting=61.0), need("b", waiting=70.0)], [loading], MACHINE, NOW)
@@ -194,14 +195,14 @@ def test_one_that_loads_for_requests_is_not_stopped_and_one_that_nobody_waits_fo
     assert acts(place([need("a"), need("b", waiting=5.0)], [loading], MACHINE, NOW)) == ["Stop a#0"]
 
 
-def test_min_replicas_are_kept_until_the_requests_of_another_wait():
+def test_min_replicas_are_kept_until_the_requests_of_another_wait() -> None:
     """Nobody's wish to have a replica without requests takes one away."""
     kept = engine("a", of=claim(20))
     assert acts(place([need("a", least=1), need("b", least=1)], [kept], MACHINE, NOW)) == []
     assert acts(place([need("a", least=1), need("b", waiting=1.0)], [kept], MACHINE, NOW)) == ["Drain a#0"]
 
 
-def test_of_two_idle_engines_the_one_that_min_replicas_keeps_yields_last():
+def test_of_two_idle_engines_the_one_that_min_replicas_keeps_yields_last() -> None:
     """Though it was used longer ago."""
     of = claim(12)
     idle = [engine("a", of=of, used=NOW - 90), engine("b", of=of, used=NOW - 50)]
@@ -209,13 +210,13 @@ def test_of_two_idle_engines_the_one_that_min_replicas_keeps_yields_last():
     assert acts(place(needs, idle, MACHINE, NOW)) == ["Drain b#0"]
 
 
-def test_who_has_waited_longest_comes_first():
+def test_who_has_waited_longest_comes_first() -> None:
     """Whatever the names."""
     needs = [need("a", waiting=1.0), need("b", waiting=9.0), need("c", waiting=5.0)]
     assert acts(place(needs, [], MACHINE, NOW)) == ["Start b#0"]
 
 
-def test_small_ones_do_not_pass_a_large_one_that_waits():
+def test_small_ones_do_not_pass_a_large_one_that_waits() -> None:
     """What it needs is kept for it, though there is room for a small one now; one that fits beside it may start."""
     busy = engine("a", of=claim(12), since=NOW - 10.0, in_flight=1, used=NOW)
     needs = [need("a", claim(12)), need("large", claim(20), waiting=9.0), need("small", claim(8), waiting=1.0)]
@@ -226,13 +227,13 @@ def test_small_ones_do_not_pass_a_large_one_that_waits():
     assert acts(place(needs, [busy], MACHINE, NOW)) == ["Start small#0"]
 
 
-def test_one_that_drains_is_taken_back_when_nobody_needs_its_room():
+def test_one_that_drains_is_taken_back_when_nobody_needs_its_room() -> None:
     """Who waited has given up."""
     draining = engine("a", Stage.DRAINING, since=NOW - 1.0, in_flight=2)
     assert acts(place([need("a"), need("b", wanted=0)], [draining], MACHINE, NOW)) == ["Resume a#0"]
 
 
-def test_a_second_replica_takes_no_busy_engine_away():
+def test_a_second_replica_takes_no_busy_engine_away() -> None:
     """Only idle ones yield to a route that has a replica already."""
     of = claim(12)
     mine, other = engine("a", of=of, in_flight=8, used=NOW), engine("b", of=of, in_flight=1, used=NOW)
@@ -245,7 +246,7 @@ def test_a_second_replica_takes_no_busy_engine_away():
     ]
 
 
-def test_of_busy_engines_one_of_several_replicas_yields_first():
+def test_of_busy_engines_one_of_several_replicas_yields_first() -> None:
     """A route that has two can spare one."""
     of = claim(8)
     engines = [engine("a", of=of, in_flight=1, since=NOW - 400)] + [
@@ -255,7 +256,7 @@ def test_of_busy_engines_one_of_several_replicas_yields_first():
     assert acts(place(needs, engines, MACHINE, NOW)) == ["Drain b#0"]
 
 
-def test_groups_run_together_and_others_take_turns_with_them():
+def test_groups_run_together_and_others_take_turns_with_them() -> None:
     """Where the machine's memory is not known as well."""
     of = claim(20, group="g")
     needs = [need("a", of, waiting=3.0), need("b", of, waiting=2.0), need("c", waiting=1.0)]
@@ -270,7 +271,7 @@ def test_groups_run_together_and_others_take_turns_with_them():
     ]
 
 
-def test_one_that_ended_by_itself_waits_before_it_is_started_again():
+def test_one_that_ended_by_itself_waits_before_it_is_started_again() -> None:
     """And keeps nobody else's room meanwhile."""
     needs = [need("a", waiting=9.0, may_start=NOW + 4.0), need("b", waiting=1.0)]
     placement = place(needs, [], MACHINE, NOW)
@@ -279,14 +280,14 @@ def test_one_that_ended_by_itself_waits_before_it_is_started_again():
     assert placement.again_unix == NOW + 4.0
 
 
-def test_one_that_can_never_fit_says_so_and_is_in_nobodys_way():
+def test_one_that_can_never_fit_says_so_and_is_in_nobodys_way() -> None:
     """With what there is."""
     placement = place([need("a", claim(30), waiting=9.0), need("b", waiting=1.0)], [], MACHINE, NOW)
     assert acts(placement) == ["Start b#0"]
     assert [wait.why for wait in placement.waits] == ["it needs 30.0 GiB, more than this machine has for engines"]
 
 
-def test_a_changed_engine_comes_before_the_old_one_goes_where_there_is_room():
+def test_a_changed_engine_comes_before_the_old_one_goes_where_there_is_room() -> None:
     """One replica after the other: the old one serves until the new one is ready."""
     of = claim(8)
     old, new = engine(of=of, is_current=False), engine(of=of, ordinal=1, stage=Stage.STARTING)
@@ -297,7 +298,7 @@ def test_a_changed_engine_comes_before_the_old_one_goes_where_there_is_room():
     assert acts(place([need(of=of, wanted=2)], two, MACHINE, NOW)) == ["Start a#2"]
 
 
-def test_a_changed_engine_takes_the_old_ones_room_where_there_is_no_other():
+def test_a_changed_engine_takes_the_old_ones_room_where_there_is_no_other() -> None:
     """The old one finishes what it has begun, and ends; it does not sleep."""
     of = claim(20, rest=1)
     old = engine(of=of, is_current=False, in_flight=2, since=NOW - 1)
@@ -308,14 +309,14 @@ def test_a_changed_engine_takes_the_old_ones_room_where_there_is_no_other():
     assert acts(place([need(of=of)], [replace(old, stage=Stage.STARTING)], MACHINE, NOW)) == ["Stop a#0"]
 
 
-def test_where_the_machine_has_less_than_it_had_some_go():
+def test_where_the_machine_has_less_than_it_had_some_go() -> None:
     """Idle ones first, though nobody waits."""
     of = claim(12)
     both = [engine("a", of=of, in_flight=1), engine("b", of=of)]
     assert acts(place([need("a", of), need("b", of)], both, 20 * GIB, NOW)) == ["Drain b#0"]
 
 
-def test_scaling_wish_without_requests_ends_no_sleeper():
+def test_scaling_wish_without_requests_ends_no_sleeper() -> None:
     """Only minReplicas does, where it cannot be kept otherwise."""
     of = claim(20, rest=5)
     sleeper = engine("a", Stage.ASLEEP, of)
@@ -323,7 +324,7 @@ def test_scaling_wish_without_requests_ends_no_sleeper():
     assert acts(place([need("a", of, wanted=0), need("b", least=1)], [sleeper], MACHINE, NOW)) == ["Stop a#0"]
 
 
-def test_a_sleeper_that_is_woken_for_one_is_ended_for_nobody():
+def test_a_sleeper_that_is_woken_for_one_is_ended_for_nobody() -> None:
     """What is decided for whoever is further in front stays so."""
     of = claim(12, rest=2)
     sleeper = engine("a", Stage.ASLEEP, of)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from overspill_box.core.local_engine import Claim
 from overspill_box.core.placement import place
-from overspill_box.core.room import Claim, EngineFact, RouteNeed, Stage
+from overspill_box.core.room import EngineFact, RouteNeed, Stage
 from unit.box.core.placement_simulation import GIB, Job, Machine, Model
 
 MACHINE_GIB = 24
@@ -55,7 +56,7 @@ def longest_wait(models: list[Model]) -> float:
 
 
 @given(case=cases())
-def test_everybody_is_served_within_a_bound(case: tuple[list[Model], list[Job], int | None]):
+def test_everybody_is_served_within_a_bound(case: tuple[list[Model], list[Job], int | None]) -> None:
     """Whatever comes: never more than the machine has (checked at each step), and every request is served in time."""
     models, jobs, memory = case
     machine = Machine(models, memory)
@@ -66,7 +67,7 @@ def test_everybody_is_served_within_a_bound(case: tuple[list[Model], list[Job], 
 
 
 @given(case=cases())
-def test_each_start_is_for_somebody(case: tuple[list[Model], list[Job], int | None]):
+def test_each_start_is_for_somebody(case: tuple[list[Model], list[Job], int | None]) -> None:
     """No thrash: engines are started or woken at most twice a request (for it, and for the route it took room from)."""
     models, jobs, memory = case
     single = [replace(model, replicas=1, least=0) for model in models]
@@ -76,7 +77,7 @@ def test_each_start_is_for_somebody(case: tuple[list[Model], list[Job], int | No
 
 
 @given(arrivals=st.lists(st.tuples(st.floats(0, 3000), st.sampled_from([0.5, 40.0])), min_size=1, max_size=30))
-def test_an_engine_that_is_alone_is_never_stopped(arrivals: list[tuple[float, float]]):
+def test_an_engine_that_is_alone_is_never_stopped(arrivals: list[tuple[float, float]]) -> None:
     """Nobody else wants anything: it is started once, and stays as long as scaling wants it."""
     machine = Machine([Model("ns/a", Claim(), idle_after_seconds=10_000.0)], None)
     machine.run([Job("ns/a", at, seconds) for at, seconds in arrivals], 4000)
@@ -84,7 +85,7 @@ def test_an_engine_that_is_alone_is_never_stopped(arrivals: list[tuple[float, fl
 
 
 @pytest.mark.parametrize("others", [1, 3])
-def test_routes_that_are_always_asked_swap_once_a_turn(others: int):
+def test_routes_that_are_always_asked_swap_once_a_turn(others: int) -> None:
     """An hour of requests without a pause to models that fit one at a time: turns of 30 s beside the loading."""
     models = [Model(f"ns/{number}", Claim()) for number in range(1 + others)]
     machine = Machine(models, None)
@@ -94,7 +95,7 @@ def test_routes_that_are_always_asked_swap_once_a_turn(others: int):
     assert max(served) <= 1.3 * min(served)
 
 
-def test_who_asks_now_and_then_does_not_wait_for_the_end_of_a_long_load():
+def test_who_asks_now_and_then_does_not_wait_for_the_end_of_a_long_load() -> None:
     """A large model that is always asked, and a small one that is asked once: it comes after one turn."""
     machine = Machine(
         [Model("ns/large", Claim(), load_seconds=120.0), Model("ns/small", Claim(), load_seconds=5.0)], None
@@ -126,7 +127,7 @@ facts = st.builds(
     is_current=st.booleans(),
     was_asleep=st.booleans(),
 )
-ALLOWED = {
+ALLOWED: dict[str, set[Stage | None]] = {
     "Start": {None},
     "Wake": {Stage.ASLEEP},
     "Drain": {Stage.READY},
@@ -144,7 +145,7 @@ ALLOWED = {
 )
 def test_whatever_the_facts_actions_suit_them(
     routes: list[RouteNeed], engines: list[EngineFact], memory: int | None, seed: int
-):
+) -> None:
     """One action an engine, each one possible in its stage; the order of the facts does not matter; time goes on."""
     engines = [replace(engine, route=engine.name.partition("#")[0]) for engine in engines]
     placement = place(routes, engines, memory, 1000.0)

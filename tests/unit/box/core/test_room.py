@@ -1,6 +1,7 @@
 """Whether engines fit together on a machine."""
 
-from overspill_box.core.room import Claim, Held, fit
+from overspill_box.core.local_engine import Claim
+from overspill_box.core.room import Held, fit
 
 GIB = 2**30
 
@@ -17,7 +18,7 @@ def asleep(memory: int | None, rest: int, group: str | None = None) -> Held:
     )
 
 
-def test_engines_fit_whose_memory_is_no_more_than_there_is():
+def test_engines_fit_whose_memory_is_no_more_than_there_is() -> None:
     """The sum counts, to the last byte."""
     assert fit([awake(12), awake(12)], 24 * GIB)
     assert not fit([awake(12), awake(13)], 24 * GIB)
@@ -25,13 +26,13 @@ def test_engines_fit_whose_memory_is_no_more_than_there_is():
     assert fit([], 0)
 
 
-def test_one_that_says_no_memory_takes_all():
+def test_one_that_says_no_memory_takes_all() -> None:
     """It runs alone."""
     assert fit([awake()], 24 * GIB)
     assert not fit([awake(), awake(1)], 24 * GIB)
 
 
-def test_engines_of_one_group_fit_whatever_their_memory():
+def test_engines_of_one_group_fit_whatever_their_memory() -> None:
     """That they do is what the group says; anybody else beside them counts."""
     assert fit([awake(20, "g"), awake(20, "g")], 24 * GIB)
     assert not fit([awake(20, "g"), awake(20, "h")], 24 * GIB)
@@ -39,7 +40,7 @@ def test_engines_of_one_group_fit_whatever_their_memory():
     assert fit([awake(2, "g"), awake(2, "g"), awake(1)], 24 * GIB)
 
 
-def test_what_an_engine_keeps_in_its_sleep_counts():
+def test_what_an_engine_keeps_in_its_sleep_counts() -> None:
     """No more than it takes awake, whatever is written."""
     assert fit([asleep(20, 2), awake(22)], 24 * GIB)
     assert not fit([asleep(20, 2), awake(23)], 24 * GIB)
@@ -47,7 +48,7 @@ def test_what_an_engine_keeps_in_its_sleep_counts():
     assert fit([asleep(None, 2), awake(22)], 24 * GIB)
 
 
-def test_where_the_memory_is_not_known_one_is_awake_at_a_time():
+def test_where_the_memory_is_not_known_one_is_awake_at_a_time() -> None:
     """Or those of one group; sleepers do not count."""
     assert fit([awake(12)], None)
     assert fit([awake(), asleep(None, 1), asleep(12, 1)], None)
