@@ -12,19 +12,17 @@ from overspill_api.modelroute import SelfHosted
 from overspill_api.profile import Profile
 from overspill_api.quantities import storage_bytes
 from overspill_box.core.command_line import (
-    API_KEY,
     ARGS,
-    PORT,
     CommandLine,
     VllmProgram,
     is_vllm,
     own_command_line,
+    revision,
     unknown_placeholders,
     uses,
     vllm_command_line,
 )
 from overspill_box.core.process import ProcessSpec
-from overspill_operator.core import sources
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.plan import EngineSpec
@@ -136,7 +134,7 @@ class LocalEngineView:
         """See ``EngineView``: vLLM always, another program where its command or a variable takes the key."""
         if self.profile is None or is_vllm(self.profile.local.command):
             return True
-        return uses(self.profile.local.command, self.profile.env, API_KEY)
+        return uses([*self.profile.local.command, *self.profile.env.values()], "api_key")
 
     def patience_seconds(self, self_hosted: SelfHosted) -> float:  # noqa: ARG002 - the protocol's
         """See ``EngineView``: nothing waits here for room that others may make."""
@@ -160,15 +158,14 @@ class LocalEngineView:
 
     def _made(self, engine: EngineSpec) -> LocalEngine:
         local, profile = engine.profile.local, engine.profile
-        ours = is_vllm(local.command)
-        environment = dict(profile.env) | dict(self.source_environment)
-        environment |= {variable.name: variable.value for variable in engine.self_hosted.env}
-        if ours:
-            program = VllmProgram(tuple(local.command)) if local.command else self.machine.vllm
-            assert program is not None  # noqa: S101 - else it is a fault
-            line = vllm_command_line(engine, program, environment, can_sleep=local.sleep)
+        added = dict(self.source_environment)
+        added |= {variable.name: variable.value for variable in engine.self_hosted.env}
+        program = VllmProgram(tuple(local.command)) if local.command else self.machine.vllm
+        runs_vllm = is_vllm(local.command)
+        if runs_vllm and program is not None:
+            line = vllm_command_line(engine, program, added, can_sleep=local.sleep)
         else:
-            line = own_command_line(engine, environment)
+            line = own_command_line(engine, added)
         return LocalEngine(
             command_line=line,
             made_from=_hash(line),
@@ -181,7 +178,7 @@ class LocalEngineView:
             stop_seconds=drain_seconds(profile) + EXIT_SECONDS,
             startup_timeout_seconds=profile.startup_timeout.seconds,
             api_key=engine.api_key,
-            is_vllm=ours,
+            is_vllm=runs_vllm,
             notices=tuple(_notices(engine)),
         )
 
@@ -201,19 +198,22 @@ class LocalEngineView:
                 "{served_model} and {api_key}, and {args} as an item of its own; write {{name}} for the text {name}"
             )
         if not is_vllm(local.command):
-            if not uses(local.command, engine.profile.env, PORT):
-                yield _fault(f"{place} does not say on which port to serve: put {{port}} where the program takes it")
-            resolved = sources.resolve(source)
-            if resolved.args and not uses(local.command, {}, "{revision}") and source.startswith("hf://"):
-                yield _fault(
-                    f"{place} takes no revision, and spec.selfHosted.source has one: put {{revision}} where the "
-                    "program takes it, or take @... away from the source"
-                )
+            yield from self._own_command_faults(engine, place)
         memory, most = claim_of(engine.profile).memory_bytes, self.machine.memory_bytes
         if memory is not None and most is not None and memory > most:
             yield _fault(
                 f"profile {engine.self_hosted.profile!r}: local.memory {local.memory} is more than the "
                 f"{most / 2**30:.1f}Gi that this machine has for engines: choose a smaller model or write less"
+            )
+
+    def _own_command_faults(self, engine: EngineSpec, place: str) -> Iterator[Fault]:
+        command = engine.profile.local.command
+        if not uses([*command, *engine.profile.env.values()], "port"):
+            yield _fault(f"{place} does not say on which port to serve: put {{port}} where the program takes it")
+        if revision(engine.self_hosted.source) and not uses(command, "revision"):
+            yield _fault(
+                f"{place} takes no revision, and spec.selfHosted.source names one: put {{revision}} where the program "
+                "takes it, or take what follows @ out of the source"
             )
 
 
@@ -245,5 +245,5 @@ def _fault(message: str) -> Fault:
 
 
 def _hash(line: CommandLine) -> str:
-    text = json.dumps([line.items, dict(line.environment), sorted(line.port_items), sorted(line.port_variables)])
+    text = json.dumps([line.items, sorted(line.environment.items())])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
