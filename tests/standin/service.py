@@ -101,6 +101,7 @@ class Service:
         self._seen: deque[dict[str, object]] = deque(maxlen=RECORDED_REQUESTS_MAX)
         self._count = 0
         self._cancelled = 0
+        self._sleeps = False
         self._created = int(time.time())
 
     async def handle(self, request: Request, connection: Connection) -> None:
@@ -114,6 +115,8 @@ class Service:
                 model = self.settings.models[0] if self.settings.models else self.settings.name
                 text = self.metrics.text(model, slots=self.settings.concurrency or 256)
                 connection.send(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+            elif request.path in ("/sleep", "/wake_up", "/is_sleeping"):
+                self._sleep_mode(request, connection)
             elif request.path in ("/health", "/ping"):
                 connection.send(200, b"", "text/plain")
             elif request.path == "/version":
@@ -122,6 +125,14 @@ class Service:
                 connection.send_json(404, {"detail": "Not Found"})
         except Refusal as refusal:
             connection.send_json(refusal.status, refusal.body(self.settings))
+
+    def _sleep_mode(self, request: Request, connection: Connection) -> None:
+        """As vLLM's with VLLM_SERVER_DEV_MODE: asleep it is healthy and answers no request."""
+        if request.path == "/is_sleeping":
+            connection.send_json(200, {"is_sleeping": self._sleeps})
+            return
+        self._sleeps = request.path == "/sleep"
+        connection.send(200, b"", "text/plain")
 
     async def _api(self, request: Request, connection: Connection) -> None:
         self._authorize(request)
@@ -134,6 +145,8 @@ class Service:
         if request.method != "POST":
             connection.send_json(405, {"detail": "Method Not Allowed"})
             return
+        if self._sleeps:
+            raise Refusal(500, "the engine is asleep", "InternalServerError")
         body = _json_object(request.body)
         self._count += 1
         self._seen.append(

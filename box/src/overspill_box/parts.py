@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.clock import Clock
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.ports import Json
 
 logger = logging.getLogger(__name__)
@@ -98,6 +101,7 @@ class Parts:
             gateways=self.gateways,
             diagnosis=self.engines,
             retained_cache=lambda _route: "",
+            scaling_of=self._scaling_of,
             queue=queue,
             statuses=self.objects,
             events=self.story,
@@ -207,6 +211,11 @@ class Parts:
     def _all_routes(self) -> None:
         for route in self.routes:
             self.queue.add((ROUTE, route.key), background=True)
+
+    def _scaling_of(self, route: RouteObject) -> ScalingFacts | None:
+        """What scaling knows; an engine that has given its room to others, and that nobody asks for, is at zero."""
+        facts = self.scaler.facts(route)
+        return replace(facts, desired=0) if facts is not None and self.engines.rests(route.key) else facts
 
     def _least(self, key: str) -> int:
         """Replicas of a route that are kept though nobody asks."""

@@ -138,7 +138,10 @@ class _Serving:
         pages.update(parts.pages)
         parts.take(self._files)
         await parts.begin()
-        await gateway.start()
+        try:
+            await gateway.start()
+        except OSError as error:  # taken since it was looked at
+            return f"{shown(settings.listen)} or {admin} can't be listened on: {error.strerror or error}; try again"
         work = dict(parts.loops())
         work["files"] = self._follow_files(parts)
         work["state"] = self._keep_state(parts)

@@ -140,6 +140,7 @@ class Parts:
             gateways=self.gateways,
             diagnosis=self._diagnosis,
             retained_cache=keeper.note,
+            scaling_of=self._scaler.facts,
             queue=queue,
             statuses=statuses,
             events=self._events,

@@ -8,6 +8,7 @@ it can serve. It leaves them before it is told to end or to sleep.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Final
 
 from overspill_box.app.engine_http import EngineHttp
@@ -28,6 +29,8 @@ LOADING_CHECK_SECONDS: Final = 0.1
 READY_CHECK_SECONDS: Final = 5.0
 FAILURES_MAX: Final = 6
 """Health checks in a row that a replica which was ready may fail before it is ended: half a minute of them."""
+LONG_WAIT_SECONDS: Final = 30.0
+"""Waiting for one's turn is normal life; after so long it is told as what keeps a route from its engine."""
 DRAINING_LOOK_SECONDS: Final = 0.1
 """How often it is looked whether one that yields has finished its requests."""
 
@@ -140,15 +143,14 @@ class EngineLoop:
 
     def _facts(self, now: float) -> list[EngineFact]:
         facts = []
-        for replica in self.replicas.values():
-            in_flight = self._traffic.in_flight(replica.route, replica.uid)
-            if replica.ready_since_unix is not None and replica.stage is Stage.READY:
-                arrival = self._traffic.last_arrival_unix(replica.route)
-                if in_flight or replica.was_busy:
+        for replica in list(self.replicas.values()):
+            if replica.stage is Stage.STARTING and self._traffic.answers(replica.route, replica.uid):
+                self._is_ready(replica, self._engines.get(replica.route))
+            in_flight, served = self._traffic.in_flight(replica.route, replica.uid), self._traffic.served(replica.route)
+            if replica.stage in (Stage.READY, Stage.DRAINING):
+                if in_flight or replica.was_busy or served != replica.served:
                     replica.last_used_unix = now
-                elif arrival is not None and arrival >= max(replica.since_unix, replica.last_used_unix or 0.0):
-                    replica.last_used_unix = arrival
-            replica.was_busy = in_flight > 0
+                replica.was_busy, replica.served = in_flight > 0, served
             facts.append(replica.fact(self._engines.get(replica.route), in_flight))
         return facts
 
@@ -211,6 +213,7 @@ class EngineLoop:
         elif action.act is Act.WAKE:
             self._say("engine wakes up", action)
             replica.enter(Stage.WAKING, now)
+            replica.served = self._traffic.served(replica.route)
             self._do(replica, self._wake(replica))
         else:
             self._say("engine is ended", action)
@@ -225,7 +228,7 @@ class EngineLoop:
         spec = engine.live.process(action.name, self._free_port())
         replica = Replica(
             action.name, spec.port, spec.made_from, engine.live.claim, Stage.STARTING, now, now,
-            spec=spec, is_being_started=True,
+            spec=spec, is_being_started=True, served=self._traffic.served(action.route),
         )  # fmt: skip
         self.replicas[action.name] = replica
         self._say("engine starts", action, port=spec.port)
@@ -282,7 +285,8 @@ class EngineLoop:
                     replica.enter(Stage.ASLEEP, self._clock.unix())
                     self._changed(replica)
                     return
-                self._is_ready(replica, engine)
+                if replica.stage in (Stage.STARTING, Stage.WAKING):
+                    self._is_ready(replica, engine)
                 break
             now = self._clock.unix()
             if live is not None and engine is not None and now - replica.since_unix > live.startup_timeout_seconds:
@@ -308,6 +312,7 @@ class EngineLoop:
         seconds = round(now - replica.since_unix, 1)
         replica.enter(Stage.READY, now)
         replica.ready_since_unix, replica.last_used_unix, replica.failures = now, None, 0
+        replica.was_busy = False
         logger.info("engine is ready", extra={"engine": replica.name, "seconds": seconds})
         if engine is not None:
             engine.problem = engine.told = ""
@@ -344,10 +349,16 @@ class EngineLoop:
         for wait in placement.waits:
             why.setdefault(wait.route, wait.why)
         for key, engine in self._engines.items():
-            if engine.wait != why.get(key, ""):
-                engine.wait = why.get(key, "")
-                if engine.wait:
-                    logger.info("engine waits: %s", engine.wait, extra={"route": key})
+            rests = key in why and engine.waiting_since_unix is None and not self._least(key)
+            before, engine.wait = engine.wait, "" if rests else why.get(key, "")
+            if rests != engine.rests:
+                engine.rests = rests
+                self._on_change(key)
+            if engine.wait and not before:
+                engine.wait_since_unix = self._clock.unix()
+                logger.info("engine waits: %s", engine.wait, extra={"route": key})
+                self._clock.call_later(LONG_WAIT_SECONDS + 0.1, partial(self._on_change, key))
+            if engine.wait != before:
                 self._on_change(key)
 
     def _plan_look(self, placement: Placement) -> None:

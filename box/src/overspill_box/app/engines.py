@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 
 from overspill_api.profile import Profile
 from overspill_box.app.engine_http import EngineHttp
-from overspill_box.app.engine_loop import EngineLoop
+from overspill_box.app.engine_loop import LONG_WAIT_SECONDS, EngineLoop
 from overspill_box.app.replica import Replica, RouteEngine
 from overspill_box.app.secrets import Secrets
 from overspill_box.app.source import BoxSource
 from overspill_box.app.traffic import Traffic
 from overspill_box.core.local_engine import LocalEngine, LocalEngineView, Machine
-from overspill_box.core.room import Stage
+from overspill_box.core.room import UP, Stage
 from overspill_box.ports import Processes
 from overspill_operator.clock import Clock
 from overspill_operator.core.engine_state import EngineState
@@ -56,6 +56,7 @@ class LocalEngines:
         self._engines: dict[str, RouteEngine] = {}
         self._is_known = False
         self._processes = processes
+        self._clock = clock
         self.desired: Callable[[RouteObject], int] = lambda _route: 0
         """Replicas that scaling has decided: the scaler, once it is there."""
         self.loop = EngineLoop(
@@ -177,7 +178,15 @@ class LocalEngines:
             return None
         if engine.problem:
             return PodProblem("PodFailed", engine.problem)
-        return PodProblem("Unschedulable", _as_sentence(engine.wait)) if engine.wait else None
+        is_long = engine.wait and self._clock.unix() - engine.wait_since_unix >= LONG_WAIT_SECONDS
+        return PodProblem("Unschedulable", _as_sentence(engine.wait)) if is_long else None
+
+    def rests(self, key: str) -> bool:
+        """Whether a route's engine has given its room to others, or sleeps, and nobody asks for it."""
+        engine = self._engines.get(key)
+        if engine is None or not engine.wanted or engine.problem or engine.waiting_since_unix is not None:
+            return False
+        return engine.rests and not any(replica.stage in UP for replica in self.loop.of(key))
 
     def told(self, key: str) -> tuple[str, str]:
         """What a route's replicas wait for, and why the last one failed; empty: nothing, not."""

@@ -40,6 +40,8 @@ class Replica:
     """Since when it has been able to serve; None: it never was."""
     last_used_unix: float | None = None
     """When a request last began or ended at it, since it was ready."""
+    served: int = 0
+    """How many requests its route's replicas had answered at the last look."""
     was_busy: bool = False
     """Whether it had requests at the last look."""
     was_asleep: bool = False
@@ -109,6 +111,10 @@ class RouteEngine:
     """Why its last replica ended, with the way out; empty: none has, or another one has been ready since."""
     wait: str = ""
     """What a replica that is wanted waits for; empty: nothing."""
+    wait_since_unix: float = 0.0
+    """Since when it waits."""
+    rests: bool = False
+    """Whether it has no replica though one is wanted, and nobody waits for one."""
     told: str = ""
     """What the log said last of a problem."""
     noticed: tuple[str, ...] = ()

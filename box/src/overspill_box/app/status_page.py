@@ -76,7 +76,7 @@ class StatusPage:
             "route": key,
             "model": route.model,
             "hasEngine": route.spec is not None and route.spec.self_hosted is not None,
-            "wanted": self._scaler.desired(route),
+            "wanted": 0 if self._engines.rests(key) else self._scaler.desired(route),
             "ready": stages.count(Stage.READY),
             "asleep": stages.count(Stage.ASLEEP),
             "starting": stages.count(Stage.STARTING) + stages.count(Stage.WAKING),

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from overspill_gateway.core.backends.rotation import Health
 from overspill_gateway.routes.catalog import Catalog
 
 
@@ -11,8 +12,11 @@ class Traffic(Protocol):
     def in_flight(self, route: str, uid: str) -> int:
         """Requests that a replica has now; ``uid``: of its endpoint."""
 
-    def last_arrival_unix(self, route: str) -> float | None:
-        """When the last request for a route came; None: none has."""
+    def answers(self, route: str, uid: str) -> bool:
+        """Whether a replica has been found to answer, by whoever was in a hurry."""
+
+    def served(self, route: str) -> int:
+        """Requests that replicas of a route have answered, ever: it only grows."""
 
     def waits(self, route: str) -> bool:
         """Whether a request waits, or went elsewhere, because no replica could take it, and still none can."""
@@ -31,10 +35,17 @@ class GatewayTraffic:
             return 0
         return sum(replica.in_flight for (_, of), replica in known.replicas.items() if of == uid)
 
-    def last_arrival_unix(self, route: str) -> float | None:
+    def answers(self, route: str, uid: str) -> bool:
         """See ``Traffic``."""
         known = self._catalog.routes.get(route)
-        return known.last_arrival_unix_seconds if known is not None else None
+        if known is None:
+            return False
+        return any(replica.health is Health.ANSWERS for (_, of), replica in known.replicas.items() if of == uid)
+
+    def served(self, route: str) -> int:
+        """See ``Traffic``."""
+        known = self._catalog.routes.get(route)
+        return known.counters("local").served if known is not None else 0
 
     def waits(self, route: str) -> bool:
         """See ``Traffic``."""

@@ -15,7 +15,7 @@ from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
-from overspill_operator.core.route_status import GatewayFacts, TrafficFigures, status_document
+from overspill_operator.core.route_status import GatewayFacts, ScalingFacts, TrafficFigures, status_document
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
@@ -56,6 +56,7 @@ class RouteTeller:
         gateways: GatewayStreams,
         diagnosis: Problems,
         retained_cache: Callable[[RouteObject], str],
+        scaling_of: Callable[[RouteObject], ScalingFacts | None],
         queue: WorkQueue,
         statuses: Statuses,
         events: Events,
@@ -64,7 +65,8 @@ class RouteTeller:
     ) -> None:
         """``engine_of``: a route's engine, after what came of its plan; ``url``: ``status.url`` of every route.
 
-        ``retained_cache``: what is said of a cache that is kept although it is not wanted; empty: there is none.
+        ``scaling_of``: what scaling knows of it; ``retained_cache``: what is said of a cache that is kept although it
+        is not wanted, empty: there is none.
         """
         self._routes = routes
         self._engine_of = engine_of
@@ -72,6 +74,7 @@ class RouteTeller:
         self._gateways = gateways
         self._diagnosis = diagnosis
         self._retained_cache = retained_cache
+        self._scaling_of = scaling_of
         self._queue = queue
         self._statuses = statuses
         self._events = events
@@ -107,7 +110,7 @@ class RouteTeller:
     ) -> None:
         """Say what is so of ``route``."""
         engine = self._engine_of(route, outcome)
-        scaling = self._scaler.facts(route)
+        scaling = self._scaling_of(route)
         lacks = scaling is not None and scaling.desired > 0 and (scaling.desired > engine.ready or engine.rolls)
         waiting = engine.exists and lacks
         problem = self._diagnosis.suspect(route.key, waiting=waiting)
