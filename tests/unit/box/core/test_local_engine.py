@@ -1,5 +1,6 @@
 """What a route's engine is on one machine: command line, environment, claim, and what can't be there."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,10 +30,8 @@ def of(spec: dict[str, Any] | None = None, **changes: Any) -> RouteObject:
 def plan(a_route: RouteObject, profile: Profile | None = None, **seen: Any) -> RoutePlan[LocalEngine]:
     """Its plan on the machine; ``seen``: of the view, or of the world."""
     profile = profile or Profile()
-    of_view = {
-        name: seen.pop(name) for name in ("live", "has_replicas", "machine", "source_environment") if name in seen
-    }
-    view = LocalEngineView(**({"machine": MACHINE, "profile": profile} | of_view))
+    of_view: dict[str, Any] = {name: seen.pop(name) for name in OF_VIEW & seen.keys()}
+    view = replace(LocalEngineView(MACHINE, profile), **of_view)
     world: RouteWorld[LocalEngine] = RouteWorld(
         **{
             "profiles": {"here": profile}, "replicas": 0, "may_wake": True, "lost_names": {}, "api_keys": {},
