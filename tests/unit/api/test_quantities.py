@@ -13,6 +13,7 @@ from overspill_api.quantities import (
     WrittenDuration,
     minutes_of_day,
     nano_to_usd,
+    storage_bytes,
     usd_to_nano,
 )
 from overspill_api.scaling import Scaling
@@ -68,6 +69,22 @@ def test_what_is_no_time_of_day_is_named(text: str) -> None:
 def test_money_survives_writing_and_reading(nano_usd: int) -> None:
     """No nano-dollar is lost between the integer and the decimal text."""
     assert usd_to_nano(nano_to_usd(nano_usd)) == nano_usd
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1Ki", 1024), ("20Gi", 20 * 2**30), ("1.5Mi", 3 * 2**19), ("2k", 2000), ("3G", 3 * 10**9), ("1P", 10**15)],
+)
+def test_sizes(text: str, number: int) -> None:
+    """With i by powers of 1024, without by powers of 1000."""
+    assert storage_bytes(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "20", "Gi", "0Gi", "-1Gi", "1 Gi", "1GB", "1K", "1Gi\n"])
+def test_what_is_no_size_is_named(text: str) -> None:
+    """With what to write."""
+    with pytest.raises(ValueError, match=re.escape(f'"{text}" is not a size; write a number with a unit')):
+        storage_bytes(text)
 
 
 def test_money_in_texts() -> None:

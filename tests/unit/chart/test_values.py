@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from overspill_api.chart_values import ChartValues
-from overspill_api.profile import Profile
+from overspill_api.chart_values import ChartValues, values_schema
+from overspill_api.profile import LocalRun, Profile
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CHART = CHECKOUT / "charts" / "overspill"
@@ -36,6 +36,29 @@ def test_a_profile_with_a_misspelt_field_is_refused() -> None:
     values = {**VALUES, "profiles": {"cpu": {**VALUES["profiles"]["cpu"], "imgae": "x"}}}
     with pytest.raises(ValidationError, match="imgae"):
         ChartValues.model_validate(values)
+
+
+def test_the_chart_asks_for_an_image_and_a_file_for_one_machine_does_not() -> None:
+    """A pod can't do without; what overspill serve reads is the same otherwise."""
+    schema = values_schema()["definitions"]["Profile"]
+    assert schema["required"] == ["image"]
+    assert "default" not in schema["properties"]["image"]
+    values = {**VALUES["profiles"]["cpu"], "local": {"command": ["engine", "--port={port}"], "memory": "2Gi"}}
+    assert Profile.model_validate(values).local.memory == "2Gi"
+    assert Profile.model_validate({}).local == LocalRun()
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        {"memory": "20"}, {"asleepMemory": "1 Gi"}, {"healthPath": "health"}, {"command": [""]}, {"command": "engine"},
+        {"group": ""}, {"comand": []},
+    ],
+)  # fmt: skip
+def test_what_a_profile_cannot_say_of_one_machine_is_refused(local: dict[str, Any]) -> None:
+    """Sizes have units, paths begin with a slash, a command is a list."""
+    with pytest.raises(ValidationError):
+        Profile.model_validate({"local": local})
 
 
 def test_the_charts_version_is_the_projects() -> None:

@@ -81,7 +81,7 @@ def _asked(ending: Ending, spec: ProcessSpec | None) -> str:
 
 def _not_started(lines: Sequence[str], spec: ProcessSpec | None) -> str:
     program = spec.command[0] if spec is not None and spec.command else "its program"
-    told = lines[-1] if lines else "nobody says why"
+    told = (lines[-1] if lines else "nobody says why").rpartition("could not be started: ")[2]
     if "No such file" in told:
         return (
             f"It could not be started, there is no {program}: install it, or correct the program in the profile's "

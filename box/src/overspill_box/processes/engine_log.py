@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-LINES_MAX = 40
+from overspill_box.core.process import LAST_WORDS_MAX
+
 LINE_CHARACTERS_MAX = 2000
 TAIL_BYTES = 65536
 STARTED = "--- started "
@@ -11,13 +12,13 @@ STARTED = "--- started "
 
 
 def last_words(path: Path) -> tuple[str, ...]:
-    """The last lines of the last run, at most 40, from this file and the one before it."""
+    """The last lines of the last run, at most ``LAST_WORDS_MAX``, from this file and the one before it."""
     text = _tail(path)
     if len(text) < TAIL_BYTES:
         text = _tail(path.with_name(f"{path.name}.1"))[len(text) - TAIL_BYTES :] + text
     lines = text.decode(errors="replace").splitlines()
     begins = max((number + 1 for number, line in enumerate(lines) if line.startswith(STARTED)), default=0)
-    return tuple(line[:LINE_CHARACTERS_MAX] for line in lines[begins:][-LINES_MAX:])
+    return tuple(line[:LINE_CHARACTERS_MAX] for line in lines[begins:][-LAST_WORDS_MAX:])
 
 
 def _tail(path: Path) -> bytes:

@@ -235,7 +235,10 @@ def test_one_that_could_not_be_started_names_the_program() -> None:
         "local.command."
     )
     assert "no program that may be run here (Permission denied)" in of("Permission denied", code=None)
-    assert of("Argument list too long", code=None) == "It could not be started: Argument list too long"
+    assert (
+        of("vllm could not be started: Argument list too long", code=None)
+        == "It could not be started: Argument list too long"
+    )
     assert of(code=None, spec=None) == "It could not be started: nobody says why"
 
 

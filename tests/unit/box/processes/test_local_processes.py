@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from overspill_box.core.process import ProcessSpec
+from overspill_box.core.process import LAST_WORDS_MAX, ProcessSpec
 from unit.box.processes.engines import Watched, alive, command_lines, spec_of, until
 
 NAME = "default/chat#0"
@@ -39,15 +39,15 @@ async def test_an_engine_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
 
 
 async def test_an_engine_that_ends_says_how(tmp_path: Path) -> None:
-    """Its exit code and the last 40 lines that it printed, of this run only."""
+    """Its exit code and the last lines that it printed, of this run only."""
     watched = Watched(tmp_path)
     await watched.processes.start(spec_of("print('of the run before')"))
     await watched.ended(NAME)
-    await watched.processes.start(spec_of("import sys\nfor n in range(100): print(n)\nsys.exit('out of memory')"))
+    await watched.processes.start(spec_of("import sys\nfor n in range(1000): print(n)\nsys.exit('out of memory')"))
     ending = await watched.ended(NAME)
 
     assert (ending.code, ending.signal, ending.was_asked) == (1, None, False)
-    assert ending.last_words == (*(str(number) for number in range(61, 100)), "out of memory")
+    assert ending.last_words == (*(str(number) for number in range(1001 - LAST_WORDS_MAX, 1000)), "out of memory")
     await watched.processes.start(spec_of("print('once more')"))
     assert (await watched.ended(NAME)).last_words == ("once more",)
     assert b"of the run before" in watched.processes.log_of(NAME).read_bytes()
