@@ -26,6 +26,10 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: try
+try: ## one machine, no cluster, no root: overspill serve, a tiny model on vLLM, a table of what happened; one JSON line last
+	@PYTHONPATH=tests $(PYTHON) -m one_box.demo
+
 .PHONY: demo
 demo: venv cluster-with-images ## the whole idea on real parts: Kubernetes, vLLM, Helm; a table of what happened, and build/demo.json
 	@$(STEP) "demo" env PYTHONPATH=tests $(VENV)/python -m e2e.demo --kubeconfig $(KUBECONFIG_FILE) --gateway $(GATEWAY_URL) --tools $(TOOLS)
@@ -109,6 +113,7 @@ check-generated: venv ## generated files are what the types say
 lock: ## resolve the dependencies anew, with hashes and without addresses
 	@scripts/lock requirements/operator.txt --group operator
 	@scripts/lock requirements/gateway.txt --group gateway
+	@scripts/lock requirements/serve.txt pyproject.toml
 	@scripts/lock requirements/compile.txt --group compile
 	@scripts/lock requirements/dev.txt pyproject.toml --extra operator --extra gateway --extra dev
 

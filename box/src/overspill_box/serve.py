@@ -17,10 +17,14 @@ import uvloop
 
 from overspill_box.app.engine_http import AiohttpEngineHttp
 from overspill_box.app.files import Files, FilesError
-from overspill_box.app.machine import ProfilesError, find_machine, read_profiles
+from overspill_box.app.machine import ProfilesError, read_profiles
+from overspill_box.app.preparation import Preparation
 from overspill_box.app.source import BoxSource
 from overspill_box.app.state_directory import StateDirectory, StateError, default_folder
 from overspill_box.app.traffic import GatewayTraffic
+from overspill_box.core.local_engine import Machine
+from overspill_box.environment import VllmOfMachine
+from overspill_box.environments.faults import MakingError
 from overspill_box.logs import set_up_logs
 from overspill_box.parts import Parts
 from overspill_box.processes.local_processes import LocalProcesses
@@ -59,12 +63,13 @@ def run(options: ServeOptions, environment: Mapping[str, str] = os.environ) -> N
         files.read()
         profiles = read_profiles(settings.profiles)
         pepper = state.pepper()
-    except (StateError, FilesError, ProfilesError) as error:
+        vllm = VllmOfMachine(settings.vllm, environment, logger.info)
+    except (StateError, FilesError, ProfilesError, MakingError) as error:
         raise ServeError(str(error)) from error
     set_up_logs(settings.log_level)
     raise_open_files_limit()
     try:
-        failure = uvloop.run(_Serving(settings, state, files, profiles, pepper, environment).run())
+        failure = uvloop.run(_Serving(settings, state, files, profiles, pepper, vllm, environment).run())
     finally:
         state.unlock()
     if failure:
@@ -81,12 +86,14 @@ class _Serving:
         files: Files,
         profiles: Mapping[str, Any],
         pepper: bytes,
+        vllm: VllmOfMachine,
         environment: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._state = state
         self._files = files
         self._profiles = profiles
+        self._vllm = vllm
         self._environment = environment
         self._gateway_settings = gateway_settings(settings, state, pepper, environment)
         self._stopping = asyncio.Event()
@@ -116,13 +123,15 @@ class _Serving:
             state.folder, clock, lambda _name: [tell() for tell in changed], environment=self._environment
         )
         about = self._about()
-        machine = find_machine(settings.memory_bytes)
+        preparation = Preparation(self._vllm, clock)
+        machine = Machine(preparation.program, "", settings.memory_bytes)
         parts = Parts(
             source=sources[0],
             traffic=GatewayTraffic(gateway.catalog),
             processes=processes,
             http=AiohttpEngineHttp(session),
             machine=lambda: machine,
+            hindrance=preparation.hindrance,
             profiles=lambda: self._profiles,
             key_of=state.engine_key,
             free_port=processes.free_port,
@@ -135,6 +144,7 @@ class _Serving:
             clock=clock,
         )
         changed.append(parts.engines.loop.poke)
+        preparation.on_change = parts.engines.loop.poke
         pages.update(parts.pages)
         parts.take(self._files)
         await parts.begin()
@@ -156,6 +166,7 @@ class _Serving:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.engines.loop.close()
+        await preparation.close()
         keep = self._keeps_engines()
         await self._or_stop_again(processes.close(keep=keep))
         self._write_state(parts)

@@ -37,6 +37,8 @@ class ServeOptions:
     """Folder with Secrets."""
     memory: str | None = None
     """Memory for engines, with a unit; None: what the machine says, or one engine at a time."""
+    vllm: str | None = None
+    """Path of vLLM, or ``cpu`` or ``gpu`` for an environment that is made; None: looked for, else made."""
     no_auth: bool = False
     """Whether no API key is asked for."""
     cors_origins: str = ""
@@ -65,6 +67,8 @@ class ServeSettings:
     """Folder with Secrets."""
     memory_bytes: int | None
     """Memory for engines; None: not said."""
+    vllm: str | None
+    """Path of vLLM, or ``cpu`` or ``gpu`` for an environment that is made; None: looked for, else made."""
     no_auth: bool
     """Whether no API key is asked for."""
     cors_origins: tuple[str, ...]
@@ -106,6 +110,7 @@ def read_settings(options: ServeOptions, state: Path) -> ServeSettings:
         profiles=Path(options.profiles) if options.profiles else None,
         secrets=_folder("--secrets", options.secrets),
         memory_bytes=memory_bytes,
+        vllm=options.vllm,
         no_auth=options.no_auth,
         cors_origins=origins,
         keep_engines=options.keep_engines,

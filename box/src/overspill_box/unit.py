@@ -6,7 +6,7 @@ from typing import Final
 
 _PATHS: Final = frozenset({"--state", "--profiles", "--secrets"})
 """Options whose value is a path."""
-_WITH_VALUE: Final = _PATHS | {"--listen", "--admin-listen", "--memory", "--cors-origins", "--log-level"}
+_WITH_VALUE: Final = _PATHS | {"--listen", "--admin-listen", "--memory", "--vllm", "--cors-origins", "--log-level"}
 STOP_SECONDS: Final = 150
 """Answers have a minute, engines that are ended a minute and ten seconds."""
 

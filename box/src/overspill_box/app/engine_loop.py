@@ -15,7 +15,7 @@ from overspill_box.app.engine_http import EngineHttp
 from overspill_box.app.replica import Replica, RouteEngine
 from overspill_box.app.traffic import Traffic
 from overspill_box.core.endings import sentence
-from overspill_box.core.local_engine import Claim
+from overspill_box.core.local_engine import Claim, LocalEngine
 from overspill_box.core.placement import Act, Action, Placement, place
 from overspill_box.core.process import ProcessFact
 from overspill_box.core.room import EngineFact, RouteNeed, Stage
@@ -50,11 +50,13 @@ class EngineLoop:
         free_port: Callable[[], int],
         publish: Callable[[str, tuple[EndpointFact, ...]], None],
         on_change: Callable[[str], None],
+        hindrance: Callable[[LocalEngine], str],
         clock: Clock,
     ) -> None:
         """``engines``: by route, what is wanted; ``least``: replicas of a route that are kept though nobody asks.
 
-        ``publish`` gets a route's endpoints; ``on_change`` the route of which something else is so.
+        ``hindrance``: why an engine that is wanted can't be started yet, empty where it can. ``publish`` gets a route's
+        endpoints; ``on_change`` the route of which something else is so.
         """
         self.replicas: dict[str, Replica] = {}
         self._engines = engines
@@ -66,6 +68,8 @@ class EngineLoop:
         self._free_port = free_port
         self._publish = publish
         self._on_change = on_change
+        self._hindrance = hindrance
+        self._hindered: dict[str, str] = {}
         self._clock = clock
         self._look = asyncio.Event()
         self._timer: Timer | None = None
@@ -125,10 +129,14 @@ class EngineLoop:
 
     def _needs(self, now: float) -> list[RouteNeed]:
         needs = []
+        self._hindered.clear()
         for key, engine in self._engines.items():
             waits = self._traffic.waits(key)
             engine.waiting_since_unix = (engine.waiting_since_unix or now) if waits else None
             if engine.live is None or not engine.live.exists:
+                continue
+            if engine.wanted and (hindrance := self._hindrance(engine.live)):
+                self._hindered[key] = hindrance
                 continue
             need = RouteNeed(
                 key=key,
@@ -345,7 +353,7 @@ class EngineLoop:
         self._published = now
 
     def _note_waits(self, placement: Placement) -> None:
-        why: dict[str, str] = {}
+        why = dict(self._hindered)
         for wait in placement.waits:
             why.setdefault(wait.route, wait.why)
         for key, engine in self._engines.items():

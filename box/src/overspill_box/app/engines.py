@@ -42,11 +42,12 @@ class LocalEngines:
         least: Callable[[str], int],
         on_change: Callable[[str], None],
         free_port: Callable[[], int],
+        hindrance: Callable[[LocalEngine], str],
         clock: Clock,
     ) -> None:
         """``key_of``: the key that a route's engine asks for; ``least``: replicas kept though nobody asks.
 
-        ``on_change`` gets the route of which something else is so.
+        ``hindrance``: see ``EngineLoop``. ``on_change`` gets the route of which something else is so.
         """
         self._secrets = secrets
         self._machine = machine
@@ -69,6 +70,7 @@ class LocalEngines:
             free_port=free_port,
             publish=source.set_endpoints,
             on_change=on_change,
+            hindrance=hindrance,
             clock=clock,
         )
 

@@ -1,6 +1,5 @@
-"""What engines run on: this machine's vLLM and its memory for engines, and the profiles of its routes."""
+"""Profiles of a machine's routes: of a file, or any."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -10,13 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from overspill_api.mistakes import sentences
 from overspill_api.profile import Profile
-from overspill_box.core.command_line import VllmProgram
-from overspill_box.core.local_engine import Machine
 
 _PROFILES: Final[TypeAdapter[dict[str, Profile | None]]] = TypeAdapter(dict[str, Profile | None])
-NOT_FOUND: Final = (
-    "install it (pip install vllm) where overspill is installed, or name another server in a profile's local.command"
-)
 
 
 class ProfilesError(Exception):
@@ -62,11 +56,3 @@ def read_profiles(path: Path | None) -> Mapping[str, Profile]:
     except ValidationError as error:
         raise ProfilesError(f"--profiles {path}: {'; '.join(sentences(error, Profile))}") from error
     return {name: profile for name, profile in profiles.items() if profile is not None}
-
-
-def find_machine(memory_bytes: int | None) -> Machine:
-    """This machine; ``memory_bytes``: what it has for engines, where that was said."""
-    program = shutil.which("vllm")
-    if program is None:
-        return Machine(None, f"there is no program vllm; {NOT_FOUND}", memory_bytes)
-    return Machine(VllmProgram((program, "serve")), "", memory_bytes)

@@ -1,0 +1,1 @@
+"""`overspill serve` on this machine with real engines: `make try`, and tests."""
