@@ -43,6 +43,16 @@ class Job:
     ended: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What happens to all engines of a route at once."""
+
+    route: str
+    at: float
+    is_crash: bool
+    """They are gone, and their requests wait again; else the route's engine is another one from now on."""
+
+
 @dataclass(slots=True)
 class Engine:
     """One engine of the simulation."""
@@ -92,8 +102,10 @@ class Machine:
         self._looks: set[float] = set()
         self._number = 0
 
-    def run(self, jobs: Sequence[Job], seconds: float) -> None:
-        """Let time pass, with these requests coming."""
+    def run(self, jobs: Sequence[Job], seconds: float, troubles: Sequence[Trouble] = ()) -> None:
+        """Let time pass, with these requests coming, and these troubles."""
+        for trouble in troubles:
+            self._at(self.now + trouble.at, "happens", trouble)
         for job in jobs:
             self._at(self.now + job.arrives, "arrives", job)
         end = self.now + seconds
@@ -211,19 +223,30 @@ class Machine:
             case Job():
                 whom.arrives = self.now
                 self.waiting.append(whom)
-            case (Engine() as engine, Job() as job):
+            case Trouble():
+                self._strike(whom)
+            case (Engine() as engine, Job() as job) if job in engine.jobs:
                 engine.jobs.remove(job)
                 engine.last_used = job.ended = self.now
                 self.done.append(job)
             case Engine() if what == "ready" and whom.stage in (Stage.STARTING, Stage.WAKING):
                 self._becomes(whom, Stage.READY)
                 whom.ready_since, whom.last_used = self.now, None
-            case Engine() if what == "asleep":
+            case Engine() if what == "asleep" and whom.stage is Stage.FALLING_ASLEEP:
                 self._becomes(whom, Stage.ASLEEP)
-            case Engine() if what == "gone":
+            case Engine() if what == "gone" and self.engines.get(whom.name) is whom:
                 del self.engines[whom.name]
             case _:
                 pass
+
+    def _strike(self, trouble: Trouble) -> None:
+        self.story.append(f"{self.now:.1f} {trouble}")
+        for engine in list(self._of(trouble.route)):
+            engine.is_current = False
+            if trouble.is_crash:
+                self.waiting += engine.jobs
+                engine.jobs = []
+                del self.engines[engine.name]
 
     def _becomes(self, engine: Engine, stage: Stage) -> None:
         engine.stage, engine.since = stage, self.now

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from overspill_box.core.local_engine import Claim
 from overspill_box.core.placement import place
 from overspill_box.core.room import EngineFact, RouteNeed, Stage
-from unit.box.core.placement_simulation import GIB, Job, Machine, Model
+from unit.box.core.placement_simulation import GIB, Job, Machine, Model, Trouble
 
 MACHINE_GIB = 24
 
@@ -50,6 +50,14 @@ def cases(draw: st.DrawFn) -> tuple[list[Model], list[Job], int | None]:
     return models, jobs, draw(st.sampled_from([None, MACHINE_GIB * GIB, MACHINE_GIB * GIB]))
 
 
+troubles = st.lists(
+    st.builds(
+        Trouble, route=st.sampled_from([f"ns/{name}" for name in "abcde"]), at=st.floats(0, 700), is_crash=st.booleans()
+    ),
+    max_size=4,
+)
+
+
 def longest_wait(models: list[Model]) -> float:
     """A bound: before a request each other route may load, have its turn, finish requests and end, and once more."""
     return sum(2 * (model.load_seconds + 30 + 60 + model.end_seconds + model.wake_seconds) for model in models)
@@ -64,6 +72,19 @@ def test_everybody_is_served_within_a_bound(case: tuple[list[Model], list[Job], 
     assert not machine.waiting, "\n".join(machine.story)
     waits = [job.began - job.arrives for job in machine.done if job.began is not None]
     assert max(waits, default=0.0) <= longest_wait(models), "\n".join(machine.story)
+
+
+@given(case=cases(), struck=troubles)
+def test_crashes_and_changes_leave_nobody_waiting(
+    case: tuple[list[Model], list[Job], int | None], struck: list[Trouble]
+) -> None:
+    """Engines that vanish or are to be others: still never more than there is, and every request is served."""
+    models, jobs, memory = case
+    machine = Machine(models, memory)
+    machine.run(jobs, 700 + (1 + len(struck)) * longest_wait(models) + 60, struck)
+    assert not machine.waiting, "\n".join(machine.story)
+    assert len(machine.done) == len(jobs)
+    assert all(engine.is_current for engine in machine.engines.values()), "\n".join(machine.story)
 
 
 @given(case=cases())
