@@ -50,9 +50,9 @@ def mark_of(pid: int, variable: str) -> str | None:
     return None
 
 
-def marks(prefix: str) -> set[str]:
-    """Marks of engines' processes that run now, of those that begin with the prefix."""
-    found = (mark_of(pid, ENGINE_MARK) for pid in _pids())
+def marks(variable: str, prefix: str) -> set[str]:
+    """Marks that processes bear now, of those that begin with the prefix."""
+    found = (mark_of(pid, variable) for pid in _pids())
     return {mark for mark in found if mark is not None and mark.startswith(prefix)}
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from overspill_box.core.process import Ending, ProcessFact, ProcessSpec
 from overspill_box.processes.free_port import free_port
 from overspill_box.processes.guarded_engine import ANSWER_SECONDS_MAX, GuardedEngine, Surroundings
-from overspill_box.processes.leftovers import end_marked, marks
+from overspill_box.processes.leftovers import ENGINE_MARK, GUARD_MARK, end_marked, marks
 from overspill_box.processes.records import Record, read_records
 
 KEEP_SECONDS = 120.0
@@ -85,16 +85,12 @@ class LocalProcesses:
     async def adopt(self) -> None:
         """See ``Processes``. To be called once, before anything is started."""
         # First the marks: whoever is found by one has had a record before, if it is to have one.
-        found = await asyncio.to_thread(marks, f"{self._prefix}-")
+        found = await asyncio.to_thread(marks, ENGINE_MARK, f"{self._prefix}-")
         records = await asyncio.to_thread(read_records, self._around.folder)
         await asyncio.gather(*(self._adopt(record) for record in records))
         for token in found - {record.token for record in records}:
             await asyncio.to_thread(end_marked, token)
-        known = {record.token for record in records}
-        for path in self._around.folder.glob("*.sock"):
-            if path.stem not in known:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        await asyncio.to_thread(self._remove_sockets)
 
     async def start(self, spec: ProcessSpec) -> None:
         """See ``Processes``. Returns when it runs or could not be started."""
@@ -126,6 +122,14 @@ class LocalProcesses:
             for engine in self._engines.values():
                 engine.stop(self._around.grace_seconds)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _remove_sockets(self) -> None:
+        """Those of guards that were killed."""
+        guards = marks(GUARD_MARK, f"{self._prefix}-")
+        for path in self._around.folder.glob("*.sock"):
+            if path.stem not in guards:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _engine(self, fact: ProcessFact, token: str) -> GuardedEngine:
         engine = self._engines[fact.name] = GuardedEngine(self._around, token, fact, self._is_now)

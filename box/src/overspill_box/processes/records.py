@@ -49,8 +49,8 @@ class Record(BaseModel):
 
 def file_name(name: str) -> str:
     """Of a process's files: readable, safe in a folder, another one for each name."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:80] or "engine"
-    return f"{readable}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:80] or "engine"
+    return f"{readable}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def write_record(folder: Path, record: Record) -> None:

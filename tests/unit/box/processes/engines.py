@@ -23,12 +23,14 @@ class WallClock:
         return 1.79e9
 
 
-def spec_of(script: str, name: str = "default/chat#0", *, mark: str = "", stop_seconds: float = 20.0) -> ProcessSpec:
+def spec_of(
+    script: str, name: str = "default/chat#0", *, mark: str = "", stop_seconds: float = 20.0, port: int = 20001
+) -> ProcessSpec:
     """A Python script as an engine; every process of it bears the mark."""
     return ProcessSpec(
         name=name,
         command=(sys.executable, "-I", "-S", "-u", "-c", script),
-        port=20001,
+        port=port,
         made_from="a",
         environment={MARK: mark or secrets.token_hex(8)},
         stop_seconds=stop_seconds,
