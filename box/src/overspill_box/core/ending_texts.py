@@ -54,7 +54,7 @@ MEANINGS: Final = (
     ),
     _meaning(
         r"Sleep mode is not supported on current platform",
-        "VLLM has no sleep mode on this machine's hardware: take local.sleep out of the profile.",
+        "vLLM has no sleep mode on this machine's hardware: take local.sleep out of the profile.",
     ),
     # -- the port ----------------------------------------------------------------------------------------------------
     _meaning(
@@ -172,7 +172,7 @@ MEANINGS: Final = (
     ),
     _meaning(
         r"ModuleNotFoundError: No module named '(?P<module>vllm)(?:\.\S+)?'",
-        "VLLM is not in the environment that its command belongs to: install it there, or write another command into "
+        "vLLM is not in the environment that its command belongs to: install it there, or write another command into "
         "the profile's local.command.",
     ),
     _meaning(

@@ -49,7 +49,7 @@ def of(*lines: str, code: int | None = 1, signal: int | None = None, spec: Proce
             "  Value error, World size (4) is larger than the number of available GPUs (1) in this node. If this is",
             "It is to span 4 GPUs and this machine has 1",
         ),
-        ("  Value error, Sleep mode is not supported on current platform.", "VLLM has no sleep mode on this machine's"),
+        ("  Value error, Sleep mode is not supported on current platform.", "vLLM has no sleep mode on this machine's"),
         ("OSError: [Errno 98] Address already in use", "Its port 9001 was taken by another program"),
         (
             "srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 9001",
@@ -166,7 +166,7 @@ def of(*lines: str, code: int | None = 1, signal: int | None = None, spec: Proce
             "It found no GPU",
         ),
         ("RuntimeError: Failed to infer device type, please set the environment variable", "It found no GPU"),
-        ("ModuleNotFoundError: No module named 'vllm'", "VLLM is not in the environment that its command belongs to"),
+        ("ModuleNotFoundError: No module named 'vllm'", "vLLM is not in the environment that its command belongs to"),
         (
             "ModuleNotFoundError: No module named 'torchvision'",
             "Its installation lacks something (ModuleNotFoundError: No",
