@@ -255,9 +255,12 @@ class _Serving:
             if self._look_now.is_set():
                 self._look_now.clear()
                 logger.info("files are looked at")
-            if await asyncio.to_thread(self._files.look):
-                parts.take(self._files)
-                self._write_state(parts)
+            try:
+                if await asyncio.to_thread(self._files.look):
+                    parts.take(self._files)
+                    self._write_state(parts)
+            except Exception:  # whatever a file holds, looking goes on
+                logger.exception("files not taken over")
 
     async def _keep_state(self, parts: Parts) -> None:
         while True:

@@ -90,8 +90,8 @@ class Client:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
-        """Send one request."""
-        lines = [f"{method} {path} HTTP/1.1", "host: gateway"]
+        """Send one request; ``host`` may be given as well."""
+        lines = [f"{method} {path} HTTP/1.1", f"host: {headers.pop('host', 'gateway')}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if method == "POST":
             lines.append(f"content-length: {len(body)}")

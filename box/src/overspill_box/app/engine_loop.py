@@ -29,6 +29,7 @@ LOADING_CHECK_SECONDS: Final = 0.1
 READY_CHECK_SECONDS: Final = 5.0
 FAILURES_MAX: Final = 6
 """Health checks in a row that a replica which was ready may fail before it is ended: half a minute of them."""
+TRY_AGAIN_SECONDS: Final = 1.0
 LONG_WAIT_SECONDS: Final = 30.0
 """Waiting for one's turn is normal life; after so long it is told as what keeps a route from its engine."""
 DRAINING_LOOK_SECONDS: Final = 0.1
@@ -85,7 +86,12 @@ class EngineLoop:
         """Look whenever something has changed, or it is time, for ever."""
         while True:
             self._look.clear()
-            self._plan_look(self.step())
+            try:
+                self._plan_look(self.step())
+            except Exception:  # whatever one engine's fault is, the others are looked after
+                logger.exception("engines not looked after, trying again")
+                await self._clock.sleep(TRY_AGAIN_SECONDS)
+                continue
             await self._look.wait()
 
     def of(self, route: str) -> list[Replica]:
@@ -107,7 +113,8 @@ class EngineLoop:
         for name, fact in facts.items():
             replica = self.replicas.get(name)
             if replica is None and fact.runs:
-                self._found(fact)
+                found = self._found(fact)
+                self._do(found, self._watch(found))
             elif replica is not None and not replica.is_being_started and not fact.runs:
                 self._ended(replica, fact, now)
         for name, replica in list(self.replicas.items()):
@@ -162,18 +169,28 @@ class EngineLoop:
             facts.append(replica.fact(self._engines.get(replica.route), in_flight))
         return facts
 
-    def _found(self, fact: ProcessFact) -> None:
+    async def find(self, key_of: Callable[[str], str]) -> None:
+        """Take in what an earlier process has left, awake or asleep; ``key_of``: the key of a route's engine."""
+        replicas = [self._found(fact) for fact in self._processes.facts.values() if fact.runs]
+        asleep = await asyncio.gather(
+            *(self._http.is_asleep(replica.port, key_of(replica.route)) for replica in replicas)
+        )
+        for replica, sleeps in zip(replicas, asleep, strict=True):
+            if replica.stage is Stage.STARTING and sleeps:
+                replica.enter(Stage.ASLEEP, self._clock.unix())
+            elif replica.stage is Stage.STARTING:
+                self._do(replica, self._watch(replica))
+
+    def _found(self, fact: ProcessFact) -> Replica:
         """A process that this one has not started: left by the one before."""
-        now = self._clock.unix()
         stage = Stage.STOPPING if fact.stopping else Stage.STARTING
-        replica = Replica(fact.name, fact.port, fact.made_from, Claim(), stage, now, fact.started_unix)
+        replica = Replica(fact.name, fact.port, fact.made_from, Claim(), stage, self._clock.unix(), fact.started_unix)
         engine = self._engines.get(replica.route)
         if engine is not None and engine.live is not None and engine.live.made_from == fact.made_from:
             replica.claim = engine.live.claim
         self.replicas[fact.name] = replica
-        if stage is Stage.STARTING:
-            logger.info("engine still runs", extra={"engine": fact.name, "pid": fact.pid, "port": fact.port})
-            self._do(replica, self._watch(replica, may_sleep=True))
+        logger.info("engine still runs", extra={"engine": fact.name, "pid": fact.pid, "port": fact.port})
+        return replica
 
     def _ended(self, replica: Replica, fact: ProcessFact | None, now: float) -> None:
         """Its process is no more."""
@@ -251,7 +268,7 @@ class EngineLoop:
         finally:
             replica.is_being_started = False
             self.poke()
-        await self._watch(replica, may_sleep=False)
+        await self._watch(replica)
 
     def _stop(self, replica: Replica, now: float) -> None:
         replica.was_asleep = replica.stage is Stage.ASLEEP
@@ -280,19 +297,14 @@ class EngineLoop:
             self._stop(replica, self._clock.unix())
             self._changed(replica)
         else:
-            await self._watch(replica, may_sleep=False)
+            await self._watch(replica)
 
-    async def _watch(self, replica: Replica, *, may_sleep: bool) -> None:
-        """Ask it whether it can serve: often until it can, now and then afterwards. ``may_sleep``: it may be asleep."""
+    async def _watch(self, replica: Replica) -> None:
+        """Ask it whether it can serve: often until it can, now and then afterwards."""
         while replica.stage in (Stage.STARTING, Stage.WAKING):
             engine = self._engines.get(replica.route)
             live = engine.live if engine is not None else None
             if live is not None and await self._http.is_healthy(replica.port, live.health_path):
-                sleeps = may_sleep and live.claim.can_sleep
-                if sleeps and await self._http.is_asleep(replica.port, live.api_key):
-                    replica.enter(Stage.ASLEEP, self._clock.unix())
-                    self._changed(replica)
-                    return
                 if replica.stage in (Stage.STARTING, Stage.WAKING):
                     self._is_ready(replica, engine)
                 break

@@ -77,7 +77,7 @@ class LocalEngines:
     async def find(self) -> None:
         """Take over engines that still run; nothing is decided before."""
         await self._processes.adopt()
-        self.loop.see_processes()
+        await self.loop.find(self._key_of)
         self._is_known = True
 
     # -- the operator's Engines --------------------------------------------------------------------------------------
