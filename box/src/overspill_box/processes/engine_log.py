@@ -6,7 +6,8 @@ from pathlib import Path
 from overspill_box.core.process import LAST_WORDS_MAX
 
 LINE_CHARACTERS_MAX = 2000
-TAIL_BYTES = 65536
+TAIL_BYTES = 2**18
+"""What so many lines are looked for in."""
 STARTED = "--- started "
 """How the line begins that a guard writes above each run."""
 

@@ -68,25 +68,30 @@ class Log:
     def __init__(self, name: bytes, bytes_max: int) -> None:
         self._name = name
         self._bytes_max = bytes_max
-        self._open()
+        self._file = self._opened()
+        self._size = os.fstat(self._file).st_size
 
     def write(self, text: bytes) -> None:
         """Append it, in a new file where it would be too much for this one."""
-        if self._size and self._size + len(text) > self._bytes_max:
-            os.close(self._file)
-            try:
-                os.replace(self._name, self._name + b".1")  # noqa: PTH105 - pathlib is megabytes
-            except OSError:
-                os.truncate(self._name, 0)
-            self._open()
         try:
+            if self._size and self._size + len(text) > self._bytes_max:
+                self._begin_anew()
             self._size += os.write(self._file, text)
         except OSError:
             return
 
-    def _open(self) -> None:
-        self._file = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._size = os.fstat(self._file).st_size
+    def _begin_anew(self) -> None:
+        try:  # noqa: SIM105 - contextlib is megabytes as well
+            os.replace(self._name, self._name + b".1")  # noqa: PTH105 - pathlib is megabytes
+        except FileNotFoundError:
+            pass  # somebody has removed it, or the last attempt failed after this
+        file = self._opened()
+        os.close(self._file)
+        self._file = file
+        self._size = 0
+
+    def _opened(self) -> int:
+        return os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 class Guard:
@@ -148,7 +153,10 @@ class Guard:
                 self._kill()
         while self._copy_output():
             pass
-        os.unlink(self._order.socket_name)  # noqa: PTH108
+        try:  # noqa: SIM105
+            os.unlink(self._order.socket_name)  # noqa: PTH108
+        except OSError:
+            pass  # somebody has removed the folder
         status = 0 if self._status is None else self._status
         code, number = ("-", os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), "-")
         self._say(f"ended {code} {number} {time.time()}")

@@ -17,8 +17,10 @@ SOCKET_PATH_MAX = 100
 """Bytes; systems take some 104 to 108."""
 
 
-def spawn_guard(log: Path, token: str) -> tuple[int, socket.socket]:
+def spawn_guard(name: str, log: Path, token: str) -> tuple[int, socket.socket]:
     """Its pid and the socket to it; what goes wrong with it stands in the engine's log. Raises ``OSError``.
+
+    The name is for people who look at the machine's processes.
 
     It is in a session of its own: a terminal's signals do not reach it.
     """
@@ -32,7 +34,7 @@ def spawn_guard(log: Path, token: str) -> tuple[int, socket.socket]:
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", str(SCRIPT)],
+                [sys.executable, "-I", "-S", str(SCRIPT), name],
                 {name: os.environ[name] for name in FOR_PYTHON if name in os.environ} | {GUARD_MARK: token},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, standard_input, 0),

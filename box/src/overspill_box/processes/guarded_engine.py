@@ -92,7 +92,7 @@ class GuardedEngine:
                 environment=engine_environment(self._around.environment, spec.environment, {ENGINE_MARK: self._token}),
                 numbers=(self._around.log_bytes_max, self._around.keep_seconds, self._around.grace_seconds),
             )
-            self._guard_pid, connection = spawn_guard(log, self._token)
+            self._guard_pid, connection = spawn_guard(spec.name, log, self._token)
         except (OSError, ValueError) as fault:
             self._is_over(self._ending(None, None, words=(f"it could not be started: {fault}",)))
             return
@@ -221,9 +221,10 @@ class GuardedEngine:
             (self._around.folder / f"{self._token}.sock").unlink()
 
     def _reap(self) -> None:
-        self._is_child = False
-        with contextlib.suppress(OSError):  # another's child
-            os.waitpid(self._guard_pid, 0)
+        if self._is_child:
+            self._is_child = False
+            with contextlib.suppress(OSError):  # where the system does it, SIGCHLD being ignored
+                os.waitpid(self._guard_pid, 0)
 
     def _ending(
         self, code: int | None, number: int | None, *, unix: float | None = None, words: tuple[str, ...] = ()

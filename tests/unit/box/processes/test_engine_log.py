@@ -5,26 +5,28 @@ import resource
 import signal
 from pathlib import Path
 
+from overspill_box.core.process import LAST_WORDS_MAX
 from overspill_box.processes.engine_log import last_words
 from unit.box.processes.engines import Watched, spec_of, until
 
 NAME = "default/chat#0"
+LOG_BYTES = 200_000
 
 
 async def test_a_log_begins_anew_and_one_before_it_is_kept(tmp_path: Path) -> None:
     """Neither is larger than its bound; no line is lost in between, and the last words may begin in the one before."""
-    watched = Watched(tmp_path, log_bytes_max=200_000)
+    watched = Watched(tmp_path, log_bytes_max=LOG_BYTES)
     await watched.processes.start(spec_of("for n in range(5000): print(f'{n:099d}', flush=False)"))
     ending = await watched.ended(NAME)
     log = watched.processes.log_of(NAME)
     before = log.with_name(f"{log.name}.1")
 
-    assert max(log.stat().st_size, before.stat().st_size) <= 200_000
+    assert max(log.stat().st_size, before.stat().st_size) <= LOG_BYTES
     lines = (before.read_text() + log.read_text()).splitlines()[1:]  # the first may have begun in one that is gone
     numbers = [int(line) for line in lines]
     assert numbers == list(range(numbers[0], 5000))
     assert len(numbers) > 2000
-    assert [int(line) for line in ending.last_words] == list(range(4960, 5000))
+    assert [int(line) for line in ending.last_words] == list(range(5000 - LAST_WORDS_MAX, 5000))
     assert sorted(path.name for path in log.parent.iterdir()) == sorted([log.name, before.name])
 
 

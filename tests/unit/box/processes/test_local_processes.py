@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -12,6 +13,7 @@ from overspill_box.core.process import LAST_WORDS_MAX, ProcessSpec
 from unit.box.processes.engines import Watched, alive, command_lines, spec_of, until
 
 NAME = "default/chat#0"
+SIGNALS = "sed -n 's/^\\(Sig[BI][a-z]*:\\)[[:space:]]*/\\1 /p' /proc/self/status; umask"
 WAITS = "import signal; print('up'); signal.pause()"
 IGNORES_TERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up')\nwhile True: signal.pause()"
 
@@ -150,12 +152,38 @@ async def test_an_engine_gets_a_clean_environment(tmp_path: Path) -> None:
     with (tmp_path / "held").open("w"):
         await watched.processes.start(spec)
         [line] = (await watched.ended(NAME)).last_words
-    for word in ("PATH", "HF_TOKEN", "https_proxy", "VLLM_API_KEY"):
+    for word in ("PATH", "HF_TOKEN", "https_proxy", "VLLM_API_KEY", "SPT_NOENV"):
         assert f'"{word}"' in line
     assert "OVERSPILL_KEY" not in line
     assert "OPENAI_API_KEY" not in line
     assert '["0", "1", "2", "3"]' in line
     assert str(Path.cwd()) in line
+
+
+async def test_an_engine_begins_as_from_a_shell(tmp_path: Path) -> None:
+    """It ignores and blocks no signal, and makes files as serve does; a guard's own ways are not inherited."""
+    watched = Watched(tmp_path)
+    before = os.umask(0o027)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        await watched.processes.start(replace(spec_of(""), command=("sh", "-c", SIGNALS)))
+    finally:
+        os.umask(before)
+        signal.signal(signal.SIGHUP, hangup)
+    blocked, ignored, mask = (await watched.ended(NAME)).last_words
+    assert (blocked, mask) == (f"SigBlk: {0:016x}", "0027")
+    # Of the two above the 31 of everyday's the C library makes its own use.
+    assert int(ignored.removeprefix("SigIgn: "), 16) & 0x7FFFFFFF == 0
+
+
+async def test_the_state_directory_is_removed_under_it(tmp_path: Path) -> None:
+    """The engine goes on, and how it ended is known all the same."""
+    watched = Watched(tmp_path / "state")
+    await watched.processes.start(spec_of(WAITS))
+    shutil.rmtree(tmp_path / "state")
+    await watched.processes.stop(NAME)
+    ending = await watched.ended(NAME)
+    assert (ending.signal, ending.was_asked, ending.last_words) == (signal.SIGTERM, True, ())
 
 
 async def test_secrets_and_files_are_the_owner_s(tmp_path: Path) -> None:
