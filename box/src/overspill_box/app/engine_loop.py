@@ -70,7 +70,6 @@ class EngineLoop:
         self._publish = publish
         self._on_change = on_change
         self._hindrance = hindrance
-        self._hindered: dict[str, str] = {}
         self._clock = clock
         self._look = asyncio.Event()
         self._timer: Timer | None = None
@@ -136,14 +135,10 @@ class EngineLoop:
 
     def _needs(self, now: float) -> list[RouteNeed]:
         needs = []
-        self._hindered.clear()
         for key, engine in self._engines.items():
             waits = self._traffic.waits(key)
             engine.waiting_since_unix = (engine.waiting_since_unix or now) if waits else None
             if engine.live is None or not engine.live.exists:
-                continue
-            if engine.wanted and (hindrance := self._hindrance(engine.live)):
-                self._hindered[key] = hindrance
                 continue
             need = RouteNeed(
                 key=key,
@@ -152,6 +147,7 @@ class EngineLoop:
                 least=self._least(key),
                 waiting_since_unix=engine.waiting_since_unix,
                 may_start_unix=engine.restarts.may_start_unix,
+                hindrance=self._hindrance(engine.live) if engine.wanted else "",
             )
             needs.append(need)
         return needs
@@ -365,7 +361,7 @@ class EngineLoop:
         self._published = now
 
     def _note_waits(self, placement: Placement) -> None:
-        why = dict(self._hindered)
+        why: dict[str, str] = {}
         for wait in placement.waits:
             why.setdefault(wait.route, wait.why)
         for key, engine in self._engines.items():

@@ -210,6 +210,9 @@ class _Placing:
         if not fit([held], self._memory):
             self._wait(candidate, f"it needs {_size(need.claim.memory_bytes)}, more than this machine has for engines")
             return
+        if candidate.act is Act.START and need.hindrance:
+            self._wait(candidate, need.hindrance)
+            return
         if candidate.act is Act.START and need.may_start_unix > self._now_unix:
             self._ask_again(need.may_start_unix)
             self._wait(candidate, f"it is started again in {_seconds(need.may_start_unix - self._now_unix)}")

@@ -83,6 +83,8 @@ class RouteNeed:
     """Since when requests wait or spill because no replica could take them; None: none does."""
     may_start_unix: float = 0.0
     """Not before this time: a replica has just ended by itself."""
+    hindrance: str = ""
+    """Why none can be started now, whatever room there is: what it needs is being made. Empty: nothing hinders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,17 @@ def test_one_that_ended_by_itself_waits_before_it_is_started_again() -> None:
     assert placement.again_unix == NOW + 4.0
 
 
+def test_one_that_cannot_be_started_yet_waits_and_the_engine_before_it_serves_on() -> None:
+    """What it needs is being made; its room is nobody's meanwhile, a sleeper can be woken all the same."""
+    hindered = replace(need("a", waiting=9.0), hindrance="making the environment for vLLM")
+    placement = place([hindered, need("b", waiting=1.0)], [], MACHINE, NOW)
+    assert acts(placement) == ["Start b#0"]
+    assert [(wait.route, wait.why) for wait in placement.waits] == [("ns/a", "making the environment for vLLM")]
+    old = engine("a", is_current=False, in_flight=1)
+    assert acts(place([hindered], [old], MACHINE, NOW)) == []
+    assert acts(place([hindered], [engine("a", Stage.ASLEEP)], MACHINE, NOW)) == ["Wake a#0"]
+
+
 def test_one_that_can_never_fit_says_so_and_is_in_nobodys_way() -> None:
     """With what there is."""
     placement = place([need("a", claim(30), waiting=9.0), need("b", waiting=1.0)], [], MACHINE, NOW)
