@@ -46,6 +46,7 @@ test: ## all tests: unit, integration, end to end
 	@$(STEP) "unit tests of the compiled gateway" $(MAKE) --no-print-directory test-compiled
 	@$(STEP) "integration tests" $(MAKE) --no-print-directory test-integration
 	@$(STEP) "tests with real vLLM" $(MAKE) --no-print-directory test-engine
+	@$(STEP) "tests of one machine with real vLLM" $(MAKE) --no-print-directory test-one-box
 	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-unit
@@ -73,6 +74,11 @@ test-integration: venv compiled binaries ## tests against a real control plane: 
 test-engine: venv compiled ## the gateway before real vLLM, without a cluster: vLLM killed in mid-stream, SDKs, LiteLLM, vllm bench
 	@$(STEP) "vLLM and LiteLLM in the cache" env PYTHONPATH=tests $(VENV)/python -m real_engine.environments
 	@$(COMPILED) $(VENV)/pytest tests/real_engine --durations=5
+
+.PHONY: test-one-box
+test-one-box: venv ## overspill serve with real vLLM on this machine: two models in turn, kills at random, SDKs, thirty wakes
+	@$(STEP) "vLLM in the cache" env PYTHONPATH=box/src $(VENV)/python -m overspill_box.environments.making cpu
+	@$(VENV)/pytest tests/one_box --durations=5
 
 .PHONY: test-e2e
 test-e2e: venv cluster-with-images ## tests with real pods and real vLLM; the cluster is ended afterwards

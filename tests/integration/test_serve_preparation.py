@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     made.kill_all()
 
 
-def installer(folder: Path, script: str) -> dict[str, str]:
+def installer(folder: Path, script: str) -> dict[str, Any]:
     """What stands for uv; the variables with which it is found, with an empty cache."""
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
