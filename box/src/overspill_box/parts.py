@@ -11,7 +11,6 @@ from overspill_api.profile import Profile
 from overspill_box.app.consumer_reconciler import CONSUMER, ConsumerReconciler
 from overspill_box.app.engine_http import EngineHttp
 from overspill_box.app.engines import LocalEngines
-from overspill_box.app.files import Files
 from overspill_box.app.objects import Objects
 from overspill_box.app.route_reconciler import RouteReconciler
 from overspill_box.app.secrets import Secrets
@@ -20,6 +19,7 @@ from overspill_box.app.status_page import JSON_PATH, TABLE_PATH, StatusPage
 from overspill_box.app.story import Story
 from overspill_box.app.traffic import Traffic
 from overspill_box.core.local_engine import LocalEngine, Machine
+from overspill_box.core.written_files import WrittenFile
 from overspill_box.ports import Processes
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Consumers, Routes
@@ -143,9 +143,8 @@ class Parts:
         """What the admin port shows besides the gateway's own."""
         return {JSON_PATH: self.page.as_json, TABLE_PATH: self.page.as_table}
 
-    def take(self, files: Files) -> None:
+    def take(self, content: WrittenFile) -> None:
         """What the files hold is what there is from now on."""
-        content = files.content
         is_news = content.secrets != self._secrets.written
         self._secrets.written = content.secrets
         self.objects.take(content.objects)

@@ -146,7 +146,7 @@ class _Serving:
         changed.append(parts.engines.loop.poke)
         preparation.on_change = parts.engines.loop.poke
         pages.update(parts.pages)
-        parts.take(self._files)
+        parts.take(self._files.content)
         await parts.begin()
         try:
             await gateway.start()
@@ -257,7 +257,7 @@ class _Serving:
                 logger.info("files are looked at")
             try:
                 if await asyncio.to_thread(self._files.look):
-                    parts.take(self._files)
+                    parts.take(self._files.content)
                     self._write_state(parts)
             except Exception:  # whatever a file holds, looking goes on
                 logger.exception("files not taken over")

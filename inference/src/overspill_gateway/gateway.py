@@ -72,6 +72,8 @@ class Gateway:
         self.settings = settings
         clock = clock or Clock()
         self.hub = DemandHub(f"{settings.pod_name}/{int(clock.unix() * 1000)}", clock)
+        cors = cors_policy(settings.cors_origins)
+        strangers = partial(refused_stranger, cors=cors) if settings.no_auth else None
         ledger = _ledger(settings.ledger, f"{settings.pod_name}/{boot_id}", loop.call_soon_threadsafe, clock)
         metering = Metering(ledger, clock)
         metering.begin()
@@ -102,8 +104,6 @@ class Gateway:
             body_readers(),
             answer_readers(),
         )
-        cors = cors_policy(settings.cors_origins)
-        strangers = partial(refused_stranger, cors=cors) if settings.no_auth else None
         self.api = Api(self.catalog, self.shared, boot_id, strangers)
         self._gauges = EngineGauges(lambda: (route.pool for route in self.catalog.routes.values()))
         sweeper = Sweeper(loop, CONNECTION_SWEEP_SECONDS)
@@ -113,6 +113,7 @@ class Gateway:
             Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries, clock),
             self._not_ready_because,
             pages,
+            strangers,
         )
         self._public = Listener(self.api, limits, sweeper, clock, cors)
         self._admin = Listener(admin, limits, sweeper, clock)

@@ -8,7 +8,7 @@ import pytest
 from overspill_gateway.core.requests.loopback import is_loopback
 from overspill_gateway.settings import SettingsError, read_settings
 from unit.gateway.backends import answers, backend
-from unit.gateway.harness import KEY, GatewayUnderTest, running_gateway, soon
+from unit.gateway.harness import KEY, Client, GatewayUnderTest, running_gateway, soon
 
 PAGE = "https://chat.example"
 KEY_OF_NOBODY = "Bearer sk-anything"
@@ -40,7 +40,10 @@ async def test_whoever_is_on_this_machine_may_call_every_route() -> None:
                 host="localhost", content_type="application/json", **headers,
             )  # fmt: skip
             assert (await soon(client.answer())).status == 200
-        metrics = (await gateway.admin("/metrics")).body.decode()
+        client = await Client.connect(gateway.gateway.admin_port)
+        client.send("GET", "/metrics", host="localhost")
+        metrics = (await soon(client.answer())).body.decode()
+        client.close()
 
     assert 'consumer="local/anyone"' in metrics
 
@@ -85,6 +88,16 @@ async def test_pages_that_were_not_let_in_are_refused(gateway: GatewayUnderTest)
         answer = await asked(gateway, origin=origin)
         assert answer.status == 403
         assert b"--cors-origins" in answer.body
+
+
+async def test_the_admin_port_keeps_them_out_as_well(gateway: GatewayUnderTest) -> None:
+    """What it shows is nobody's business who has only made a name lead here."""
+    client = await Client.connect(gateway.gateway.admin_port)
+    client.send("GET", "/metrics", host="evil.test")
+    assert (await soon(client.answer())).status == 403
+    client.send("GET", "/healthz", host="localhost")
+    assert (await soon(client.answer())).status == 200
+    client.close()
 
 
 async def test_with_keys_hosts_and_origins_are_nobodys_business() -> None:

@@ -63,8 +63,10 @@ class AdminPort:
         metrics: "Metrics",
         not_ready_because: Callable[[], str | None],
         pages: Mapping[bytes, Page] | None = None,
+        refused_first: Callable[[Head], ApiError | None] | None = None,
     ) -> None:
-        """``pages``: what else is shown, by path."""
+        """``pages``: what else is shown, by path. ``refused_first``: who is refused whatever is asked for."""
+        self._refused_first = refused_first
         self._pages: Mapping[bytes, Page] = pages if pages is not None else {}
         self._hub = hub
         self._metrics = metrics
@@ -73,6 +75,8 @@ class AdminPort:
 
     def admit(self, head: Head) -> ApiError | None:
         """Refuse other paths and methods."""
+        if self._refused_first is not None and (stranger := self._refused_first(head)) is not None:
+            return stranger
         if head.path not in _PATHS and head.path not in self._pages:
             shown = [*_SHOWN, *(path.decode() for path in self._pages)]
             return errors.unknown_path(head.path.decode("latin-1"), shown)
