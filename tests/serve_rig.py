@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from overspill_box.processes.free_port import free_port
 
 TESTS = Path(__file__).resolve().parent
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
+"""Seconds of a quiet machine are minutes of a busy one."""
 Json = dict[str, Any]
 Found = TypeVar("Found")
 

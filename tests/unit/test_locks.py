@@ -66,7 +66,8 @@ def test_one_machine_needs_no_extra() -> None:
     """`pip install overspill` is enough for `overspill serve`: nothing that it imports is missing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = {re.split(r"[<>=;]", item)[0] for item in project["project"]["dependencies"]}
-    code = "import sys, overspill_box.commands; print(*{name.partition('.')[0] for name in sys.modules})"
+    ours = "overspill_box.commands, overspill_box.serve"
+    code = f"import sys, {ours}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     of_module = importlib.metadata.packages_distributions()
     always = {"overspill", "setuptools"}  # a file of setuptools' imports it wherever it is installed

@@ -8,11 +8,10 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from overspill_box.app.state_directory import StateDirectory, default_folder
+from overspill_box.app.state_directory import RUNNING, StateDirectory, default_folder
 from overspill_box.environment import Vllm, VllmOfMachine
 from overspill_box.environments.faults import MakingError
-from overspill_box.serve import RUNNING, run
-from overspill_box.settings import ServeError, ServeOptions
+from overspill_box.settings import ServeError, ServeOptions, read_settings
 from overspill_box.unit import unit
 
 STATUS_SECONDS = 5.0
@@ -30,7 +29,7 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str] = os.envir
         elif not options.files:
             raise ServeError("name a file with a ModelRoute, such as: overspill serve route.yaml")  # noqa: TRY301
         else:
-            run(_options(options), environment)
+            _run(options, environment)
     except ServeError as error:
         for line in str(error).splitlines():
             print(f"overspill serve: {line}", file=sys.stderr)
@@ -38,6 +37,16 @@ def serve(options: argparse.Namespace, environment: Mapping[str, str] = os.envir
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Serve. Raises ServeError, for what is typed wrong at once."""
+    folder = StateDirectory(Path(options.state) if options.state else default_folder(environment)).folder
+    settings = read_settings(_options(options), folder)
+    # Imported late: it takes a second, which no other command, and nobody who mistypes, need wait for.
+    from overspill_box.serve import run  # noqa: PLC0415
+
+    run(settings, environment)
 
 
 def status(state: str | None, environment: Mapping[str, str]) -> str:

@@ -79,7 +79,7 @@ class Parts:
         self.objects.on_status = self._on_status
         self.story = Story(clock)
         self.gateways = GatewayStreams(
-            clock, self._on_demand, self._all_routes, self._on_refused, fixed=(admin_address,)
+            clock, self._on_demand, self.look_at_all_routes, self._on_refused, fixed=(admin_address,)
         )
         self._secrets = Secrets(secrets_folder)
         self.engines = LocalEngines(
@@ -149,7 +149,7 @@ class Parts:
         self._secrets.written = content.secrets
         self.objects.take(content.objects)
         if is_news:
-            self._all_routes()
+            self.look_at_all_routes()
 
     async def begin(self) -> None:
         """Find engines that run, and look at each object once."""
@@ -212,7 +212,8 @@ class Parts:
         if kind == ROUTE:
             self.routes.wrote(raw)
 
-    def _all_routes(self) -> None:
+    def look_at_all_routes(self) -> None:
+        """Something else is so that each of them depends on."""
         for route in self.routes:
             self.queue.add((ROUTE, route.key), background=True)
 

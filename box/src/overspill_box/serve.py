@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -17,10 +16,10 @@ import uvloop
 
 from overspill_box.app.engine_http import AiohttpEngineHttp
 from overspill_box.app.files import Files, FilesError
-from overspill_box.app.machine import ProfilesError, read_profiles
+from overspill_box.app.machine import Profiles, ProfilesError
 from overspill_box.app.preparation import Preparation
 from overspill_box.app.source import BoxSource
-from overspill_box.app.state_directory import StateDirectory, StateError, default_folder
+from overspill_box.app.state_directory import RUNNING, StateDirectory, StateError
 from overspill_box.app.traffic import GatewayTraffic
 from overspill_box.core.local_engine import Machine
 from overspill_box.environment import VllmOfMachine
@@ -28,7 +27,7 @@ from overspill_box.environments.faults import MakingError
 from overspill_box.logs import set_up_logs
 from overspill_box.parts import Parts
 from overspill_box.processes.local_processes import LocalProcesses
-from overspill_box.settings import ServeError, ServeOptions, ServeSettings, read_settings, shown
+from overspill_box.settings import ServeError, ServeSettings, shown
 from overspill_gateway.core.http.outbound_proxy import ProxyError, read_proxy_rules
 from overspill_gateway.gateway import Gateway
 from overspill_gateway.main import raise_open_files_limit
@@ -45,23 +44,19 @@ KEEP_SECONDS: Final = 30.0
 DRAIN_SECONDS: Final = 60.0
 BODY_BYTES_MAX: Final = 64 * 2**20
 STREAM_INTERVAL_SECONDS: Final = 0.002
-RUNNING: Final = "serve"
-"""Name under which the running process says where it is."""
 OBJECTS: Final = "objects"
 STATUSES: Final = "statuses"
 
 
-def run(options: ServeOptions, environment: Mapping[str, str] = os.environ) -> None:
+def run(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> None:
     """Serve until told to end. Raises ServeError."""
-    folder = Path(options.state) if options.state else default_folder(environment)
-    state = StateDirectory(folder)
-    settings = read_settings(options, state.folder)
+    state = StateDirectory(settings.state)
     try:
         state.make()
         state.lock()
         files = Files(settings.files, [state.consumers])
         files.read()
-        profiles = read_profiles(settings.profiles)
+        profiles = Profiles(settings.profiles)
         pepper = state.pepper()
         vllm = VllmOfMachine(settings.vllm, environment, logger.info)
     except (StateError, FilesError, ProfilesError, MakingError) as error:
@@ -84,7 +79,7 @@ class _Serving:
         settings: ServeSettings,
         state: StateDirectory,
         files: Files,
-        profiles: Mapping[str, Any],
+        profiles: Profiles,
         pepper: bytes,
         vllm: VllmOfMachine,
         environment: Mapping[str, str],
@@ -132,7 +127,7 @@ class _Serving:
             http=AiohttpEngineHttp(session),
             machine=lambda: machine,
             hindrance=preparation.hindrance,
-            profiles=lambda: self._profiles,
+            profiles=lambda: self._profiles.current,
             key_of=state.engine_key,
             free_port=processes.free_port,
             secrets_folder=settings.secrets,
@@ -256,11 +251,18 @@ class _Serving:
                 self._look_now.clear()
                 logger.info("files are looked at")
             try:
-                if await asyncio.to_thread(self._files.look):
+                files, profiles = await asyncio.to_thread(self._look)
+                if files:
                     parts.take(self._files.content)
                     self._write_state(parts)
+                if profiles:
+                    parts.look_at_all_routes()
             except Exception:  # whatever a file holds, looking goes on
                 logger.exception("files not taken over")
+
+    def _look(self) -> tuple[bool, bool]:
+        """Whether objects, whether profiles are others than before. In a thread: disks may hang."""
+        return self._files.look(), self._profiles.look()
 
     async def _keep_state(self, parts: Parts) -> None:
         while True:

@@ -1,5 +1,6 @@
 """Profiles of a machine's routes: of a file, or any."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from overspill_api.mistakes import sentences
 from overspill_api.profile import Profile
+
+logger = logging.getLogger(__name__)
 
 _PROFILES: Final[TypeAdapter[dict[str, Profile | None]]] = TypeAdapter(dict[str, Profile | None])
 
@@ -56,3 +59,37 @@ def read_profiles(path: Path | None) -> Mapping[str, Profile]:
     except ValidationError as error:
         raise ProfilesError(f"--profiles {path}: {'; '.join(sentences(error, Profile))}") from error
     return {name: profile for name, profile in profiles.items() if profile is not None}
+
+
+class Profiles:
+    """Profiles as they are now; read again when their file changes, the last good ones kept where it is wrong."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises ProfilesError."""
+        self._path = path
+        self._stamp = self._look()
+        self.current = read_profiles(path)
+        """By name."""
+
+    def look(self) -> bool:
+        """Read the file if it has changed; whether there are other profiles now."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            profiles = read_profiles(self._path)
+        except ProfilesError as error:
+            logger.warning("profiles are not taken over, what was in force stays: %s", error)
+            return False
+        changed = profiles != self.current
+        self.current = profiles
+        return changed
+
+    def _look(self) -> tuple[int, int] | None:
+        """Change time and length of the file; None: there is none."""
+        try:
+            found = self._path.stat() if self._path is not None else None
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size) if found is not None else None

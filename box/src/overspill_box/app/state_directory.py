@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from overspill_api.keys import ALPHANUMERIC
 
+RUNNING: Final = "serve"
+"""Name under which the running process says where it is."""
 PEPPER_LENGTH: Final = 48
 ENGINE_KEY_LENGTH: Final = 48
 
