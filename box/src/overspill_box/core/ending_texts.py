@@ -180,7 +180,7 @@ MEANINGS: Final = (
         "Its installation lacks something ({line}): install it anew.",
     ),
     _meaning(
-        r"PermissionError: .*?'(?P<path>[^']+)'|PermissionError at (?P<path2>\S+)",
+        r"PermissionError(?:: .*?'| at )(?P<path>[^'\s]+)",
         "It may not use {path}: give the user of serve the right to, or set HF_HOME to a folder of its own.",
     ),
     _meaning(

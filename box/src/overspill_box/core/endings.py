@@ -98,8 +98,6 @@ def _known(lines: Sequence[str], spec: ProcessSpec | None) -> str | None:
             match = meaning.pattern.search(line)
             if match is not None:
                 found = {name: text for name, text in match.groupdict().items() if text is not None}
-                if "path2" in found:
-                    found["path"] = found["path2"]
                 if "free" in found:
                     found["share"] = f"{floor(100 * float(found['free']) / float(found['all'])) / 100:g}"
                 values = {"model": _model(spec), "port": str(spec.port) if spec else "", "line": _cut(line), **found}

@@ -171,7 +171,8 @@ def of(*lines: str, code: int | None = 1, signal: int | None = None, spec: Proce
             "ModuleNotFoundError: No module named 'torchvision'",
             "Its installation lacks something (ModuleNotFoundError: No",
         ),
-        ("PermissionError: [Errno 13] Permission denied: '/srv/models'", "It may not use /srv/models"),
+        ("PermissionError: [Errno 13] Permission denied: '/srv/models'", "It may not use /srv/models: give"),
+        ("OSError: PermissionError at /srv/models when downloading org/model.", "It may not use /srv/models: give"),
         (
             SUMMARY.replace("{}", "{'EngineCore': -9}"),
             "A process of it was killed, most likely by the kernel",

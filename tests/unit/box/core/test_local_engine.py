@@ -97,6 +97,13 @@ def test_vllm_asks_for_the_key_and_gets_what_profile_secret_and_route_say() -> N
     assert "secret-key" not in repr(engine)
 
 
+def test_without_a_key_nothing_is_asked_for() -> None:
+    """There is none yet, or none is needed."""
+    engine = made(of(), engine_keys=())
+    assert "VLLM_API_KEY" not in environment(engine)
+    assert engine.api_key is None
+
+
 def test_vllm_of_a_path_of_its_own_is_vllm() -> None:
     """It needs no vLLM of the machine."""
     profile = Profile(local=LocalRun(command=["/srv/vllm/bin/vllm", "serve"]))
