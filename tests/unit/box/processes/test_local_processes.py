@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import stat
@@ -115,6 +116,35 @@ signal.pause()
         ending = await watched.ended(NAME)
         assert ending.signal == number
         assert alive("family") == []
+
+
+async def test_one_that_hides_is_ended_as_well(tmp_path: Path) -> None:
+    """An orphan in a session of its own with nothing in its environment, and children that are born all the time."""
+    word = f"hides-{secrets.token_hex(8)}"
+    script = f"""
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def bear():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execve(sys.executable, ['{word}', '-I', '-S', '-c', 'import signal; signal.pause()'], {{}})
+        os._exit(0)
+    os.wait()
+for _ in range(30):
+    bear()
+    print('up')
+while True:
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+"""
+    watched = Watched(tmp_path)
+    await watched.processes.start(spec_of(script, stop_seconds=0.01))
+    await until(lambda: watched.processes.log_of(NAME).read_bytes().count(b"up") >= 10)
+    await watched.processes.stop(NAME)
+    await watched.ended(NAME)
+    assert word.encode() not in command_lines()
 
 
 async def test_stopped_while_it_starts(tmp_path: Path) -> None:
