@@ -24,10 +24,10 @@ def spawn_guard(name: str, log: Path, token: str) -> tuple[int, socket.socket]:
 
     It is in a session of its own: a terminal's signals do not reach it.
     """
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         # Numbers above 2: where `serve` was started with these closed, what it opens may have them.
         standard_input = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 3)
         errors = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)

@@ -123,9 +123,11 @@ class GuardedEngine:
         if not self.fact.stopping:
             self._is_now(replace(self.fact, stopping=True))
         self._say(f"stop {most}")
-        if self._overdue is not None:
-            self._overdue.cancel()
-        self._overdue = asyncio.get_running_loop().call_later(most + OVERDUE_SECONDS, self.end_guard)
+        loop = asyncio.get_running_loop()
+        if self._overdue is None or self._overdue.when() > loop.time() + most + OVERDUE_SECONDS:
+            if self._overdue is not None:
+                self._overdue.cancel()
+            self._overdue = loop.call_later(most + OVERDUE_SECONDS, self.end_guard)
 
     async def keep(self, task: asyncio.Task[None]) -> None:
         """Leave it to the next ``serve``; ``task`` is what follows it. One that is ending goes on with that."""

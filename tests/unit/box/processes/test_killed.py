@@ -126,7 +126,8 @@ async def test_a_guard_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     await until(lambda: len(alive("hung")) == 2)
     [guard] = guards_of(tmp_path / "engines")
     os.kill(guard, signal.SIGSTOP)
-    await watched.processes.stop(NAME)
+    for _ in range(3):
+        await watched.processes.stop(NAME)
 
     ending = await watched.ended(NAME)
     assert (ending.signal, ending.was_asked) == (signal.SIGKILL, True)

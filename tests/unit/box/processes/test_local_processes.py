@@ -214,6 +214,9 @@ async def test_the_state_directory_is_removed_under_it(tmp_path: Path) -> None:
     await watched.processes.stop(NAME)
     ending = await watched.ended(NAME)
     assert (ending.signal, ending.was_asked, ending.last_words) == (signal.SIGTERM, True, ())
+    await watched.processes.start(spec_of(WAITS))
+    [why] = (await watched.ended(NAME)).last_words
+    assert why.startswith("it could not be started: [Errno 2] No such file or directory")
 
 
 async def test_secrets_and_files_are_the_owner_s(tmp_path: Path) -> None:
