@@ -104,7 +104,14 @@ class Serve:
     def ask_meanwhile(self, model: str = "tiny", **fields: Any) -> Callable[[], Answer]:
         """Ask in a thread; what waits for the answer."""
         answers: list[Answer] = []
-        thread = threading.Thread(target=lambda: answers.append(self.ask(model, **fields)), daemon=True)
+
+        def ask() -> None:
+            try:
+                answers.append(self.ask(model, **fields))
+            except (OSError, http.client.HTTPException):
+                answers.append(Answer(0, "", "", {}))
+
+        thread = threading.Thread(target=ask, daemon=True)
         thread.start()
 
         def answer() -> Answer:

@@ -10,6 +10,8 @@ import pytest
 from overspill_box.processes.free_port import free_port
 from serve_rig import Serve, hosted_api, profile, route, wait_for
 
+pytestmark = pytest.mark.timeout(240)  # a busy machine's: each test starts several processes
+
 HOSTED = '  hosted: [{{name: api, baseURL: "{url}", model: m, price: {{input: "1", output: "1"}}}}]\n'
 
 
@@ -123,6 +125,31 @@ def test_an_interrupt_ends_the_engines(serve: Serve) -> None:
     wait_for("no engine is left", lambda: not serve.engine_pids(), 5)
 
 
+def test_answers_are_finished_and_a_second_signal_ends_them(serve: Serve) -> None:
+    """SIGTERM lets an answer finish; whoever says it twice does not want to wait."""
+    slow = ', STANDIN_TOKEN_DELAY_MS: "300"'
+    serve.write("profiles.yaml", f"engine: {profile(serve.folder, variables=slow)}\n")
+    serve.write("route.yaml", route())
+    serve.start("--no-auth")
+    serve.ask(max_tokens=1)
+
+    answer = serve.ask_meanwhile(max_tokens=5)
+    wait_for("the request is at the engine", lambda: serve.route()["requests"]["atEngines"] == 1)
+    assert serve.end() == 0
+    assert len(answer().text.split()) == 5
+
+    serve.start("--no-auth")
+    serve.ask(max_tokens=1)
+    answer = serve.ask_meanwhile(max_tokens=200)
+    wait_for("the request is at the engine", lambda: serve.route()["requests"]["atEngines"] == 1)
+    assert serve.process is not None
+    serve.process.send_signal(signal.SIGTERM)
+    wait_for("it drains", lambda: serve.said().count("draining") == 2)
+    assert serve.end() == 0
+    assert answer().status in (0, 200, 503)
+    wait_for("no engine is left", lambda: not serve.engine_pids())
+
+
 def test_a_killed_serve_leaves_no_engine(serve: Serve) -> None:
     """Whatever becomes of serve, what it has started ends with it."""
     serve.write("route.yaml", route())
@@ -146,6 +173,18 @@ def test_files_are_read_again_when_they_change(serve: Serve) -> None:
     wait_for("the other one is there", lambda: serve.ask("other").status == 200)
     wait_for("the first one is gone", lambda: serve.ask("tiny").status == 404)
     wait_for("so is its engine", lambda: len(serve.engine_pids()) == 1)
+
+
+def test_hangup_looks_at_the_files_now(serve: Serve) -> None:
+    """And ends nothing."""
+    serve.write("route.yaml", route())
+    serve.start("--no-auth")
+    assert serve.process is not None
+
+    serve.process.send_signal(signal.SIGHUP)
+
+    wait_for("it says so", lambda: "files are looked at" in serve.said())
+    assert serve.ask().status == 200
 
 
 def test_an_engine_whose_spec_has_changed_is_replaced(serve: Serve) -> None:

@@ -30,7 +30,7 @@ from overspill_box.processes.local_processes import LocalProcesses
 from overspill_box.settings import ServeError, ServeSettings, shown
 from overspill_gateway.core.http.outbound_proxy import ProxyError, read_proxy_rules
 from overspill_gateway.gateway import Gateway
-from overspill_gateway.main import raise_open_files_limit
+from overspill_gateway.main import ignore_harmless_signals, raise_open_files_limit
 from overspill_gateway.settings import Settings as GatewaySettings
 from overspill_gateway.sources.port import Sink
 from overspill_operator.clock import SystemClock
@@ -50,6 +50,7 @@ STATUSES: Final = "statuses"
 
 def run(settings: ServeSettings, environment: Mapping[str, str] = os.environ) -> None:
     """Serve until told to end. Raises ServeError."""
+    ignore_harmless_signals()
     state = StateDirectory(settings.state)
     try:
         state.make()
@@ -199,6 +200,7 @@ class _Serving:
 
     async def _drain(self, gateway: Gateway) -> None:
         """Let answers finish; a second signal ends them."""
+        notify(self._environment, "STOPPING=1")
         if not await self._or_stop_again(gateway.drain()):
             await gateway.stop()
 
@@ -219,7 +221,7 @@ class _Serving:
         """Whether engines outlive this process."""
         if self._settings.keep_engines is not None:
             return self._settings.keep_engines
-        return self._signal is signal.SIGTERM and "INVOCATION_ID" in self._environment
+        return self._signal is signal.SIGTERM and is_service(self._environment)
 
     def _about(self) -> dict[str, Any]:
         """What status, and a file in the state directory, say of this process."""
@@ -237,9 +239,10 @@ class _Serving:
         models = ", ".join(sorted(route.model for route in parts.routes))
         auth = "without API keys" if settings.no_auth else "with API keys: overspill keys create NAME --local"
         where = f"{settings.url}/v1 ({auth}); http://{shown(settings.admin_listen)}/status says how they fare"
-        print(f"Overspill serves {models} at {where}")
-        sys.stdout.flush()
-        _notify(self._environment, "READY=1")
+        with contextlib.suppress(OSError):  # nobody may be there to read it
+            print(f"Overspill serves {models} at {where}")
+            sys.stdout.flush()
+        notify(self._environment, "READY=1")
 
     # -- what goes on --------------------------------------------------------------------------------------------------
 
@@ -321,7 +324,12 @@ def _without_numbers(statuses: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _notify(environment: Mapping[str, str], text: str) -> None:
+def is_service(environment: Mapping[str, str]) -> bool:
+    """Whether a service manager has started this process itself, and not a terminal that it has started."""
+    return "NOTIFY_SOCKET" in environment or environment.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+
+
+def notify(environment: Mapping[str, str], text: str) -> None:
     """Tell the service manager, where there is one that listens."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address:
