@@ -204,7 +204,7 @@ def _engine_spec_faults(route: RouteObject, self_hosted: SelfHosted, profiles: M
             Fault(
                 FaultReason.PROFILE_NOT_FOUND,
                 f"spec.selfHosted.profile: there is no profile {self_hosted.profile!r}; profiles are: {known}. "
-                "Add it to the chart's values or use one of these.",
+                "Add it to the profiles (the chart's values, or the file of --profiles) or use one of these.",
             )
         )
     if not _DNS_LABEL.fullmatch(route.meta.name) or len(route.meta.name) > ROUTE_NAME_LENGTH_MAX:
