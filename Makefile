@@ -97,7 +97,7 @@ lint: venv check-generated ## ruff, mypy --strict, import contracts
 
 .PHONY: lint-types
 lint-types: venv
-	@$(VENV)/mypy api/src operator/src inference/src box/src cli/src tests bench api/generate
+	@$(VENV)/mypy api/src operator/src inference/src box/src cli/src planner/src tests bench api/generate
 
 .PHONY: format
 format: venv ## format the code

@@ -20,6 +20,7 @@ PACKAGES = (
     "inference/src/overspill_gateway",
     "box/src/overspill_box",
     "cli/src/overspill_cli",
+    "planner/src/overspill_planner",
 )
 LINES_MAX = 460
 READS_A_CLOCK = re.compile(
@@ -128,7 +129,7 @@ def test_a_part_of_the_operator_uses_all_that_it_is_given(path: Path) -> None:
             assert kept <= used, f"{node.name} keeps {sorted(kept - used)} and never looks at it"
 
 
-@pytest.mark.parametrize("folder", ["api", "operator", "inference", "box", "cli"])
+@pytest.mark.parametrize("folder", ["api", "operator", "inference", "box", "cli", "planner"])
 def test_imports_make_no_circle(folder: str) -> None:
     """A module can be read after those that it imports; imports for types and inside functions count as well."""
     sources = ROOT / folder / "src"

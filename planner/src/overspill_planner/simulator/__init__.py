@@ -1,0 +1,1 @@
+"""Requests through engines, hosted APIs and a policy of scaling, in virtual time."""

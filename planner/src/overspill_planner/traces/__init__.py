@@ -1,0 +1,1 @@
+"""Traces of requests: reading files of several forms, scaling what they demand, and making some by chance."""
