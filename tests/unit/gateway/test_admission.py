@@ -13,8 +13,13 @@ from statistics import median
 import pytest
 
 from overspill_gateway.core.admission.plan import ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.backends.hosted_state import HostedState
+from overspill_gateway.core.backends.replica_state import ReplicaState
 from overspill_gateway.core.requests.ask import Ask
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, Traffic
+from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.engine import Engine, Speed
+from overspill_planner.simulator.gateway import Request
+from unit.gateway.engine_model import Gateway, Hosted, Traffic
 from unit.gateway.workloads import MIXED, WARM, WORKLOADS, capacity
 from unit.tiers import exhaustively
 
@@ -43,7 +48,7 @@ class World:
         scrapes: bool = True,
         hosted: bool = True,
         held_max: int = 500,
-        step_of: "Callable[[Gateway, Request], Step[Replica, Hosted]] | None" = None,
+        step_of: "Callable[[Gateway, Request], Step[ReplicaState, HostedState]] | None" = None,
     ) -> None:
         traffic, speed = WORKLOADS[name]
         self.capacity = capacity(name)
@@ -167,10 +172,10 @@ def test_plain_or_without_gauges_or_with_others_it_still_holds(name: str) -> Non
         assert len(requests) / (120.0 - WARM) > 0.85 * world.capacity
 
 
-def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[Replica, Hosted]]":
+def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[ReplicaState, HostedState]]":
     """What one would do without predictions: so many requests a replica and no more."""
 
-    def step_of(gateway: Gateway, _: Request) -> "Step[Replica, Hosted]":
+    def step_of(gateway: Gateway, _: Request) -> "Step[ReplicaState, HostedState]":
         idlest = min(gateway.pool.replicas, key=lambda replica: replica.load.in_flight)
         if idlest.load.in_flight >= limit:
             return UseHosted(gateway.pool.hosted[0], ServedReason.QUEUE_FULL)

@@ -14,7 +14,10 @@ from overspill_gateway.core.flow.flow_observer import FlowObserver
 from overspill_gateway.core.flow.phase import Phase
 from overspill_gateway.core.flow.request_flow import MONEY_WAIT_SECONDS, RequestFlow
 from overspill_gateway.core.requests.ask import Ask
-from unit.gateway.engine_model import Attempt, Clock, Engine, Gateway, Hosted, Replica, Request, Speed
+from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.engine import Engine, Speed
+from overspill_planner.simulator.gateway import Attempt, Request
+from unit.gateway.engine_model import Gateway, Hosted
 from unit.gateway.test_request_walk import Api, Walker, World
 
 pytestmark = pytest.mark.interpreted  # the model of engines is made of subclasses of what is compiled
@@ -31,9 +34,9 @@ class Breaks(FlowObserver[Attempt]):
 class Heard(Gateway):
     """A gateway that remembers which replicas were said to be broken."""
 
-    broken: list[Replica]
+    broken: list[ReplicaState]
 
-    def replica_broke(self, replica: Replica) -> None:
+    def replica_broke(self, replica: ReplicaState) -> None:
         """Remember it."""
         self.broken.append(replica)
 

@@ -14,8 +14,13 @@ from statistics import fmean
 import pytest
 
 from overspill_gateway.core.admission.plan import ServedReason, Step, UseHosted, UseReplica
+from overspill_gateway.core.backends.hosted_state import HostedState
+from overspill_gateway.core.backends.replica_state import ReplicaState
 from overspill_gateway.core.prediction.tuning import TUNING, Tuning
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Replica, Request, Speed, StepOf
+from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.engine import Engine, Speed
+from overspill_planner.simulator.gateway import Request
+from unit.gateway.engine_model import Gateway, Hosted, StepOf
 from unit.gateway.workloads import WARM, WORKLOADS, capacity
 from unit.tiers import exhaustively
 
@@ -47,8 +52,8 @@ def true_seconds(engine: Engine, prompt_tokens: int) -> float:
 def oracle(target: float | None) -> StepOf:
     """Least time by true speed, and elsewhere only what is late by that."""
 
-    def step_of(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
-        seconds = {one: true_seconds(one.engine, request.prompt_tokens) for one in gateway.pool.replicas}
+    def step_of(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
+        seconds = {one: true_seconds(gateway.engine_of(one), request.prompt_tokens) for one in gateway.pool.replicas}
         best = min(seconds, key=lambda one: seconds[one])
         if target is not None and seconds[best] > target:
             return UseHosted(gateway.pool.hosted[0], ServedReason.LATENCY)
@@ -203,7 +208,7 @@ def test_alike_replicas_are_treated_alike(seed: int) -> None:
     work: Counter[str] = Counter()
     world = World(0.8, 2.0, seed=seed, factors=(1.0, 1.0), seconds=120.0)
 
-    def look(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
+    def look(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
         slowness.extend(replica.rates.slowness for replica in gateway.pool.replicas)
         gateway.step_of = None
         step = gateway.next_step(request)
@@ -224,7 +229,7 @@ def test_a_slow_one_keeps_being_taken_for_slow() -> None:
     seen: list[float] = []
     world = World(0.6, None, seconds=200.0)
 
-    def look(gateway: Gateway, request: Request) -> "Step[Replica, Hosted]":
+    def look(gateway: Gateway, request: Request) -> "Step[ReplicaState, HostedState]":
         if gateway.clock.now > 60.0:
             seen.append(gateway.pool.replicas[1].rates.slowness)
         gateway.step_of = None

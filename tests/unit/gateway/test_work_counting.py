@@ -11,7 +11,10 @@ from overspill_gateway.core.counters import Histogram, KindCounters, RouteCounte
 from overspill_gateway.core.flow.attempt_state import AttemptState, Ending
 from overspill_gateway.core.flow.work_counting import WorkCounting
 from overspill_gateway.core.requests.ask import Ask
-from unit.gateway.engine_model import Clock, Engine, Gateway, Hosted, Request, Speed
+from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.engine import Engine, Speed
+from overspill_planner.simulator.gateway import Request
+from unit.gateway.engine_model import Gateway, Hosted
 
 REPLICA = BackendState("local/a", is_local=True)
 API = BackendState("hosted/a", is_local=False)
@@ -165,7 +168,7 @@ def test_what_no_replica_can_do_is_not_spilled() -> None:
         request.flow.history.replicas_unable = True
         return Failure(FailureKind.UNABLE, "local/0", "it is too long", status=400)
 
-    world.replicas[0].fails = too_long
+    world.fails[world.replicas[0].served_by] = too_long
     world.arrive(request)
     clock.run(60.0)
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 from functools import cache
 from random import Random
 
-from unit.gateway.engine_model import Clock, Engine, Job, Speed, Traffic
+from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.engine import Engine, Job, Speed
+from unit.gateway.engine_model import Traffic
 
 WARM = 30.0
 """Seconds until rates are learned, and an engine is as full as it gets."""

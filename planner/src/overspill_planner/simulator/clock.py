@@ -1,0 +1,26 @@
+"""Virtual time, and what is to happen when."""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class Clock:
+    """Virtual time in seconds; what falls on the same moment happens in the order in which it was asked for."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._sequence = count()
+
+    def at(self, when: float, event: Callable[[], object]) -> None:
+        """Let something happen then, or now where that is past."""
+        heapq.heappush(self._events, (max(when, self.now), next(self._sequence), event))
+
+    def run(self, until: float) -> None:
+        """Go on until then."""
+        events = self._events
+        while events and events[0][0] <= until:
+            self.now, _, event = heapq.heappop(events)
+            event()
+        self.now = until

@@ -1,0 +1,220 @@
+"""A vLLM engine in virtual time: continuous batching with chunked prefill, a KV cache that may be full, preemption.
+
+An engine goes in steps, as vLLM does: every running request gets a token, what is left of a step's token budget reads
+prompts, first come first served, and a request that finds no place in the batch waits. A step takes a base time, and
+time for each prompt token read, each answer written on and, optionally, each token of context that is attended to.
+Reading and writing share steps, so that a long prompt makes everybody's tokens late.
+
+The KV cache holds the context of all requests in the batch. One from the queue comes in when its whole prompt has room,
+or when nothing else runs; vLLM hands room out by chunks, and so lets it in a little earlier. When answers have grown
+until there is no room for another token each, the request that came in last is put back to the head of the queue and
+is read anew later, prompt and what it had written (recomputation, as vLLM's V1 does).
+
+Steps in which nothing is read are one event together, up to the next end of an answer or a full cache: a model of a
+million requests has a few million events, not one for each token.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from overspill_planner.optimum.fluid import ReplicaRates
+from overspill_planner.simulator.clock import Clock
+
+
+@dataclass
+class Speed:
+    """How fast an engine is and how much it takes in: by default a mid-size model on one GPU."""
+
+    step_seconds: float = 0.015
+    """Base time of a step: above all reading the weights."""
+    prompt_token_seconds: float = 1.0 / 10_000.0
+    """For each prompt token that is read."""
+    answer_seconds: float = 0.0002
+    """For each answer that is written on in a step."""
+    attention_seconds: float = 0.0
+    """For each prompt token and each thousand tokens before it."""
+    batched_tokens_max: int = 2048
+    """Tokens of a step, written and read (``--max-num-batched-tokens``)."""
+    running_max: int = 64
+    """Requests in the batch (``--max-num-seqs``)."""
+    kv_tokens: int | None = None
+    """Tokens of context that the KV cache holds; None: any number."""
+
+    @property
+    def rates(self) -> ReplicaRates:
+        """The most that it does: prompts with no step of their own, answers in the fullest batch."""
+        return ReplicaRates(
+            1.0 / self.prompt_token_seconds,
+            1.0 / (self.step_seconds / self.running_max + self.answer_seconds),
+            self.step_seconds + self.answer_seconds,
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request inside an engine."""
+
+    prompt_tokens: int
+    output_tokens: int
+    on_first_token: Callable[[], None]
+    on_end: Callable[[], None]
+    unread: int = 0
+    """Tokens that are still to be read."""
+    written: int = 0
+    """Tokens that it had written when it was put back."""
+    order: int = 0
+    """Who came into the batch later has a higher one."""
+
+
+class Engine:
+    """One replica."""
+
+    def __init__(self, clock: Clock, speed: Speed) -> None:
+        self.speed = speed
+        self.waiting: deque[Job] = deque()
+        self.waiting_most = 0
+        """The most that ever waited; whoever looks may set it back."""
+        self.busy_seconds = 0.0
+        self.preemptions = 0
+        self.when_idle: Callable[[], None] | None = None
+        """Called each time that nothing is left in it."""
+        self.kv_tokens = 0
+        """Tokens of context in the cache as of the last step that has ended."""
+        self.reading: deque[Job] = deque()
+        """Requests whose prompt is being read."""
+        self.writing: list[tuple[int, int, Job]] = []
+        """By the step at whose end it is whole."""
+        self._clock = clock
+        self._step = 0
+        """Steps so far."""
+        self._began = 0.0
+        self._step_seconds = 0.0
+        self._runs_to = 0
+        """The step at whose end there is something to do; 0: it is idle."""
+        self._event = 0
+        self._sequence = count()
+
+    @property
+    def running(self) -> int:
+        """Requests in the batch."""
+        return len(self.reading) + len(self.writing)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in it."""
+        return not self.reading and not self.writing and not self.waiting
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """Share of the KV cache in use, 0 to 1; 0 where it has no limit."""
+        room = self.speed.kv_tokens
+        return min(self.kv_tokens / room, 1.0) if room else 0.0
+
+    def submit(self, job: Job) -> None:
+        """A request comes."""
+        job.unread = job.prompt_tokens
+        self.waiting.append(job)
+        self.waiting_most = max(self.waiting_most, len(self.waiting))
+        if not self._runs_to:
+            self._begin()
+        elif self._runs_to > self._step + 1 and self.running < self.speed.running_max:
+            # Many steps of writing are one event: it is read from the next one on.
+            done = int((self._clock.now - self._began) / self._step_seconds)
+            if self._step + done + 1 < self._runs_to:
+                self._end_at(self._step + done + 1)
+
+    def _begin(self) -> None:
+        """The next step or steps."""
+        speed = self.speed
+        room = speed.kv_tokens
+        if room is not None:
+            self._make_room(room)
+        writing = len(self.writing)
+        self._began = self._clock.now
+        seconds = speed.step_seconds + speed.answer_seconds * writing
+        budget = speed.batched_tokens_max - writing
+        reads = False
+        reading = iter(tuple(self.reading))
+        while budget > 0:
+            job = next(reading, None)
+            if job is None:
+                if not self.waiting or self.running >= speed.running_max:
+                    break
+                if room is not None and self.running and self.kv_tokens + writing + self.waiting[0].unread > room:
+                    break
+                job = self.waiting.popleft()
+                job.order = next(self._sequence)
+                self.kv_tokens += job.unread
+                self.reading.append(job)
+            part = min(budget, job.unread)
+            before = job.prompt_tokens + job.written - job.unread
+            seconds += part * (speed.prompt_token_seconds + speed.attention_seconds * before / 1000.0)
+            job.unread -= part
+            budget -= part
+            reads = True
+        self._step_seconds = seconds
+        if reads:
+            self._end_at(self._step + 1)
+        elif writing:
+            ends = self.writing[0][0]
+            if room is not None:
+                ends = min(ends, self._step + max((room - self.kv_tokens) // writing, 1))
+            self._end_at(ends)
+        else:
+            self._runs_to = 0
+            if self.when_idle is not None:
+                self.when_idle()
+
+    def _make_room(self, room: int) -> None:
+        """Put back who came in last until everybody can write another token."""
+        while self.kv_tokens + len(self.writing) > room and self.running > 1:
+            self.preemptions += 1
+            places = {job.order: place for place, (_, _, job) in enumerate(self.writing)}
+            if self.reading and self.reading[-1].order > max(places, default=-1):
+                last = self.reading.pop()
+            else:
+                ends, _, last = self.writing.pop(places[max(places)])
+                last.written = last.output_tokens - (ends - self._step)
+                heapq.heapify(self.writing)
+            last.unread = last.prompt_tokens + last.written
+            self.kv_tokens -= last.unread
+            self.waiting.appendleft(last)
+
+    def _end_at(self, step: int) -> None:
+        self._runs_to = step
+        self._event += 1
+        event = self._event
+        self._clock.at(self._began + (step - self._step) * self._step_seconds, lambda: self._ended(event))
+
+    def _ended(self, event: int) -> None:
+        if event != self._event:
+            return  # a request came meanwhile
+        steps = self._runs_to - self._step
+        self.busy_seconds += steps * self._step_seconds
+        self.kv_tokens += steps * len(self.writing)
+        step = self._step = self._runs_to
+        begun: list[Job] = []
+        while self.reading and not self.reading[0].unread:
+            begun.append(self.reading.popleft())
+        ended = []
+        while self.writing and self.writing[0][0] <= step:
+            ended.append(heapq.heappop(self.writing)[2])
+        for job in begun:
+            self.kv_tokens += 1
+            left = job.output_tokens - job.written - 1
+            if left > 0:
+                heapq.heappush(self.writing, (step + left, job.order, job))
+            else:
+                ended.append(job)
+        for job in ended:
+            self.kv_tokens -= job.prompt_tokens + job.output_tokens
+        # The next step is under way before anybody hears of this one's tokens.
+        self._begin()
+        for job in begun:
+            if not job.written:
+                job.on_first_token()
+        for job in ended:
+            job.on_end()
