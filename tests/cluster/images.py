@@ -55,7 +55,7 @@ class Image:
     """Whether a stage of its build needs a C compiler: COMPILER."""
 
 
-DISTRIBUTION = ("pyproject.toml", "README.md", "LICENSE", "api", "operator", "inference/src", "cli")
+DISTRIBUTION = ("pyproject.toml", "README.md", "LICENSE", "api", "operator", "inference/src", "cli", "planner")
 IMAGES = (
     Image("overspill-operator", "operator/Dockerfile", (*DISTRIBUTION, "requirements/operator.txt")),
     Image(

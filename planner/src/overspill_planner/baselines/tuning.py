@@ -29,6 +29,8 @@ GRIDS: Final[Mapping[type[Policy[Any]], Mapping[str, Sequence[float]]]] = {
     WVA: {"kv_spare": (0.1, 0.05, 0.3), "queue_spare": (3.0, 1.0)},
 }
 """Settings that are tried: targets by factor, others by value, the default first."""
+Cost = float | tuple[float, ...]
+"""What is to be least; of several numbers the first counts most."""
 FACTORS: Final = ("target", "concurrency")
 
 
@@ -46,6 +48,6 @@ def variants(policy: Policy[Any]) -> Iterator[Policy[Any]]:
             yield other
 
 
-def tuned(policy: Policy[Any], cost: Callable[[Policy[Any]], float]) -> Policy[Any]:
+def tuned(policy: Policy[Any], cost: Callable[[Policy[Any]], Cost]) -> Policy[Any]:
     """The variant of least cost; of equals the first, so that defaults win."""
     return min(variants(policy), key=cost)

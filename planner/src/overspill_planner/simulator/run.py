@@ -21,7 +21,7 @@ from overspill_planner.simulator.scaling import Load, Scaler, World
 from overspill_planner.traces.arrival import Arrival
 
 BEGINS_UNIX: Final = 345_600.0
-"""A trace begins on a Monday at 0:00 UTC (5 January 1970), for windows of hours."""
+"""Monday, 5 January 1970, 0:00 UTC."""
 ENDS_SECONDS_MAX: Final = 3600.0
 """How long the last requests may take after the trace is over."""
 
@@ -64,6 +64,8 @@ class Setting:
     """Time limits of a request, and hedging."""
     attempts_max: int = 3
     """``retries.attempts`` and the first one."""
+    begins_unix: float = BEGINS_UNIX
+    """When the trace begins, for windows of hours."""
     seed: int = 1
     """Of all chance."""
 
@@ -84,7 +86,7 @@ class Simulation:
     def __init__(self, setting: Setting, arrivals: Sequence[Arrival], scaler: Scaler) -> None:
         self.setting = setting
         self.scaler = scaler
-        clock = self.clock = Clock(BEGINS_UNIX)
+        clock = self.clock = Clock(setting.begins_unix)
         counters = RouteCounters()
         states = [(HostedState(f"hosted/{one.name}"), one.model) for one in setting.hosted]
         self.gateway = Gateway(
@@ -109,12 +111,13 @@ class Simulation:
     def run(self, until: float | None = None) -> Outcome:
         """All of it; replicas are paid for until then, in seconds since the trace began (default: its last request)."""
         clock, arrivals = self.clock, self._arrivals
-        ends = BEGINS_UNIX + (until if until is not None else arrivals[-1].seconds if arrivals else 0.0)
+        begins = self.setting.begins_unix
+        ends = begins + (until if until is not None else arrivals[-1].seconds if arrivals else 0.0)
         world = World(clock, self.gateway, self.fleet, self.load, self._counters, self._counted)
         self.scaler.begin(world)
         self.gateway.on_demand = lambda urgent: self.scaler.demand_changed(urgent=urgent)
         if arrivals:
-            clock.at(BEGINS_UNIX + arrivals[0].seconds, self._arrive)
+            clock.at(begins + arrivals[0].seconds, self._arrive)
         clock.run(ends)
         self.scaler.stopped = True
         paid, busy = self.fleet.paid_seconds, self.fleet.busy_seconds
@@ -128,7 +131,7 @@ class Simulation:
         arrival = self._arrivals[self._next]
         self._next += 1
         if self._next < len(self._arrivals):
-            self.clock.at(BEGINS_UNIX + self._arrivals[self._next].seconds, self._arrive)
+            self.clock.at(self.setting.begins_unix + self._arrivals[self._next].seconds, self._arrive)
         self.load.change(1, now)
         self.load.last_arrival = now
         self.scaler.arrived()

@@ -1,0 +1,174 @@
+"""Policies side by side on one trace: each simulated request by request, and the clairvoyant's bound beside them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from overspill_planner.baselines.aibrix import AIBrix
+from overspill_planner.baselines.fixed import Static
+from overspill_planner.baselines.hpa import HPA
+from overspill_planner.baselines.keda import KEDA
+from overspill_planner.baselines.kpa import KPA
+from overspill_planner.baselines.kubeai import KubeAI
+from overspill_planner.baselines.policy import Limits, Policy
+from overspill_planner.baselines.tuning import tuned
+from overspill_planner.baselines.wva import WVA
+from overspill_planner.optimum.clairvoyant import Plan, best_static, clairvoyant
+from overspill_planner.optimum.fluid import Fluid, Prices, fluid_of
+from overspill_planner.profiles import SettingError
+from overspill_planner.route import Route
+from overspill_planner.simulator.outcome import Outcome
+from overspill_planner.simulator.run import Simulation
+from overspill_planner.simulator.scaling import OverspillScaler, PolicyScaler, Scaler
+from overspill_planner.traces.arrival import Arrival
+
+BASELINES: Final[dict[str, Callable[[Limits, float], Policy[Any]]]] = {
+    "hpa": HPA,
+    "keda": KEDA,
+    "kpa": KPA,
+    "kubeai": KubeAI,
+    "aibrix": AIBrix,
+    "wva": lambda limits, _: WVA(limits),
+}
+"""By name, from the route's bounds and ``targets.concurrency``: what its user would have set as their target."""
+OVERSPILL, STATIC, API_ONLY, OPTIMAL = "overspill", "static", "api-only", "optimal"
+NAMES: Final = (OVERSPILL, *BASELINES, STATIC, API_ONLY, OPTIMAL)
+TUNED: Final = "-tuned"
+"""After a baseline's name: the best of its settings in hindsight."""
+SLO_SHARE: Final = 0.99
+"""A setting that serves fewer requests in time is not preferred for being cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The trace, as far as a reader of the table has to know it."""
+
+    requests: int
+    """How many."""
+    seconds: float
+    """How long it is; replicas are paid for in that time."""
+    mean_replicas: float
+    """Replicas that it would keep busy on average, at the most that one does."""
+    rho: float | None
+    """Price of the hosted API for a busy replica's work, over the replica's. None: there is no hosted API."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One policy."""
+
+    name: str
+    """As it was asked for."""
+    outcome: Outcome | None
+    """Of its simulation; None: it is the bound, which is none."""
+    usd: float
+    """What it costs."""
+    replica_usd: float
+    """For replicas."""
+    hosted_usd: float
+    """For hosted APIs."""
+    ratio: float | None
+    """To the clairvoyant's cost; None: without a hosted API that is not known."""
+    replica_hours: float
+    """Paid for."""
+    starts: int
+    """Replicas that were started."""
+    setting: str = ""
+    """Which settings hindsight chose, where it did."""
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names of policies, from ``a,b,c``; raises SettingError."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    allowed = {*NAMES, *(name + TUNED for name in BASELINES)}
+    for name in names:
+        if name not in allowed:
+            raise SettingError(
+                f"--policy: there is no {name!r}; there are {', '.join(NAMES)}, and {TUNED} after "
+                f"{', '.join(BASELINES)} for the best settings in hindsight"
+            )
+    return names
+
+
+class Comparison:
+    """A route and a trace, and policies on them one by one."""
+
+    def __init__(self, route: Route, arrivals: Sequence[Arrival]) -> None:
+        self.route = route
+        self.arrivals = arrivals
+        setting = route.setting
+        scaling = route.scaling.scaling
+        self.limits = Limits(scaling.min_replicas, scaling.max_replicas)
+        prices = setting.prices()
+        # Without a hosted API work has no price; the fluid then says how much work there is, and nothing about money.
+        self.prices = prices or Prices(setting.replica_hour_usd, 0.0, 0.0)
+        self.fluid: Fluid = fluid_of(arrivals, setting.speed.rates, self.prices)
+        self.seconds = len(self.fluid.gains) * self.fluid.slot_seconds
+        load = setting.loading.seconds
+        self.best: Plan | None = None
+        """The clairvoyant's plan."""
+        self.static = 0
+        """The fixed number of replicas that costs least."""
+        if prices:
+            limits = self.limits
+            self.best = clairvoyant(
+                self.fluid, prices, load, replicas_max=limits.maximum, replicas_min=limits.minimum
+            )  # fmt: skip
+            plan = best_static(self.fluid, prices, load, replicas_max=limits.maximum)
+            self.static = plan.replicas[0] if plan.replicas else 0
+        else:
+            peak = max(map(len, self.fluid.gains), default=0)
+            self.static = self.limits.bound(max(peak, 1))
+        self.demand = Demand(
+            len(arrivals), self.seconds, self.fluid.mean_replicas if arrivals else 0.0,
+            self.fluid.rho(prices) if prices and arrivals else None,
+        )  # fmt: skip
+        self.simulated = 0
+        """Requests that were simulated so far."""
+
+    def rows(self, names: Sequence[str]) -> Iterator[Row]:
+        """A row for each policy, as it is done."""
+        for name in names:
+            if name == OPTIMAL:
+                if self.best is not None:
+                    yield self._bound(self.best)
+            elif name.endswith(TUNED):
+                yield self._tuned(name)
+            else:
+                yield self._row(name, self._simulate(self._scaler(name)))
+
+    def _scaler(self, name: str) -> Scaler:
+        if name == OVERSPILL:
+            return OverspillScaler(self.route.scaling)
+        if name in (STATIC, API_ONLY):
+            return PolicyScaler(Static(self.static if name == STATIC else 0))
+        return PolicyScaler(self._baseline(name))
+
+    def _baseline(self, name: str) -> Policy[Any]:
+        return BASELINES[name](self.limits, float(self.route.scaling.scaling.targets.concurrency))
+
+    def _simulate(self, scaler: Scaler) -> Outcome:
+        self.simulated += len(self.arrivals)
+        return Simulation(self.route.setting, self.arrivals, scaler).run(self.seconds)
+
+    def _tuned(self, name: str) -> Row:
+        outcomes: dict[Policy[Any], Outcome] = {}
+
+        def cost(policy: Policy[Any]) -> tuple[float, float]:
+            outcome = outcomes[policy] = self._simulate(PolicyScaler(policy))
+            return max(SLO_SHARE - outcome.slo_share, 0.0), outcome.usd
+
+        best = tuned(self._baseline(name.removesuffix(TUNED)), cost)
+        return self._row(name, outcomes[best], str(best))
+
+    def _row(self, name: str, outcome: Outcome, setting: str = "") -> Row:
+        ratio = outcome.usd / self.best.usd if self.best and self.best.usd else None
+        return Row(
+            name, outcome, outcome.usd, outcome.replica_usd, outcome.hosted_usd, ratio, outcome.replica_hours,
+            outcome.starts, setting,
+        )  # fmt: skip
+
+    def _bound(self, plan: Plan) -> Row:
+        paid = plan.replica_usd + plan.loading_usd
+        hours = paid / self.prices.replica_hour if self.prices.replica_hour else 0.0
+        return Row(OPTIMAL, None, plan.usd, paid, plan.hosted_usd, 1.0, hours, plan.starts)
