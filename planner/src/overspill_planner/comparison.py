@@ -74,7 +74,7 @@ class Row:
     starts: int
     """Replicas that were started."""
     setting: str = ""
-    """Which settings hindsight chose, where it did."""
+    """What hindsight chose, where it did."""
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Comparison:
         self.best: Plan | None = None
         """The clairvoyant's plan."""
         self.static = 0
-        """The fixed number of replicas that costs least."""
+        """The fixed number of replicas that costs least on the fluid."""
         if prices:
             limits = self.limits
             self.best = clairvoyant(
@@ -132,6 +132,8 @@ class Comparison:
             if name == OPTIMAL:
                 if self.best is not None:
                     yield self._bound(self.best)
+            elif name == STATIC:
+                yield self._best_static()
             elif name.endswith(TUNED):
                 yield self._tuned(name)
             else:
@@ -140,8 +142,8 @@ class Comparison:
     def _scaler(self, name: str) -> Scaler:
         if name == OVERSPILL:
             return OverspillScaler(self.route.scaling)
-        if name in (STATIC, API_ONLY):
-            return PolicyScaler(Static(self.static if name == STATIC else 0))
+        if name == API_ONLY:
+            return PolicyScaler(Static(0))
         return PolicyScaler(self._baseline(name))
 
     def _baseline(self, name: str) -> Policy[Any]:
@@ -156,10 +158,26 @@ class Comparison:
 
         def cost(policy: Policy[Any]) -> tuple[float, float]:
             outcome = outcomes[policy] = self._simulate(PolicyScaler(policy))
-            return max(SLO_SHARE - outcome.slo_share, 0.0), outcome.usd
+            return _worth(outcome)
 
         best = tuned(self._baseline(name.removesuffix(TUNED)), cost)
         return self._row(name, outcomes[best], str(best))
+
+    def _best_static(self) -> Row:
+        """From the fluid's best number on, to its neighbours as long as one is better when simulated."""
+        outcomes: dict[int, Outcome] = {}
+
+        def worth(count: int) -> tuple[float, float]:
+            if count not in outcomes:
+                outcomes[count] = self._simulate(PolicyScaler(Static(count)))
+            return _worth(outcomes[count])
+
+        best, following = -1, self.static
+        while following != best:
+            best = following
+            near = (count for count in (best, best - 1, best + 1) if 0 <= count <= self.limits.maximum)
+            following = min(near, key=worth)
+        return self._row(STATIC, outcomes[best], f"{best} replicas")
 
     def _row(self, name: str, outcome: Outcome, setting: str = "") -> Row:
         ratio = outcome.usd / self.best.usd if self.best and self.best.usd else None
@@ -172,3 +190,8 @@ class Comparison:
         paid = plan.replica_usd + plan.loading_usd
         hours = paid / self.prices.replica_hour if self.prices.replica_hour else 0.0
         return Row(OPTIMAL, None, plan.usd, paid, plan.hosted_usd, 1.0, hours, plan.starts)
+
+
+def _worth(outcome: Outcome) -> tuple[float, float]:
+    """What hindsight goes by: first tokens in time for nearly all, then money."""
+    return max(SLO_SHARE - outcome.slo_share, 0.0), outcome.usd

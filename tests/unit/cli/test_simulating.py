@@ -36,7 +36,7 @@ def test_a_table_and_one_line_of_json_last(files: tuple[str, str], capsys: pytes
 
     *lines, last = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("100 requests in 3 minutes")
-    assert [line.split()[0] for line in lines[-3:]] == ["overspill", "static", "optimal"]
+    assert [line.split()[0] for line in lines[-4:-1]] == ["overspill", "static", "optimal"]
     figures = json.loads(last)
     assert list(figures["policies"]) == ["overspill", "static", "optimal"]
     assert figures["policies"]["overspill"]["ttft_slo_share"] == 1.0

@@ -2,10 +2,13 @@
 
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from overspill_gateway.core.admission.plan import History, Refuse
 from overspill_gateway.core.requests.ask import Ask
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # a simulator is plain Python
 class Waiter:
     """Whoever carries out what is decided of a request, as the queue of those who wait knows it."""
 

@@ -8,6 +8,8 @@ State and what follows from it, without sockets, timers or a clock: whoever owns
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar, cast
 
+from mypy_extensions import mypyc_attr
+
 from overspill_api.compiled import HedgingRules
 from overspill_gateway.core.admission.balance import choose_replica
 from overspill_gateway.core.admission.hedging import HedgeLedger
@@ -45,6 +47,7 @@ class FlowRules:
     """Whether another backend goes on with an answer that broke off."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # a simulator is plain Python
 class PoolListener(Generic[R]):
     """Who acts for a pool: publishes its demand, asks replicas for their health, has a timer."""
 
