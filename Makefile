@@ -175,6 +175,10 @@ bench-gateway: venv compiled ## the gateway beside Envoy, nginx, HAProxy, vllm-r
 bench-simulation: venv ## how many requests a minute the deciding core takes in virtual time; one JSON line last
 	@PYTHONPATH=tests $(VENV)/python -m bench.simulation
 
+.PHONY: bench-autoscaler
+bench-autoscaler: venv ## policies of scaling beside a clairvoyant, in virtual time: TRACES="FILE ..." OPTIONS="--means 2 --rhos 3"; one JSON line last
+	@$(VENV)/python -m bench.autoscaler $(TRACES) $(OPTIONS)
+
 .PHONY: lock-bench
 lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses
 	@cd bench/gateway/requirements && for peer in envoy vllm-router litellm profiler; do \
