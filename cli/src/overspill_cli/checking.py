@@ -19,7 +19,7 @@ def check(files: Sequence[str]) -> int:
     checked = 0
     names: dict[str, str] = {}
     for file in files:
-        for document in _documents_of(file):
+        for document in documents_of(file):
             if is_ours(document.content):
                 checked += 1
                 mistakes_found += sorted(check_document(file, document, names), key=lambda mistake: mistake.line)
@@ -35,7 +35,8 @@ def check(files: Sequence[str]) -> int:
     return 0
 
 
-def _documents_of(file: str) -> Iterator[Document]:
+def documents_of(file: str) -> Iterator[Document]:
+    """The documents of a file, ``-`` is standard input; raises CommandError where it can't be read."""
     try:
         yield from read_documents(_text_of(file))
     except YamlError as error:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_cli import yaml_files
-from overspill_cli.checking import check_document
+from overspill_cli.checking import documents_of
 from overspill_cli.errors import CommandError
+from overspill_operator.core.written_objects import check_document
 from overspill_planner.comparison import NAMES, Comparison, Row, names_of
 from overspill_planner.profiles import SettingError
 from overspill_planner.report import as_json, heading, table
@@ -85,12 +85,8 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 def _spec_of(file: str, name: str | None) -> ModelRouteSpec:
     """The ModelRoute of a file; raises CommandError with all that is wrong with it."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file}: it can't be read: {error}") from error
     routes = [
-        document for document in yaml_files.read(text, file)
+        document for document in documents_of(file)
         if isinstance(document.content, dict) and document.content.get("kind") == "ModelRoute"
     ]  # fmt: skip
     metas = [document.content.get("metadata") for document in routes]

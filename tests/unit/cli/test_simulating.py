@@ -99,4 +99,4 @@ def test_mistakes_of_files_are_told_with_their_line(files: tuple[str, str], caps
     assert f"{route}:6: ModelRoute chat: spec.scaling.maxreplicas: there is no such field" in capsys.readouterr().err
 
     assert main(["simulate", f"{route}.gone", "--trace", trace]) == 1
-    assert "it can't be read" in capsys.readouterr().err
+    assert "route.yaml.gone: No such file" in capsys.readouterr().err
