@@ -63,8 +63,8 @@ test-exhaustive: venv ## unit tests that look at very many cases: storms of faul
 	@$(VENV)/pytest tests/unit -m "exhaustive or hypothesis" $(PARALLEL)
 
 .PHONY: test-compiled
-test-compiled: venv compiled ## the gateway's unit tests, on the compiled code that its image has
-	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway -m "not interpreted" --hypothesis-profile quick $(PARALLEL)
+test-compiled: venv compiled ## unit tests of the gateway and of the simulator around it, on the compiled code that its image has
+	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway tests/unit/planner/simulator -m "not interpreted" --hypothesis-profile quick $(PARALLEL)
 
 .PHONY: test-integration
 test-integration: venv compiled binaries ## tests against a real control plane: etcd, API server, controllers (no root)

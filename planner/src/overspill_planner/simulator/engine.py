@@ -134,8 +134,22 @@ class Engine:
             self._make_room(room)
         writing = len(self.writing)
         self._began = self._clock.now
-        seconds = speed.step_seconds + speed.answer_seconds * writing
-        budget = speed.batched_tokens_max - writing
+        self._step_seconds = speed.step_seconds + speed.answer_seconds * writing
+        if (self.reading or self.waiting) and self._read(speed.batched_tokens_max - writing, room):
+            self._end_at(self._step + 1)
+        elif writing:
+            ends = self.writing[0][0]
+            if room is not None:
+                ends = min(ends, self._step + max((room - self.kv_tokens) // writing, 1))
+            self._end_at(ends)
+        else:
+            self._runs_to = 0
+            if self.when_idle is not None:
+                self.when_idle()
+
+    def _read(self, budget: int, room: int | None) -> bool:
+        """Read prompts in this step, with what is left of its tokens; whether there were any to read."""
+        speed, writing = self.speed, len(self.writing)
         reads = False
         reading = iter(tuple(self.reading))
         while budget > 0:
@@ -151,22 +165,11 @@ class Engine:
                 self.reading.append(job)
             part = min(budget, job.unread)
             before = job.prompt_tokens + job.written - job.unread
-            seconds += part * (speed.prompt_token_seconds + speed.attention_seconds * before / 1000.0)
+            self._step_seconds += part * (speed.prompt_token_seconds + speed.attention_seconds * before / 1000.0)
             job.unread -= part
             budget -= part
             reads = True
-        self._step_seconds = seconds
-        if reads:
-            self._end_at(self._step + 1)
-        elif writing:
-            ends = self.writing[0][0]
-            if room is not None:
-                ends = min(ends, self._step + max((room - self.kv_tokens) // writing, 1))
-            self._end_at(ends)
-        else:
-            self._runs_to = 0
-            if self.when_idle is not None:
-                self.when_idle()
+        return reads
 
     def _make_room(self, room: int) -> None:
         """Put back who came in last until everybody can write another token."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from struct import pack
 from typing import Any
 
 from overspill_planner.optimum.fluid import Prices
@@ -62,7 +63,8 @@ class Tally:
         self.outcomes[request.outcome] += 1
         if not request.local:
             self.reasons[str(request.reason)] += 1
-        self.digest.update(f"{request.outcome} {request.reason} {request.began} {request.ended}\n".encode())
+        self.digest.update(f"{request.outcome}{request.reason}".encode())
+        self.digest.update(pack("<dd", request.began or 0.0, request.ended or 0.0))
         if request.outcome == "refused" or request.began is None or request.ended is None:
             return
         seconds = request.began - request.arrived
