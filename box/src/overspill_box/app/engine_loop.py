@@ -296,7 +296,9 @@ class EngineLoop:
             await self._watch(replica)
 
     async def _watch(self, replica: Replica) -> None:
-        """Ask it whether it can serve: often until it can, now and then afterwards."""
+        """Ask it whether it can serve: often until it can, now and then afterwards; until it is watched anew."""
+        replica.watches += 1
+        watch = replica.watches
         while replica.stage in (Stage.STARTING, Stage.WAKING):
             engine = self._engines.get(replica.route)
             live = engine.live if engine is not None else None
@@ -310,9 +312,10 @@ class EngineLoop:
                 self._give_up(engine, replica, f"It was not ready within {limit}: its log says how far it came.", now)
                 return
             await self._clock.sleep(LOADING_CHECK_SECONDS)
-        while replica.stage in (Stage.READY, Stage.DRAINING):
+        while replica.stage in (Stage.READY, Stage.DRAINING) and replica.watches == watch:
             await self._clock.sleep(READY_CHECK_SECONDS)
-            await self._check_ready(replica)
+            if replica.watches == watch:
+                await self._check_ready(replica)
 
     async def _check_ready(self, replica: Replica) -> None:
         engine = self._engines.get(replica.route)

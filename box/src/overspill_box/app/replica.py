@@ -48,6 +48,8 @@ class Replica:
     """Of one that ends: whether out of its sleep."""
     failures: int = 0
     """Health checks in a row without an answer, since it was ready."""
+    watches: int = 0
+    """How often it has begun to be watched: once, and after each sleep. The last one counts."""
     tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     """What is being done with it."""
 

@@ -189,6 +189,19 @@ async def test_one_asleep_is_no_endpoint_and_wakes_up_without_a_start(world: Wor
     assert [fact.ready for fact in world.endpoints()] == [True]
 
 
+async def test_one_that_is_watched_anew_is_watched_once(world: World) -> None:
+    """After each sleep it is watched anew: whoever has watched it before ends, however soon it was awake again."""
+    world.want(1, engine())
+    await ready(world)
+    [before] = world.loop.replicas[FIRST].tasks
+
+    anew = asyncio.create_task(world.loop._watch(world.loop.replicas[FIRST]))  # noqa: SLF001 - as a wake does
+
+    await world.clock.until(before.done)
+    assert not anew.done()
+    anew.cancel()
+
+
 async def test_one_that_does_not_go_to_sleep_is_ended(world: World) -> None:
     """Others wait for its room."""
     world.want(1, engine(can_sleep=True))
