@@ -352,7 +352,8 @@ def hold_timed_out(model: str, seconds: float, state: str) -> ApiError:
         "server_error",
         "no_replica",
         f"No replica of {model} could answer within {seconds:g} s: {state}. "
-        "'kubectl describe modelroute' shows why; the request was not processed.",
+        "'kubectl describe modelroute' shows why, on one machine 'overspill serve --status'; the request was not "
+        "processed.",
         retry_after_seconds=10,
     )
 
