@@ -101,7 +101,10 @@ def read_settings(options: ServeOptions, state: Path) -> ServeSettings:
     except ValueError as error:
         flag = "--memory" if options.memory and options.memory in str(error) else "--log-level"
         raise ServeError(f"{flag}: {error}") from None
-    need_free("--listen", listen)
+    if listen.port:
+        need_free("--listen", listen)
+    else:
+        listen = _with_free_port(listen)
     return ServeSettings(
         files=tuple(Path(file) for file in options.files),
         listen=listen,
@@ -147,6 +150,11 @@ def _admin_address(given: str | None) -> ListenAddress:
         return address
     if address.port and _taken(address) is None:
         return address
+    return _with_free_port(address)
+
+
+def _with_free_port(address: ListenAddress) -> ListenAddress:
+    """The address with a port that nobody has: people and this process are to know it before it listens."""
     with socket.socket() as endpoint:
         endpoint.bind(("127.0.0.1", 0))
         return ListenAddress(address.host, endpoint.getsockname()[1])

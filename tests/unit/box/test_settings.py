@@ -51,6 +51,11 @@ def test_a_usual_admin_port_that_is_taken_is_another_one(
         read_settings(replace(options, admin_listen=f"127.0.0.1:{taken}"), Path())
 
 
+def test_port_0_is_any_free_one(options: ServeOptions) -> None:
+    """Which one is said before it listens."""
+    assert read_settings(replace(options, listen="127.0.0.1:0"), Path()).listen.port > 0
+
+
 def test_a_port_that_is_taken_is_said(options: ServeOptions, taken: int) -> None:
     """With one that might do."""
     with pytest.raises(ServeError, match=rf"is taken by another program.*--listen 127\.0\.0\.1:{taken + 1}"):
