@@ -183,10 +183,18 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "Secret with the pepper, waited for where OVERSPILL_KEY_PEPPER is not set (default: none)")  # fmt: skip
     add("watch-namespaces", "", str, "namespaces with engines, comma-separated (default: all)")
     parser.add_argument(
-        "--no-auth", action="store_true", default=environment.get("OVERSPILL_NO_AUTH") == "true" or None,
+        "--no-auth", action="store_true", default=_is_true("OVERSPILL_NO_AUTH", environment) or None,
         help="ask for no API key; only with a loopback address to listen on, for programs of this machine")  # fmt: skip
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
+
+
+def _is_true(variable: str, environment: Mapping[str, str]) -> bool:
+    """Of a flag without a value; a word that may mean either is not guessed at."""
+    text = environment.get(variable, "")
+    if text not in ("", "true", "false"):
+        raise SettingsError(f"{variable} is {text!r}: write true or false")
+    return text == "true"
 
 
 def _stream_interval(milliseconds: float) -> float:

@@ -91,8 +91,9 @@ def test_every_flag_is_there_with_its_variable_and_default() -> None:
     for flag, (variable, default, _) in told.items():
         action = flags[flag]
         assert default == ("" if action.default is None else action.default), flag
-        marked = {known.dest: known.default for known in _parser({variable: "marked"})._actions}
-        assert marked[action.dest] == "marked", f"{variable} does not set {flag}"
+        text = "true" if action.nargs == 0 else "marked"
+        marked = {known.dest: known.default for known in _parser({variable: text})._actions}
+        assert str(marked[action.dest]).lower() == text, f"{variable} does not set {flag}"
 
 
 async def test_every_path_of_the_admin_port_is_there(gateway: GatewayUnderTest) -> None:

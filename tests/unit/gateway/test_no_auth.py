@@ -115,6 +115,8 @@ def test_only_on_a_loopback_address() -> None:
     assert read_settings(["--no-auth", "--listen", "127.0.0.1:8080"], environment).no_auth
     assert read_settings(["--listen", "localhost:1"], environment | {"OVERSPILL_NO_AUTH": "true"}).no_auth
     assert not read_settings([], environment).no_auth
+    with pytest.raises(SettingsError, match="OVERSPILL_NO_AUTH is '1': write true or false"):
+        read_settings([], environment | {"OVERSPILL_NO_AUTH": "1"})
     for listen in ("[::]:8080", "0.0.0.0:8080", "192.168.1.1:8080"):
         with pytest.raises(SettingsError, match=r"--no-auth lets in everybody .* listen on 127\.0\.0\.1"):
             read_settings(["--no-auth", "--listen", listen], environment)
