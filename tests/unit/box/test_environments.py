@@ -9,11 +9,8 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import pytest
 
@@ -124,46 +121,18 @@ def test_an_installer_whose_maker_was_killed_is_waited_for(tools: Tools, tmp_pat
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def test_torch_comes_from_its_own_index_where_that_answers(
+def test_what_is_set_for_the_installer_reaches_it(
     tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It spares gigabytes; where the index does not have all of it, PyPI does."""
+    """An index of one's own, also where it is written for pip, and where torch shall come from."""
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example")
+    monkeypatch.setenv("UV_TORCH_BACKEND", "cpu")
+    monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
+    tools.installer(f'echo "$UV_DEFAULT_INDEX $UV_TORCH_BACKEND" >{tmp_path}/seen')
 
-    class Answer:
-        status = 200
+    making.made(Recipe("thing", ("thing==1",), gigabytes=0.001), tmp_path)
 
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            """Nothing is open."""
-
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer())
-    tools.installer('case "$*" in *torch-backend*) exit 1;; esac')
-    said: list[str] = []
-
-    making.made(Recipe("thing", ("thing==1",), gigabytes=0.001, torch_backend="cpu"), tmp_path, said.append)
-
-    assert ["--torch-backend cpu" in call for call in tools.calls] == [True, False]
-    assert "going on with PyPI alone" in said[-2]
-
-
-@pytest.mark.parametrize("variables", [{}, {"UV_DEFAULT_INDEX": "https://mirror.example"}], ids=["no way", "mirror"])
-def test_torch_comes_from_pypi_elsewhere(
-    variables: Mapping[str, str], tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where PyTorch's index can't be reached, and where somebody has named an index of their own."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no way")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-    making.made(Recipe("thing", ("thing==1",), gigabytes=0.001, torch_backend="cpu"), tmp_path)
-
-    assert ["--torch-backend" in call for call in tools.calls] == [False]
+    assert (tmp_path / "seen").read_text() == "https://mirror.example cpu\n"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,9 +23,6 @@ from overspill_box.environments.recipes import RECIPES, Recipe, engines_folder, 
 UV_VERSION = "0.13.8"
 MARKER = "made"
 """The file that says that an environment is whole."""
-TORCH_INDEX = "https://download.pytorch.org/whl/"
-INDEX_SECONDS = 4.0
-"""The longest that is waited for PyTorch's own index, which spares some 3 GB where it answers."""
 
 
 def is_made(recipe: Recipe, engines: Path) -> bool:
@@ -112,19 +107,8 @@ class _Maker:
             overrides = self._folder / "overrides.txt"
             overrides.write_text("".join(f"{line}\n" for line in self._recipe.overrides))
             command += ["--override", str(overrides)]
-        backend = self._recipe.torch_backend
-        if not (backend and self._reaches_torch(backend) and self._installs_with(backend, command)):
-            self._run(*command, *self._recipe.requirements)
+        self._run(*command, *self._recipe.requirements)
         shutil.rmtree(self._folder / "tools", ignore_errors=True)
-
-    def _installs_with(self, backend: str, command: Sequence[str]) -> bool:
-        """Whether it could be installed with torch from its own index."""
-        try:
-            self._run(*command, "--torch-backend", backend, *self._recipe.requirements)
-        except MakingError:
-            self._say("PyTorch's own index does not have all of it, going on with PyPI alone")
-            return False
-        return True
 
     def _own_uv(self) -> str:
         """uv in a folder beside, with its downloads, so that they go with it."""
@@ -134,17 +118,6 @@ class _Maker:
         self._run(str(tools / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", f"uv=={UV_VERSION}")
         self._environment["UV_CACHE_DIR"] = str(tools / "cache")
         return str(tools / "bin" / "uv")
-
-    def _reaches_torch(self, backend: str) -> bool:
-        """Whether PyTorch's index answers. Whoever has set an index of their own wants that one."""
-        if {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_OFFLINE"} & self._environment.keys():
-            return False
-        request = urllib.request.Request(f"{TORCH_INDEX}{backend}/torch/", method="HEAD")  # noqa: S310 - https, above
-        try:
-            with urllib.request.urlopen(request, timeout=INDEX_SECONDS) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError, ValueError):
-            return False
 
     def _run(self, *command: str) -> None:
         """Run it; the lock is handed on, so that an installer whose maker was killed is still waited for."""

@@ -55,8 +55,6 @@ class Recipe:
     """Room that it takes while it is made, in units of 1e9 bytes."""
     libraries: tuple[str, ...] = ()
     """Shared libraries of the system that it cannot run without."""
-    torch_backend: str = ""
-    """PyTorch's own index that is tried first, such as ``cpu``; empty: only PyPI."""
     settings: tuple[tuple[str, str], ...] = tuple(EVERYWHERE.items())
     """Variables of what runs in it."""
 
@@ -93,7 +91,6 @@ VLLM_CPU = Recipe(
     _finish_cpu,
     gigabytes=8.0,
     libraries=("libnuma.so.1", "libgomp.so.1"),
-    torch_backend="cpu",
     settings=(*EVERYWHERE.items(), *CPU_SETTINGS.items()),
 )
 VLLM_GPU = Recipe("vllm-gpu", (f"vllm=={VLLM_VERSION}",), gigabytes=16.0)
