@@ -68,7 +68,7 @@ class Parts:
         self._settings = settings
         self._clock = clock
         self._cluster = cluster
-        self.queue = queue = WorkQueue(self._reconcile, clock, workers=WORKERS, jitter=random.random)
+        self.queue = queue = WorkQueue(self.reconcile, clock, workers=WORKERS, jitter=random.random)
         self._engines: dict[str, tuple[object, ...]] = {}
         self.routes = Routes(self._on_route)
         self.consumers = Consumers(lambda key: queue.add((CONSUMER, key)))
@@ -217,7 +217,8 @@ class Parts:
                 keep_pepper(self._cluster, self._clock, self._settings.namespace, self._settings.pepper_secret),
             )
 
-    async def _reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> None:
+        """One object: what is made of it and said of it becomes what it says. Raises what the queue is to try again."""
         kind, name = key
         if kind == ROUTE:
             await self._route_reconciler.reconcile(name)

@@ -13,7 +13,7 @@ from overspill_operator.adapters import http_port
 from overspill_operator.adapters.api_server import ApiServer
 from overspill_operator.adapters.leadership import Leadership
 from overspill_operator.adapters.own_deployment import OwnDeployment
-from overspill_operator.adapters.watch_cache import WatchCache
+from overspill_operator.app.health import Health
 from overspill_operator.app.rights import Rights
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.clock import Clock
@@ -24,9 +24,6 @@ from overspill_operator.ports import CONSUMERS, MODEL_ROUTES, ClusterError
 from overspill_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-STALE_SECONDS = 120.0
-"""A key that waits, or a reconcile that runs, for longer than this means that the process hangs."""
 
 API_WAIT_SECONDS = 0.2
 
@@ -51,13 +48,9 @@ class Process:
         self._settings = settings
         self._clock = clock
         self._leadership: Leadership | None = None
-        self._parts: Parts | None = None
-        self._ready = False
-        self._troubles: dict[str, str] = {}
-        self._caches: tuple[WatchCache, ...] = ()
+        self._health = Health()
         self._stopping = asyncio.Event()
-        self._lead_since = 0.0
-        self._hindrance = self._hindrance_told = ""
+        self._hindrance_told = ""
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises where it cannot go on: Kubernetes then starts it anew."""
@@ -83,36 +76,36 @@ class Process:
         """Wait until this process leads, which it must not where namespaces are another release's."""
         while True:
             try:
-                self._hindrance = await tenancy.hindrance()
-                if not self._hindrance:
+                self._health.hindrance = await tenancy.hindrance()
+                if not self._health.hindrance:
                     await leadership.acquire()
-                    self._hindrance = await tenancy.claim_own()
-                if not self._hindrance:
+                    self._health.hindrance = await tenancy.claim_own()
+                if not self._health.hindrance:
                     return
-                await own.warn("NotLeading", f"This operator does not lead: {self._hindrance}")
+                await own.warn("NotLeading", f"This operator does not lead: {self._health.hindrance}")
             except ClusterError as error:
-                self._hindrance = f"it is not known whose namespaces are: {error}"
+                self._health.hindrance = f"it is not known whose namespaces are: {error}"
             await leadership.release()
-            if self._hindrance != self._hindrance_told:
-                logger.error("not leading: %s", self._hindrance)
-                self._hindrance_told = self._hindrance
+            if self._health.hindrance != self._hindrance_told:
+                logger.error("not leading: %s", self._health.hindrance)
+                self._hindrance_told = self._health.hindrance
             await self._clock.sleep(HINDERED_SECONDS)
 
     async def _lead(self, cluster: ApiServer, leadership: Leadership, own: OwnDeployment) -> None:
         """Act until told to stop or until leading is lost."""
-        self._lead_since = self._clock.monotonic()
+        began = self._clock.monotonic()
         kopf_app = KopfApp(self._settings.watched_namespaces)
-        self._parts = parts = Parts(self._settings, cluster, self._clock)
-        self._caches = (parts.slices, *parts.caches.all)
+        parts = Parts(self._settings, cluster, self._clock)
+        self._health.leads(began, parts.queue, (parts.slices, *parts.caches.all))
         kopf_app.watch(MODEL_ROUTES.plural, parts.routes.put, parts.routes.remove)
         kopf_app.watch(CONSUMERS.plural, parts.consumers.put, parts.consumers.remove)
         work = dict(parts.loops())
         work["lease"] = leadership.keep()
         work["rights"] = Rights(
-            cluster, self._clock, self._settings.watched_namespaces, partial(self._note, "watch")
+            cluster, self._clock, self._settings.watched_namespaces, partial(self._health.note, "watch")
         ).run()
         work["troubles"] = self._tell_troubles(own)
-        work["kopf"] = self._start(cluster, kopf_app, parts)
+        work["kopf"] = self._start(cluster, kopf_app, parts, began)
         work["stop"] = _wait(self._stopping)
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
         try:
@@ -128,18 +121,18 @@ class Process:
             await leadership.release()
             await kopf_app.stop()
 
-    async def _start(self, cluster: ApiServer, kopf_app: KopfApp, parts: Parts) -> None:
+    async def _start(self, cluster: ApiServer, kopf_app: KopfApp, parts: Parts, began: float) -> None:
         """Bring everything up in order, then work for ever."""
         while await _missing_kinds(cluster):
             await self._clock.sleep(API_WAIT_SECONDS)
         await kopf_app.start()
         self._take_signals()  # Kopf has put its own handlers there
-        sweep = parts.sweep(partial(self._note, "list"))
+        sweep = parts.sweep(partial(self._health.note, "list"))
         await sweep.first()
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
-        self._ready = True
-        logger.info("ready", extra={"seconds": round(self._clock.monotonic() - self._lead_since, 3)})
+        self._health.sees_all = True
+        logger.info("ready", extra={"seconds": round(self._clock.monotonic() - began, 3)})
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.queue.run(), name="queue")
             group.create_task(sweep.run(), name="sweep")
@@ -165,44 +158,18 @@ class Process:
         return not self._stopping.is_set()
 
     def _unhealthy(self) -> str:
-        if self._parts is None:
-            return ""
-        if not self._ready and self._clock.monotonic() - self._lead_since > STALE_SECONDS:
-            return "leading for two minutes without having seen every object: is the API server reachable?"
-        queue = self._parts.queue
-        if queue.longest_run_seconds > STALE_SECONDS:
-            return f"a reconcile has been running for {queue.longest_run_seconds:.0f} s"
-        if self._ready and queue.oldest_wait_seconds > STALE_SECONDS * 5:
-            return f"an object has been waiting for {queue.oldest_wait_seconds:.0f} s"
-        return ""
+        return self._health.unhealthy(self._clock.monotonic())
 
-    def _note(self, of: str, trouble: str) -> None:
-        self._troubles[of] = trouble
-
-    def _all_troubles(self) -> list[str]:
-        """Why something is not seen: first of what people write, then of where gateways are, then of what is made."""
-        noted = [self._troubles.get(of, "") for of in ("list", "watch")]
-        return [trouble for trouble in (*noted, *(cache.trouble for cache in self._caches)) if trouble]
+    def _unready(self) -> str:
+        self._health.has_heard = self._leadership is not None and self._leadership.heard.is_set()
+        return self._health.unready()
 
     async def _tell_troubles(self, own: OwnDeployment) -> None:
         """Missing rights, on the operator's own Deployment: no ModelRoute shows what keeps it from being seen."""
         while True:
             await self._clock.sleep(TELL_SECONDS)
-            for trouble in filter(is_missing_right, self._all_troubles()):
+            for trouble in filter(is_missing_right, self._health.troubles):
                 await own.warn("RightMissing", trouble)
-
-    def _unready(self) -> str:
-        if self._hindrance:
-            return f"not leading: {self._hindrance}"
-        if self._leadership is None or not self._leadership.heard.is_set():
-            return "the API server has not been reached yet"
-        if self._parts is not None:
-            troubles = self._all_troubles()
-            if troubles:
-                return "\n".join(troubles)
-        if self._parts is not None and not self._ready:
-            return "objects are being read"
-        return ""
 
 
 def ignore_harmless_signals() -> None:

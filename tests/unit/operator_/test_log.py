@@ -56,7 +56,7 @@ class World(FakeCluster):
 
     async def reconcile(self) -> None:
         """One round over the route as it is."""
-        await self.parts._reconcile((ROUTE, "chat/tiny"))
+        await self.parts.reconcile((ROUTE, "chat/tiny"))
 
 
 @pytest.fixture
