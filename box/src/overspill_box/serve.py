@@ -26,6 +26,7 @@ from overspill_box.environment import VllmOfMachine
 from overspill_box.environments.faults import MakingError
 from overspill_box.logs import set_up_logs
 from overspill_box.parts import Parts
+from overspill_box.processes.listeners import listener_at
 from overspill_box.processes.local_processes import LocalProcesses
 from overspill_box.settings import ServeError, ServeSettings, shown
 from overspill_gateway.core.http.outbound_proxy import ProxyError, read_proxy_rules
@@ -125,7 +126,7 @@ class _Serving:
             source=sources[0],
             traffic=GatewayTraffic(gateway.catalog),
             processes=processes,
-            http=AiohttpEngineHttp(session),
+            http=AiohttpEngineHttp(session, listener_at),
             machine=lambda: machine,
             hindrance=preparation.hindrance,
             profiles=lambda: self._profiles.current,

@@ -1,8 +1,8 @@
 """Engines as they run, brought to what is wanted: a loop that can be begun anew at any line.
 
 Facts in (processes, health, requests), ``core.placement`` decides, and each action is one step whose result is a new
-fact. An engine is among its route's endpoints as soon as its process is started: the gateway asks it by itself whether
-it can serve. It leaves them before it is told to end or to sleep.
+fact. An engine is among its route's endpoints as soon as it listens on its port, and no program of another user does:
+the gateway asks it by itself whether it can serve. It leaves them before it is told to end or to sleep.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from overspill_box.app.traffic import Traffic
 from overspill_box.core.endings import sentence
 from overspill_box.core.local_engine import Claim, LocalEngine
 from overspill_box.core.placement import Act, Action, Placement, place
-from overspill_box.core.process import ProcessFact
+from overspill_box.core.process import Listener, ProcessFact
 from overspill_box.core.room import EngineFact, RouteNeed, Stage
 from overspill_box.ports import Processes
 from overspill_gateway.core.backends.rotation import EndpointFact
@@ -32,6 +32,7 @@ FAILURES_MAX: Final = 6
 TRY_AGAIN_SECONDS: Final = 1.0
 LONG_WAIT_SECONDS: Final = 30.0
 """Waiting for one's turn is normal life; after so long it is told as what keeps a route from its engine."""
+TAKEN: Final = "A program of another user listens on its port: it gets another one when it is started again."
 DRAINING_LOOK_SECONDS: Final = 0.1
 """How often it is looked whether one that yields has finished its requests."""
 
@@ -168,11 +169,11 @@ class EngineLoop:
     async def find(self, key_of: Callable[[str], str]) -> None:
         """Take in what an earlier process has left, awake or asleep; ``key_of``: the key of a route's engine."""
         replicas = [self._found(fact) for fact in self._processes.facts.values() if fact.runs]
-        asleep = await asyncio.gather(
-            *(self._http.is_asleep(replica.port, key_of(replica.route)) for replica in replicas)
-        )
-        for replica, sleeps in zip(replicas, asleep, strict=True):
-            if replica.stage is Stage.STARTING and sleeps:
+        ours = [replica for replica in replicas if self._http.listener(replica.port) is Listener.OURS]
+        asleep = await asyncio.gather(*(self._http.is_asleep(replica.port, key_of(replica.route)) for replica in ours))
+        sleepers = {replica.name for replica, sleeps in zip(ours, asleep, strict=True) if sleeps}
+        for replica in replicas:
+            if replica.stage is Stage.STARTING and replica.name in sleepers:
                 replica.enter(Stage.ASLEEP, self._clock.unix())
             elif replica.stage is Stage.STARTING:
                 self._do(replica, self._watch(replica))
@@ -275,7 +276,7 @@ class EngineLoop:
     async def _sleep(self, replica: Replica) -> None:
         engine = self._engines.get(replica.route)
         key = engine.live.api_key if engine is not None and engine.live is not None else None
-        problem = await self._http.sleep(replica.port, key)
+        problem = self._stranger(replica) or await self._http.sleep(replica.port, key)
         now = self._clock.unix()
         if problem:
             logger.warning("engine does not go to sleep, ending it: %s", problem, extra={"engine": replica.name})
@@ -287,7 +288,7 @@ class EngineLoop:
     async def _wake(self, replica: Replica) -> None:
         engine = self._engines.get(replica.route)
         key = engine.live.api_key if engine is not None and engine.live is not None else None
-        problem = await self._http.wake(replica.port, key)
+        problem = self._stranger(replica) or await self._http.wake(replica.port, key)
         if problem:
             logger.warning("engine does not wake up, ending it: %s", problem, extra={"engine": replica.name})
             self._stop(replica, self._clock.unix())
@@ -302,7 +303,14 @@ class EngineLoop:
         while replica.stage in (Stage.STARTING, Stage.WAKING):
             engine = self._engines.get(replica.route)
             live = engine.live if engine is not None else None
-            if live is not None and await self._http.is_healthy(replica.port, live.health_path):
+            listener = self._http.listener(replica.port)
+            if listener is Listener.STRANGER and engine is not None:
+                self._give_up(engine, replica, TAKEN, self._clock.unix())
+                return
+            if listener is Listener.OURS and not replica.listens:
+                replica.listens = True
+                self._changed(replica)
+            if replica.listens and live is not None and await self._http.is_healthy(replica.port, live.health_path):
                 if replica.stage in (Stage.STARTING, Stage.WAKING):
                     self._is_ready(replica, engine)
                 break
@@ -320,6 +328,9 @@ class EngineLoop:
     async def _check_ready(self, replica: Replica) -> None:
         engine = self._engines.get(replica.route)
         if engine is None or engine.live is None or replica.stage is not Stage.READY:
+            return
+        if self._stranger(replica):
+            self._give_up(engine, replica, TAKEN, self._clock.unix())
             return
         healthy = await self._http.is_healthy(replica.port, engine.live.health_path)
         replica.failures = 0 if healthy else replica.failures + 1
@@ -342,6 +353,10 @@ class EngineLoop:
         self._has_failed(engine, replica, why, now)
         self._stop(replica, now)
         self._changed(replica)
+
+    def _stranger(self, replica: Replica) -> str:
+        """Why it may be told nothing; empty: nobody else has its port."""
+        return TAKEN if self._http.listener(replica.port) is Listener.STRANGER else ""
 
     # -- who is told -------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ class Replica:
     """As what it was started; None: by a process before this one."""
     is_being_started: bool = False
     """Whether its process is not there yet: what is known of one of its name is of the one before."""
+    listens: bool = False
+    """Whether it has been seen to listen on its port: before that another user's program may."""
     ready_since_unix: float | None = None
     """Since when it has been able to serve; None: it never was."""
     last_used_unix: float | None = None
@@ -69,7 +71,7 @@ class Replica:
 
     def endpoint(self) -> EndpointFact | None:
         """Its endpoint as the gateway shall know it; None: requests have no business there."""
-        if self.stage not in (Stage.STARTING, Stage.READY, Stage.DRAINING):
+        if not self.listens or self.stage not in (Stage.STARTING, Stage.READY, Stage.DRAINING):
             return None
         return EndpointFact(
             address="127.0.0.1",

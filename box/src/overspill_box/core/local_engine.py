@@ -233,6 +233,11 @@ def _notices(engine: EngineSpec) -> Iterator[str]:
     if engine.self_hosted.pod_template:
         yield "spec.selfHosted.podTemplate is for Kubernetes and is not looked at on one machine."
     command = engine.profile.local.command
+    if not is_vllm(command) and uses(command, "api_key"):
+        yield (
+            f"profile {engine.self_hosted.profile!r}: local.command has {{api_key}} in it, and everybody on this "
+            "machine can read commands: put it into a variable of the profile's env that the program reads."
+        )
     if not is_vllm(command) and engine.self_hosted.args and ARGS not in command:
         yield (
             f"spec.selfHosted.args are not given to the command of profile {engine.self_hosted.profile!r}, which has "

@@ -2,10 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 LAST_WORDS_MAX: Final = 400
 """Lines of an ended engine's log that are looked at: vLLM 0.32 prints some 120 more after the one that says why."""
+
+
+class Listener(Enum):
+    """Who would get a connection to an engine's port."""
+
+    NOBODY = "nobody"
+    """Nothing listens there."""
+    OURS = "ours"
+    """A program of this user, or of root for it."""
+    STRANGER = "stranger"
+    """A program of another user: it must hear neither requests nor keys."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from overspill_box.app.engine_loop import EngineLoop
 from overspill_box.app.replica import RouteEngine
 from overspill_box.core.command_line import CommandLine
 from overspill_box.core.local_engine import Claim, LocalEngine
-from overspill_box.core.process import Ending, ProcessFact, ProcessSpec
+from overspill_box.core.process import Ending, Listener, ProcessFact, ProcessSpec
 from overspill_gateway.core.backends.rotation import EndpointFact
 from unit.operator_.virtual_clock import VirtualClock
 
@@ -72,6 +72,11 @@ class PlayedHttp:
         self.asleep: set[int] = set()
         self.calls: list[str] = []
         self.problem = ""
+        self.who = Listener.OURS
+
+    def listener(self, port: int) -> Listener:  # noqa: ARG002 - the protocol's
+        """As the test says."""
+        return self.who
 
     async def is_healthy(self, port: int, path: str) -> bool:  # noqa: ARG002 - the protocol's
         """As the test says."""

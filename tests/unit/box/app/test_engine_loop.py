@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from overspill_box.app.engine_loop import FAILURES_MAX
+from overspill_box.core.process import Listener
 from unit.box.app.doubles import FIRST, ROUTE, World, engine
 from unit.operator_.virtual_clock import VirtualClock
 
@@ -33,18 +34,60 @@ async def ready(world: World, name: str = FIRST) -> None:
     await world.clock.until(lambda: world.stage(name) == "Ready")
 
 
-async def test_an_engine_is_an_endpoint_as_soon_as_it_is_started(world: World) -> None:
+async def test_an_engine_is_an_endpoint_as_soon_as_it_listens(world: World) -> None:
     """The gateway looks by itself whether it answers; it is ready once its health check says so."""
+    world.http.who = Listener.NOBODY
     world.want(1, engine())
-    await world.clock.until(lambda: world.processes.started)
+    began = world.clock.unix()
+    await world.clock.until(lambda: world.processes.started and world.clock.unix() > began + 1.0)
+    assert world.endpoints() == ()
 
     [spec] = world.processes.started
     assert spec.command == ("serve", str(spec.port))
+    world.http.who = Listener.OURS
     await world.clock.until(world.endpoints)
     assert [(fact.port, fact.ready, fact.pod) for fact in world.endpoints()] == [(spec.port, False, "a-0")]
 
     await ready(world)
     assert [fact.ready for fact in world.endpoints()] == [True]
+
+
+async def test_one_whose_port_a_stranger_has_taken_is_never_an_endpoint(world: World) -> None:
+    """Prompts and the engine's key would go to another user's program; the next one has another port."""
+    world.http.who, world.http.healthy = Listener.STRANGER, True
+    known = world.want(1, engine())
+
+    await world.clock.until(lambda: len(world.processes.started) == 2)
+    assert FIRST in world.processes.stopped
+    assert known.problem.startswith("A program of another user listens on its port")
+    assert not any(facts for _, facts in world.published)
+
+    world.http.who = Listener.OURS
+    await world.clock.until(lambda: world.stage() == "Ready")
+    assert world.processes.started[0].port != world.processes.started[-1].port
+
+
+async def test_one_whose_port_a_stranger_takes_later_is_ended(world: World) -> None:
+    """It may have closed its port and gone on."""
+    world.want(1, engine())
+    await ready(world)
+
+    world.http.who = Listener.STRANGER
+    await world.clock.until(lambda: world.processes.stopped)
+
+    assert world.endpoints() == ()
+
+
+async def test_a_stranger_on_a_sleepers_port_is_told_no_key(world: World) -> None:
+    """Neither to sleep nor to wake up: the engine is ended instead."""
+    first = world.want(1, engine(can_sleep=True))
+    await ready(world)
+    first.wanted, world.http.who = 0, Listener.STRANGER
+    world.loop.poke()
+
+    await world.clock.until(lambda: world.processes.stopped)
+
+    assert world.http.calls == []
 
 
 async def test_one_that_the_gateway_has_found_to_answer_is_ready(world: World) -> None:

@@ -265,6 +265,13 @@ def test_a_claim_above_what_the_machine_has_is_a_fault() -> None:
     made(of(), Profile(local=LocalRun(memory="24Gi")))
 
 
+def test_a_key_in_the_command_is_told() -> None:
+    """Everybody on the machine reads commands, and with the key asks the engine past keys and budgets."""
+    [notice] = made(of(), Profile(local=LocalRun(command=[*LLAMA, "--api-key={api_key}"]))).notices
+    assert "everybody on this machine can read commands" in notice
+    assert made(of(), Profile(local=LocalRun(command=LLAMA), env={"LLAMA_API_KEY": "{api_key}"})).notices == ()
+
+
 def test_the_pod_template_is_for_kubernetes_and_a_notice_says_so() -> None:
     """The same YAML serves on both."""
     engine = made(of(podTemplate={"spec": {"nodeName": "a"}}))
