@@ -1,5 +1,6 @@
 """``overspill serve`` as people run it: one process, engines as processes, a client that knows nothing of either."""
 
+import http.client
 import os
 import signal
 from collections.abc import Iterator
@@ -222,6 +223,19 @@ def test_without_keys_strangers_are_kept_out(serve: Serve) -> None:
     assert serve.ask(key="sk-anything").status == 200
     assert serve.ask(headers={"Host": "evil.test"}).body["error"]["code"] == "foreign_host"
     assert serve.ask(headers={"Origin": "https://evil.test"}).status == 403
+
+
+def test_no_web_page_reads_the_admin_port(serve: Serve) -> None:
+    """Where keys are asked for as well: models, spending and why engines failed are none of a page's business."""
+    serve.write("route.yaml", route())
+    serve.start()
+    address = serve.status()["admin"].removeprefix("http://")
+
+    for header in ({"Host": "evil.test"}, {"Origin": "https://evil.test"}):
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/status.json", headers=header)
+        assert connection.getresponse().status == 403
+        connection.close()
 
 
 @pytest.mark.parametrize(

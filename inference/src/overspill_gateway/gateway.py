@@ -19,7 +19,7 @@ from overspill_gateway.backends.tokenizer import Tokenizer
 from overspill_gateway.clock import Clock
 from overspill_gateway.core.admission.retry_budget import RetryBudget
 from overspill_gateway.core.http.cors import cors_policy
-from overspill_gateway.core.requests.loopback import ANYONE, refused_stranger
+from overspill_gateway.core.requests.loopback import ANYONE, is_loopback, refused_stranger
 from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
@@ -74,6 +74,10 @@ class Gateway:
         self.hub = DemandHub(f"{settings.pod_name}/{int(clock.unix() * 1000)}", clock)
         cors = cors_policy(settings.cors_origins)
         strangers = partial(refused_stranger, cors=cors) if settings.no_auth else None
+        # Pages of one machine are for its own programs, whatever clients of the API have to show.
+        admin_strangers = strangers
+        if pages is not None and is_loopback(settings.admin_listen.host):
+            admin_strangers = partial(refused_stranger, cors=None)
         ledger = _ledger(settings.ledger, f"{settings.pod_name}/{boot_id}", loop.call_soon_threadsafe, clock)
         metering = Metering(ledger, clock)
         metering.begin()
@@ -113,7 +117,7 @@ class Gateway:
             Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries, clock),
             self._not_ready_because,
             pages,
-            strangers,
+            admin_strangers,
         )
         self._public = Listener(self.api, limits, sweeper, clock, cors)
         self._admin = Listener(admin, limits, sweeper, clock)

@@ -6,6 +6,8 @@ empty and rename files for a moment when they save them.
 """
 
 import logging
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,16 +161,24 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> Stamp:
-    found = path.stat()
+    return _stamp_of(path.stat())
+
+
+def _stamp_of(found: os.stat_result) -> Stamp:
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no plain file: a pipe or a device can't be looked at again")
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: Path) -> tuple[Stamp, str]:
     """A file's stamp from before it was read, and its text. Raises OSError, and ValueError for what is no text."""
-    stamp = _stamp(path)
-    if stamp[1] > BYTES_MAX:
+    # Not to wait: a pipe may have come in its place.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        stamp = _stamp_of(os.fstat(file.fileno()))
+        content = file.read(BYTES_MAX + 1)
+    if len(content) > BYTES_MAX:
         raise ValueError(f"it is over {BYTES_MAX >> 20} MiB: that is no file of objects")
     try:
-        return stamp, path.read_bytes().decode()
+        return stamp, content.decode()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8: save it as that") from None

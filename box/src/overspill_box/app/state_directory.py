@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,8 +29,12 @@ def default_folder(environment: Mapping[str, str]) -> Path:
     given = environment.get("STATE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given)
-    home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/state")
-    return Path(home) / "overspill"
+    if home := environment.get("XDG_STATE_HOME"):
+        return Path(home) / "overspill"
+    try:
+        return Path(environment.get("HOME") or "~").expanduser() / ".local/state/overspill"
+    except RuntimeError:  # a user whom the system does not know, as in containers
+        return Path(f"/tmp/overspill-{os.geteuid()}")  # noqa: S108 - `make` looks whose it is
 
 
 class StateDirectory:
@@ -59,6 +64,9 @@ class StateDirectory:
         try:
             for folder in (self.folder, self.consumers, self.keys):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _need_own(folder)
+            # SQLite gives its own files the mode of this one.
+            os.close(os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StateError(
                 f"the state directory {self.folder} can't be made: {error.strerror}; name another one with --state"
@@ -122,8 +130,8 @@ class StateDirectory:
         try:
             text = path.read_text().strip() if path.exists() else ""
             if not text:
-                text = "".join(secrets.choice(ALPHANUMERIC) for _ in range(length))
-                write_whole(path, text + "\n")
+                made = "".join(secrets.choice(ALPHANUMERIC) for _ in range(length))
+                text = _first_to_write(path, made + "\n").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise StateError(f"{path} can't be read or made: {error}; it must belong to the user of serve") from error
         return text
@@ -131,10 +139,50 @@ class StateDirectory:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that only this user may read, whole or not at all. Raises OSError."""
-    other = path.with_name(f".{path.name}.new")
-    descriptor = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    other = _written_beside(path, text)
     other.replace(path)
+
+
+def _first_to_write(path: Path, text: str) -> str:
+    """Write a file unless another process has meanwhile (an empty one is none); what is in it. Raises OSError."""
+    other = _written_beside(path, text)
+    if path.exists() and not path.read_text().strip():
+        other.replace(path)
+        return text
+    try:
+        os.link(other, path)
+    except FileExistsError:
+        return path.read_text()
+    finally:
+        other.unlink()
+    return text
+
+
+def _written_beside(path: Path, text: str) -> Path:
+    """A file of this process's own beside the one that it is to become. Raises OSError."""
+    other = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        other.unlink(missing_ok=True)
+        raise
+    return other
+
+
+def _need_own(folder: Path) -> None:
+    """Raise StateError where any user, or another one, may put files into a folder."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise StateError(
+            f"the state directory {folder} belongs to another user, who could read keys and change budgets there: "
+            "name one of your own with --state"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise StateError(
+            f"every user may write into the state directory {folder}, and so make keys and change budgets: "
+            f"chmod o-w {folder}, or name another one with --state"
+        )

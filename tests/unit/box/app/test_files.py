@@ -185,3 +185,17 @@ def test_what_is_no_text_or_too_long_is_said(write: Write, caplog: pytest.LogCap
     assert not files.look()
     assert "not UTF-8" in caplog.text
     assert names(files) == ["a"]
+
+
+def test_a_pipe_among_the_files_holds_nothing_up(
+    write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads it would wait for a writer for ever, and no file would be looked at again."""
+    files = Files([write(route("a")), tmp_path])
+    files.read()
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert not files.look()
+    assert "it is no plain file" in caplog.text
+    with pytest.raises(FilesError, match="it is no plain file"):
+        Files([tmp_path]).read()

@@ -1,9 +1,13 @@
 """The state directory: whose it is, and what is made once in it."""
 
+import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from overspill_box.app import state_directory
 from overspill_box.app.state_directory import StateDirectory, StateError, default_folder
 
 
@@ -64,3 +68,72 @@ def test_what_is_kept_is_kept_whole(tmp_path: Path) -> None:
     assert state.read_json("x") == {}
     state.remove_json("x")
     assert state.read_json("x") == {}
+
+
+@pytest.fixture
+def everybody_writes() -> Iterator[None]:
+    """A process whose files everybody may write unless it says otherwise."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("everybody_writes")
+def test_budgets_are_this_users_whatever_the_umask(tmp_path: Path) -> None:
+    """Whoever could write into the ledger had no cap."""
+    state = StateDirectory(tmp_path / "s")
+    state.make()
+
+    ledger = sqlite3.connect(state.ledger)
+    ledger.execute("PRAGMA journal_mode=WAL")
+    ledger.execute("CREATE TABLE t (x)")
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "s").rglob("*")} == {0}
+    ledger.close()
+
+
+@pytest.mark.parametrize("part", [".", "consumers", "keys"])
+def test_a_folder_that_everybody_may_write_is_refused(tmp_path: Path, part: str) -> None:
+    """Somebody else's Consumer in it would be a key to all routes."""
+    state = StateDirectory(tmp_path / "s")
+    state.make()
+    (tmp_path / "s" / part).chmod(0o777)
+
+    with pytest.raises(StateError, match=r"every user may write into .*chmod o-w"):
+        state.make()
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one in /tmp that was there first."""
+    monkeypatch.setattr(state_directory.os, "geteuid", lambda: os.getuid() + 1)
+
+    with pytest.raises(StateError, match="belongs to another user"):
+        StateDirectory(tmp_path).make()
+
+
+def test_two_that_make_a_secret_at_once_have_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was hashed with a pepper which is lost at once would never work."""
+    first, second = StateDirectory(tmp_path), StateDirectory(tmp_path)
+    peppers: list[bytes] = []
+    written_beside = state_directory._written_beside  # noqa: SLF001 - the moment between looking and writing
+
+    def others_first(path: Path, text: str) -> Path:
+        monkeypatch.setattr(state_directory, "_written_beside", written_beside)
+        peppers.append(second.pepper())
+        return written_beside(path, text)
+
+    monkeypatch.setattr(state_directory, "_written_beside", others_first)
+
+    assert [first.pepper()] == peppers
+    assert [path.name for path in tmp_path.iterdir()] == ["pepper"]
+
+
+def test_a_user_without_a_home_has_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run as users whom the system does not know."""
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr(Path, "expanduser", _unknown)
+
+    assert default_folder({}) == Path(f"/tmp/overspill-{os.geteuid()}")
+
+
+def _unknown(_path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
