@@ -179,6 +179,26 @@ async def test_an_engine_that_fails_is_told_in_status(world: World) -> None:
     await world.until("EngineAvailable", "ReplicasReady")
 
 
+async def test_a_clock_that_is_set_back_keeps_no_engine_from_its_room(world: World) -> None:
+    """One that failed is started again after its pause, not when the clock has come round; one that loads goes on."""
+    await world.begin(engine(least=1))
+    await world.clock.until(lambda: world.processes.facts)
+    world.processes.end(FIRST, words=("no such model",))
+    await world.until("EngineAvailable", "PodFailed")
+
+    world.clock.set_by(-3600.0)
+    began = world.clock.monotonic()
+    await world.clock.until(lambda: len(world.processes.started) == 2)
+    assert world.clock.monotonic() - began < 10.0
+
+    world.clock.set_by(86400.0)  # longer than startupTimeout
+    world.http.healthy = True
+    await world.until("EngineAvailable", "ReplicasReady")
+    assert len(world.processes.started) == 2
+    [shown] = world.parts.page.content()["routes"][0]["engines"]
+    assert shown["seconds"] < 10.0
+
+
 async def test_a_hosted_api_serves_once_its_key_is_there(world: World, tmp_path: Path) -> None:
     """A file of the folder with Secrets; what is missing is said with the place where it is looked for."""
     await world.begin(HEAD % "a" + HOSTED)

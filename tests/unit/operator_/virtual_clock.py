@@ -20,17 +20,22 @@ class VirtualTimer:
 
 
 class VirtualClock:
-    """Time that passes only by ``advance``. Both kinds of time are one number here."""
+    """Time that passes only by ``advance``. Both kinds of time are one number until somebody sets the clock."""
 
     def __init__(self, now: float = BEGIN_UNIX) -> None:
         self.now = now
         self.pauses: list[float] = []
+        self._set_by = 0.0
         self._due: list[tuple[float, int, VirtualTimer]] = []
         self._count = count()
 
     def unix(self) -> float:
         """See ``clock.Clock``."""
-        return self.now
+        return self.now + self._set_by
+
+    def set_by(self, seconds: float) -> None:
+        """Somebody sets the machine's clock: what is written down jumps, what waits does not."""
+        self._set_by += seconds
 
     def monotonic(self) -> float:
         """See ``clock.Clock``."""

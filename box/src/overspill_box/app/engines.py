@@ -12,6 +12,7 @@ from overspill_box.app.engine_loop import LONG_WAIT_SECONDS, EngineLoop
 from overspill_box.app.replica import Replica, RouteEngine
 from overspill_box.app.secrets import Secrets
 from overspill_box.app.source import BoxSource
+from overspill_box.app.steady_clock import SteadyClock
 from overspill_box.app.traffic import Traffic
 from overspill_box.core.local_engine import LocalEngine, LocalEngineView, Machine
 from overspill_box.core.room import UP, Stage
@@ -57,7 +58,7 @@ class LocalEngines:
         self._engines: dict[str, RouteEngine] = {}
         self._is_known = False
         self._processes = processes
-        self._clock = clock
+        self._clock = steady = SteadyClock(clock)
         self.desired: Callable[[RouteObject], int] = lambda _route: 0
         """Replicas that scaling has decided: the scaler, once it is there."""
         self.loop = EngineLoop(
@@ -71,7 +72,7 @@ class LocalEngines:
             publish=source.set_endpoints,
             on_change=on_change,
             hindrance=hindrance,
-            clock=clock,
+            clock=steady,
         )
 
     async def find(self) -> None:
@@ -96,7 +97,7 @@ class LocalEngines:
         if not engine.live.exists:
             return None
         since = [replica.ready_since_unix for replica in _ready(there) if replica.ready_since_unix is not None]
-        return Replicas(engine.wanted, len(_ready(there)), min(since, default=None))
+        return Replicas(engine.wanted, len(_ready(there)), self._first_shown(since))
 
     async def set_replicas(self, route: RouteObject, number: int) -> None:
         """See ``ports.Engines``."""
@@ -170,7 +171,7 @@ class LocalEngines:
             replicas=len(there),
             ready=len(_ready(there)),
             updated=len(current),
-            ready_since_unix=min(since, default=None),
+            ready_since_unix=self._first_shown(since),
         )
 
     def problem(self, key: str) -> PodProblem | None:
@@ -183,6 +184,10 @@ class LocalEngines:
         is_long = engine.wait and self._clock.unix() - engine.wait_since_unix >= LONG_WAIT_SECONDS
         return PodProblem("Unschedulable", _as_sentence(engine.wait)) if is_long else None
 
+    def seconds(self, replica: Replica) -> float:
+        """How long a replica has been doing what it does."""
+        return max(0.0, self._clock.unix() - replica.since_unix)
+
     def rests(self, key: str) -> bool:
         """Whether a route's engine has given its room to others, or sleeps, and nobody asks for it."""
         engine = self._engines.get(key)
@@ -194,6 +199,9 @@ class LocalEngines:
         """What a route's replicas wait for, and why the last one failed; empty: nothing, not."""
         engine = self._engines.get(key)
         return (engine.wait, engine.problem) if engine is not None else ("", "")
+
+    def _first_shown(self, since: list[float]) -> float | None:
+        return self._clock.shown(min(since)) if since else None
 
     # -- the teller's Problems -----------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ class StatusPage:
                 {
                     "name": replica.name,
                     "stage": replica.stage.value,
-                    "seconds": round(max(0.0, now - replica.since_unix), 1),
+                    "seconds": round(self._engines.seconds(replica), 1),
                     "port": replica.port,
                     "log": str(self._log_of(replica.name)),
                 }
