@@ -116,9 +116,12 @@ class _Serving:
         gateway = Gateway(self._gateway_settings, make_source, pages=pages)
         clock, admin = SystemClock(), shown(settings.admin_listen)
         changed: list[Callable[[], None]] = []
-        processes = LocalProcesses(
-            state.folder, clock, lambda _name: [tell() for tell in changed], environment=self._environment
-        )
+        try:
+            processes = LocalProcesses(
+                state.folder, clock, lambda _name: [tell() for tell in changed], environment=self._environment
+            )
+        except OSError as error:
+            return f"the state directory {state.folder} can't be written to: {error.strerror}"
         about = self._about()
         preparation = Preparation(self._vllm, clock)
         machine = Machine(preparation.program, "", settings.memory_bytes)
@@ -153,7 +156,10 @@ class _Serving:
         work["files"] = self._follow_files(parts)
         work["state"] = self._keep_state(parts)
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
-        state.write_json(RUNNING, about)
+        try:
+            state.write_json(RUNNING, about)
+        except OSError as error:
+            logger.warning("overspill serve --status will find nothing, the state can't be written: %s", error)
         self._say_hello(parts)
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection need look at it
@@ -167,7 +173,8 @@ class _Serving:
         keep = self._keeps_engines()
         await self._or_stop_again(processes.close(keep=keep))
         self._write_state(parts)
-        state.remove_json(RUNNING)
+        with contextlib.suppress(OSError):
+            state.remove_json(RUNNING)
         return failure
 
     # -- beginning and ending ------------------------------------------------------------------------------------------

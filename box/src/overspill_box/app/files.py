@@ -1,8 +1,9 @@
 """Files with ModelRoutes, Consumers and Secrets: read at the start, and again when they change.
 
 At the start everything must be right, as ``overspill check`` has it. Later a file that is half-written or wrong leaves
-its last good content in force. One that holds less than before, or is gone, is believed at the second look: editors
-empty and rename files for a moment when they save them.
+its last good content in force. One that is written in place, holds less than before, or is gone, is believed once it is
+the same at two looks: a copy that is under way, and editors that empty and rename files for a moment when they save
+them, would leave a route without its budget.
 """
 
 import logging
@@ -37,7 +38,7 @@ class _Known:
     stamp: Stamp
     content: WrittenFile
     doubted: Stamp | None = None
-    """The stamp with which it held less, or nothing could be read, at the last look; None: it is as it was."""
+    """The stamp with which it may have been half-written, or was gone, at the last look; None: it is as it was."""
     told: str = ""
     """What the log said last of why it is not taken over."""
 
@@ -109,6 +110,9 @@ class Files:
             stamp = _stamp(path)
             if known is not None and known.stamp == stamp and known.doubted is None:
                 return False
+            if known is not None and _may_be_half_written(stamp, known.stamp) and known.doubted != stamp:
+                known.doubted = stamp
+                return False
             stamp, text = _read(path)
         except (OSError, ValueError) as error:
             self._refuse(path, (getattr(error, "strerror", None) or str(error)))
@@ -151,6 +155,11 @@ class Files:
                 if file not in seen:
                     seen.add(file)
                     yield file
+
+
+def _may_be_half_written(now: Stamp, before: Stamp) -> bool:
+    """Whether a file has been written in place; one that another one has replaced is whole."""
+    return now != before and now[2] == before[2]
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -68,6 +68,7 @@ class Profiles:
         """Raises ProfilesError."""
         self._path = path
         self._stamp = self._look()
+        self._doubted: tuple[int, int, int] | None = None
         self.current = read_profiles(path)
         """By name."""
 
@@ -76,7 +77,11 @@ class Profiles:
         stamp = self._look()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
+        is_in_place = stamp is None or (self._stamp is not None and stamp[2] == self._stamp[2])
+        if is_in_place and self._doubted != stamp:  # it may be half-written: engines would be made from half of it
+            self._doubted = stamp
+            return False
+        self._stamp, self._doubted = stamp, None
         try:
             profiles = read_profiles(self._path)
         except ProfilesError as error:
@@ -86,10 +91,10 @@ class Profiles:
         self.current = profiles
         return changed
 
-    def _look(self) -> tuple[int, int] | None:
-        """Change time and length of the file; None: there is none."""
+    def _look(self) -> tuple[int, int, int] | None:
+        """Change time, length and inode of the file; None: there is none."""
         try:
             found = self._path.stat() if self._path is not None else None
         except OSError:
             return None
-        return (found.st_mtime_ns, found.st_size) if found is not None else None
+        return (found.st_mtime_ns, found.st_size, found.st_ino) if found is not None else None

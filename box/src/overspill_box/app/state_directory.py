@@ -3,6 +3,7 @@
 One process at a time has it: a lock says so. Nobody else may read it.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -91,8 +92,9 @@ class StateDirectory:
                 f"another overspill serve (pid {holder or 'unknown'}) uses the state directory {self.folder}: end it, "
                 "or name another directory with --state"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # the disk is full: the lock holds, who has it is for people
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         self._lock = descriptor
 
     def unlock(self) -> None:
@@ -133,7 +135,9 @@ class StateDirectory:
                 made = "".join(secrets.choice(ALPHANUMERIC) for _ in range(length))
                 text = _first_to_write(path, made + "\n").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise StateError(f"{path} can't be read or made: {error}; it must belong to the user of serve") from error
+            raise StateError(
+                f"{path} can't be read or made: {error}; it must belong to the user of serve, on a disk with room"
+            ) from error
         return text
 
 

@@ -21,13 +21,15 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a file, with a time that no other one has."""
+    """Write a file whole, as editors do, with a time that no other one has."""
     times = iter(range(1_000, 2_000))
 
     def writing(text: str, name: str = "route.yaml") -> Path:
         path = tmp_path / name
-        path.write_text(text)
-        os.utime(path, (when := next(times), when))
+        other = path.with_suffix(".new")
+        other.write_text(text)
+        os.utime(other, (when := next(times), when))
+        other.replace(path)
         return path
 
     return writing
@@ -183,8 +185,30 @@ def test_what_is_no_text_or_too_long_is_said(write: Write, caplog: pytest.LogCap
 
     path.write_bytes(b"\xff\xfe")
     assert not files.look()
+    assert not files.look()
     assert "not UTF-8" in caplog.text
     assert names(files) == ["a"]
+
+
+def test_a_file_that_is_being_written_is_taken_over_when_it_is_done(write: Write) -> None:
+    """Half of a route may be a route without its budget."""
+    whole = route("a", ", timeouts: {total: 5m}")
+    path = write(whole)
+    files = Files([path])
+    files.read()
+    before = files.content
+
+    path.write_text(route("a"))
+    assert not files.look()
+    path.write_text(whole + "# and more\n")
+    assert not files.look()
+    assert files.content == before
+
+    path.write_text(route("a", ", timeouts: {total: 6m}"))
+    assert not files.look()
+    assert files.look()
+    assert files.content != before
+    assert not files.look()
 
 
 def test_a_pipe_among_the_files_holds_nothing_up(

@@ -1,5 +1,6 @@
 """The state directory: whose it is, and what is made once in it."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -49,6 +50,22 @@ def test_one_process_has_it(tmp_path: Path) -> None:
     first.unlock()
     second.lock()
     second.unlock()
+
+
+def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines and budgets that are there go on; who has the lock can't be written down."""
+
+    def full(_descriptor: int, _text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    state = StateDirectory(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(state_directory.os, "write", full)
+        state.lock()
+
+    with pytest.raises(StateError, match=r"another overspill serve \(pid unknown\)"):
+        StateDirectory(tmp_path).lock()
+    state.unlock()
 
 
 def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
