@@ -47,7 +47,7 @@ def test_a_route_becomes_an_engine_a_service_and_a_document(world: Rig) -> None:
     assert (document["model"], document["aliases"]) == ("org/model", ["m"])
     keys = document["local"].pop("api_keys")
     assert document["local"] == {
-        "service": "whole-engine", "port": 8000, "served_model": "org/model", "may_wake": True,
+        "service": "whole-engine", "port": 8000, "served_model": "org/model", "may_wake": True, "refused": False,
     }  # fmt: skip
     secret = world.get("/api/v1/namespaces/default/secrets/whole-engine-key") or {}
     assert [base64.b64decode(secret["data"]["api-key"]).decode()] == keys
