@@ -1,12 +1,19 @@
 """The log for people at a terminal: one line for each thing that happens, with its fields behind it."""
 
 import logging
+import re
 import sys
 import time
 from typing import Final
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What terminals obey: clients, hosted APIs and engines have a part in what is told."""
 _QUIET: Final = ("aiohttp", "asyncio")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return repr(match.group())[1:-1]
 
 
 class _Lines(logging.Formatter):
@@ -18,6 +25,7 @@ class _Lines(logging.Formatter):
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{record.getMessage()}"
         if fields:
             text += f" ({fields})"
+        text = _CONTROL.sub(_escaped, text)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text

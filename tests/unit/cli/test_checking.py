@@ -175,3 +175,19 @@ def test_values_are_read_as_kubectl_reads_them(text: str, value: object) -> None
     [document] = read_documents(f"a: {text}")
 
     assert document.content == {"a": value}
+
+
+@pytest.mark.parametrize(("namespace", "is_one"), [("chat", True), ("a/b", False), ("../x", False), ("Chat", False)])
+def test_a_namespace_is_one_as_kubernetes_has_them(said: Check, namespace: str, *, is_one: bool) -> None:
+    """One with a slash in it would be another route's key on one machine."""
+    code, lines, _ = said(f"""\
+apiVersion: overspill.dev/v1alpha1
+kind: ModelRoute
+metadata: {{name: a, namespace: "{namespace}"}}
+spec: {{hosted: [{{name: o, baseURL: "https://x.test/v1", model: m}}]}}
+""")
+
+    assert (code == 0) is is_one
+    assert (
+        any(f'metadata.namespace: "{namespace}" is not the name of a namespace' in line for line in lines) is not is_one
+    )

@@ -17,7 +17,7 @@ from overspill_box.app.traffic import Traffic
 from overspill_box.core.endings import sentence
 from overspill_box.core.local_engine import Claim, LocalEngine
 from overspill_box.core.placement import Act, Action, Placement, place
-from overspill_box.core.process import Listener, ProcessFact
+from overspill_box.core.process import Listener, ProcessFact, ProcessSpec
 from overspill_box.core.room import EngineFact, RouteNeed, Stage
 from overspill_box.ports import Processes
 from overspill_gateway.core.backends.rotation import EndpointFact
@@ -200,7 +200,7 @@ class EngineLoop:
         self._failed.discard(replica.name)
         engine = self._engines.get(replica.route)
         if by_itself and engine is not None:
-            why = sentence(ending, replica.spec) if ending is not None else "Its process has vanished."
+            why = sentence(ending, _spec_of(replica, engine)) if ending is not None else "Its process has vanished."
             self._has_failed(engine, replica, why, now)
         elif not failed:
             logger.info("engine has ended", extra={"engine": replica.name})
@@ -419,3 +419,11 @@ class EngineLoop:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("engine not looked after", exc_info=error, extra={"engine": replica.name})
             self.poke()
+
+
+def _spec_of(replica: Replica, engine: RouteEngine) -> ProcessSpec | None:
+    """As what a replica was started, by the process before this one as well; None: that is not known."""
+    live = engine.live
+    if replica.spec is None and live is not None and live.exists and live.made_from == replica.made_from:
+        return live.process(replica.name, replica.port)
+    return replica.spec

@@ -50,7 +50,7 @@ def read_profiles(path: Path | None) -> Mapping[str, Profile]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ProfilesError(f"--profiles {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ProfilesError(f"--profiles {path}: this is no YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict) and set(content) == {"profiles"}:
         content = content["profiles"]

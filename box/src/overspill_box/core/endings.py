@@ -29,6 +29,8 @@ _SIGNALS: Final = {
 }
 _CRASHES: Final = frozenset({4, 6, 7, 11})
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+"""What terminals obey: an engine may repeat what a client has sent."""
 _PREFIX: Final = re.compile(
     r"^(?:\([\w-]+(?: pid=\d+)?\) )?(?:(?P<level>[A-Z]+) \d\d-\d\d \d\d:\d\d:\d\d (?:\[[^\]]+\] ?)?)?"
 )
@@ -52,7 +54,7 @@ _SECRET_LENGTH_MIN: Final = 4
 
 def sentence(ending: Ending, spec: ProcessSpec | None = None) -> str:
     """What happened and what mends it; ``spec``: what it was started as."""
-    return _without_secrets(_sentence(ending, spec), spec)
+    return _CONTROL.sub(" ", _without_secrets(_sentence(ending, spec), spec))
 
 
 def _sentence(ending: Ending, spec: ProcessSpec | None) -> str:

@@ -5,6 +5,7 @@ field. Here all come at once. What only the place where it is served knows (prof
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ from overspill_api.consumer import ConsumerSpec
 from overspill_api.mistakes import mistakes
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.names import API_VERSION, GROUP
-from overspill_api.quantities import ConsumerName, RouteName
+from overspill_api.quantities import DNS_LABEL, ConsumerName, RouteName
 from overspill_api.yaml_documents import Document
 from overspill_api.yaml_documents import Path as FieldPath
 from overspill_operator.core.reserved_options import reserved_arguments
@@ -25,6 +26,7 @@ KINDS: Final[dict[str, tuple[type[BaseModel], TypeAdapter[str]]]] = {
     "ModelRoute": (ModelRouteSpec, TypeAdapter(RouteName)),
     "Consumer": (ConsumerSpec, TypeAdapter(ConsumerName)),
 }
+_NAMESPACE: Final = re.compile(DNS_LABEL)
 TOP_FIELDS: Final = {"apiVersion", "kind", "metadata", "spec", "status"}
 
 
@@ -70,6 +72,10 @@ def _problems(content: dict[str, Any], meta: dict[str, Any]) -> Iterator[tuple[F
     model, form = KINDS[content["kind"]]
     for what in _name_problems(meta, form):
         yield ("metadata", "name"), f"metadata.name: {what}"
+    namespace = meta.get("namespace")
+    if namespace and not (isinstance(namespace, str) and len(namespace) <= 63 and _NAMESPACE.fullmatch(namespace)):
+        what = "is not the name of a namespace; use at most 63 lower-case letters, digits and dashes"
+        yield ("metadata", "namespace"), f'metadata.namespace: "{namespace}" {what}'
     try:
         # As JSON and strictly, as the API server reads it: no "64" for 64, no "yes" for true.
         spec = model.model_validate_json(json.dumps(content.get("spec") or {}), strict=True)

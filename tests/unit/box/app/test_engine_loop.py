@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from overspill_box.app.engine_loop import FAILURES_MAX
+from overspill_box.core.command_line import CommandLine
 from overspill_box.core.process import Listener
 from unit.box.app.doubles import FIRST, ROUTE, World, engine
 from unit.operator_.virtual_clock import VirtualClock
@@ -278,6 +280,21 @@ async def test_one_that_was_left_running_is_taken_over(clock: VirtualClock) -> N
     assert world.processes.started == []
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    await world.loop.close()
+
+
+async def test_keys_of_one_that_was_left_running_are_not_repeated(clock: VirtualClock) -> None:
+    """This process has not started it, and knows as what it was started all the same."""
+    world = World(clock)
+    world.processes.leave(FIRST, 7001, "one")
+    secret = CommandLine(("serve", "\0"), {"VLLM_API_KEY": "of-the-engine"})
+    known = world.want(1, replace(engine(), command_line=secret))
+    await world.loop.find(lambda _route: "key")
+
+    world.processes.end(FIRST, words=("ValueError: of-the-engine",))
+    world.loop.see_processes()
+
+    assert known.problem == "It ended with exit code 1: ValueError: [hidden]"
     await world.loop.close()
 
 

@@ -272,3 +272,8 @@ def test_the_model_is_named_where_it_can_be_told() -> None:
     line = "gguf_init_from_file: failed to open GGUF file '/weights/x.gguf'"
     assert of(line, spec=other).startswith("/weights/x.gguf is no model on this machine")
     assert of(line, spec=None).startswith("the model is no model on this machine")
+
+
+def test_what_a_terminal_would_obey_is_not_repeated() -> None:
+    """An engine may print what a client has sent."""
+    assert of("ValueError: \x1b]0;title\x07 \x9b2Jbad") == "It ended with exit code 1: ValueError:  ]0;title   2Jbad"
