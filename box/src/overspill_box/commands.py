@@ -7,10 +7,13 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from overspill_box.app.state_directory import RUNNING, StateDirectory, default_folder
+from overspill_box.core.process import Listener
 from overspill_box.environment import Vllm, VllmOfMachine
 from overspill_box.environments.faults import MakingError
+from overspill_box.processes.listeners import listener_at
 from overspill_box.settings import ServeError, ServeOptions, read_settings
 from overspill_box.unit import unit
 
@@ -55,6 +58,9 @@ def status(state: str | None, environment: Mapping[str, str]) -> str:
     where = folder.read_json(RUNNING).get("admin")
     try:
         if not isinstance(where, str) or not where.startswith("http://"):
+            raise OSError  # noqa: TRY301
+        # That process may have been killed, and its port be another user's now.
+        if listener_at(urlsplit(where).port or 0) is Listener.STRANGER:
             raise OSError  # noqa: TRY301
         with urllib.request.urlopen(f"{where}/status", timeout=STATUS_SECONDS) as answer:  # noqa: S310 - checked above
             text: str = answer.read().decode()

@@ -247,7 +247,15 @@ class EngineLoop:
         engine = self._engines[action.route]
         if engine.live is None:
             return
-        spec = engine.live.process(action.name, self._free_port())
+        try:
+            port = self._free_port()
+        except OSError as error:  # others' engines are to be ended and put to sleep all the same
+            engine.restarts = engine.restarts.ended(now, None)
+            engine.problem = f"{str(error).capitalize()}."
+            logger.warning("engine can't be started: %s", error, extra={"engine": action.name})
+            self._on_change(action.route)
+            return
+        spec = engine.live.process(action.name, port)
         replica = Replica(
             action.name, spec.port, spec.made_from, engine.live.claim, Stage.STARTING, now, now,
             spec=spec, is_being_started=True, served=self._traffic.served(action.route),

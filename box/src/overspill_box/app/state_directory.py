@@ -179,8 +179,10 @@ def _written_beside(path: Path, text: str) -> Path:
 
 def _need_own(folder: Path) -> None:
     """Raise StateError where any user, or another one, may put files into a folder."""
-    found = folder.stat()
-    if found.st_uid != os.geteuid() and os.geteuid() != 0:
+    found, user = folder.stat(), os.geteuid()
+    # Who has made a link may let it lead elsewhere later.
+    is_anothers_link = folder.is_symlink() and folder.lstat().st_uid not in (user, 0)
+    if is_anothers_link or user not in (found.st_uid, 0):
         raise StateError(
             f"the state directory {folder} belongs to another user, who could read keys and change budgets there: "
             "name one of your own with --state"

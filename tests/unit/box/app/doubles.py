@@ -140,6 +140,7 @@ class World:
         self.least = 0
         self.hindrance = ""
         self._port = 8000
+        self.no_port = False
         self.loop = EngineLoop(
             engines=self.engines,
             processes=self.processes,
@@ -172,6 +173,8 @@ class World:
         return replica.stage.value if replica is not None else ""
 
     def _free_port(self) -> int:
+        if self.no_port:
+            raise OSError("no port is free")
         self._port += 1
         return self._port
 

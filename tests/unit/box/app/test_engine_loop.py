@@ -324,6 +324,23 @@ async def test_the_engine_of_a_route_that_is_gone_ends(world: World) -> None:
     await world.clock.until(lambda: world.processes.stopped == [FIRST] and not world.stage())
 
 
+async def test_without_a_free_port_other_engines_are_looked_after(world: World) -> None:
+    """Another user may hold all of them; what is not wanted is ended all the same, and it is tried again."""
+    other = world.want(1, engine("two", memory=4), "default/b")
+    await ready(world, "default/b#0")
+
+    world.no_port = True
+    known = world.want(1, engine())
+    await world.clock.until(lambda: known.problem)
+    assert known.problem == "No port is free."
+    other.wanted = 0
+    world.loop.poke()
+    await world.clock.until(lambda: not world.stage("default/b#0"))
+
+    world.no_port = False
+    await world.clock.until(lambda: world.stage() == "Ready")
+
+
 async def test_a_fault_of_this_program_ends_no_looking(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and tried again."""
     broken = iter([True])

@@ -127,6 +127,19 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
         StateDirectory(tmp_path).make()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a link away")
+def test_a_link_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Who has made it may let it lead to a folder of his own later."""
+    (tmp_path / "own").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    StateDirectory(tmp_path / "link").make()
+
+    os.lchown(tmp_path / "link", 65534, 65534)
+
+    with pytest.raises(StateError, match="belongs to another user"):
+        StateDirectory(tmp_path / "link").make()
+
+
 def test_two_that_make_a_secret_at_once_have_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that was hashed with a pepper which is lost at once would never work."""
     first, second = StateDirectory(tmp_path), StateDirectory(tmp_path)

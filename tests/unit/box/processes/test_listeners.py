@@ -54,6 +54,17 @@ def test_others_are_strangers(tmp_path: Path, four: str, six: str, who: Listener
     assert listener_at(20001, tables) is who
 
 
+@pytest.mark.parametrize("first", ["0A", "01"])
+def test_a_long_table_is_read_as_far_as_need_be(tmp_path: Path, first: str) -> None:
+    """To the first connections where all that listens comes first, else to its end."""
+    own = line("0100007F", 20001, os.geteuid())
+    connections = line("0100007F", 20002, 4242, state="01") * 2000
+    text = own + connections if first == "0A" else connections + own
+    (tmp_path / "tcp").write_text(HEAD + text)
+
+    assert listener_at(20001, (tmp_path / "tcp",)) is Listener.OURS
+
+
 def test_where_the_system_does_not_say_nobody_is_a_stranger(tmp_path: Path) -> None:
     """As before there was such a look."""
     assert listener_at(20001, (tmp_path / "tcp",)) is Listener.OURS
