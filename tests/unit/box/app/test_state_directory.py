@@ -60,7 +60,7 @@ def test_a_full_disk_keeps_nobody_from_the_lock(tmp_path: Path, monkeypatch: pyt
 
     state = StateDirectory(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(state_directory.os, "write", full)
+        patch.setattr(os, "write", full)
         state.lock()
 
     with pytest.raises(StateError, match=r"another overspill serve \(pid unknown\)"):
@@ -121,7 +121,7 @@ def test_a_folder_that_everybody_may_write_is_refused(tmp_path: Path, part: str)
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as one in /tmp that was there first."""
-    monkeypatch.setattr(state_directory.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
 
     with pytest.raises(StateError, match="belongs to another user"):
         StateDirectory(tmp_path).make()
