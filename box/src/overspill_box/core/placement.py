@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
+from typing import Final
 
 from overspill_box.core.room import UP, EngineFact, Held, RouteNeed, Stage, fit
 from overspill_box.core.yielding import Turns, Urgency, Yielding, Yields
@@ -18,6 +19,10 @@ USUAL_TURNS = Turns()
 """As they are unless somebody says otherwise."""
 
 _NOT_FINISHED = "its requests did not end in time"
+
+
+RESUME_SECONDS: Final = 1.0
+"""An engine that began to yield goes on with that for so long, though it need not any more."""
 
 
 class Act(StrEnum):
@@ -288,6 +293,9 @@ class _Placing:
             match engine.stage:
                 case Stage.READY if leave:
                     yield Action(Act.DRAIN, engine.name, engine.route, leave.why)
+                case Stage.DRAINING if leave is None and self._now_unix < engine.since_unix + RESUME_SECONDS:
+                    # Who yields may be another one a moment later: two that are turned about would never be through.
+                    self._ask_again(engine.since_unix + RESUME_SECONDS)
                 case Stage.DRAINING if leave is None:
                     yield Action(Act.RESUME, engine.name, engine.route, "nobody needs its room any more")
                 case Stage.DRAINING if leave:
