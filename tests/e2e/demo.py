@@ -8,59 +8,16 @@ Ends with code 1 at the first step that fails, after saying what failed; the ste
 import argparse
 import json
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import openai
 
 from e2e import installation, scenario
 from e2e.kubernetes_cli import Cluster, CommandError, GaveUpError
+from told_steps import play, table
 
 REPORT = installation.CHECKOUT / "build" / "demo.json"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One step as it went."""
-
-    name: str
-    """What the step is about."""
-    ok: bool
-    """Whether it happened."""
-    seconds: float
-    """How long it took."""
-    detail: str
-    """What was seen, or what failed."""
-
-
-def play(world: scenario.World) -> list[Outcome]:
-    """Run the steps in order until one fails."""
-    outcomes: list[Outcome] = []
-    for number, (name, step) in enumerate(scenario.STEPS, start=1):
-        print(f"[{number}/{len(scenario.STEPS)}] {name} ...", flush=True)
-        started = time.monotonic()
-        try:
-            detail, ok = step(world), True
-        except (AssertionError, CommandError, GaveUpError, openai.OpenAIError) as error:
-            detail, ok = f"{type(error).__name__}: {error}", False
-        outcomes.append(Outcome(name, ok, round(time.monotonic() - started, 2), detail))
-        print(f"      {'ok' if ok else 'FAILED'}: {detail}", flush=True)
-        if not ok:
-            break
-    return outcomes
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """What happened, with times, as text columns."""
-    width = max(len(outcome.name) for outcome in outcomes)
-    lines = [f"{'step':<{width}}  {'':6}  {'seconds':>7}  what was seen"]
-    lines += [
-        f"{outcome.name:<{width}}  {'ok' if outcome.ok else 'FAILED':6}  {outcome.seconds:7.1f}  {outcome.detail}"
-        for outcome in outcomes
-    ]
-    total = sum(outcome.seconds for outcome in outcomes)
-    return "\n".join([*lines, f"{'together':<{width}}  {'':6}  {total:7.1f}"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     cluster = Cluster(options.kubeconfig, options.gateway, options.tools)
     world = scenario.World(cluster, say=lambda text: print(_indented(text), flush=True))
     installation.remove(cluster, scenario.NAMESPACE)
-    outcomes = play(world)
+    outcomes = play(scenario.STEPS, world, (AssertionError, CommandError, GaveUpError, openai.OpenAIError))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"steps": [asdict(outcome) for outcome in outcomes]}, indent=2) + "\n")
     print(f"\n{table(outcomes)}\n\nwritten to {REPORT.relative_to(installation.CHECKOUT)}")

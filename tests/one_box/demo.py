@@ -14,57 +14,13 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from one_box import installing, scenario
 from one_box.client import FAILURES, GaveUpError, RefusedError
 from one_box.serving import CHECKOUT, PROFILES, HostedStandin, Serve, tiny_model
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One step as it went."""
-
-    name: str
-    """What the step is about."""
-    ok: bool
-    """Whether it happened."""
-    seconds: float
-    """How long it took."""
-    detail: str
-    """What was seen, or what failed."""
-
-
-def play(world: scenario.World) -> list[Outcome]:
-    """Run the steps in order until one fails."""
-    outcomes: list[Outcome] = []
-    for number, (name, step) in enumerate(scenario.STEPS, start=1):
-        print(f"[{number}/{len(scenario.STEPS)}] {name} ...", flush=True)
-        # What has to be installed counts as a part of the first step.
-        started = time.monotonic() if outcomes else world.began
-        try:
-            detail, ok = step(world), True
-        except (AssertionError, GaveUpError, RefusedError, *FAILURES) as error:
-            detail, ok = f"{type(error).__name__}: {error}", False
-        outcomes.append(Outcome(name, ok, round(time.monotonic() - started, 2), detail))
-        print(f"      {'ok' if ok else 'FAILED'}: {detail}", flush=True)
-        if not ok:
-            break
-    return outcomes
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """What happened, with times, as text columns."""
-    width = max(len(outcome.name) for outcome in outcomes)
-    lines = [f"{'step':<{width}}  {'':6}  {'seconds':>7}  what was seen"]
-    lines += [
-        f"{outcome.name:<{width}}  {'ok' if outcome.ok else 'FAILED':6}  {outcome.seconds:7.1f}"
-        f"  {outcome.detail.partition(chr(10))[0]}"
-        for outcome in outcomes
-    ]
-    total = sum(outcome.seconds for outcome in outcomes)
-    return "\n".join([*lines, f"{'together':<{width}}  {'':6}  {total:7.1f}"])
+from told_steps import play, table
 
 
 def cache_folder() -> Path:
@@ -94,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     world = scenario.World(lambda: _serve(world, program, folder, options.port), hosted, cache / "tiny", began, say)
     try:
         tiny_model(world.model)
-        outcomes = play(world)
+        # What has to be installed counts as a part of the first step.
+        failures = (AssertionError, GaveUpError, RefusedError, *FAILURES)
+        outcomes = play(scenario.STEPS, world, failures, began=world.began)
     finally:
         for serve in world.served:
             serve.popen.kill() if serve.popen.poll() is None else None
