@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import waiting
 from cluster.api import Api, ApiError
 from cluster.controlplane import ControlPlane
 
@@ -44,18 +45,9 @@ gpu:
 Json = dict[str, Any]
 
 
-Found = TypeVar("Found")
-
-
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = WAIT_SECONDS) -> Found:
-    """What ``look`` gives once it gives something true; fails by name after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for: {what}"
-        time.sleep(0.01)
+def wait_for(what: str, look: Callable[[], waiting.Found | None], seconds: float = WAIT_SECONDS) -> waiting.Found:
+    """``waiting.wait_for``, with the patience of these tests."""
+    return waiting.wait_for(what, look, seconds)
 
 
 class Gateway:

@@ -7,31 +7,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import waiting
 from overspill_box.processes.free_port import free_port
 
 TESTS = Path(__file__).resolve().parent
 WAIT_SECONDS = 60.0
 """Seconds of a quiet machine are minutes of a busy one."""
 Json = dict[str, Any]
-Found = TypeVar("Found")
 
 
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = WAIT_SECONDS) -> Found:
-    """What ``look`` gives once it gives something true; fails by name after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for: {what}"
-        time.sleep(0.02)
+def wait_for(what: str, look: Callable[[], waiting.Found | None], seconds: float = WAIT_SECONDS) -> waiting.Found:
+    """``waiting.wait_for``, with the patience of these tests."""
+    return waiting.wait_for(what, look, seconds)
 
 
 @dataclass(frozen=True, slots=True)

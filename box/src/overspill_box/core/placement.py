@@ -20,7 +20,6 @@ USUAL_TURNS = Turns()
 
 _NOT_FINISHED = "its requests did not end in time"
 
-
 RESUME_SECONDS: Final = 1.0
 """An engine that began to yield goes on with that for so long, though it need not any more."""
 
