@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overspill_api.scaling import Scaling
-from overspill_operator.core.scaling_state import Change, ScalingPolicy
-from overspill_operator.core.work import Work
+from overspill_operator.core.demand.work import Work
+from overspill_operator.core.scaling.scaling_state import Change, ScalingPolicy
 from overspill_planner.simulator.fleet import Loading
 from overspill_planner.simulator.hosted import HostedModel
 from overspill_planner.simulator.run import HostedSetting, Setting, Simulation

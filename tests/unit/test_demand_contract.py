@@ -11,8 +11,8 @@ from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.clock import SystemClock
+from overspill_operator.core.demand.traffic import demand_of, engines_of
 from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.traffic import demand_of, engines_of
 from overspill_operator.ports import Replicas
 from unit.gateway import backends
 from unit.gateway.backends import backend, streams

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from overspill_api.modelroute import ColdStart, HostedAPI, ModelRouteSpec
 from overspill_gateway.core.admission.route_pool import FlowRules
-from overspill_operator.core.scaling_state import ScalingPolicy
+from overspill_operator.core.scaling.scaling_state import ScalingPolicy
 from overspill_planner.profiles import PROFILES, SettingError, speed_with
 from overspill_planner.simulator.engine import Speed
 from overspill_planner.simulator.fleet import Loading

@@ -6,8 +6,8 @@ from pathlib import Path
 from overspill_api.status import ConditionType
 from overspill_operator import __file__ as package
 from overspill_operator.adapters.telemetry import REGISTRY
-from overspill_operator.core.autoscaler import Reason
 from overspill_operator.core.faults import FaultReason
+from overspill_operator.core.scaling.autoscaler import Reason
 from overspill_operator.core.status_changes import NORMAL_LIFE
 
 SOURCE = Path(package).parent

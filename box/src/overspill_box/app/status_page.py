@@ -12,9 +12,9 @@ from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.clock import Clock
+from overspill_operator.core.demand.traffic import costs, demand_of, served_by
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.spend import add_reports, read_spend
-from overspill_operator.core.traffic import costs, demand_of, served_by
 
 JSON_PATH: Final = b"/status.json"
 TABLE_PATH: Final = b"/status"

@@ -14,11 +14,11 @@ from overspill_api.pauses import pause_seconds
 from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.line_reader import LineReader
 from overspill_operator.clock import Clock
-from overspill_operator.core.demand_lines import Line, reading
+from overspill_operator.core.demand.demand_lines import Line, reading
+from overspill_operator.core.demand.line_pieces import LineError
+from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.demand.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.core.engine_access import KeySenders
-from overspill_operator.core.line_pieces import LineError
-from overspill_operator.core.recent_work import RecentWork
-from overspill_operator.core.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.ports import Json
 
 logger = logging.getLogger(__name__)

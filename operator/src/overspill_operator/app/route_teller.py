@@ -11,6 +11,7 @@ from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.clock import Clock
 from overspill_operator.core.budget_status import alert_record, due_alert
+from overspill_operator.core.demand.traffic import Coverage, costs, demand_of, has_traffic, served_by
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault
 from overspill_operator.core.objects import RouteObject
@@ -19,7 +20,6 @@ from overspill_operator.core.route_status import GatewayFacts, ScalingFacts, Tra
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
-from overspill_operator.core.traffic import Coverage, costs, demand_of, has_traffic, served_by
 from overspill_operator.ports import Events, Outcome, Statuses
 
 logger = logging.getLogger(__name__)

@@ -15,13 +15,9 @@ from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock, Timer
-from overspill_operator.core.autoscaler import QueueDepth
-from overspill_operator.core.engine_gauges import EngineGauges
-from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.recent_work import RecentWork
-from overspill_operator.core.route_status import ScalingFacts
-from overspill_operator.core.scaling_state import Change, Observation, ScalingState, policy_of
-from overspill_operator.core.traffic import (
+from overspill_operator.core.demand.engine_gauges import EngineGauges
+from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.demand.traffic import (
     Coverage,
     Demand,
     GatewayView,
@@ -31,6 +27,10 @@ from overspill_operator.core.traffic import (
     doubts_of,
     engines_of,
 )
+from overspill_operator.core.objects import RouteObject
+from overspill_operator.core.route_status import ScalingFacts
+from overspill_operator.core.scaling.autoscaler import QueueDepth
+from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingState, policy_of
 from overspill_operator.ports import EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from overspill_api.modelroute import Budget
 from overspill_api.quantities import nano_to_usd
 from overspill_api.status import ConditionType as Type
 from overspill_operator.core.conditions import Statement, false, parse_timestamp, timestamp, true, unknown
-from overspill_operator.core.traffic import GatewayView
+from overspill_operator.core.demand.traffic import GatewayView
 
 
 @dataclass(frozen=True, slots=True)

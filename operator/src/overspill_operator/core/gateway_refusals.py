@@ -6,7 +6,7 @@ from typing import Literal
 
 from overspill_api.status import ConditionType as Type
 from overspill_operator.core.conditions import Statement, false, true
-from overspill_operator.core.traffic import GatewayView
+from overspill_operator.core.demand.traffic import GatewayView
 
 REASON = "RefusedByGateway"
 

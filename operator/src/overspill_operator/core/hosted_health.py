@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from overspill_api.demand import BackendDemand, BackendProblem
-from overspill_operator.core.traffic import GatewayView
+from overspill_operator.core.demand.traffic import GatewayView
 
 FAILURES_NEEDED: Final = {
     "CredentialsRefused": 1,

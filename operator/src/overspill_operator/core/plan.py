@@ -18,7 +18,7 @@ from overspill_operator.core.compile import compile_route
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.reserved_options import reserved_arguments
-from overspill_operator.core.windows import unknown_zones
+from overspill_operator.core.scaling.windows import unknown_zones
 
 _DNS_LABEL = re.compile(DNS_LABEL_PATTERN)
 _PROFILES_NAMED_MAX = 12

@@ -12,9 +12,9 @@ from typing import Any
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.status import ConditionStatus, Spend
 from overspill_api.status import ConditionType as Type
-from overspill_operator.core.autoscaler import Rules
 from overspill_operator.core.budget_status import BudgetReport, budget_statement
 from overspill_operator.core.conditions import Statement, condition_list, false, timestamp, true, unknown
+from overspill_operator.core.demand.traffic import Coverage
 from overspill_operator.core.engine_labels import selector_text
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, summary
@@ -25,8 +25,8 @@ from overspill_operator.core.hosted_status import answering, hosted_statement
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.rolled_out import rolled_out
-from overspill_operator.core.scaling_state import DECISIONS_MAX
-from overspill_operator.core.traffic import Coverage
+from overspill_operator.core.scaling.autoscaler import Rules
+from overspill_operator.core.scaling.scaling_state import DECISIONS_MAX
 from overspill_operator.core.unenforced import unenforced_fields
 
 NOTHING_SPENT = Spend().model_dump(by_alias=True, mode="json")

@@ -20,7 +20,7 @@ from overspill_api.quantities import DNS_LABEL, ConsumerName, RouteName
 from overspill_api.yaml_documents import Document
 from overspill_api.yaml_documents import Path as FieldPath
 from overspill_operator.core.reserved_options import reserved_arguments
-from overspill_operator.core.windows import unknown_zones
+from overspill_operator.core.scaling.windows import unknown_zones
 
 KINDS: Final[dict[str, tuple[type[BaseModel], TypeAdapter[str]]]] = {
     "ModelRoute": (ModelRouteSpec, TypeAdapter(RouteName)),

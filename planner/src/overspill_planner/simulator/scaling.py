@@ -8,12 +8,12 @@ from typing import Any, Final
 from overspill_api.demand import DEMAND_VERSION, GatewayDemand
 from overspill_gateway.core.counters import BackendCounters, RouteCounters
 from overspill_gateway.core.flow.demand_line import route_demand
-from overspill_operator.core.autoscaler import QueueDepth
-from overspill_operator.core.demand_lines import believed
-from overspill_operator.core.recent_work import RecentWork
-from overspill_operator.core.scaling_state import Change, Observation, ScalingPolicy, ScalingState
-from overspill_operator.core.traffic import GatewayView, demand_of, engines_of
-from overspill_operator.core.work import Work
+from overspill_operator.core.demand.demand_lines import believed
+from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.demand.traffic import GatewayView, demand_of, engines_of
+from overspill_operator.core.demand.work import Work
+from overspill_operator.core.scaling.autoscaler import QueueDepth
+from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingPolicy, ScalingState
 from overspill_planner.baselines.policy import Gauge, Policy, Sight
 from overspill_planner.simulator.clock import Clock
 from overspill_planner.simulator.fleet import Fleet

@@ -11,8 +11,8 @@ from aiohttp import web
 from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
 from overspill_operator.adapters.telemetry import REGISTRY
+from overspill_operator.core.demand.traffic import Coverage, GatewayView
 from overspill_operator.core.engine_access import KeySenders
-from overspill_operator.core.traffic import Coverage, GatewayView
 from unit.operator_.virtual_clock import BEGIN_UNIX, VirtualClock
 
 

@@ -8,9 +8,9 @@ import pytest
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.scaler import Scaler
-from overspill_operator.core.demand_lines import read_line
+from overspill_operator.core.demand.demand_lines import read_line
+from overspill_operator.core.demand.traffic import DOUBTS_SECONDS, Coverage, GatewayView
 from overspill_operator.core.objects import RouteObject
-from overspill_operator.core.traffic import DOUBTS_SECONDS, Coverage, GatewayView
 from overspill_operator.ports import EngineError, Replicas
 from unit.operator_.fakes import FakeEngines, FakeEvents
 from unit.operator_.virtual_clock import VirtualClock

@@ -4,11 +4,11 @@ from typing import Any
 
 from overspill_api.demand import BackendProblem, BudgetDemand, RefusedDocument, RouteDemand
 from overspill_operator.core.budget_status import alert_record, budget_report, due_alert
+from overspill_operator.core.demand.traffic import GatewayView
 from overspill_operator.core.gateway_refusals import Refusal, refusal_of
 from overspill_operator.core.hosted_health import HostedReport
 from overspill_operator.core.route_status import GatewayFacts
 from overspill_operator.core.status_changes import transitions
-from overspill_operator.core.traffic import GatewayView
 from unit.operator_.core.builders import route
 from unit.operator_.core.test_route_status import document, says
 

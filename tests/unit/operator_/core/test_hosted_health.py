@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from overspill_api.demand import BackendDemand, BackendProblem, RouteDemand
+from overspill_operator.core.demand.traffic import GatewayView
 from overspill_operator.core.hosted_health import (
     CALM_SECONDS,
     FAILURES_NEEDED_ELSE,
@@ -12,7 +13,6 @@ from overspill_operator.core.hosted_health import (
     hosted_reports,
     steadied,
 )
-from overspill_operator.core.traffic import GatewayView
 
 NOW = 1_800_000_000.0
 

@@ -3,15 +3,15 @@
 from typing import Any
 
 from overspill_api.status import ModelRouteStatus, Spend
-from overspill_operator.core.autoscaler import Rules
+from overspill_operator.core.demand.traffic import Coverage
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.route_status import ScalingFacts, TrafficFigures, status_document
+from overspill_operator.core.scaling.autoscaler import Rules
+from overspill_operator.core.scaling.windows import Bounds
 from overspill_operator.core.status_changes import same, transitions, urgent_part
-from overspill_operator.core.traffic import Coverage
-from overspill_operator.core.windows import Bounds
 from unit.operator_.core.builders import route
 
 ENGINE = "selfHosted: {source: hf://a/b, profile: cpu}"

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from overspill_api.status import ConsumerStatus, ModelRouteStatus
-from overspill_operator.core.autoscaler import Rules
 from overspill_operator.core.budget_status import BudgetReport
+from overspill_operator.core.demand.traffic import Coverage
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault, FaultReason
 from overspill_operator.core.gateway_refusals import Refusal
 from overspill_operator.core.hosted_health import HostedReport
 from overspill_operator.core.route_status import GatewayFacts, ScalingFacts, status_document
+from overspill_operator.core.scaling.autoscaler import Rules
+from overspill_operator.core.scaling.windows import Bounds
 from overspill_operator.core.status_limits import CONSUMER_STATUS, INTEGER_MAX, ROUTE_STATUS, fitted
-from overspill_operator.core.traffic import Coverage
-from overspill_operator.core.windows import Bounds
 from unit.operator_.core.builders import route
 
 NOW = 1_800_000_000.0

@@ -3,7 +3,7 @@
 import pytest
 
 from overspill_api.scaling import Scaling
-from overspill_operator.core.scaling_state import ScalingPolicy
+from overspill_operator.core.scaling.scaling_state import ScalingPolicy
 from overspill_planner.baselines.fixed import Static
 from overspill_planner.baselines.hpa import HPA
 from overspill_planner.baselines.kubeai import KubeAI

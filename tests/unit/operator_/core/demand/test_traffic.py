@@ -3,9 +3,8 @@
 from typing import Any
 
 from overspill_api.demand import GatewayDemand, RouteDemand
-from overspill_operator.core.demand_lines import read_line
-from overspill_operator.core.engine_access import KeySenders
-from overspill_operator.core.traffic import (
+from overspill_operator.core.demand.demand_lines import read_line
+from overspill_operator.core.demand.traffic import (
     Coverage,
     GatewayView,
     costs,
@@ -14,6 +13,7 @@ from overspill_operator.core.traffic import (
     key_senders,
     served_by,
 )
+from overspill_operator.core.engine_access import KeySenders
 
 NOW = 1_000_000.0
 ROUTE = "chat/tiny"

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil
 
-from overspill_operator.core.traffic import Coverage, Demand
-from overspill_operator.core.windows import Bounds
+from overspill_operator.core.demand.traffic import Coverage, Demand
+from overspill_operator.core.scaling.windows import Bounds
 
 WAKE_PAUSE_SECONDS = 15.0
 WAKE_PAUSE_SECONDS_MAX = 300.0

@@ -20,10 +20,10 @@ from overspill_api.demand import (
     RefusedDocument,
     RouteDemand,
 )
-from overspill_operator.core.engine_gauges import EngineReading
-from overspill_operator.core.engine_gauges import believed as believed_engines
-from overspill_operator.core.line_pieces import STEP_BYTES, LineError, is_too_long, name_in, taken_apart
-from overspill_operator.core.work import TOTAL_MAX, Work, WorkError
+from overspill_operator.core.demand.engine_gauges import EngineReading
+from overspill_operator.core.demand.engine_gauges import believed as believed_engines
+from overspill_operator.core.demand.line_pieces import STEP_BYTES, LineError, is_too_long, name_in, taken_apart
+from overspill_operator.core.demand.work import TOTAL_MAX, Work, WorkError
 
 REQUESTS_MAX: Final = 1_000_000
 """Requests at the same time at one gateway process: some thirty times what one can hold open."""

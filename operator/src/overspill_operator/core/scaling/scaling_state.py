@@ -21,12 +21,12 @@ from typing import Any
 from overspill_api.modelroute import ModelRouteSpec
 from overspill_api.profile import Profile
 from overspill_api.scaling import Autoscaler, Scaling
-from overspill_operator.core.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
 from overspill_operator.core.conditions import parse_timestamp, timestamp
-from overspill_operator.core.engine_gauges import EngineReading
-from overspill_operator.core.recent_work import SeenWork
-from overspill_operator.core.traffic import Demand
-from overspill_operator.core.windows import Bounds, bounds_at
+from overspill_operator.core.demand.engine_gauges import EngineReading
+from overspill_operator.core.demand.recent_work import SeenWork
+from overspill_operator.core.demand.traffic import Demand
+from overspill_operator.core.scaling.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
+from overspill_operator.core.scaling.windows import Bounds, bounds_at
 
 Json = Mapping[str, Any]
 
@@ -71,6 +71,10 @@ class Observation:
     """What the replicas say of themselves: those that were lately read."""
     work: SeenWork | None = None
     """What was done in the last minute, by kind of backend; None: not known, or not for long enough."""
+    load_seconds: float | None = None
+    """From asking for a replica to its first answer, as measured of those before; None: none has been seen to start."""
+    unschedulable: int = 0
+    """Replicas that are wanted and that no node has room for."""
 
 
 @dataclass(frozen=True, slots=True)

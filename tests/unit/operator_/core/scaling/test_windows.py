@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_api.scaling import Scaling
-from overspill_operator.core.windows import Bounds, bounds_at, unknown_time_zones
+from overspill_operator.core.scaling.windows import Bounds, bounds_at, unknown_time_zones
 
 BERLIN = ZoneInfo("Europe/Berlin")
 OFFICE = {

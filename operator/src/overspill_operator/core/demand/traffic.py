@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from overspill_api.demand import RefusedDocument, RouteDemand
-from overspill_operator.core.demand_lines import ROUTES_MAX, Doubt, Line
+from overspill_operator.core.demand.demand_lines import ROUTES_MAX, Doubt, Line
+from overspill_operator.core.demand.engine_gauges import EngineGauges, EngineReading, gauges_of
+from overspill_operator.core.demand.recent_work import WINDOW_SECONDS, Growth
+from overspill_operator.core.demand.work import Work, WorkError
 from overspill_operator.core.engine_access import KeySenders
-from overspill_operator.core.engine_gauges import EngineGauges, EngineReading, gauges_of
-from overspill_operator.core.recent_work import WINDOW_SECONDS, Growth
-from overspill_operator.core.work import Work, WorkError
 
 STALE_AFTER_SECONDS = 25.0
 """A gateway writes at least every 10 s; two and a half times that is silence and not a slow network."""

@@ -16,7 +16,7 @@ from overspill_api.demand import (
     WorkDemand,
     bound_name,
 )
-from overspill_operator.core.work import BOUNDS_MAX, TOTAL_MAX, Latencies, Work, WorkError, all_of
+from overspill_operator.core.demand.work import BOUNDS_MAX, TOTAL_MAX, Latencies, Work, WorkError, all_of
 
 
 def said(**figures: Any) -> Work:

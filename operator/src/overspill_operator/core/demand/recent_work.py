@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from overspill_operator.core.work import Work, all_of
+from overspill_operator.core.demand.work import Work, all_of
 
 WINDOW_SECONDS: Final = 60.0
 """Long enough for a percentile of a route with a request a second, short enough to see a peak."""

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overspill_operator.core.autoscaler import (
+from overspill_operator.core.demand.traffic import Coverage, Demand
+from overspill_operator.core.scaling.autoscaler import (
     DOWN_STABILIZATION_SECONDS,
     Decision,
     Memory,
@@ -17,8 +18,7 @@ from overspill_operator.core.autoscaler import (
     Rules,
     decide,
 )
-from overspill_operator.core.traffic import Coverage, Demand
-from overspill_operator.core.windows import Bounds
+from overspill_operator.core.scaling.windows import Bounds
 
 BEGIN = 1_700_000_000.0
 

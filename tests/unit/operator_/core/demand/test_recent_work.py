@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from overspill_api.demand import GatewayDemand, RouteDemand
-from overspill_operator.core import recent_work
-from overspill_operator.core.demand_lines import Line, believed
-from overspill_operator.core.recent_work import SLOT_SECONDS, WINDOW_SECONDS, Growth, RecentWork
-from overspill_operator.core.traffic import STALE_AFTER_SECONDS, GatewayView, all_count_work
-from overspill_operator.core.work import Work
+from overspill_operator.core.demand import recent_work
+from overspill_operator.core.demand.demand_lines import Line, believed
+from overspill_operator.core.demand.recent_work import SLOT_SECONDS, WINDOW_SECONDS, Growth, RecentWork
+from overspill_operator.core.demand.traffic import STALE_AFTER_SECONDS, GatewayView, all_count_work
+from overspill_operator.core.demand.work import Work
 
 NOW = 1_800_000_000.0
 KEY = "a/b"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overspill_api.demand import RouteDemand
-from overspill_operator.core.demand_lines import (
+from overspill_operator.core.demand.demand_lines import (
     BACKENDS_MAX,
     REQUESTS_MAX,
     ROUTES_MAX,
@@ -18,17 +18,17 @@ from overspill_operator.core.demand_lines import (
     read_line,
     reading,
 )
-from overspill_operator.core.line_pieces import (
+from overspill_operator.core.demand.line_pieces import (
     REST_BYTES_MAX,
     ROUTE_BYTES_MAX,
     ROUTE_OBJECTS_MAX,
     STEP_BYTES,
     LineError,
 )
-from overspill_operator.core.traffic import Coverage, GatewayView, demand_of, engines_of
-from overspill_operator.core.work import TOTAL_MAX, Work
+from overspill_operator.core.demand.traffic import Coverage, GatewayView, demand_of, engines_of
+from overspill_operator.core.demand.work import TOTAL_MAX, Work
 
-VERSION_1 = Path(__file__).parents[2] / "api" / "data" / "demand-version-1.jsonl"
+VERSION_1 = Path(__file__).parents[3] / "api" / "data" / "demand-version-1.jsonl"
 NOW = 1_790_000_000.0
 HUGE = int("1" + "0" * 400)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from overspill_api.demand import EngineDemand
-from overspill_operator.core.engine_gauges import (
+from overspill_operator.core.demand.engine_gauges import (
     FRESH_SECONDS,
     MISSED_TOLD,
     REPLICAS_MAX,

@@ -9,15 +9,15 @@ import pytest
 
 from overspill_api.demand import RouteDemand
 from overspill_api.scaling import Scaling
-from overspill_operator.core.autoscaler import Reason
-from overspill_operator.core.scaling_state import (
+from overspill_operator.core.demand.traffic import Coverage, Demand, GatewayView, demand_of
+from overspill_operator.core.scaling.autoscaler import Reason
+from overspill_operator.core.scaling.scaling_state import (
     DECISIONS_MAX,
     Change,
     Observation,
     ScalingPolicy,
     ScalingState,
 )
-from overspill_operator.core.traffic import Coverage, Demand, GatewayView, demand_of
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
 """A Monday."""
