@@ -1,6 +1,6 @@
 """One policy on one trace: the world is put together, the trace goes through it, and what came of it is counted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,7 @@ from overspill_planner.simulator.gateway import Gateway, Request
 from overspill_planner.simulator.hosted import HostedModel
 from overspill_planner.simulator.outcome import Outcome, Tally, percentiles
 from overspill_planner.simulator.scaling import Load, Scaler, World
+from overspill_planner.simulator.timeline import SAMPLES, Sample
 from overspill_planner.traces.arrival import Arrival
 
 BEGINS_UNIX: Final = 345_600.0
@@ -83,8 +84,15 @@ class Setting:
 class Simulation:
     """One run. Hand it a trace and a scaler, then ``run``."""
 
-    def __init__(self, setting: Setting, arrivals: Sequence[Arrival], scaler: Scaler) -> None:
+    def __init__(
+        self, setting: Setting, arrivals: Sequence[Arrival], scaler: Scaler,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
+        """``on_progress``: hears now and then which share of the trace's time is over."""
         self.setting = setting
+        self.samples: list[Sample] = []
+        """How it went, from the beginning of the trace to its end."""
+        self._on_progress = on_progress
         self.scaler = scaler
         clock = self.clock = Clock(setting.begins_unix)
         counters = RouteCounters()
@@ -118,13 +126,27 @@ class Simulation:
         self.gateway.on_demand = lambda urgent: self.scaler.demand_changed(urgent=urgent)
         if arrivals:
             clock.at(begins + arrivals[0].seconds, self._arrive)
-        clock.run(ends)
+        for step in range(SAMPLES + 1):
+            clock.run(begins + (ends - begins) * step / SAMPLES)
+            self._look_at_it()
+            if self._on_progress is not None:
+                self._on_progress(step / SAMPLES)
         self.scaler.stopped = True
         paid, busy = self.fleet.paid_seconds, self.fleet.busy_seconds
         over = ends + ENDS_SECONDS_MAX
         while self.load.in_flight and clock.now < over:
             clock.run(clock.now + 10.0)
         return self._outcome(paid, busy)
+
+    def _look_at_it(self) -> None:
+        """Write down how it goes."""
+        done, fleet = self.tally.outcomes, self.fleet
+        self.samples.append(
+            Sample(
+                self.clock.now - self.setting.begins_unix, fleet.wanted, fleet.ready, done["local"], done["hosted"],
+                done["refused"], fleet.paid_seconds * self.setting.replica_hour_usd / 3600.0, self.tally.hosted_usd,
+            )
+        )  # fmt: skip
 
     def _arrive(self) -> None:
         now = self.clock.now

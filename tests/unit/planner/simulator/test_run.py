@@ -1,5 +1,7 @@
 """A trace through a route: what is counted, who scales, what is paid for, and that it is the same each time."""
 
+from itertools import pairwise
+
 import pytest
 
 from overspill_api.scaling import Scaling
@@ -13,6 +15,7 @@ from overspill_planner.simulator.hosted import HostedModel
 from overspill_planner.simulator.outcome import Outcome, Percentiles, percentiles
 from overspill_planner.simulator.run import HostedSetting, Setting, Simulation
 from overspill_planner.simulator.scaling import OverspillScaler, PolicyScaler
+from overspill_planner.simulator.timeline import SAMPLES
 from overspill_planner.traces.arrival import Arrival
 from overspill_planner.traces.drawing import lengths_of, poisson
 
@@ -153,3 +156,21 @@ def test_a_trace_without_requests_costs_its_least_replicas() -> None:
 
     assert outcome.replica_usd == pytest.approx(0.1)
     assert outcome.slo_share == 1.0
+
+
+def test_a_run_is_looked_at_while_it_goes() -> None:
+    """From its first moment to its last; what was paid and done grows to what came of it all."""
+    shares: list[float] = []
+    simulation = Simulation(SETTING, TRACE, overspill(), shares.append)
+    outcome = simulation.run(300.0)
+    first, last = simulation.samples[0], simulation.samples[-1]
+
+    assert (first.seconds, last.seconds, len(simulation.samples)) == (0.0, 300.0, SAMPLES + 1)
+    assert (last.replica_usd, last.hosted_usd) == pytest.approx((outcome.replica_usd, outcome.hosted_usd), abs=0.01)
+    assert len(TRACE) - 30 < last.local + last.hosted <= len(TRACE), "the last ones are still under way"
+    for before, after in pairwise(simulation.samples):
+        assert (before.usd, before.local, before.hosted) <= (after.usd, after.local, after.hosted)
+    waking = [sample for sample in simulation.samples if sample.seconds == 15.0]
+    assert [(sample.wanted, sample.ready) for sample in waking] == [(1, 0)], "a replica loads for 30 s"
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
