@@ -109,6 +109,29 @@ class Memory:
     """After wakes that failed: no new one before this."""
 
 
+class Signal(StrEnum):
+    """What replicas are called for by."""
+
+    WISH = "Wish"
+    """A request found no replica that could serve it."""
+    CONCURRENCY = "Concurrency"
+    """Requests in flight, spilled and held, against ``targets.concurrency``."""
+    QUEUE_DEPTH = "QueueDepth"
+    """Requests that wait inside the replicas, against ``targets.queueDepth``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How many replicas one signal calls for. The largest need wins on the way up; the way down needs all of them."""
+
+    signal: Signal
+    """Whose need it is."""
+    replicas: int
+    """How many it calls for, before bounds."""
+    message: str
+    """The figures behind it, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The number of replicas, and why."""
@@ -123,6 +146,8 @@ class Decision:
     """When to decide again even if nothing is heard; None: only when something is heard."""
     memory: Memory
     """For the next call."""
+    needs: tuple[Need, ...] = ()
+    """What each signal calls for, the largest first; none: the number is fixed."""
 
 
 def decide(
@@ -137,7 +162,8 @@ def decide(
     # A second replica that finds no node must not keep the first one busy doing nothing.
     is_idle = idle_unix is not None and now_unix >= idle_unix and (pool.ready > 0 or not loading)
     wish = demand.wants_replica and _is_new(demand, memory) and not (is_idle and pool.desired)
-    wanted, reason, message = _called_for(rules, pool, demand, queue, wish=wish)
+    needs = _needs(rules, pool, demand, queue, wish=wish)
+    wanted, reason, message = _called_for(pool, needs)
     checks = [rules.bounds.next_change_unix]
     if _must_pause(pool, memory, now_unix):
         checks += [memory.next_wake_unix] if wanted else []
@@ -172,6 +198,7 @@ def decide(
         message=message,
         check_unix=min((check for check in checks if check is not None and check > now_unix), default=None),
         memory=_remember_change(memory, pool.desired, bounded, reason, now_unix),
+        needs=needs,
     )
 
 
@@ -214,26 +241,30 @@ def _remember_change(memory: Memory, before: int, after: int, reason: Reason, no
     return memory
 
 
-def _called_for(
-    rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, *, wish: bool
-) -> tuple[int, Reason, str]:
-    """Replicas that demand and queues call for (rule 3), not bounded."""
-    wanted = ceil(demand.concurrency / rules.concurrency)
+def _needs(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, *, wish: bool) -> tuple[Need, ...]:
+    """What each signal calls for (rule 3), the largest first; none of it is bounded."""
     figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
     message = f"{figures}; one replica serves {rules.concurrency} at a time."
-    reason = Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST
-    if wish and not wanted:
+    needs = [Need(Signal.CONCURRENCY, ceil(demand.concurrency / rules.concurrency), message)]
+    if wish:
         # The gateway writes this line before it has sent the request on, so that nothing is counted yet.
-        wanted, message = 1, "A request came while no replica could serve it."
+        needs.append(Need(Signal.WISH, 1, "A request came while no replica could serve it."))
     settled = pool.ready and pool.ready >= pool.desired
     if queue and settled and queue.waiting > rules.queue_depth * pool.ready:
         # 9 waiting at 1 replica with depth 4: 5 too many, which 2 more would take; but at most doubled, so 2.
         excess = queue.waiting - rules.queue_depth * pool.ready
         by_queue = min(pool.ready + ceil(excess / rules.queue_depth), 2 * pool.ready)
-        if by_queue > wanted:
-            message = f"{queue.waiting} requests wait inside {pool.ready} replicas; {rules.queue_depth} each may."
-            return by_queue, Reason.QUEUE_DEPTH, message
-    return wanted, reason, message
+        message = f"{queue.waiting} requests wait inside {pool.ready} replicas; {rules.queue_depth} each may."
+        needs.append(Need(Signal.QUEUE_DEPTH, by_queue, message))
+    return tuple(sorted(needs, key=lambda need: -need.replicas))
+
+
+def _called_for(pool: Pool, needs: tuple[Need, ...]) -> tuple[int, Reason, str]:
+    """The largest need, and how it is told."""
+    largest = needs[0]
+    if largest.signal is Signal.QUEUE_DEPTH:
+        return largest.replicas, Reason.QUEUE_DEPTH, largest.message
+    return largest.replicas, Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST, largest.message
 
 
 def _is_loading(rules: Rules, pool: Pool, memory: Memory, now_unix: float) -> bool:

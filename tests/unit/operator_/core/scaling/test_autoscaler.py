@@ -12,10 +12,12 @@ from overspill_operator.core.scaling.autoscaler import (
     DOWN_STABILIZATION_SECONDS,
     Decision,
     Memory,
+    Need,
     Pool,
     QueueDepth,
     Reason,
     Rules,
+    Signal,
     decide,
 )
 from overspill_operator.core.scaling.windows import Bounds
@@ -285,6 +287,16 @@ def test_queues_inside_the_replicas_add_some() -> None:
 def test_queues_at_most_double() -> None:
     """A long queue is one backlog, not the need for as many replicas at the same time."""
     assert Simulation(rules(maximum=100)).with_ready(2).step(20, waiting=1000).replicas == 4
+
+
+def test_each_signal_says_what_it_needs() -> None:
+    """The largest first, with its figures, also where nothing changes; a fixed number needs nothing."""
+    pool = Simulation(rules(maximum=1)).with_ready(1)
+    assert pool.step(15, waiting=9).needs == (
+        Need(Signal.CONCURRENCY, 2, "0 in flight, 0 spilled, 15 held; one replica serves 10 at a time."),
+        Need(Signal.QUEUE_DEPTH, 2, "9 requests wait inside 1 replicas; 4 each may."),
+    )
+    assert not Simulation(rules(fixed=1)).step(15).needs
 
 
 def test_queues_wait_for_replicas_that_load() -> None:
