@@ -167,6 +167,7 @@ class Parts:
         """Everything that runs."""
         yield "queue", self.queue.run()
         yield "gateways", self.gateways.run()
+        yield "scaling", self.scaler.run()
         yield "engines", self.engines.loop.run()
 
     def look_at_route(self, key: str) -> None:
@@ -196,7 +197,7 @@ class Parts:
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
             try:
-                self.scaler.evaluate(key, received)
+                self.scaler.heard(key, received)
                 self._teller.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.

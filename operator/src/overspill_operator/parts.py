@@ -206,6 +206,7 @@ class Parts:
         for cache in (*self.caches.all, self.slices):
             yield f"watch {cache.resource.plural}", cache.run()
         yield "gateways", self.gateways.run()
+        yield "scaling", self._scaler.run()
         yield "events", self._events.run()
         yield "secrets", self._secrets.run()
         yield "diagnosis", self._diagnosis.run()
@@ -231,7 +232,7 @@ class Parts:
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
             try:
-                self._scaler.evaluate(key, received)
+                self._scaler.heard(key, received)
                 self._teller.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.

@@ -99,9 +99,11 @@ class FakeEngines:
         self.live: dict[str, Replicas] = {}
         self.written: list[int] = []
         self.errors: list[EngineError] = []
+        self.asked = 0
 
     def replicas(self, route: RouteObject) -> Replicas | None:
         """See ``ports.Engines``."""
+        self.asked += 1
         return self.live.get(route.meta.uid)
 
     async def set_replicas(self, route: RouteObject, number: int) -> None:

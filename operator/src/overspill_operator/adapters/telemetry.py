@@ -33,6 +33,17 @@ DECISIONS = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+BEAT_SECONDS = Histogram(
+    "overspill_operator_beat_seconds",
+    "Time spent on one look at all routes of which something was heard, waits left out.",
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+BEAT_ROUTES = Counter(
+    "overspill_operator_beat_routes_total",
+    "Routes looked at because something was heard or was due.",
+    registry=REGISTRY,
+)
 API_CALLS = Histogram(
     "overspill_operator_api_call_seconds",
     "Duration of calls to the API server, watches left out.",

@@ -1,20 +1,21 @@
 """Scaling of every route as it is driven: listens, looks again when it is time, and writes. ``ScalingState`` decides.
 
-A wake never waits for a reconcile: the decision is made where the gateway's line is read, and the number is written in
-a task of its own. Reconciling then finds it written and only says so in status.
+Routes are looked at on a beat (``app.beat``). A wake waits neither for that nor for a reconcile: the decision is made
+where the gateway's line is read, and the number is written in a task of its own. Reconciling then finds it written and
+only says so in status.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
 from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
+from overspill_operator.app.beat import BEAT_SECONDS, Beat
 from overspill_operator.app.objects import Routes
-from overspill_operator.clock import Clock, Timer
+from overspill_operator.clock import Clock
 from overspill_operator.core.demand.engine_gauges import EngineGauges
 from overspill_operator.core.demand.recent_work import RecentWork
 from overspill_operator.core.demand.traffic import (
@@ -36,8 +37,6 @@ from overspill_operator.ports import EngineError, Engines, Events, Json
 logger = logging.getLogger(__name__)
 
 UNREAD = "No replica gives vllm:num_requests_waiting at /metrics on its port."
-LATE_SECONDS = 0.01
-"""A look is a little late rather than too early, when nothing would be due yet."""
 
 
 class DemandSource(Protocol):
@@ -77,7 +76,10 @@ class _Scaled:
     uid: str
     state: ScalingState
     doubts: ToldDoubts = field(default_factory=ToldDoubts)
-    timer: Timer | None = None
+    looked_unix: float = 0.0
+    """When it was decided upon last."""
+    wished: bool = False
+    """Whether a gateway wished for a replica then."""
     writing: "asyncio.Task[None] | None" = None
 
 
@@ -101,6 +103,36 @@ class Scaler:
         self._events = events
         self._on_decided = on_decided
         self._scaled: dict[str, _Scaled] = {}
+        self._beat = Beat(clock, self._its_turn)
+
+    async def run(self) -> None:
+        """Look at what was heard of, beat by beat, for ever."""
+        await self._beat.run()
+
+    @property
+    def waiting(self) -> int:
+        """Routes that are to be looked at on the next beat."""
+        return self._beat.waiting
+
+    def heard(self, key: str, heard_at: float) -> None:
+        """A gateway's line speaks of the route (``heard_at``: when it came, monotonic): look at once if it may wake it.
+
+        One that has been at zero for long, with its requests at hosted APIs, is spoken of all the time: what it wishes
+        is old, and waits for the beat.
+        """
+        scaled, route = self._scaled.get(key), self._routes.get(key)
+        if scaled is None or (route is not None and scaled.state.replicas == 0 and self._is_wake(route, scaled)):
+            self.evaluate(key, heard_at)
+        else:
+            self._beat.next_time(key)
+
+    def _is_wake(self, route: RouteObject, scaled: _Scaled) -> bool:
+        """Whether some gateway wishes for a replica, and this is news or was not looked at for a beat."""
+        uid = route.meta.uid
+        reports = (view.said(route.key, uid) for view in self._gateways.views.values())
+        wishes = any(report is not None and (report.wants_replica or report.held) for report in reports)
+        rested = abs(self._clock.unix() - scaled.looked_unix) >= BEAT_SECONDS
+        return wishes and (rested or not scaled.wished)
 
     def accept(self, route: RouteObject, profile: Profile | None) -> None:
         """The route's spec is in force: scale by it from now on. One with a fault does not get here."""
@@ -114,9 +146,8 @@ class Scaler:
     def forget(self, key: str) -> None:
         """The route is gone, and what was said of it."""
         self._gateways.forget(key)
-        scaled = self._scaled.pop(key, None)
-        if scaled and scaled.timer:
-            scaled.timer.cancel()
+        self._scaled.pop(key, None)
+        self._beat.forget(key)
 
     def desired(self, route: RouteObject) -> int:
         """Replicas that are decided."""
@@ -164,9 +195,11 @@ class Scaler:
             return
         if scaled.doubts.is_news(doubts_of(key, self._gateways.views.values()), now):
             self._on_decided(key)  # status is to say so
-        step = scaled.state.decide(self._observe(route, now), now)
-        scaled.state = step.state
-        self._look_again(key, scaled, step.check_unix, now)
+        seen = self._observe(route, now)
+        step = scaled.state.decide(seen, now)
+        scaled.state, scaled.looked_unix = step.state, now
+        scaled.wished = seen.demand.wants_replica or seen.demand.held > 0
+        self._beat.looked(key, None if step.check_unix is None else step.check_unix - now)
         if step.change:
             self._tell(route, step.change)
             self.write(route, heard_at)
@@ -206,18 +239,11 @@ class Scaler:
             action="Scale",
         )
 
-    def _look_again(self, key: str, scaled: _Scaled, check_unix: float | None, now: float) -> None:
-        if scaled.timer:
-            scaled.timer.cancel()
-            scaled.timer = None
-        if check_unix is not None:
-            seconds = max(0.0, check_unix - now) + LATE_SECONDS
-            scaled.timer = self._clock.call_later(seconds, partial(self._due, key))
-
-    def _due(self, key: str) -> None:
-        """A time has come: a window's edge may also change what the gateways must know."""
+    def _its_turn(self, key: str, on_time: bool) -> None:  # noqa: FBT001 - one private caller
+        """A beat, or a time that has come: a window's edge may also change what the gateways must know."""
         self.evaluate(key)
-        self._on_decided(key)
+        if on_time:
+            self._on_decided(key)
 
     def _observe(self, route: RouteObject, now: float) -> Observation:
         live, gauges, demand = self._engines.replicas(route), self._gauges(route, now), self._demand(route, now)

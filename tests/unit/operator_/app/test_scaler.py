@@ -58,12 +58,16 @@ class Rig:
         self.engines.live[uid] = Replicas(replicas)
 
     def hears(self, figures: str, version: int = 1) -> None:
+        """The gateway says something of the route, and it is looked at."""
+        self.line(figures, version)
+        self.scaler.evaluate("ns/r")
+
+    def line(self, figures: str, version: int = 1) -> None:
         """The gateway says something of the route."""
         routes = f'[{{"route":"ns/r",{figures}}}]'
         line = f'{{"gateway":"g","now_unix_seconds":{self.clock.now},"version":{version},"routes":{routes}}}'
         view = self.gateways.views.setdefault("g:1", GatewayView(BEGIN, BEGIN))
         view.take(read_line(line.encode(), self.clock.now), self.clock.now)
-        self.scaler.evaluate("ns/r")
 
     def hears_of_engines(self, waiting: int | None, *, in_flight: int = 5, missed: int = 0) -> None:
         """The gateway has asked the route's one replica; None: in vain."""
@@ -199,8 +203,8 @@ async def test_it_looks_again_when_it_is_time_and_not_before(rig: Rig) -> None:
     rig.clock.advance(9.9)
     assert rig.engines.written == [1]
     rig.clock.advance(0.2)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(4):  # the look, and the write after it
+        await asyncio.sleep(0)
 
     assert rig.engines.written == [1, 0]
 
@@ -274,3 +278,52 @@ async def test_status_says_where_engines_do_not_say_how_long_their_queues_are(ri
     assert unread() == ""
     rig.hears_of_engines(0)
     assert unread() == ""
+
+
+async def test_a_wake_does_not_wait_for_the_beat(rig: Rig) -> None:
+    """The first line that wishes for a replica is acted upon where it is read; the next ones wait."""
+    route = rig.route(selfHosted=ENGINE)
+
+    rig.line(f'"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
+    rig.scaler.heard("ns/r", rig.clock.now)
+    assert rig.scaler.desired(route) == 1
+
+    rig.line(f'"held":25,"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
+    rig.scaler.heard("ns/r", rig.clock.now)
+    assert rig.scaler.desired(route) == 1
+
+
+async def test_a_route_that_stays_at_zero_is_not_looked_at_with_each_line(rig: Rig) -> None:
+    """Its gateways wish for a replica all the time that hosted APIs serve it: what is known waits for the beat."""
+    window = {"name": "night", "from": "00:00", "to": "00:00", "maxReplicas": 0}
+    route = rig.route(selfHosted=ENGINE, hosted=HOSTED, scaling={"maxReplicas": 4, "windows": [window]})
+    rig.line(f'"in_flight_spilled":5,"wants_replica":true,"last_arrival_unix_seconds":{rig.clock.now}')
+    rig.scaler.heard("ns/r", rig.clock.now)
+    asked = rig.engines.asked
+
+    rig.clock.now += 0.5
+    rig.scaler.heard("ns/r", rig.clock.now)
+    assert rig.engines.asked == asked
+    rig.clock.now += 2.0
+    rig.scaler.heard("ns/r", rig.clock.now)
+
+    assert rig.engines.asked > asked
+    assert rig.scaler.desired(route) == 0
+
+
+async def test_what_was_heard_is_looked_at_on_the_next_beat(rig: Rig) -> None:
+    """However many lines there were, once."""
+    route = rig.route(selfHosted=ENGINE, scaling={"minReplicas": 1, "maxReplicas": 4, "targets": {"concurrency": 10}})
+    beat = asyncio.create_task(rig.scaler.run())
+    await asyncio.sleep(0)
+    for held in (5, 15, 25):
+        rig.line(f'"held":{held},"last_arrival_unix_seconds":{rig.clock.now}')
+        rig.scaler.heard("ns/r", rig.clock.now)
+    assert rig.scaler.desired(route) == 1
+
+    rig.clock.advance(2.0)
+    await asyncio.sleep(0)
+    beat.cancel()
+
+    assert rig.scaler.desired(route) == 3
+    assert len(rig.scaler.decisions(route)) == 1
