@@ -179,6 +179,10 @@ bench-simulation: venv ## how many requests a minute the deciding core takes in 
 bench-autoscaler: venv ## policies of scaling beside a clairvoyant, in virtual time: TRACES="FILE ..." OPTIONS="--means 2 --rhos 3"; one JSON line last
 	@$(VENV)/python -m bench.autoscaler $(TRACES) $(OPTIONS)
 
+.PHONY: bench-spilling
+bench-spilling: venv ## how good decisions to spill are, beside an oracle, in virtual time: TRACES="FILE ..." OPTIONS="--loads 0.9 --targets 0.5,2"; one JSON line last
+	@$(VENV)/python -m bench.spilling $(TRACES) $(OPTIONS)
+
 .PHONY: lock-bench
 lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses
 	@cd bench/gateway/requirements && for peer in envoy vllm-router litellm profiler; do \

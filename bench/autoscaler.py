@@ -103,8 +103,14 @@ def figures_of(case: Case, row: Row) -> dict[str, Any]:
         "slo": None if outcome is None else round(outcome.slo_share, 5),
         "gpu_hours": round(row.replica_hours, 3),
         "spilled": None if outcome is None else round(outcome.spilled_share, 4),
-        "regret": None,  # not measured yet
+        "regret": None if outcome is None else share(outcome.wrong_spill_share),
+        "late_holds": None if outcome is None else share(outcome.late_hold_share),
     }
+
+
+def share(value: float | None) -> float | None:
+    """Rounded; None: the route spills nothing for lateness."""
+    return None if value is None else round(value, 4)
 
 
 def numbers(text: str) -> list[float]:

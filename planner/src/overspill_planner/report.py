@@ -100,7 +100,9 @@ def _json(row: Row) -> dict[str, Any]:
         figures |= {
             "ttft_slo_share": outcome.slo_share,
             "spilled_share": outcome.spilled_share,
-            "regret_usd": None,  # not measured yet
+            "regret_usd": outcome.regret_usd,
+            "wrong_spill_share": outcome.wrong_spill_share,
+            "late_hold_share": outcome.late_hold_share,
             "refused": outcome.outcomes.get("refused", 0),
             "idle_share": outcome.idle_share,
             "preemptions": outcome.preemptions,

@@ -24,3 +24,10 @@ class Clock:
             self.now, _, event = heapq.heappop(events)
             event()
         self.now = until
+
+    def run_while(self, goes_on: Callable[[], bool], until: float) -> None:
+        """Go on until then, or until something has happened after which it need not."""
+        events = self._events
+        while goes_on() and events and events[0][0] <= until:
+            self.now, _, event = heapq.heappop(events)
+            event()

@@ -16,8 +16,9 @@ million requests has a few million events, not one for each token.
 
 import heapq
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import count
 
 from overspill_planner.optimum.fluid import ReplicaRates
@@ -67,6 +68,10 @@ class Job:
     """Tokens that it had written when it was put back."""
     order: int = 0
     """Who came into the batch later has a higher one."""
+
+
+def _nothing() -> None:
+    """Nobody hears of it."""
 
 
 class Engine:
@@ -125,6 +130,31 @@ class Engine:
             done = int((self._clock.now - self._began) / self._step_seconds)
             if self._step + done + 1 < self._runs_to:
                 self._end_at(self._step + done + 1)
+
+    def twin(self, clock: Clock) -> "Engine":
+        """A copy of it and of all its work on another clock that shows the same time; nobody hears of what is in it."""
+        twin = copy(self)
+        copies = {id(job): replace(job, on_first_token=_nothing, on_end=_nothing) for job in self._jobs()}
+        twin.waiting = deque(copies[id(job)] for job in self.waiting)
+        twin.reading = deque(copies[id(job)] for job in self.reading)
+        twin.writing = [(ends, order, copies[id(job)]) for ends, order, job in self.writing]
+        twin.when_idle = None
+        twin.take_clock(clock)
+        return twin
+
+    def take_clock(self, clock: Clock) -> None:
+        """Time goes on by this clock, which shows the same time."""
+        self._clock = clock
+        # What is counted from here on is the copy's own: the other one goes on from the same number.
+        self._sequence = count(1 + max((job.order for job in self._jobs()), default=0))
+        if self._runs_to:
+            self._end_at(self._runs_to)
+
+    def _jobs(self) -> Iterator[Job]:
+        yield from self.waiting
+        yield from self.reading
+        for _, _, job in self.writing:
+            yield job
 
     def _begin(self) -> None:
         """The next step or steps."""

@@ -68,6 +68,8 @@ class Request(Waiter):
     """From its arrival on."""
     looks_at: float = inf
     """When its flow is to be looked at next."""
+    hosted_in_time: bool = False
+    """Whether a hosted API would have begun in time when a replica got it, where somebody judges (``judging``)."""
 
     @property
     def engine_seconds(self) -> float:
@@ -148,6 +150,14 @@ class Gateway(PoolListener[ReplicaState]):
     def engine_of(self, replica: ReplicaState) -> Engine:
         """The engine behind a replica."""
         return self._engines[replica.served_by]
+
+    def hosted_seconds(self, ask: Ask) -> float:
+        """How long the first hosted API that may take a request now takes to a first token; infinite: none may."""
+        for hosted in self.pool.hosted:
+            seconds = self._hosted[hosted.served_by].seconds_if_sent(ask, self.clock.now)
+            if seconds is not None:
+                return seconds
+        return inf
 
     # -- acting for the pool -----------------------------------------------------------------------------------
 

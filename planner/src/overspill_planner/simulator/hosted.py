@@ -65,6 +65,12 @@ class HostedRun:
             return None
         return HostedCall(self.limiter.began(now, tokens), tokens)
 
+    def seconds_if_sent(self, ask: Ask, now: float) -> float | None:
+        """To the first token, at the median, of a request that were sent now; None: a limit does not allow it."""
+        if not self.limiter.may_take(now, self.limiter.reservation(ask)):
+            return None
+        return self.model.first_token_seconds
+
     def end(self, call: HostedCall, actual_tokens: int, now: float) -> None:
         """It is over."""
         self.limiter.ended(now, call.entry, call.counted, actual_tokens)

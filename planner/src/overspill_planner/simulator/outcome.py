@@ -73,8 +73,12 @@ class Tally:
         if request.output_tokens > 1:
             self.inter_tokens.append((request.ended - request.began) / (request.output_tokens - 1))
         self.tokens += request.prompt_tokens + request.output_tokens
-        if request.served_by in self.hosted:
-            self.hosted_usd += self.hosted[request.served_by].hosted(request.prompt_tokens, request.output_tokens)
+        self.hosted_usd += self.usd(request.served_by, request)
+
+    def usd(self, served_by: str, request: Request) -> float:
+        """What a backend charges for a request; replicas nothing."""
+        prices = self.hosted.get(served_by)
+        return prices.hosted(request.prompt_tokens, request.output_tokens) if prices else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,14 @@ class Outcome:
     """The most that were wanted at a time."""
     preemptions: int
     """Requests that an engine has put back for want of KV cache."""
+    wrong_spill_share: float | None
+    """Of what was spilled since a replica would have been late: the share that a replica would have begun in time, by
+    trying it on a copy of its engine. None: the route spills nothing for lateness."""
+    late_hold_share: float | None
+    """Of what replicas served: the share that began later than the route's target for spilling, though a hosted API
+    would have been in time. None: likewise."""
+    regret_usd: float | None
+    """What the wrong spills cost. None: likewise."""
     digest: str
     """Of every decision."""
 

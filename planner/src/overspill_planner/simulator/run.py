@@ -16,6 +16,7 @@ from overspill_planner.simulator.engine import Speed
 from overspill_planner.simulator.fleet import Fleet, Loading
 from overspill_planner.simulator.gateway import Gateway, Request
 from overspill_planner.simulator.hosted import HostedModel
+from overspill_planner.simulator.judging import Judging
 from overspill_planner.simulator.outcome import Outcome, Tally, percentiles
 from overspill_planner.simulator.scaling import Load, Scaler, World
 from overspill_planner.simulator.timeline import SAMPLES, Sample
@@ -97,20 +98,24 @@ class Simulation:
         clock = self.clock = Clock(setting.begins_unix)
         counters = RouteCounters()
         states = [(HostedState(f"hosted/{one.name}"), one.model) for one in setting.hosted]
-        self.gateway = Gateway(
-            clock, [], states, target=setting.spill_target_seconds if states else None, held_max=setting.held_max,
-            attempts_max=setting.attempts_max, rules=setting.rules,
-            cold_start_hosted=setting.cold_start_hosted and bool(states),
-            observers=(WorkCounting(counters),), seed=setting.seed,
-        )  # fmt: skip
-        self.fleet = Fleet(clock, self.gateway, setting.speed, setting.loading, scaler.replica_ready)
-        self.load = Load(clock.now)
         self.tally = Tally(
             {
                 f"hosted/{one.name}": Prices(0.0, one.input_million, one.output_million) for one in setting.hosted
             },
             setting.slo_seconds,
         )  # fmt: skip
+        target = setting.spill_target_seconds
+        judging = self._judging = Judging(target, self.tally.usd) if states and target is not None else None
+        self.gateway = Gateway(
+            clock, [], states, target=setting.spill_target_seconds if states else None, held_max=setting.held_max,
+            attempts_max=setting.attempts_max, rules=setting.rules,
+            cold_start_hosted=setting.cold_start_hosted and bool(states),
+            observers=(WorkCounting(counters), *([judging] if judging else [])), seed=setting.seed,
+        )  # fmt: skip
+        if judging:
+            judging.gateway = self.gateway
+        self.fleet = Fleet(clock, self.gateway, setting.speed, setting.loading, scaler.replica_ready)
+        self.load = Load(clock.now)
         self._counters = counters
         self._counted: dict[str, BackendCounters] = {}
         self._arrivals = arrivals
@@ -179,6 +184,7 @@ class Simulation:
 
     def _outcome(self, paid: float, busy: float) -> Outcome:
         tally, count = self.tally, self._next
+        judged = self._judging.judged if self._judging else None
         return Outcome(
             requests=count,
             outcomes=dict(tally.outcomes),
@@ -194,5 +200,8 @@ class Simulation:
             starts=self.fleet.starts,
             most=self.fleet.most,
             preemptions=self.fleet.preemptions,
+            wrong_spill_share=judged.wrong_spill_share if judged else None,
+            late_hold_share=judged.late_hold_share if judged else None,
+            regret_usd=judged.wrong_usd if judged else None,
             digest=tally.digest.hexdigest(),
         )
