@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Callable
-from itertools import count
 
 
 class Clock:
@@ -11,18 +10,20 @@ class Clock:
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self._events: list[tuple[float, int, Callable[[], object]]] = []
-        self._sequence = count()
+        self._sequence = 0
 
     def at(self, when: float, event: Callable[[], object]) -> None:
         """Let something happen then, or now where that is past."""
-        heapq.heappush(self._events, (max(when, self.now), next(self._sequence), event))
+        self._sequence += 1
+        heapq.heappush(self._events, (max(self.now, when), self._sequence, event))
 
     def run(self, until: float) -> None:
         """Go on until then."""
         events = self._events
         while events and events[0][0] <= until:
-            self.now, _, event = heapq.heappop(events)
-            event()
+            due = heapq.heappop(events)
+            self.now = due[0]
+            due[2]()
         self.now = until
 
     def run_while(self, goes_on: Callable[[], bool], until: float) -> None:

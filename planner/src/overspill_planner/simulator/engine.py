@@ -16,16 +16,14 @@ million requests has a few million events, not one for each token.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
-from copy import copy
-from dataclasses import dataclass, replace
-from itertools import count
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from overspill_planner.optimum.fluid import ReplicaRates
 from overspill_planner.simulator.clock import Clock
 
 
-@dataclass
+@dataclass(slots=True)
 class Speed:
     """How fast an engine is and how much it takes in: by default a mid-size model on one GPU."""
 
@@ -54,6 +52,10 @@ class Speed:
         )
 
 
+def _nothing() -> None:
+    """Nobody hears of it."""
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """A request inside an engine."""
@@ -69,9 +71,9 @@ class Job:
     order: int = 0
     """Who came into the batch later has a higher one."""
 
-
-def _nothing() -> None:
-    """Nobody hears of it."""
+    def unheard(self) -> "Job":
+        """The same work, of which nobody hears."""
+        return Job(self.prompt_tokens, self.output_tokens, _nothing, _nothing, self.unread, self.written, self.order)
 
 
 class Engine:
@@ -99,8 +101,10 @@ class Engine:
         self._step_seconds = 0.0
         self._runs_to = 0
         """The step at whose end there is something to do; 0: it is idle."""
-        self._event = 0
-        self._sequence = count()
+        self._ends = -1.0
+        """When that is; below 0: it is idle."""
+        self._came_in = 0
+        """Requests that have come into the batch so far."""
 
     @property
     def running(self) -> int:
@@ -129,32 +133,23 @@ class Engine:
             # Many steps of writing are one event: it is read from the next one on.
             done = int((self._clock.now - self._began) / self._step_seconds)
             if self._step + done + 1 < self._runs_to:
-                self._end_at(self._step + done + 1)
+                self.end_at(self._step + done + 1)
 
     def twin(self, clock: Clock) -> "Engine":
         """A copy of it and of all its work on another clock that shows the same time; nobody hears of what is in it."""
-        twin = copy(self)
-        copies = {id(job): replace(job, on_first_token=_nothing, on_end=_nothing) for job in self._jobs()}
-        twin.waiting = deque(copies[id(job)] for job in self.waiting)
-        twin.reading = deque(copies[id(job)] for job in self.reading)
-        twin.writing = [(ends, order, copies[id(job)]) for ends, order, job in self.writing]
-        twin.when_idle = None
-        twin.take_clock(clock)
+        twin = Engine(clock, self.speed)
+        twin.waiting = deque(job.unheard() for job in self.waiting)
+        twin.reading = deque(job.unheard() for job in self.reading)
+        twin.writing = [(ends, order, job.unheard()) for ends, order, job in self.writing]
+        twin.kv_tokens = self.kv_tokens
+        twin.take_place(self._step, self._began, self._step_seconds, self._came_in)
+        if self._runs_to:
+            twin.end_at(self._runs_to)
         return twin
 
-    def take_clock(self, clock: Clock) -> None:
-        """Time goes on by this clock, which shows the same time."""
-        self._clock = clock
-        # What is counted from here on is the copy's own: the other one goes on from the same number.
-        self._sequence = count(1 + max((job.order for job in self._jobs()), default=0))
-        if self._runs_to:
-            self._end_at(self._runs_to)
-
-    def _jobs(self) -> Iterator[Job]:
-        yield from self.waiting
-        yield from self.reading
-        for _, _, job in self.writing:
-            yield job
+    def take_place(self, step: int, began: float, step_seconds: float, came_in: int) -> None:
+        """Go on from within a step of another."""
+        self._step, self._began, self._step_seconds, self._came_in = step, began, step_seconds, came_in
 
     def _begin(self) -> None:
         """The next step or steps."""
@@ -166,14 +161,14 @@ class Engine:
         self._began = self._clock.now
         self._step_seconds = speed.step_seconds + speed.answer_seconds * writing
         if (self.reading or self.waiting) and self._read(speed.batched_tokens_max - writing, room):
-            self._end_at(self._step + 1)
+            self.end_at(self._step + 1)
         elif writing:
             ends = self.writing[0][0]
             if room is not None:
                 ends = min(ends, self._step + max((room - self.kv_tokens) // writing, 1))
-            self._end_at(ends)
+            self.end_at(ends)
         else:
-            self._runs_to = 0
+            self._runs_to, self._ends = 0, -1.0
             if self.when_idle is not None:
                 self.when_idle()
 
@@ -181,18 +176,21 @@ class Engine:
         """Read prompts in this step, with what is left of its tokens; whether there were any to read."""
         speed, writing = self.speed, len(self.writing)
         reads = False
-        reading = iter(tuple(self.reading))
+        place = 0
         while budget > 0:
-            job = next(reading, None)
-            if job is None:
+            if place < len(self.reading):
+                job = self.reading[place]
+            else:
                 if not self.waiting or self.running >= speed.running_max:
                     break
                 if room is not None and self.running and self.kv_tokens + writing + self.waiting[0].unread > room:
                     break
                 job = self.waiting.popleft()
-                job.order = next(self._sequence)
+                self._came_in += 1
+                job.order = self._came_in
                 self.kv_tokens += job.unread
                 self.reading.append(job)
+            place += 1
             part = min(budget, job.unread)
             before = job.prompt_tokens + job.written - job.unread
             self._step_seconds += part * (speed.prompt_token_seconds + speed.attention_seconds * before / 1000.0)
@@ -216,15 +214,15 @@ class Engine:
             self.kv_tokens -= last.unread
             self.waiting.appendleft(last)
 
-    def _end_at(self, step: int) -> None:
+    def end_at(self, step: int) -> None:
+        """The steps that are under way end with this one, where nobody comes before."""
         self._runs_to = step
-        self._event += 1
-        event = self._event
-        self._clock.at(self._began + (step - self._step) * self._step_seconds, lambda: self._ended(event))
+        self._ends = self._began + (step - self._step) * self._step_seconds
+        self._clock.at(self._ends, self._ended)
 
-    def _ended(self, event: int) -> None:
-        if event != self._event:
-            return  # a request came meanwhile
+    def _ended(self) -> None:
+        if self._clock.now != self._ends:
+            return  # a request came meanwhile, and it ended earlier
         steps = self._runs_to - self._step
         self.busy_seconds += steps * self._step_seconds
         self.kv_tokens += steps * len(self.writing)

@@ -7,7 +7,6 @@ API, is looked up here by its name. Not here: how many replicas there are (``fle
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
@@ -38,38 +37,46 @@ Pool = RoutePool[ReplicaState, HostedState]
 PoolOf = Callable[["Gateway", ServiceRates, RouteMoney], Pool]
 
 
-@dataclass(eq=False)
 class Request(Waiter):
     """One request of a client, carried out."""
 
-    ask: Ask
-    prompt_tokens: int
-    """True ones; ``ask`` has an estimate."""
-    output_tokens: int
-    arrived: float
-    local: bool = False
-    sent: float | None = None
-    first_token: float | None = None
-    """When it came, from a replica."""
-    began: float | None = None
-    """When its first token came, whoever served."""
-    ended: float | None = None
-    predicted: float | None = None
-    outcome: str = ""
-    """``local``, ``hosted``, ``refused``."""
-    served_by: str = ""
-    """``local/<replica>`` or ``hosted/<name>``."""
-    reason: str = ""
-    retry_after: int | None = None
-    on_settled: "Callable[[Request], None] | None" = None
-    gateway: "Gateway" = field(init=False, repr=False)
+    gateway: "Gateway"
     """That it came to."""
-    flow: "RequestFlow[ReplicaState, HostedState, Attempt]" = field(init=False, repr=False)
+    flow: "RequestFlow[ReplicaState, HostedState, Attempt]"
     """From its arrival on."""
-    looks_at: float = inf
-    """When its flow is to be looked at next."""
-    hosted_in_time: bool = False
-    """Whether a hosted API would have begun in time when a replica got it, where somebody judges (``judging``)."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        prompt_tokens: int,
+        output_tokens: int,
+        arrived: float,
+        on_settled: "Callable[[Request], None] | None" = None,
+    ) -> None:
+        """``prompt_tokens``: true ones, of which ``ask`` has an estimate; ``on_settled``: called when it is over."""
+        self.ask = ask
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.arrived = arrived
+        self.on_settled = on_settled
+        self.local = False
+        self.sent: float | None = None
+        self.first_token: float | None = None
+        """When it came, from a replica."""
+        self.began: float | None = None
+        """When its first token came, whoever served."""
+        self.ended: float | None = None
+        self.predicted: float | None = None
+        self.outcome = ""
+        """``local``, ``hosted``, ``refused``."""
+        self.served_by = ""
+        """``local/<replica>`` or ``hosted/<name>``."""
+        self.reason = ""
+        self.retry_after: int | None = None
+        self.looks_at = inf
+        """When its flow is to be looked at next."""
+        self.hosted_in_time = False
+        """Whether a hosted API would have begun in time when a replica got it, where somebody judges (``judging``)."""
 
     @property
     def engine_seconds(self) -> float:
@@ -96,6 +103,30 @@ class Request(Waiter):
     def give_up(self, step: Refuse, now: float) -> None:  # noqa: ARG002 - the clock knows
         """Another has its place."""
         self.gateway.do(self, self.flow.displaced(step))
+
+
+class Call:
+    """An attempt at its backend, which tells of its first token and of its end."""
+
+    __slots__ = ("attempt", "gateway", "hosted", "request")
+
+    def __init__(self, gateway: "Gateway", request: Request, attempt: Attempt, hosted: HostedCall | None) -> None:
+        self.gateway = gateway
+        self.request = request
+        self.attempt = attempt
+        self.hosted = hosted
+        """As a hosted API's limits count it."""
+
+    def first_token(self) -> None:
+        """Its first token comes."""
+        self.gateway.first_token(self.request, self.attempt)
+
+    def end(self) -> None:
+        """Its last one has come."""
+        request = self.request
+        if self.hosted is not None:
+            self.gateway.hosted_ended(self.attempt, self.hosted, request.prompt_tokens + request.output_tokens)
+        self.gateway.end(request, self.attempt)
 
 
 class Gateway(PoolListener[ReplicaState]):
@@ -284,41 +315,35 @@ class Gateway(PoolListener[ReplicaState]):
         fails = self.fails.get(backend.served_by) if self.fails else None
         failure = fails(now) if fails is not None else None
         if failure is not None:
-            self._hosted_ended(attempt, call, 0)
+            if call is not None:
+                self.hosted_ended(attempt, call, 0)
             self.clock.at(now + 0.001, lambda: self._failed(request, attempt, failure))
             return
         request.outcome, request.reason = ("local" if backend.is_local else "hosted"), attempt.reason
         request.local, request.served_by = backend.is_local, backend.served_by
+        told = Call(self, request, attempt, call)
         if isinstance(backend, HostedState):
             first, whole = self._hosted[backend.served_by].model.times(request.output_tokens, self.random)
-            tokens = request.prompt_tokens + request.output_tokens
-
-            def end() -> None:
-                self._hosted_ended(attempt, call, tokens)
-                self._end(request, attempt)
-
-            self.clock.at(now + first, lambda: self._first_token(request, attempt))
-            self.clock.at(now + whole, end)
+            self.clock.at(now + first, told.first_token)
+            self.clock.at(now + whole, told.end)
             return
         request.sent = now
         request.predicted = attempt.snapshot.predicted_seconds if attempt.snapshot is not None else None
         self._engines[backend.served_by].submit(
-            Job(
-                request.prompt_tokens, request.output_tokens,
-                lambda: self._first_token(request, attempt), lambda: self._end(request, attempt),
-            )
-        )  # fmt: skip
+            Job(request.prompt_tokens, request.output_tokens, told.first_token, told.end)
+        )
 
-    def _hosted_ended(self, attempt: Attempt, call: HostedCall | None, tokens: int) -> None:
-        if call is not None:
-            self._hosted[attempt.backend.served_by].end(call, tokens, self.clock.now)
+    def hosted_ended(self, attempt: Attempt, call: HostedCall, tokens: int) -> None:
+        """A call is over, as limits count it."""
+        self._hosted[attempt.backend.served_by].end(call, tokens, self.clock.now)
 
     def _failed(self, request: Request, attempt: Attempt, failure: Failure) -> None:
         flow = request.flow
         if attempt is flow.attempt or attempt is flow.rival:
             self.do(request, flow.failed(attempt, failure, self.clock.now))
 
-    def _first_token(self, request: Request, attempt: Attempt) -> None:
+    def first_token(self, request: Request, attempt: Attempt) -> None:
+        """An attempt's answer begins."""
         flow, now = request.flow, self.clock.now
         if attempt is not flow.attempt and attempt is not flow.rival:
             return  # another was faster; an engine writes on until it notices, here to the end
@@ -328,7 +353,8 @@ class Gateway(PoolListener[ReplicaState]):
         if not self.plain:
             flow.first_token(attempt, now)
 
-    def _end(self, request: Request, attempt: Attempt) -> None:
+    def end(self, request: Request, attempt: Attempt) -> None:
+        """It is whole."""
         flow, now = request.flow, self.clock.now
         if attempt is not flow.attempt and attempt is not flow.rival:
             return

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from struct import pack
 from typing import Any
 
 from overspill_planner.optimum.fluid import Prices
@@ -31,6 +30,10 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     return Percentiles(*(ordered[rank] if ordered else None for rank in ranks))
 
 
+def _seconds() -> "array[float]":
+    return array("d")
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts requests as they are over."""
@@ -39,11 +42,11 @@ class Tally:
     """What hosted APIs charge, by name; only their tokens are charged."""
     first_token_target: float
     """Seconds within which a first token is in time."""
-    local_first_tokens: "array[float]" = field(default_factory=lambda: array("d"))
+    local_first_tokens: "array[float]" = field(default_factory=_seconds)
     """Seconds from arrival to first token, of those that replicas served."""
-    hosted_first_tokens: "array[float]" = field(default_factory=lambda: array("d"))
+    hosted_first_tokens: "array[float]" = field(default_factory=_seconds)
     """The same, of those that hosted APIs served."""
-    inter_tokens: "array[float]" = field(default_factory=lambda: array("d"))
+    inter_tokens: "array[float]" = field(default_factory=_seconds)
     """Seconds between two tokens, the mean of each answer."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """``local``, ``hosted``, ``refused``."""
@@ -63,8 +66,7 @@ class Tally:
         self.outcomes[request.outcome] += 1
         if not request.local:
             self.reasons[str(request.reason)] += 1
-        self.digest.update(f"{request.outcome}{request.reason}".encode())
-        self.digest.update(pack("<dd", request.began or 0.0, request.ended or 0.0))
+        self.digest.update(f"{request.outcome}{request.reason}{request.began}{request.ended}".encode())
         if request.outcome == "refused" or request.began is None or request.ended is None:
             return
         seconds = request.began - request.arrived

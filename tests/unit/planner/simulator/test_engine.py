@@ -1,6 +1,7 @@
 """An engine's batch: who reads, who writes, who waits, and what becomes of whom when its KV cache is full."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -82,7 +83,7 @@ def test_who_finds_no_place_in_the_batch_waits() -> None:
 
 def test_a_prompt_without_room_in_the_cache_waits() -> None:
     """Of 100 tokens A holds 60: B with 50 comes in when A has gone, C with 10 behind it, not before it."""
-    seen = Seen(Speed(**{**vars(SPEED), "kv_tokens": 100}))
+    seen = Seen(replace(SPEED, kv_tokens=100))
     seen.ask("a", 60, 20)
     seen.ask("b", 50, 5, at=0.001)
     seen.ask("c", 10, 5, at=0.002)
@@ -96,7 +97,7 @@ def test_a_prompt_without_room_in_the_cache_waits() -> None:
 
 def test_when_answers_fill_the_cache_the_last_one_is_put_back() -> None:
     """Two of 40 and 50 tokens each: at 50 each the cache of 100 is full; B is read anew after A, and begins once."""
-    seen = Seen(Speed(**{**vars(SPEED), "kv_tokens": 100}))
+    seen = Seen(replace(SPEED, kv_tokens=100))
     seen.ask("a", 40, 50)
     seen.ask("b", 40, 50, at=0.001)
     seen.run()
@@ -113,7 +114,7 @@ def test_when_answers_fill_the_cache_the_last_one_is_put_back() -> None:
 
 def test_one_that_is_too_long_for_the_cache_is_served_alone() -> None:
     """vLLM would have refused it, or its cache would be larger; nothing hangs."""
-    seen = Seen(Speed(**{**vars(SPEED), "kv_tokens": 30}))
+    seen = Seen(replace(SPEED, kv_tokens=30))
     seen.ask("a", 60, 20)
     seen.ask("b", 5, 5)
 
