@@ -93,6 +93,25 @@ def test_a_fixed_number_is_not_scaled(world: Rig) -> None:
     assert world.replicas("still") == 0
 
 
+def test_a_paused_route_keeps_its_number_and_kubectl_scale_still_works(world: Rig) -> None:
+    """Neither a request nor idleness moves it, and it says so; a number written to /scale holds."""
+    world.route("pausing", {"selfHosted": ENGINE, "scaling": {"paused": True, "maxReplicas": 4, "idleAfter": "1s"}})
+    world.wait_condition("pausing", "ScalingActive", "False", "Paused")
+    world.wait_condition("pausing", "Ready", "False", "ScaledToZero")
+    assert wait_for("the document", lambda: world.document("pausing"))["local"]["may_wake"] is False
+    world.gateway.say("default/pausing", held=1, wants_replica=True, last_arrival_unix_seconds=time.time())
+
+    world.patch(f"{route_path('pausing')}/scale", {"spec": {"replicas": 2}})
+    wait_for("two replicas", lambda: world.replicas("pausing") == 2)
+    status = world.live(route_path("pausing"))["status"]
+    assert [(d["from"], d["to"], d["reason"]) for d in status["decisions"]] == [(0, 2, "Fixed")]
+
+    world.patch(route_path("pausing"), {"spec": {"scaling": {"replicas": None}}})
+    world.wait_condition("pausing", "ScalingActive", "False", "Paused")
+    assert wait_for("the document", lambda: world.document("pausing"))["local"]["may_wake"] is True
+    assert world.replicas("pausing") == 2
+
+
 def test_another_autoscaler_gets_a_number_at_scale(world: Rig) -> None:
     """/scale answers once spec.scaling.autoscaler says External; what is written there holds, and nobody takes it back.
 

@@ -134,6 +134,11 @@ class Scaling(Strict):
     replicas: Replicas | None = None
     """A fixed number of replicas, which switches scaling off; kubectl scale writes it. Taken away, Overspill
     decides again. Default: Overspill decides."""
+    paused: bool = False
+    """Keep the number of replicas that there is, whatever comes: no request wakes an engine that is at zero (what it
+    would have served goes to hosted APIs, or is refused), windows and minReplicas wait. A replicas that is
+    written all the same holds (kubectl scale works), but for autoscaler: External, whose writes wait as well; a
+    lower maxReplicas still cuts the number. Default: false."""
     autoscaler: Autoscaler = Autoscaler.OVERSPILL
     """Overspill: it decides where replicas is not set. External: a HorizontalPodAutoscaler or KEDA does, by
     this object's /scale; where replicas is not set, the operator writes the present number (at least 1) there

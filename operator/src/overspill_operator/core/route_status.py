@@ -196,7 +196,9 @@ def _replicas(number: int) -> str:
 
 def _at_zero(scaling: ScalingFacts) -> Statement:
     bounds = scaling.rules.bounds
-    if scaling.rules.fixed is not None and scaling.rules.external:
+    if scaling.rules.paused:
+        message = "No replica runs, and no request wakes one: spec.scaling.paused is true."
+    elif scaling.rules.fixed is not None and scaling.rules.external:
         message = "The other autoscaler holds spec.scaling.replicas at 0 (spec.scaling.autoscaler is External)."
     elif scaling.rules.fixed is not None:
         message = "spec.scaling.replicas is 0: set it higher, or remove it to let Overspill decide."
@@ -215,6 +217,11 @@ def _at_zero(scaling: ScalingFacts) -> Statement:
 
 def _scaling(scaling: ScalingFacts) -> Statement:
     rules = scaling.rules
+    if rules.paused:
+        message = f"spec.scaling.paused keeps {_replicas(scaling.desired)}; take it away to go on."
+        if scaling.desired == 0:
+            message += " Until then no request wakes one."
+        return false(Type.SCALING_ACTIVE, "Paused", message)
     if rules.external and rules.fixed is None:
         message = "Another autoscaler decides, once the operator has written spec.scaling.replicas for it."
         return false(Type.SCALING_ACTIVE, "ExternalAutoscaler", message)

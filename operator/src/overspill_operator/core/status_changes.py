@@ -52,6 +52,7 @@ NORMAL_LIFE = frozenset(
         "Loading",
         "RollingOut",
         "FixedReplicas",
+        "Paused",
         "ExternalAutoscaler",
         "WindowHoldsAtZero",
         "FieldsNotEnforced",

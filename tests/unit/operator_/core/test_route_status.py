@@ -23,7 +23,10 @@ Json = dict[str, Any]
 def facts(desired: int = 1, maximum: int = 2, **changes: Any) -> ScalingFacts:
     """Scaling as it usually is."""
     bounds = Bounds(0, maximum, changes.pop("windows", ()), None)
-    rules = Rules(changes.pop("fixed", None), changes.pop("external", False), bounds, 1, 1, 1.0, 1.0)
+    rules = Rules(
+        changes.pop("fixed", None), changes.pop("external", False), bounds, 1, 1, 1.0, 1.0,
+        paused=changes.pop("paused", False),
+    )  # fmt: skip
     usual: Json = {"coverage": Coverage.COMPLETE, "gateways": 1, "starting": False, "queue_unread": ""}
     return ScalingFacts(desired=desired, rules=rules, **(usual | changes))
 
@@ -63,6 +66,21 @@ def test_zero_is_ready_where_a_request_wakes() -> None:
     assert says(document(ENGINE, scaling=facts(0)), "Ready") == ("True", "ScaledToZero")
     assert says(document(ENGINE, scaling=facts(0, 0, windows=("night",))), "Ready") == ("False", "ScaledToZero")
     assert says(document(ENGINE, scaling=facts(0, fixed=0)), "Ready") == ("False", "ScaledToZero")
+
+
+def test_status_says_that_scaling_is_paused() -> None:
+    """And, at zero, that a request wakes nothing: such a route is not ready unless a hosted API stands in."""
+    running = document(ENGINE, scaling=facts(2, fixed=2, paused=True), engine=EngineState(exists=True, ready=2))
+    assert says(running, "ScalingActive") == ("False", "Paused")
+    assert says(running, "Ready") == ("True", "ReplicasReady")
+    asleep = document(ENGINE, scaling=facts(0, fixed=0, paused=True))
+    assert says(asleep, "ScalingActive") == ("False", "Paused")
+    assert says(asleep, "Ready") == ("False", "ScaledToZero")
+    assert "spec.scaling.paused" in next(c["message"] for c in asleep["conditions"] if c["type"] == "Ready")
+    spilling = document(
+        f"{{{ENGINE}, {HOSTED}}}", scaling=facts(0, fixed=0, paused=True), usable_hosted=frozenset({"api"})
+    )
+    assert says(spilling, "Ready") == ("True", "HostedStandsIn")
 
 
 def test_status_says_that_another_autoscaler_decides() -> None:

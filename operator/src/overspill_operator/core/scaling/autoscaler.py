@@ -1,7 +1,7 @@
 """Why did it scale? How many replicas a route shall have, as a function of what is seen and the time.
 
 The rules, in the order in which they win:
-1. ``spec.scaling.replicas`` fixes the number.
+1. ``spec.scaling.replicas`` fixes the number, or ``spec.scaling.paused`` the one that there is.
 2. Bounds (min/max, windows) always hold, whatever is known of demand.
 3. Up at once: to what the requests in flight, spilled and held need by ``targets.concurrency``, and to at least one
    when a gateway asks for it; further, where all replicas are ready and vLLM's own queues are longer than
@@ -36,6 +36,7 @@ class Reason(StrEnum):
     """Why the number is what it is."""
 
     FIXED = "Fixed"
+    PAUSED = "Paused"
     WINDOW = "Window"
     MIN_REPLICAS = "MinReplicas"
     MAX_REPLICAS = "MaxReplicas"
@@ -53,7 +54,7 @@ class Rules:
     """What the spec says."""
 
     fixed: int | None
-    """``spec.scaling.replicas``."""
+    """``spec.scaling.replicas``, or the number that there is where scaling is paused."""
     external: bool
     """Whether another autoscaler writes that number."""
     bounds: Bounds
@@ -66,6 +67,8 @@ class Rules:
     """Time without a request after which the engine goes to the minimum."""
     startup_timeout_seconds: float
     """The longest that loading may take; a replica that takes longer does not count as loading."""
+    paused: bool = False
+    """Whether ``fixed`` is there because of ``spec.scaling.paused``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def decide(
 ) -> Decision:
     """How many replicas there shall be now."""
     if rules.fixed is not None:
-        return Decision(rules.fixed, Reason.FIXED, f"spec.scaling.replicas is {rules.fixed}.", None, memory)
+        return _fixed(rules.fixed, memory, now_unix, paused=rules.paused)
     memory = _remember_sight(memory, rules, pool, now_unix)
     idle_unix = _idle_unix(rules, pool, demand, memory, now_unix)
     loading = _is_loading(rules, pool, memory, now_unix)
@@ -200,6 +203,16 @@ def decide(
         memory=_remember_change(memory, pool.desired, bounded, reason, now_unix),
         needs=needs,
     )
+
+
+def _fixed(number: int, memory: Memory, now_unix: float, *, paused: bool) -> Decision:
+    """By a person's word; who came while that was zero wishes for nothing once it is taken back."""
+    if number == 0:
+        memory = replace(memory, wishes_since_unix=now_unix)
+    if paused:
+        message = f"spec.scaling.paused is true, and spec.scaling.maxReplicas {number}."
+        return Decision(number, Reason.PAUSED, message, None, memory)
+    return Decision(number, Reason.FIXED, f"spec.scaling.replicas is {number}.", None, memory)
 
 
 def _is_new(demand: Demand, memory: Memory) -> bool:

@@ -163,9 +163,13 @@ class ScalingState:
         if bounds is None or (bounds.next_change_unix is not None and now_unix >= bounds.next_change_unix):
             bounds = bounds_at(policy.scaling, now_unix)
         scaling = policy.scaling
+        external = scaling.autoscaler is Autoscaler.EXTERNAL
+        # What a person writes into replicas holds also in a pause; what another autoscaler writes does not.
+        paused = scaling.paused and (scaling.replicas is None or external)
         return Rules(
-            fixed=scaling.replicas,
-            external=scaling.autoscaler is Autoscaler.EXTERNAL,
+            fixed=min(self.replicas, scaling.max_replicas) if paused else scaling.replicas,
+            external=external,
+            paused=paused,
             bounds=bounds,
             concurrency=scaling.targets.concurrency,
             queue_depth=scaling.targets.queue_depth,

@@ -189,6 +189,65 @@ def test_a_fixed_number_overrules_demand_and_windows() -> None:
     assert (after.state.replicas, after.change and after.change.reason) == (0, Reason.WINDOW)
 
 
+def paused(**scaling: object) -> ScalingPolicy:
+    """Scaling of at most four that is paused."""
+    return ScalingPolicy(Scaling.model_validate({"maxReplicas": 4, "paused": True, **scaling}))
+
+
+@pytest.mark.parametrize("there_are", [0, 1, 3])
+def test_a_pause_keeps_what_there_is(there_are: int) -> None:
+    """Neither demand nor idleness nor the least nor a window changes it, and at zero nothing wakes it."""
+    window = {"name": "day", "from": "00:00", "to": "00:00", "minReplicas": 2}
+    policy = paused(minReplicas=2, idleAfter="1s", windows=[window])
+    state = ScalingState.begun(MIDNIGHT, known=[there_are]).accept(policy, generation=1, now_unix=MIDNIGHT)
+    idle = Demand(Coverage.COMPLETE, quiet_since_unix=MIDNIGHT - 9999.0)
+    busy = Demand(Coverage.COMPLETE, held=99, wants_replica=True, last_arrival_unix=MIDNIGHT + 1)
+
+    for demand in (busy, idle):
+        step = state.decide(Observation(demand, ready=there_are), MIDNIGHT + 2)
+        assert step.change is None
+        assert step.check_unix is None
+    assert state.may_wake(MIDNIGHT) is (there_are > 0)
+
+
+def test_a_cap_cuts_also_in_a_pause() -> None:
+    """maxReplicas is a person's word on what may be spent."""
+    policy = paused(maxReplicas=2)
+    state = ScalingState.begun(MIDNIGHT, known=[3]).accept(policy, generation=1, now_unix=MIDNIGHT)
+
+    step = state.decide(Observation(Demand(Coverage.NONE)), MIDNIGHT)
+
+    assert step.change is not None
+    assert (step.change.after, step.change.reason) == (2, Reason.PAUSED)
+
+
+def test_kubectl_scale_holds_in_a_pause_and_another_autoscaler_does_not() -> None:
+    """Who pauses wants to set the number himself, and nobody else to."""
+    nothing = Observation(Demand(Coverage.COMPLETE))
+    state = ScalingState.begun(MIDNIGHT, known=[1])
+
+    person = state.accept(paused(replicas=3), generation=1, now_unix=MIDNIGHT).decide(nothing, MIDNIGHT)
+    other = state.accept(paused(replicas=3, autoscaler="External"), generation=1, now_unix=MIDNIGHT)
+
+    assert person.change is not None
+    assert (person.change.after, person.change.reason) == (3, Reason.FIXED)
+    assert other.decide(nothing, MIDNIGHT).change is None
+
+
+@pytest.mark.parametrize("held_at_zero", [{"paused": True}, {"replicas": 0}])
+def test_who_came_while_it_was_held_at_zero_wakes_nothing_afterwards(held_at_zero: dict[str, object]) -> None:
+    """A gateway keeps its wish until a replica serves; the request was served elsewhere, or refused, long ago."""
+    policy = ScalingPolicy(Scaling.model_validate({"maxReplicas": 4, **held_at_zero}))
+    wish = Observation(Demand(Coverage.COMPLETE, wants_replica=True, last_arrival_unix=MIDNIGHT))
+    state = ScalingState.begun(MIDNIGHT).accept(policy, generation=1, now_unix=MIDNIGHT).decide(wish, MIDNIGHT).state
+
+    free = ScalingPolicy(Scaling(max_replicas=4))
+    after = state.accept(free, generation=2, now_unix=MIDNIGHT + 60).decide(wish, MIDNIGHT + 60)
+    assert after.state.replicas == 0
+    new = Observation(replace(wish.demand, last_arrival_unix=MIDNIGHT + 61))
+    assert after.state.decide(new, MIDNIGHT + 61).state.replicas == 1
+
+
 def test_reasons_are_there_also_where_nothing_changes() -> None:
     """For a simulator that asks why not."""
     policy = ScalingPolicy(Scaling(max_replicas=2))
