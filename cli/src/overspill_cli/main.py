@@ -194,6 +194,9 @@ def _add_simulate(commands_of_top: "argparse._SubParsersAction[argparse.Argument
         "--hosted-token-seconds", type=float, default=0.012, metavar="SECONDS",
         help="between two tokens of hosted APIs (default: %(default)g)",
     )  # fmt: skip
+    simulate.add_argument(
+        "--html", metavar="FILE", help="write a page with the table and drawings over time; one file, for any browser"
+    )
     simulate.add_argument("--json", action="store_true", help="print the figures as one line of JSON, last")
 
 

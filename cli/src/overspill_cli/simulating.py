@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from overspill_api.modelroute import ModelRouteSpec
-from overspill_cli.checking import documents_of
 from overspill_cli.errors import CommandError
-from overspill_operator.core.written_objects import check_document
+from overspill_cli.progress import Progress
+from overspill_cli.route_files import page_of, route_in, write
 from overspill_planner.comparison import NAMES, Comparison, Row, names_of
+from overspill_planner.pages.report_page import report_page
 from overspill_planner.profiles import SettingError
 from overspill_planner.report import as_json, heading, table
 from overspill_planner.route import Assumptions, route_of
@@ -22,34 +20,41 @@ from overspill_planner.traces.reading import read_trace
 
 def simulate(options: argparse.Namespace) -> int:
     """Run the command; the exit code."""
-    spec = _spec_of(options.route, options.name)
-    _check_numbers(options)
+    chosen = route_in(options.route, options.name)
+    check_numbers(options)
+    page = page_of(options.html) if options.html is not None else None
     try:
         names = names_of(options.policy) if options.policy is not None else NAMES
-        route = route_of(spec, _assumptions(options))
+        route = route_of(chosen.spec, assumptions_of(options))
         lengths = Path(options.lengths) if options.lengths else None
         arrivals = read_trace(Path(options.trace), scale=options.scale, seed=options.seed, lengths=lengths)
     except (SettingError, TraceError) as error:
         raise CommandError(str(error)) from error
-    comparison = Comparison(route, arrivals)
+    progress = Progress(names)
+    comparison = Comparison(route, arrivals, progress.goes_on)
     for line in heading(route, comparison.demand):
         print(line)
     rows: list[Row] = []
     began = time.monotonic()
-    _progress(rows, names, comparison)
-    for row in comparison.rows(names):
-        rows.append(row)
-        _progress(rows, names, comparison)
+    with progress:
+        for row in comparison.rows(names):
+            rows.append(row)
+            progress.has_done(row.name)
     seconds = max(time.monotonic() - began, 1e-9)
     print()
     for line in table(rows):
         print(line)
+    if page is not None:
+        title = f"{chosen.name} on {Path(options.trace).name}"
+        write(page, report_page(title, route, comparison.demand, arrivals, rows))
+        print(f"\n{page}: the same as a page with drawings over time")
     if options.json:
         print(json.dumps(as_json(rows, comparison.demand, route, round(comparison.simulated / seconds * 60.0))))
     return 0
 
 
-def _assumptions(options: argparse.Namespace) -> Assumptions:
+def assumptions_of(options: argparse.Namespace) -> Assumptions:
+    """What the options say that a route's YAML does not."""
     return Assumptions(
         engine=options.engine,
         replica_usd_per_hour=options.replica_usd_per_hour,
@@ -70,7 +75,8 @@ def _unix(text: str) -> float:
     return (time_given if time_given.tzinfo else time_given.replace(tzinfo=UTC)).timestamp()
 
 
-def _check_numbers(options: argparse.Namespace) -> None:
+def check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that mean nothing."""
     for name in (
         "replica_usd_per_hour",
         "load_seconds",
@@ -81,34 +87,3 @@ def _check_numbers(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0.0 <= value < 1e9:
             raise CommandError(f"--{name.replace('_', '-')} is {value}; write a number of at least 0")
-
-
-def _spec_of(file: str, name: str | None) -> ModelRouteSpec:
-    """The ModelRoute of a file; raises CommandError with all that is wrong with it."""
-    routes = [
-        document for document in documents_of(file)
-        if isinstance(document.content, dict) and document.content.get("kind") == "ModelRoute"
-    ]  # fmt: skip
-    metas = [document.content.get("metadata") for document in routes]
-    names = [str(meta.get("name")) if isinstance(meta, dict) else "" for meta in metas]
-    chosen = [document for document, own in zip(routes, names, strict=True) if name is None or own == name]
-    if len(chosen) != 1:
-        there = f"it has {', '.join(names)}" if names else "it has none"
-        raise CommandError(f"{file}: one ModelRoute is wanted, and {there}; name one of several with --name")
-    mistakes = [str(mistake) for mistake in check_document(file, chosen[0], {})]
-    if mistakes:
-        raise CommandError("\n".join(mistakes))
-    return ModelRouteSpec.model_validate(chosen[0].content["spec"])
-
-
-def _progress(rows: Sequence[Row], names: Sequence[str], comparison: Comparison) -> None:
-    """What is being done, for a person who waits."""
-    if not sys.stderr.isatty():
-        return
-    width = 30
-    done = len(rows)
-    bar = "#" * (width * done // len(names))
-    following = names[done] if done < len(names) else "done"
-    print(f"\r[{bar:<{width}}] {comparison.simulated:,} requests, {following:<16}", end="", file=sys.stderr, flush=True)
-    if done == len(names):
-        print(file=sys.stderr)

@@ -20,6 +20,7 @@ from overspill_planner.route import Route
 from overspill_planner.simulator.outcome import Outcome
 from overspill_planner.simulator.run import Simulation
 from overspill_planner.simulator.scaling import OverspillScaler, PolicyScaler, Scaler
+from overspill_planner.simulator.timeline import SAMPLES, Sample
 from overspill_planner.traces.arrival import Arrival
 
 BASELINES: Final[dict[str, Callable[[Limits, float], Policy[Any]]]] = {
@@ -75,6 +76,8 @@ class Row:
     """Replicas that were started."""
     setting: str = ""
     """What hindsight chose, where it did."""
+    samples: Sequence[Sample] = ()
+    """How it went over time; of the bound, whose requests are a fluid, without numbers of requests."""
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -90,12 +93,26 @@ def names_of(text: str) -> tuple[str, ...]:
     return names
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One simulation."""
+
+    outcome: Outcome
+    """What came of it."""
+    samples: Sequence[Sample]
+    """How it went."""
+
+
 class Comparison:
     """A route and a trace, and policies on them one by one."""
 
-    def __init__(self, route: Route, arrivals: Sequence[Arrival]) -> None:
+    def __init__(
+        self, route: Route, arrivals: Sequence[Arrival], on_progress: Callable[[float], None] | None = None
+    ) -> None:
+        """``on_progress``: hears which share of a simulation is done; a policy may take several."""
         self.route = route
         self.arrivals = arrivals
+        self._on_progress = on_progress
         setting = route.setting
         scaling = route.scaling.scaling
         self.limits = Limits(scaling.min_replicas, scaling.max_replicas)
@@ -149,49 +166,69 @@ class Comparison:
     def _baseline(self, name: str) -> Policy[Any]:
         return BASELINES[name](self.limits, float(self.route.scaling.scaling.targets.concurrency))
 
-    def _simulate(self, scaler: Scaler) -> Outcome:
+    def _simulate(self, scaler: Scaler) -> Run:
+        simulation = Simulation(self.route.setting, self.arrivals, scaler, self._on_progress)
+        outcome = simulation.run(self.seconds)
         self.simulated += len(self.arrivals)
-        return Simulation(self.route.setting, self.arrivals, scaler).run(self.seconds)
+        return Run(outcome, simulation.samples)
 
     def _tuned(self, name: str) -> Row:
-        outcomes: dict[Policy[Any], Outcome] = {}
+        runs: dict[Policy[Any], Run] = {}
 
         def cost(policy: Policy[Any]) -> tuple[float, float]:
-            outcome = outcomes[policy] = self._simulate(PolicyScaler(policy))
-            return _worth(outcome)
+            run = runs[policy] = self._simulate(PolicyScaler(policy))
+            return worth_of(run.outcome)
 
         best = tuned(self._baseline(name.removesuffix(TUNED)), cost)
-        return self._row(name, outcomes[best], str(best))
+        return self._row(name, runs[best], str(best))
 
     def _best_static(self) -> Row:
         """From the fluid's best number on, to its neighbours as long as one is better when simulated."""
-        outcomes: dict[int, Outcome] = {}
+        runs: dict[int, Run] = {}
 
         def worth(count: int) -> tuple[float, float]:
-            if count not in outcomes:
-                outcomes[count] = self._simulate(PolicyScaler(Static(count)))
-            return _worth(outcomes[count])
+            if count not in runs:
+                runs[count] = self._simulate(PolicyScaler(Static(count)))
+            return worth_of(runs[count].outcome)
 
         best, following = -1, self.static
         while following != best:
             best = following
             near = (count for count in (best, best - 1, best + 1) if 0 <= count <= self.limits.maximum)
             following = min(near, key=worth)
-        return self._row(STATIC, outcomes[best], f"{best} replicas")
+        return self._row(STATIC, runs[best], f"{best} replica{'s' if best != 1 else ''}")
 
-    def _row(self, name: str, outcome: Outcome, setting: str = "") -> Row:
+    def _row(self, name: str, run: Run, setting: str = "") -> Row:
+        outcome = run.outcome
         ratio = outcome.usd / self.best.usd if self.best and self.best.usd else None
         return Row(
             name, outcome, outcome.usd, outcome.replica_usd, outcome.hosted_usd, ratio, outcome.replica_hours,
-            outcome.starts, setting,
+            outcome.starts, setting, run.samples,
         )  # fmt: skip
 
     def _bound(self, plan: Plan) -> Row:
         paid = plan.replica_usd + plan.loading_usd
         hours = paid / self.prices.replica_hour if self.prices.replica_hour else 0.0
-        return Row(OPTIMAL, None, plan.usd, paid, plan.hosted_usd, 1.0, hours, plan.starts)
+        samples = self._samples_of(plan)
+        return Row(OPTIMAL, None, plan.usd, paid, plan.hosted_usd, 1.0, hours, plan.starts, samples=samples)
+
+    def _samples_of(self, plan: Plan) -> list[Sample]:
+        """How the clairvoyant's plan goes over time; loading is paid for where a replica begins to serve."""
+        slot_seconds = self.fluid.slot_seconds
+        slot_usd = self.prices.replica_second * slot_seconds
+        start_usd = self.prices.replica_second * self.route.setting.loading.seconds
+        every = max(len(plan.replicas) // SAMPLES, 1)
+        samples, replica_usd, hosted_usd = [Sample(0.0, 0, 0, 0, 0, 0, 0.0, 0.0)], 0.0, 0.0
+        before = 0
+        for slot, (count, gains) in enumerate(zip(plan.replicas, self.fluid.gains, strict=True), 1):
+            replica_usd += count * slot_usd + max(count - before, 0) * start_usd
+            hosted_usd += sum(gains[count:])
+            before = count
+            if slot % every == 0 or slot == len(plan.replicas):
+                samples.append(Sample(slot * slot_seconds, count, count, 0, 0, 0, replica_usd, hosted_usd))
+        return samples
 
 
-def _worth(outcome: Outcome) -> tuple[float, float]:
+def worth_of(outcome: Outcome) -> tuple[float, float]:
     """What hindsight goes by: first tokens in time for nearly all, then money."""
     return max(SLO_SHARE - outcome.slo_share, 0.0), outcome.usd

@@ -8,7 +8,7 @@ from overspill_planner.route import Route
 
 HEADERS: Final = (
     "policy", "cost", "x optimum", "GPU", "API", "$/request", "$/1M tok", "TTFT p50", "p95", "p99", "ITL p50", "p95",
-    "in time", "spilled", "refused", "GPU h", "idle", "starts",
+    "in time", "spilled", "regret", "refused", "GPU h", "idle", "starts",
 )  # fmt: skip
 NONE: Final = "-"
 
@@ -35,17 +35,18 @@ def heading(route: Route, demand: Demand) -> list[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Lines of the table."""
-    cells = [HEADERS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADERS))]
+    printed = [HEADERS, *(cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in printed) for column in range(len(HEADERS))]
     lines = [
         "  ".join(cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(line, widths, strict=True)) for line in cells)
+        for pairs in (list(zip(line, widths, strict=True)) for line in printed)
     ]
     chosen = [f"{row.name}: {row.setting}" for row in rows if row.setting]
     return [line.rstrip() for line in lines] + chosen
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row) -> tuple[str, ...]:
+    """A line of the table, under ``HEADERS``."""
     money = (
         row.name,
         f"{row.usd:.2f}",
@@ -56,7 +57,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     paid = (f"{row.replica_hours:.1f}",)
     outcome = row.outcome
     if outcome is None:
-        return (*money, *[NONE] * 10, *paid, NONE, str(row.starts))
+        return (*money, *[NONE] * 11, *paid, NONE, str(row.starts))
     first, inter = outcome.first_token, outcome.inter_token
     refused = outcome.outcomes.get("refused", 0)
     return (
@@ -65,7 +66,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _figure(outcome.usd / outcome.tokens * 1e6 if outcome.tokens else None, "{:.3f}"),
         *(_figure(value, "{:.2f}s") for value in (first.p50, first.p95, first.p99)),
         *(_figure(value * 1000.0 if value is not None else None, "{:.0f}ms") for value in (inter.p50, inter.p95)),
-        f"{outcome.slo_share:.2%}", f"{outcome.spilled_share:.1%}", str(refused), *paid, f"{outcome.idle_share:.0%}",
+        f"{outcome.slo_share:.2%}", f"{outcome.spilled_share:.1%}",
+        _figure(outcome.regret_usd, "{:.2f}"), str(refused), *paid, f"{outcome.idle_share:.0%}",
         str(row.starts),
     )  # fmt: skip
 

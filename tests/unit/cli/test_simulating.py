@@ -100,3 +100,31 @@ def test_mistakes_of_files_are_told_with_their_line(files: tuple[str, str], caps
 
     assert main(["simulate", f"{route}.gone", "--trace", trace]) == 1
     assert "route.yaml.gone: No such file" in capsys.readouterr().err
+
+
+def test_a_page_is_written_where_it_is_asked_for(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside the table; its title says of what it is."""
+    route, trace = files
+    page = tmp_path / "report.html"
+
+    assert main(["simulate", route, "--trace", trace, "--policy", "overspill,optimal", "--html", str(page)]) == 0
+    assert "<title>chat on trace.csv</title>" in page.read_text()
+    assert capsys.readouterr().out.splitlines()[-1] == f"{page}: the same as a page with drawings over time"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", "this is a folder; give a file's name, such as"), ("none/report.html", "there is no folder")],
+)
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_simulated(
+    files: tuple[str, str], tmp_path: Path, place: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody waits for minutes in vain."""
+    route, trace = files
+
+    assert main(["simulate", route, "--trace", trace, "--html", str(tmp_path / place)]) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""

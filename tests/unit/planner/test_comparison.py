@@ -7,39 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from overspill_api.modelroute import ModelRouteSpec
 from overspill_planner.baselines.fixed import Static
 from overspill_planner.comparison import NAMES, OPTIMAL, Comparison, Row, names_of
 from overspill_planner.profiles import PROFILES, SETTINGS, SettingError, speed_with
 from overspill_planner.report import as_json, heading, table
-from overspill_planner.route import Assumptions, Route, route_of
+from overspill_planner.route import Assumptions
 from overspill_planner.simulator.engine import Speed
 from overspill_planner.simulator.run import Simulation
 from overspill_planner.simulator.scaling import PolicyScaler
-from overspill_planner.traces.arrival import Arrival
-from overspill_planner.traces.drawing import lengths_of, on_off
+from unit.planner.routes import SPEC, TRACE, a_route
 
 ROOT = Path(__file__).resolve().parents[3]
-SPEC: dict[str, Any] = {
-    "selfHosted": {"source": "hf://a/b", "profile": "nvidia-l4"},
-    "scaling": {"minReplicas": 0, "maxReplicas": 3, "targets": {"concurrency": 24}},
-    "hosted": [
-        {
-            "name": "api",
-            "baseURL": "https://api.example.com/v1",
-            "model": "m",
-            "price": {"input": "0.3", "output": "1.2"},
-        }
-    ],
-    "overflow": {"timeToFirstToken": "1500ms"},
-}
-TRACE = on_off(3.0, 100.0, 40.0, 300.0, 4, lengths_of([Arrival(0.0, 900, 120)]))
-
-
-def a_route(changes: dict[str, Any] | None = None, assumptions: Assumptions | None = None) -> Route:
-    """The route with other fields; None takes one away."""
-    fields = {name: value for name, value in (SPEC | (changes or {})).items() if value is not None}
-    return route_of(ModelRouteSpec.model_validate(fields), assumptions or Assumptions())
 
 
 def test_a_route_is_taken_from_its_yaml() -> None:
@@ -188,7 +166,7 @@ def test_the_best_static_number_is_found_by_simulating_it() -> None:
     others = [Simulation(route.setting, TRACE, PolicyScaler(Static(count))).run(305.0) for count in range(4)]
 
     assert best.outcome is not None
-    assert best.setting == f"{best.outcome.most} replicas"
+    assert best.setting.startswith(f"{best.outcome.most} replica")
     in_time = [outcome.usd for outcome in others if outcome.slo_share >= 0.99]
     assert best.outcome.slo_share >= 0.99
     assert best.usd == pytest.approx(min(in_time), rel=0.05)

@@ -1,0 +1,1 @@
+"""Pages for people's browsers, each one file with all that it needs."""
