@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -94,12 +95,17 @@ def poisson(per_second: float, seconds: float, seed: int) -> list[Arrival]:
     return arrivals
 
 
-def oracle(case: Case, arrivals: Sequence[Arrival]) -> tuple[float, float]:
-    """The oracle's share of spills, and the tokens that its replicas served."""
+def oracle(case: Case, arrivals: Sequence[Arrival]) -> tuple[float, float, float]:
+    """The oracle's share of spills, of requests that were late all the same, and the tokens that replicas served."""
     clock = Clock()
     engines = [Engine(clock, ENGINES[case.engine]) for _ in range(case.replicas)]
     spilled = counted = 0
     tokens = 0.0
+    was_late = [0]
+
+    def began(arrived: float) -> None:
+        was_late[0] += arrived >= WARM_SECONDS and clock.now - arrived > case.target
+
     for arrival in arrivals:
         clock.run(arrival.seconds)
         work = arrival.prompt_tokens, arrival.output_tokens
@@ -107,12 +113,13 @@ def oracle(case: Case, arrivals: Sequence[Arrival]) -> tuple[float, float]:
         first = min(range(len(engines)), key=tried.__getitem__)
         late = tried[first] > case.target
         if not late:
-            engines[first].submit(Job(*work, lambda: None, lambda: None))
+            engines[first].submit(Job(*work, partial(began, clock.now), lambda: None))
         if arrival.seconds >= WARM_SECONDS:
             counted += 1
             spilled += late
             tokens += 0.0 if late else sum(work)
-    return spilled / max(counted, 1), tokens
+    clock.run(clock.now + 600.0)
+    return spilled / max(counted, 1), was_late[0] / max(counted, 1), tokens
 
 
 def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, Any]:
@@ -134,13 +141,13 @@ def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, An
             requests.append(request)
         gateway.arrive(request)
     clock.run(clock.now + 600.0)
-    count, judged = max(len(requests), 1), judging.judged
+    count, judged = max(len(requests), 1), judging.judged()
     late = sum(request.began is None or request.began - request.arrived > case.target for request in requests)
     return {
         "requests": count,
         "spilled": round(sum(request.outcome == "hosted" for request in requests) / count, 4),
         "wrong_spills": round(judged.wrong_spills / max(judged.spills, 1), 4),
-        "wrong_of_all": round(judged.wrong_spills / count, 4),
+        "wrong_alone": round(judged.in_time / max(judged.spills, 1), 4),
         "late_holds": round(judged.late_holds / max(judged.served, 1), 4),
         "late": round(late / count, 4),
         "tokens": sum(one.prompt_tokens + one.output_tokens for one in requests if one.local),
@@ -185,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for case, arrivals in cases(options):
         row = measured(case, arrivals, options.seed)
         if not options.no_oracle:
-            spilled, tokens = oracle(case, arrivals)
+            spilled, late, tokens = oracle(case, arrivals)
             row["oracle_spilled"] = round(spilled, 4)
+            row["oracle_late"] = round(late, 4)
             row["tokens_of_oracle"] = round(row["tokens"] / tokens, 4) if tokens else None
         del row["tokens"]
         rows.append(

@@ -26,9 +26,12 @@ class Clock:
             due[2]()
         self.now = until
 
-    def run_while(self, goes_on: Callable[[], bool], until: float) -> None:
-        """Go on until then, or until something has happened after which it need not."""
+    def step(self, until: float) -> bool:
+        """Let the next thing happen, if it does until then; whether it did."""
         events = self._events
-        while goes_on() and events and events[0][0] <= until:
-            self.now, _, event = heapq.heappop(events)
-            event()
+        if not events or events[0][0] > until:
+            return False
+        due = heapq.heappop(events)
+        self.now = due[0]
+        due[2]()
+        return True

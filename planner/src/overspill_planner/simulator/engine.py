@@ -18,6 +18,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from overspill_planner.optimum.fluid import ReplicaRates
 from overspill_planner.simulator.clock import Clock
@@ -70,10 +71,15 @@ class Job:
     """Tokens that it had written when it was put back."""
     order: int = 0
     """Who came into the batch later has a higher one."""
+    owner: object = None
+    """Whose it is, for who asks what would become of it (``twin``)."""
 
-    def unheard(self) -> "Job":
-        """The same work, of which nobody hears."""
-        return Job(self.prompt_tokens, self.output_tokens, _nothing, _nothing, self.unread, self.written, self.order)
+    def twin(self, on_first_token: Callable[[object], None]) -> "Job":
+        """The same work, of whose first token somebody else hears."""
+        return Job(
+            self.prompt_tokens, self.output_tokens, partial(on_first_token, self.owner), _nothing, self.unread,
+            self.written, self.order, self.owner,
+        )  # fmt: skip
 
 
 class Engine:
@@ -135,12 +141,15 @@ class Engine:
             if self._step + done + 1 < self._runs_to:
                 self.end_at(self._step + done + 1)
 
-    def twin(self, clock: Clock) -> "Engine":
-        """A copy of it and of all its work on another clock that shows the same time; nobody hears of what is in it."""
+    def twin(self, clock: Clock, on_first_token: Callable[[object], None]) -> "Engine":
+        """A copy of it and of all its work on another clock that shows the same time.
+
+        Nobody hears of what is in it but ``on_first_token``, of a job's owner.
+        """
         twin = Engine(clock, self.speed)
-        twin.waiting = deque(job.unheard() for job in self.waiting)
-        twin.reading = deque(job.unheard() for job in self.reading)
-        twin.writing = [(ends, order, job.unheard()) for ends, order, job in self.writing]
+        twin.waiting = deque([job.twin(on_first_token) for job in self.waiting])
+        twin.reading = deque([job.twin(on_first_token) for job in self.reading])
+        twin.writing = [(ends, order, job.twin(on_first_token)) for ends, order, job in self.writing]
         twin.kv_tokens = self.kv_tokens
         twin.take_place(self._step, self._began, self._step_seconds, self._came_in)
         if self._runs_to:

@@ -330,7 +330,7 @@ class Gateway(PoolListener[ReplicaState]):
         request.sent = now
         request.predicted = attempt.snapshot.predicted_seconds if attempt.snapshot is not None else None
         self._engines[backend.served_by].submit(
-            Job(request.prompt_tokens, request.output_tokens, told.first_token, told.end)
+            Job(request.prompt_tokens, request.output_tokens, told.first_token, told.end, owner=request)
         )
 
     def hosted_ended(self, attempt: Attempt, call: HostedCall, tokens: int) -> None:

@@ -1,19 +1,19 @@
 """How good each decision to spill was, by what would truly have happened, as only a simulator can know it.
 
-A wrong spill: a replica would have begun its answer within the target, everything else as it was. A late hold: a
-replica began its answer later than the target, and a hosted API would have been in time. Spills for want of any replica
-are not judged. A copy of each engine is asked for every spill at first, later for each eighth, which then counts for
-eight: most of the time of a simulation would go into it.
+A wrong spill: a replica would have begun its answer within the target and would have made nobody late for it, everything
+else as it was, what came later included. A late hold: a replica began its answer later than the target, and a hosted API
+would have been in time. Spills for want of any replica are not judged. A copy of each engine is asked for every spill at
+first, later for each eighth, which then counts for eight: most of the time of a simulation would go into it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from overspill_gateway.core.admission.plan import ServedReason
 from overspill_gateway.core.admission.request_state import RequestState
 from overspill_gateway.core.flow.flow_observer import FlowObserver
-from overspill_planner.simulator.counterfactual import first_in_time
+from overspill_planner.simulator.counterfactual import Trial
 from overspill_planner.simulator.gateway import Attempt, Gateway, Request
 
 ALL_JUDGED: Final = 256
@@ -28,8 +28,10 @@ class Judged:
 
     spills: int = 0
     """Requests that went to a hosted API since a replica would have been late, as it was predicted."""
-    wrong_spills: int = 0
+    in_time: int = 0
     """Those of them that a replica would have begun in time, as far as they were judged, each by its weight."""
+    wrong_spills: int = 0
+    """Those of these that would have made nobody late."""
     wrong_usd: float = 0.0
     """What was paid for those."""
     served: int = 0
@@ -48,6 +50,18 @@ class Judged:
         return self.late_holds / self.served if self.served else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Spill:
+    """One that is judged."""
+
+    request: Request
+    due: float
+    """When its first token would be late."""
+    weight: int
+    usd: float
+    trials: Sequence[Trial]
+
+
 class Judging(FlowObserver[Attempt]):
     """Judges the decisions of one gateway, from a time on."""
 
@@ -60,38 +74,94 @@ class Judging(FlowObserver[Attempt]):
         all_judged: int = ALL_JUDGED,
     ) -> None:
         """``usd``: what a hosted API charges for a request; ``begins``: those that came before are not counted."""
-        self.judged = Judged()
         self.gateway: Gateway | None = None
         """To be set before time begins."""
+        self._judged = Judged()
         self._target = target_seconds
         self._usd = usd
         self._begins = begins
         self._all_judged = all_judged
+        self._trials: dict[str, list[Trial]] = {}
+        """By the replica of whose engine they have a copy."""
+        self._spills: list[_Spill] = []
+        """Those that are not decided yet."""
 
     def began(self, request: RequestState, attempt: Attempt, now: float) -> None:
         """It goes to a backend; what others would have done is asked now."""
-        gateway, one = self.gateway, request.waiter
-        if gateway is None or not isinstance(one, Request) or one.arrived < self._begins:
+        one = request.waiter
+        if not isinstance(one, Request):
             return
-        left = self._target - (now - one.arrived)
         if attempt.backend.is_local:
-            one.hosted_in_time = gateway.hosted_seconds(one.ask) <= left
-        elif attempt.reason is ServedReason.LATENCY and gateway.pool.replicas:
-            self.judged.spills += 1
-            weight = 1
-            if self.judged.spills > self._all_judged:
-                if self.judged.spills % JUDGED_EVERY:
-                    return
-                weight = JUDGED_EVERY
-            engines = (gateway.engine_of(replica) for replica in gateway.pool.replicas)
-            if first_in_time(engines, now, one.prompt_tokens, one.output_tokens, left):
-                self.judged.wrong_spills += weight
-                self.judged.wrong_usd += weight * self._usd(attempt.served_by, one)
+            self._sent(one, attempt, now)
+        elif attempt.reason is ServedReason.LATENCY and one.arrived >= self._begins:
+            self._spilled(one, attempt, now)
+
+    def _sent(self, one: Request, attempt: Attempt, now: float) -> None:
+        if self.gateway is not None:
+            one.hosted_in_time = self.gateway.hosted_seconds(one.ask) <= self._target - (now - one.arrived)
+        trials = self._trials.get(attempt.served_by)
+        if trials:
+            for trial in trials:
+                trial.gets(now, one, one.prompt_tokens, one.output_tokens)
+            trials[:] = [trial for trial in trials if not trial.over]
+
+    def _spilled(self, one: Request, attempt: Attempt, now: float) -> None:
+        gateway, judged = self.gateway, self._judged
+        if gateway is None or not gateway.pool.replicas:
+            return
+        judged.spills += 1
+        weight = 1
+        if judged.spills > self._all_judged:
+            if judged.spills % JUDGED_EVERY:
+                return
+            weight = JUDGED_EVERY
+        due = one.arrived + self._target
+        trials = []
+        for replica in gateway.pool.replicas:
+            trial = Trial(gateway.engine_of(replica), now, one.prompt_tokens, one.output_tokens, due)
+            trials.append(trial)
+            self._trials.setdefault(replica.served_by, []).append(trial)
+        self._spills.append(_Spill(one, due, weight, weight * self._usd(attempt.served_by, one), trials))
+        if len(self._spills) >= 2 * self._all_judged:
+            self._decide(now - 2.0 * self._target)
 
     def ended(self, request: RequestState, now: float) -> None:  # noqa: ARG002 - as it was noted
         """It is over."""
         one = request.waiter
         if not isinstance(one, Request) or not one.local or one.began is None or one.arrived < self._begins:
             return
-        self.judged.served += 1
-        self.judged.late_holds += one.hosted_in_time and one.began - one.arrived > self._target
+        self._judged.served += 1
+        self._judged.late_holds += one.hosted_in_time and one.began - one.arrived > self._target
+
+    def judged(self) -> Judged:
+        """What was found out, once all is over."""
+        self._decide(float("inf"))
+        return self._judged
+
+    def _decide(self, before: float) -> None:
+        """Decide on those that were due before a time: by then whoever was in time has begun."""
+        undecided, judged = [], self._judged
+        for spill in self._spills:
+            if spill.due >= before:
+                undecided.append(spill)
+                continue
+            for trial in spill.trials:
+                trial.run(spill.due)
+            in_time = [trial for trial in spill.trials if trial.first_token is not None]
+            if in_time:
+                judged.in_time += spill.weight
+            if any(not self._makes_late(trial) for trial in in_time):
+                judged.wrong_spills += spill.weight
+                judged.wrong_usd += spill.usd
+        self._spills = undecided
+
+    def _makes_late(self, trial: Trial) -> bool:
+        """Whether somebody who was in time would not have been."""
+        target = self._target
+        return any(
+            isinstance(owner, Request)
+            and when - owner.arrived > target
+            and owner.began is not None
+            and owner.began - owner.arrived <= target
+            for owner, when in trial.others
+        )

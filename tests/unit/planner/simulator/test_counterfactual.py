@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from overspill_planner.simulator.clock import Clock
-from overspill_planner.simulator.counterfactual import first_in_time, seconds_if_sent
+from overspill_planner.simulator.counterfactual import seconds_if_sent
 from overspill_planner.simulator.engine import Engine, Job, Speed
 
 SPEEDS = (
@@ -67,6 +67,3 @@ def test_what_takes_longer_than_asked_is_not_waited_for() -> None:
     seconds = seconds_if_sent(engine, clock.now, 100, 10, 1e6)
 
     assert seconds_if_sent(engine, clock.now, 100, 10, 0.99 * seconds) == inf
-    assert first_in_time([engine], clock.now, 100, 10, seconds)
-    assert not first_in_time([engine], clock.now, 100, 10, 0.99 * seconds)
-    assert first_in_time([engine, Engine(clock, SPEEDS[1])], clock.now, 100, 10, 0.12)
