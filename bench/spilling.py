@@ -141,7 +141,7 @@ def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, An
             requests.append(request)
         gateway.arrive(request)
     clock.run(clock.now + 600.0)
-    count, judged = max(len(requests), 1), judging.judged()
+    count, judged = max(len(requests), 1), judging.found()
     late = sum(request.began is None or request.began - request.arrived > case.target for request in requests)
     return {
         "requests": count,

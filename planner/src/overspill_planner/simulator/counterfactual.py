@@ -1,8 +1,7 @@
 """What would have become of a request, had it been sent to a replica: known by doing it on a copy of the engine.
 
-One request is asked for at a time: each answer holds with everything else as it was, what comes later included, which the
-copy is told of. Engines read prompts in the order in which they come; what comes later delays a first token only by
-what shares its last step.
+One request is asked for at a time: each answer holds with everything else as it was. That includes what comes later,
+which the copy is told of.
 """
 
 from functools import partial
@@ -12,23 +11,18 @@ from overspill_planner.simulator.clock import Clock
 from overspill_planner.simulator.engine import Engine, Job
 
 
-def seconds_if_sent(engine: Engine, now: float, prompt_tokens: int, output_tokens: int, within_seconds: float) -> float:
-    """Seconds to the first token of a request that were sent there now, if nothing came later; infinite: not within."""
-    trial = Trial(engine, now, prompt_tokens, output_tokens, now + within_seconds)
-    trial.run(now + within_seconds)
-    return trial.first_token - now if trial.first_token is not None else inf
-
-
 class Trial:
     """A request that is sent to a copy of an engine, and all that it had before and gets after it."""
 
     def __init__(self, engine: Engine, now: float, prompt_tokens: int, output_tokens: int, ends: float) -> None:
-        """``ends``: the latest first token that is of interest."""
+        """``ends``: what comes after that is of no interest."""
         self.first_token: float | None = None
         """When its first token comes, as far as time has gone on; None: not yet."""
-        self.others: list[tuple[object, float]] = []
-        """First tokens of others until then: of whose job, when."""
-        self._ends = ends
+        self.others: dict[object, float | None] = {
+            job.owner: None for queue in (engine.waiting, engine.reading) for job in queue
+        }
+        """The same of others that have not begun when it comes, or that come later, by whose they are."""
+        self.ends = ends
         self._clock = Clock(now)
         self._twin = engine.twin(self._clock, self._other)
         self._twin.submit(Job(prompt_tokens, output_tokens, self._begun, _nothing))
@@ -36,27 +30,37 @@ class Trial:
     @property
     def over(self) -> bool:
         """Whether all that is of interest is known."""
-        return self.first_token is not None or self._clock.now >= self._ends
+        return self._clock.now >= self.ends
 
     def run(self, until: float) -> None:
         """Time goes on."""
-        until = min(until, self._ends)
-        while self.first_token is None and self._clock.step(until):
+        self._clock.run(max(min(until, self.ends), self._clock.now))
+
+    def run_to_first_token(self) -> None:
+        """Time goes on until the first token has come."""
+        while self.first_token is None and self._clock.step(self.ends):
             pass
-        if self.first_token is None:
-            self._clock.run(until)
 
     def gets(self, now: float, owner: object, prompt_tokens: int, output_tokens: int) -> None:
         """Another request is sent to the engine."""
         self.run(now)
         if not self.over:
+            self.others[owner] = None
             self._twin.submit(Job(prompt_tokens, output_tokens, partial(self._other, owner), _nothing))
 
     def _begun(self) -> None:
         self.first_token = self._clock.now
 
     def _other(self, owner: object) -> None:
-        self.others.append((owner, self._clock.now))
+        if owner in self.others:
+            self.others[owner] = self._clock.now
+
+
+def seconds_if_sent(engine: Engine, now: float, prompt_tokens: int, output_tokens: int, within_seconds: float) -> float:
+    """Seconds to the first token of a request that were sent there now, if nothing came later; infinite: not within."""
+    trial = Trial(engine, now, prompt_tokens, output_tokens, now + within_seconds)
+    trial.run_to_first_token()
+    return trial.first_token - now if trial.first_token is not None else inf
 
 
 def _nothing() -> None:

@@ -1,9 +1,9 @@
 """How good each decision to spill was, by what would truly have happened, as only a simulator can know it.
 
-A wrong spill: a replica would have begun its answer within the target and would have made nobody late for it, everything
-else as it was, what came later included. A late hold: a replica began its answer later than the target, and a hosted API
-would have been in time. Spills for want of any replica are not judged. A copy of each engine is asked for every spill at
-first, later for each eighth, which then counts for eight: most of the time of a simulation would go into it.
+A wrong spill: a replica would have begun its answer within the target and would have made nobody late by then,
+everything else as it was, what came later included. A late hold: a replica began its answer later than the target, and
+a hosted API would have been in time. Spills for want of any replica are not judged. Each spill is tried on a copy of
+each engine at first, later one of many, which then counts for all: most of the time of a simulation would go into it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from overspill_planner.simulator.gateway import Attempt, Gateway, Request
 
 ALL_JUDGED: Final = 256
 """Spills that are all judged."""
-JUDGED_EVERY: Final = 8
+JUDGED_EVERY: Final = 32
 """One of so many after that."""
 
 
@@ -133,7 +133,7 @@ class Judging(FlowObserver[Attempt]):
         self._judged.served += 1
         self._judged.late_holds += one.hosted_in_time and one.began - one.arrived > self._target
 
-    def judged(self) -> Judged:
+    def found(self) -> Judged:
         """What was found out, once all is over."""
         self._decide(float("inf"))
         return self._judged
@@ -157,11 +157,9 @@ class Judging(FlowObserver[Attempt]):
 
     def _makes_late(self, trial: Trial) -> bool:
         """Whether somebody who was in time would not have been."""
-        target = self._target
-        return any(
-            isinstance(owner, Request)
-            and when - owner.arrived > target
-            and owner.began is not None
-            and owner.began - owner.arrived <= target
-            for owner, when in trial.others
-        )
+        for owner, when in trial.others.items():
+            if isinstance(owner, Request) and owner.began is not None:
+                due = owner.arrived + self._target
+                if owner.began <= due and (due <= trial.ends if when is None else due < when):
+                    return True
+        return False

@@ -184,7 +184,7 @@ class Simulation:
 
     def _outcome(self, paid: float, busy: float) -> Outcome:
         tally, count = self.tally, self._next
-        judged = self._judging.judged() if self._judging else None
+        judged = self._judging.found() if self._judging else None
         return Outcome(
             requests=count,
             outcomes=dict(tally.outcomes),

@@ -37,7 +37,7 @@ def judged(prompts: list[tuple[int, bool]], *, hosted_seconds: float = 0.2, all_
     for prompt, local in prompts:
         judging.gateway.arrive(Request(Ask(prompt_tokens=prompt, priority=int(local)), prompt, 5, clock.now))
     clock.run(100.0)
-    return judging.judged
+    return judging.found()
 
 
 def test_a_spill_that_a_replica_had_begun_in_time_is_wrong_and_costs_what_was_paid() -> None:
@@ -57,7 +57,14 @@ def test_a_request_that_a_replica_began_late_is_a_late_hold_where_a_hosted_api_w
     assert judged(late, hosted_seconds=0.6).late_holds == 0
 
 
-def test_of_many_spills_each_eighth_counts_for_eight() -> None:
+def test_a_spill_that_would_have_made_another_late_was_not_wrong() -> None:
+    """430 tokens take 480 ms: with 30 before them they would not be in time any more, and with 5 they are."""
+    found = judged([(30, False), (5, False), (430, True)])
+
+    assert (found.spills, found.in_time, found.wrong_spills) == (2, 2, 1)
+
+
+def test_of_many_spills_one_counts_for_those_that_were_not_tried() -> None:
     """The sum is what it would be if all were judged."""
     found = judged([(20, False)] * 80, all_judged=16)
 
