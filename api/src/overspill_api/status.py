@@ -97,6 +97,44 @@ class BudgetAlert(Strict):
     """When the period began that it was told in."""
 
 
+class StartPhase(Strict):
+    """A part of a replica's start."""
+
+    name: Annotated[str, Field(max_length=128)]
+    """What it was: scheduled, volumes, init containers, image, weights, engine start; several that nobody can tell
+    apart are told together, such as "weights and engine start"."""
+    seconds: Annotated[float, Field(ge=0)]
+    """How long it took."""
+
+
+class EngineStart(Strict):
+    """One replica's start."""
+
+    replica: Annotated[str, Field(max_length=253)]
+    """Its name."""
+    at: datetime
+    """When it could answer."""
+    seconds: Annotated[float, Field(ge=0)]
+    """From being asked for to that."""
+    phases: Annotated[list[StartPhase], Field(max_length=8)]
+    """Where that time went, in order."""
+
+
+class LoadTime(Strict):
+    """How long replicas take to start, as it was measured."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    """What the next start is expected to take: the median of the last ones. Scaling goes by it."""
+    made_from: Annotated[str, Field(max_length=1024)]
+    """What was started: the model's source and the profile. With another one the count begins anew."""
+    recent_seconds: Annotated[list[Annotated[float, Field(ge=0)]], Field(max_length=9)]
+    """How long the last starts took, newest first."""
+    last_start: EngineStart
+    """The last one, by phases."""
+    advice: Annotated[str, Field(max_length=512)] = ""
+    """What would shorten its longest phase."""
+
+
 class ModelRouteStatus(Strict):
     """What is so, as far as the operator knows."""
 
@@ -130,6 +168,8 @@ class ModelRouteStatus(Strict):
     """When the last request came, to the minute."""
     decisions: Annotated[list[ScalingDecision], Field(max_length=5)] = []
     """The last changes of the number of replicas, newest first."""
+    load_time: LoadTime | None = None
+    """How long replicas take to start, and where that time goes."""
 
 
 class ConsumerStatus(Strict):

@@ -26,10 +26,12 @@ from overspill_operator.app.objects import Consumers, Routes
 from overspill_operator.app.route_parts import RouteParts
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
+from overspill_operator.app.start_record import StartRecord
 from overspill_operator.app.work_queue import Key, WorkQueue
 from overspill_operator.clock import Clock
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
+from overspill_operator.core.scaling.load_times import Start
 from overspill_operator.ports import Json
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Parts:
             clock, self._on_demand, self.look_at_all_routes, self._on_refused, fixed=(admin_address,)
         )
         self._secrets = Secrets(secrets_folder)
+        self._starts = StartRecord(self.story, clock, self.look_at_route)
         self.engines = LocalEngines(
             processes=processes,
             http=http,
@@ -93,11 +96,21 @@ class Parts:
             key_of=key_of,
             least=self._least,
             on_change=self._on_engine,
+            on_start=self._on_start,
             free_port=free_port,
             hindrance=hindrance,
             clock=clock,
         )
-        self.scaler = Scaler(self.engines, clock, self.routes, self.gateways, self.story, on_decided=self.look_at_route)
+        self.scaler = Scaler(
+            self.engines,
+            clock,
+            self.routes,
+            self.gateways,
+            self.story,
+            on_decided=self.look_at_route,
+            load_seconds=self._starts.expected_seconds,
+            unschedulable=self.engines.unschedulable,
+        )
         self.engines.desired = self.scaler.desired
         self._teller = RouteTeller(
             routes=self.routes,
@@ -107,6 +120,7 @@ class Parts:
             diagnosis=self.engines,
             retained_cache=lambda _route: "",
             scaling_of=self._scaling_of,
+            load_time_of=self._starts.status,
             queue=queue,
             statuses=self.objects,
             events=self.story,
@@ -185,6 +199,7 @@ class Parts:
         self.queue.add((ROUTE, key))
         if self.routes.get(key) is None:
             self.story.forget(f"{ROUTE} {key}")
+            self._starts.forget(key)
         for consumer in self.consumers.naming(key.partition("/")[0]):
             self.queue.add((CONSUMER, consumer), background=True)
 
@@ -193,6 +208,11 @@ class Parts:
         if self.routes.get(key) is not None:
             self.scaler.evaluate(key)
             self.queue.add((ROUTE, key))
+
+    def _on_start(self, key: str, start: Start) -> None:
+        route = self.routes.get(key)
+        if route is not None:
+            self._starts.record(route, start)
 
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:

@@ -31,6 +31,8 @@ from overspill_operator.app.route_reconciler import RouteReconciler
 from overspill_operator.app.route_teller import ROUTE, RouteTeller
 from overspill_operator.app.scaler import Scaler
 from overspill_operator.app.secret_reader import SecretReader
+from overspill_operator.app.start_looks import StartLooks
+from overspill_operator.app.start_record import StartRecord
 from overspill_operator.app.sweep import Sweep
 from overspill_operator.app.tenancy import Tenancy
 from overspill_operator.app.work_queue import Key, WorkQueue
@@ -89,6 +91,8 @@ class Parts:
         self._secrets = SecretReader(cluster, clock, random.random, self._look_at_route)
         self._slots = CreationSlots(self._look_at_route)
         self._diagnosis = Diagnosis(cluster, clock, self._engine_of, self._look_at_route)
+        self._starts = StartRecord(self._events, clock, self._look_at_route)
+        self._start_looks = StartLooks(cluster, clock, self.routes, self._engine_of, self._starts)
         self._scaler = Scaler(
             KubernetesEngines(cluster, self.caches.deployments),
             clock,
@@ -96,6 +100,8 @@ class Parts:
             self.gateways,
             self._events,
             on_decided=self._look_at_route,
+            load_seconds=self._starts.expected_seconds,
+            unschedulable=self._diagnosis.unschedulable,
         )
         self.profiles.read()
         self._reconcilers(settings)
@@ -141,6 +147,7 @@ class Parts:
             diagnosis=self._diagnosis,
             retained_cache=keeper.note,
             scaling_of=self._scaler.facts,
+            load_time_of=self._starts.status,
             queue=queue,
             statuses=statuses,
             events=self._events,
@@ -210,6 +217,7 @@ class Parts:
         yield "events", self._events.run()
         yield "secrets", self._secrets.run()
         yield "diagnosis", self._diagnosis.run()
+        yield "starts", self._start_looks.run()
         yield "slots", self._expire_slots()
         yield "profiles", self._follow_profiles()
         if self._settings.pepper_secret:
@@ -245,6 +253,8 @@ class Parts:
 
     def _on_route(self, key: str) -> None:
         self.queue.add((ROUTE, key))
+        if self.routes.get(key) is None:
+            self._start_looks.forget(key)
         for consumer in self.consumers.naming(key.partition("/")[0]):
             self.queue.add((CONSUMER, consumer), background=True)
 
@@ -254,6 +264,7 @@ class Parts:
             self._slots.release(route)
         before, now = self._engines.get(key), _signature(live)
         self._engines[key] = now
+        self._start_looks.note_ready(route, engine_state(live).ready)
         if live is None:
             del self._engines[key]
         if before == now or not self.caches.deployments.synced.is_set():

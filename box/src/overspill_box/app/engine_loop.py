@@ -52,13 +52,15 @@ class EngineLoop:
         free_port: Callable[[], int],
         publish: Callable[[str, tuple[EndpointFact, ...]], None],
         on_change: Callable[[str], None],
+        on_start: Callable[[Replica, float, float], None],
         hindrance: Callable[[LocalEngine], str],
         clock: Clock,
     ) -> None:
         """``engines``: by route, what is wanted; ``least``: replicas of a route that are kept though nobody asks.
 
         ``hindrance``: why an engine that is wanted can't be started yet, empty where it can. ``publish`` gets a route's
-        endpoints; ``on_change`` the route of which something else is so.
+        endpoints; ``on_change`` the route of which something else is so; ``on_start`` a replica that can serve for the
+        first time, when it was asked for, and now.
         """
         self.replicas: dict[str, Replica] = {}
         self._engines = engines
@@ -70,6 +72,7 @@ class EngineLoop:
         self._free_port = free_port
         self._publish = publish
         self._on_change = on_change
+        self._on_start = on_start
         self._hindrance = hindrance
         self._clock = clock
         self._look = asyncio.Event()
@@ -258,6 +261,7 @@ class EngineLoop:
         spec = engine.live.process(action.name, port)
         replica = Replica(
             action.name, spec.port, spec.made_from, engine.live.claim, Stage.STARTING, now, now,
+            asked_unix=engine.wait_since_unix if engine.wait else now,
             spec=spec, is_being_started=True, served=self._traffic.served(action.route),
         )  # fmt: skip
         self.replicas[action.name] = replica
@@ -270,6 +274,7 @@ class EngineLoop:
         assert replica.spec is not None  # noqa: S101 - whoever starts it has given it one
         try:
             await self._processes.start(replica.spec)
+            replica.process_unix = self._clock.unix()
         finally:
             replica.is_being_started = False
             self.poke()
@@ -348,6 +353,8 @@ class EngineLoop:
     def _is_ready(self, replica: Replica, engine: RouteEngine | None) -> None:
         now = self._clock.unix()
         seconds = round(now - replica.since_unix, 1)
+        if replica.stage is Stage.STARTING and replica.asked_unix is not None:
+            self._on_start(replica, replica.asked_unix, now)
         replica.enter(Stage.READY, now)
         replica.ready_since_unix, replica.last_used_unix, replica.failures = now, None, 0
         replica.was_busy = False

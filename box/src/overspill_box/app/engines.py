@@ -5,6 +5,7 @@ What shall be is kept here; ``app.engine_loop`` brings it about.
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from overspill_api.profile import Profile
 from overspill_box.app.engine_http import EngineHttp
@@ -21,6 +22,15 @@ from overspill_operator.clock import Clock
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
+from overspill_operator.core.scaling.load_times import (
+    ENGINE_START,
+    PROCESS,
+    SCHEDULED,
+    WEIGHTS,
+    PhaseEnd,
+    Start,
+    measured,
+)
 from overspill_operator.ports import Json, Outcome, Replicas
 
 logger = logging.getLogger(__name__)
@@ -42,19 +52,21 @@ class LocalEngines:
         key_of: Callable[[str], str],
         least: Callable[[str], int],
         on_change: Callable[[str], None],
+        on_start: Callable[[str, Start], None],
         free_port: Callable[[], int],
         hindrance: Callable[[LocalEngine], str],
         clock: Clock,
     ) -> None:
         """``key_of``: the key that a route's engine asks for; ``least``: replicas kept though nobody asks.
 
-        ``hindrance``: see ``EngineLoop``. ``on_change`` gets the route of which something else is so.
+        ``hindrance``: see ``EngineLoop``. ``on_change`` gets the route of which something else is so, ``on_start``
+        one of which a replica has come to answer.
         """
         self._secrets = secrets
         self._machine = machine
         self._profiles = profiles
         self._key_of = key_of
-        self._on_change = on_change
+        self._on_start = on_start
         self._engines: dict[str, RouteEngine] = {}
         self._is_known = False
         self._processes = processes
@@ -71,6 +83,7 @@ class LocalEngines:
             free_port=free_port,
             publish=source.set_endpoints,
             on_change=on_change,
+            on_start=self._started,
             hindrance=hindrance,
             clock=steady,
         )
@@ -183,6 +196,25 @@ class LocalEngines:
             return PodProblem("PodFailed", engine.problem)
         is_long = engine.wait and self._clock.unix() - engine.wait_since_unix >= LONG_WAIT_SECONDS
         return PodProblem("Unschedulable", _as_sentence(engine.wait)) if is_long else None
+
+    def unschedulable(self, key: str) -> int:
+        """Replicas of a route that wait for room; see ``Observation``."""
+        engine = self._engines.get(key)
+        if engine is None or not engine.wait or engine.wanted is None:
+            return 0
+        there = [replica for replica in self.loop.of(key) if replica.stage in UP]
+        return max(engine.wanted - len(there), 0)
+
+    def _started(self, replica: Replica, asked_unix: float, now_unix: float) -> None:
+        """A replica can serve: how long each part of its start took, as it was seen here."""
+        ends = [
+            PhaseEnd((SCHEDULED,), replica.started_unix),
+            PhaseEnd((PROCESS,), replica.process_unix),
+            PhaseEnd((WEIGHTS, ENGINE_START), now_unix),
+        ]
+        start = measured(replica.name, asked_unix, ends)
+        if start is not None:
+            self._on_start(replica.route, replace(start, at_unix=self._clock.shown(now_unix)))
 
     def seconds(self, replica: Replica) -> float:
         """How long a replica has been doing what it does."""

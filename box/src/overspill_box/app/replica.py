@@ -32,6 +32,10 @@ class Replica:
     """Since when."""
     started_unix: float
     """When it was started: tells it from another one of its name."""
+    asked_unix: float | None = None
+    """When it was asked for: before it was started, where it had to wait. None: by a process before this one."""
+    process_unix: float | None = None
+    """When its process was there; None: not yet, or nobody knows."""
     spec: ProcessSpec | None = None
     """As what it was started; None: by a process before this one."""
     is_being_started: bool = False

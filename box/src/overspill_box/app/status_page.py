@@ -96,6 +96,7 @@ class StatusPage:
                 for replica in replicas
             ],
             "conditions": list(status.get("conditions") or ()),
+            "loadTime": status.get("loadTime"),
             "decisions": list(status.get("decisions") or ()),
             "events": self._story.of(f"ModelRoute {key}"),
         }

@@ -1,5 +1,7 @@
 """The operator's own metrics, as /metrics shows them."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
@@ -84,6 +86,42 @@ DEMAND_REFUSED = Counter(
     ["what"],
     registry=REGISTRY,
 )
+LOADS = Histogram(
+    "overspill_operator_load_seconds",
+    "From a replica that was asked for to its first answer.",
+    buckets=(1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1800, 3600),
+    registry=REGISTRY,
+)
+LAST_LOAD = Gauge(
+    "overspill_operator_last_load_seconds",
+    "The last start of a route's replica, by phase: their sum is all of it.",
+    ["namespace", "route", "phase"],
+    registry=REGISTRY,
+)
+EXPECTED_LOAD = Gauge(
+    "overspill_operator_expected_load_seconds",
+    "What the next start of a route's replica is expected to take.",
+    ["namespace", "route"],
+    registry=REGISTRY,
+)
+LOAD_ROUTES_MAX = 2000
+"""Routes whose load times are shown each on its own: some ten thousand series."""
+_load_phases: dict[tuple[str, str], tuple[str, ...]] = {}
 EVENTS_DROPPED = Counter(
     "overspill_operator_events_dropped_total", "Kubernetes Events given up: too many, or refused.", registry=REGISTRY
 )
+
+
+def show_load(namespace: str, route: str, phases: Mapping[str, float], expected_seconds: float | None) -> None:
+    """Show a route's load times in place of those before; no phases: nothing is known, or the route is gone."""
+    shown = _load_phases.pop((namespace, route), ())
+    for phase in shown:
+        LAST_LOAD.remove(namespace, route, phase)
+    if shown:
+        EXPECTED_LOAD.remove(namespace, route)
+    if not phases or expected_seconds is None or len(_load_phases) >= LOAD_ROUTES_MAX:
+        return
+    _load_phases[namespace, route] = tuple(phases)
+    EXPECTED_LOAD.labels(namespace, route).set(expected_seconds)
+    for phase, seconds in phases.items():
+        LAST_LOAD.labels(namespace, route, phase).set(seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from overspill_operator.clock import Clock
 from overspill_operator.core.engine_labels import selector_text
 from overspill_operator.core.engine_state import engine_state
-from overspill_operator.core.pod_problems import PodProblem, event_problem, pod_problem, puzzling
+from overspill_operator.core.pod_problems import PodProblem, event_problem, pod_problem, puzzling, unschedulable
 from overspill_operator.core.rollout import no_room_since, volume_is_held
 from overspill_operator.ports import POD_EVENTS, PODS, Cluster, ClusterError, Json
 
@@ -31,6 +31,8 @@ class Finding:
     """What keeps a replica from starting; None: nothing but time."""
     no_room_since_unix: float | None = None
     """Since when a new replica lacks the room that an old one has; None: it does not."""
+    unschedulable: int = 0
+    """Replicas that no node has room for."""
 
 
 @dataclass(slots=True)
@@ -78,6 +80,11 @@ class Diagnosis:
         """Since when a new replica of a route lacks the room that an old one has; None: not that it is known."""
         known = self._suspects.get(key)
         return known.finding.no_room_since_unix if known else None
+
+    def unschedulable(self, key: str) -> int:
+        """Replicas of a route that no node has room for, as far as it is known."""
+        known = self._suspects.get(key)
+        return known.finding.unschedulable if known else 0
 
     async def run(self) -> None:
         """Look for ever; one that hangs holds none of the others up."""
@@ -133,7 +140,7 @@ class Diagnosis:
             problem = event_problem(pod, await self._events(namespace, pod))
             if problem and volume_is_held(problem.message) and len(pods) > 1:
                 since = 0.0
-        return Finding(problem, since)
+        return Finding(problem, since, unschedulable(pods))
 
     async def _events(self, namespace: str, pod: Json) -> tuple[Json, ...]:
         """Events about a pod; none where they may not be read: what the pods themselves say counts all the same."""

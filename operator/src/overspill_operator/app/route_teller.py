@@ -20,7 +20,7 @@ from overspill_operator.core.route_status import GatewayFacts, ScalingFacts, Tra
 from overspill_operator.core.spend import add_reports, read_spend
 from overspill_operator.core.status_changes import same, transitions, urgent_part
 from overspill_operator.core.status_limits import ROUTE_STATUS, fitted
-from overspill_operator.ports import Events, Outcome, Statuses
+from overspill_operator.ports import Events, Json, Outcome, Statuses
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class RouteTeller:
         diagnosis: Problems,
         retained_cache: Callable[[RouteObject], str],
         scaling_of: Callable[[RouteObject], ScalingFacts | None],
+        load_time_of: Callable[[RouteObject], Json | None],
         queue: WorkQueue,
         statuses: Statuses,
         events: Events,
@@ -65,8 +66,8 @@ class RouteTeller:
     ) -> None:
         """``engine_of``: a route's engine, after what came of its plan; ``url``: ``status.url`` of every route.
 
-        ``scaling_of``: what scaling knows of it; ``retained_cache``: what is said of a cache that is kept although it
-        is not wanted, empty: there is none.
+        ``scaling_of``: what scaling knows of it; ``load_time_of``: ``status.loadTime``; ``retained_cache``: what is
+        said of a cache that is kept although it is not wanted, empty: there is none.
         """
         self._routes = routes
         self._engine_of = engine_of
@@ -75,6 +76,7 @@ class RouteTeller:
         self._diagnosis = diagnosis
         self._retained_cache = retained_cache
         self._scaling_of = scaling_of
+        self._load_time_of = load_time_of
         self._queue = queue
         self._statuses = statuses
         self._events = events
@@ -137,6 +139,7 @@ class RouteTeller:
             url=self._url,
             now_unix=self._clock.unix(),
             retained_cache=self._retained_cache(route),
+            load_time=self._load_time_of(current) if scaling else None,
         )
         self._alert(current, gateways, document)
         if await self._write(current, document) and traffic:

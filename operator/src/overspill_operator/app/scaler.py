@@ -94,14 +94,21 @@ class Scaler:
         gateways: DemandSource,
         events: Events,
         on_decided: Callable[[str], None],
+        load_seconds: Callable[[RouteObject], float | None] = lambda _: None,
+        unschedulable: Callable[[str], int] = lambda _: 0,
     ) -> None:
-        """``on_decided`` gets the keys of routes whose number has changed."""
+        """``on_decided`` gets the keys of routes whose number has changed.
+
+        ``load_seconds``: what a replica takes to start, as it was measured; ``unschedulable``: how many find no room.
+        """
         self._engines = engines
         self._clock = clock
         self._routes = routes
         self._gateways = gateways
         self._events = events
         self._on_decided = on_decided
+        self._load_seconds = load_seconds
+        self._unschedulable = unschedulable
         self._scaled: dict[str, _Scaled] = {}
         self._beat = Beat(clock, self._its_turn)
 
@@ -255,6 +262,8 @@ class Scaler:
             queue=QueueDepth(waiting) if waiting is not None else None,
             engines=gauges.readings,
             work=self._gateways.work.of(route.key, route.meta.uid, now, is_whole=self._all_count_work(now)),
+            load_seconds=self._load_seconds(route),
+            unschedulable=self._unschedulable(route.key),
         )
 
     def _demand(self, route: RouteObject, now: float) -> Demand:

@@ -60,6 +60,13 @@ def pod_problem(pods: Sequence[Json]) -> PodProblem | None:
     return None
 
 
+def unschedulable(pods: Sequence[Json]) -> int:
+    """Replicas that no node has room for: the scheduler has looked, and they wait."""
+    waiting = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _phase(pod) == "Pending"]
+    placed = [_conditions(pod).get("PodScheduled", {}) for pod in waiting]
+    return sum(1 for said in placed if said.get("status") == "False" and said.get("reason") == "Unschedulable")
+
+
 def puzzling(pods: Sequence[Json]) -> Json | None:
     """The pod of which only Events can say why it does not start; None: there is none.
 

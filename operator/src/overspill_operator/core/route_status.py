@@ -92,6 +92,7 @@ def status_document(
     url: str,
     now_unix: float,
     retained_cache: str = "",
+    load_time: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole status, with None for what is to be absent."""
     spec = route.spec
@@ -131,6 +132,7 @@ def status_document(
         "spend": spend,
         "budgetAlert": before.get("budgetAlert"),
         "decisions": list(decisions)[:DECISIONS_MAX],
+        "loadTime": load_time,
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from overspill_box.app.engine_loop import EngineLoop
-from overspill_box.app.replica import RouteEngine
+from overspill_box.app.replica import Replica, RouteEngine
 from overspill_box.core.command_line import CommandLine
 from overspill_box.core.local_engine import Claim, LocalEngine
 from overspill_box.core.process import Ending, Listener, ProcessFact, ProcessSpec
@@ -137,6 +137,8 @@ class World:
         self.traffic = PlayedTraffic()
         self.engines: dict[str, RouteEngine] = {}
         self.published: list[tuple[str, tuple[EndpointFact, ...]]] = []
+        self.started: list[tuple[Replica, float, float]] = []
+        """Replicas that could serve for the first time, when they were asked for, and when they could."""
         self.least = 0
         self.hindrance = ""
         self._port = 8000
@@ -151,6 +153,7 @@ class World:
             free_port=self._free_port,
             publish=lambda route, facts: self.published.append((route, facts)),
             on_change=lambda _route: None,
+            on_start=lambda replica, asked, now: self.started.append((replica, asked, now)),
             hindrance=lambda _engine: self.hindrance,
             clock=clock,
         )

@@ -366,3 +366,43 @@ async def test_one_that_is_hindered_waits_and_says_why(world: World) -> None:
 
     await world.clock.until(lambda: world.processes.started)
     assert known.wait == ""
+
+
+async def test_a_start_is_told_with_its_times(world: World) -> None:
+    """When it was asked for, when its process was there, and when it could serve: once, not after each sleep."""
+    began = world.clock.unix()
+    world.want(1, engine(can_sleep=True))
+    await world.clock.until(lambda: world.clock.unix() > began + 3.0)
+    await ready(world)
+
+    [(replica, asked, now)] = world.started
+    assert (replica.name, asked) == (FIRST, began)
+    assert replica.process_unix is not None
+    assert began <= replica.process_unix < began + 1.0
+    assert now > began + 3.0
+
+
+async def test_one_that_an_earlier_process_has_started_is_no_start(world: World) -> None:
+    """Nobody here knows since when it has been loading."""
+    world.processes.leave(FIRST, 8100, engine().made_from)
+    world.want(1, engine())
+    await ready(world)
+
+    assert world.started == []
+
+
+async def test_what_a_start_has_waited_for_is_part_of_it(world: World) -> None:
+    """Room, an environment: from when it was wanted."""
+    world.hindrance = "its environment is being made"
+    world.traffic.waiting.add(ROUTE)
+    began = world.clock.unix()
+    known = world.want(1, engine())
+    await world.clock.until(lambda: known.wait)
+    world.clock.advance(5.0)
+    world.hindrance = ""
+    world.loop.poke()
+    await ready(world)
+
+    [(replica, asked, _)] = world.started
+    assert asked < began + 1.0
+    assert replica.started_unix >= began + 5.0

@@ -146,3 +146,21 @@ async def test_what_nobody_expected_of_one_pod_ends_no_look_at_others(
     with running(subject):
         await clock.until(lambda: len(set(cluster.looked)) == 2 * LOOKERS)
     assert "pods not understood" in caplog.text
+
+
+async def test_replicas_that_no_node_has_room_for_are_counted(clock: VirtualClock) -> None:
+    """While the engine waits for them; one on its way out, or that nobody has looked at yet, is none."""
+    cluster = Pods()
+    conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}]
+    gated = [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]
+    stuck = {"metadata": {"name": "p", "uid": "u"}, "status": {"phase": "Pending", "conditions": conditions}}
+    leaving = {**stuck, "metadata": {"name": "q", "uid": "v", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    cluster.pods = [stuck, stuck, leaving, {**stuck, "status": {"phase": "Pending", "conditions": gated}}]
+    subject = Diagnosis(cluster, clock, no_engine, lambda _: None)
+    assert subject.unschedulable("chat/r") == 0
+    subject.suspect("chat/r", waiting=True)
+    with running(subject):
+        await clock.until(lambda: subject.unschedulable("chat/r"))
+    assert subject.unschedulable("chat/r") == 2
+    subject.suspect("chat/r", waiting=False)
+    assert subject.unschedulable("chat/r") == 0
