@@ -92,7 +92,8 @@ class Process:
 class Engine(Process):
     """A vLLM that serves the tiny model."""
 
-    def __init__(self, name: str, model: Path, folder: Path) -> None:
+    def __init__(self, name: str, model: Path, folder: Path, options: Sequence[str] = ()) -> None:
+        """``options``: of vLLM, after the usual ones."""
         environment = made(VLLM)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -103,6 +104,7 @@ class Engine(Process):
                 "--enforce-eager", "--kv-cache-memory-bytes=64M", "--host=127.0.0.1", f"--port={self.port}",
                 # Without it a random model writes white space between two fields of its JSON for ever.
                 '--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
+                *options,
             ],
             {
                 "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",

@@ -85,5 +85,12 @@ class Profile(Strict):
     """The longest that a replica going away may finish what it has begun."""
     usd_per_replica_hour: UsdAmount | None = None
     """What one replica costs; needed for objective Cost."""
+    prompt_tokens_per_second: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    """Prompt tokens that one replica reads a second when it does nothing else. With it and a target for the time to
+    first token vLLM itself refuses what it could not begin in time, and that spills or waits. Default: vLLM takes in
+    whatever comes."""
+    vllm_version: Annotated[str, StringConstraints(pattern="^v?[0-9]{1,4}[.][0-9]{1,4}", max_length=64)] | None = None
+    """Version of vLLM in the image, such as 0.32.0. Default: the image's tag says it, as in vllm/vllm-openai:v0.32.0;
+    else options that only some versions have are not set."""
     local: LocalRun = LocalRun()
     """How overspill serve runs it on one machine; Kubernetes does not look at it."""

@@ -81,8 +81,9 @@ def vllm_command_line(
     """VLLM's; ``added``: variables that Secret and route add to the profile's."""
     profile = engine.profile
     arguments = engine_arguments(
-        engine.self_hosted, profile, model=engine.model, served=engine.served, port=_PORT_HERE, host=LOOPBACK
-    )
+        engine.self_hosted, profile, model=engine.model, served=engine.served, port=_PORT_HERE, host=LOOPBACK,
+        first_token_seconds=engine.first_token_seconds,
+    )  # fmt: skip
     if any(argument.startswith("--host") for argument in profile.args):
         arguments.append(f"--host={LOOPBACK}")  # the address that suits a pod would let the network in here
     environment = {**program.environment, **profile.env, **added}

@@ -18,7 +18,7 @@ from overspill_gateway.core.backends.backend_problem import (
     without_secrets,
     words_of,
 )
-from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind
+from overspill_gateway.core.backends.outcome import ConnectFault, FailureKind, failure_kind_of_status
 from overspill_gateway.core.http.answer_head import AnswerHead
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class BackendProblems:
 
     def refused_unseen(self, status: int, body: bytes) -> None:
         """A refusal that no client got: the words of the last failure, or one that is about the backend."""
-        if status == 403 and self.fails:
+        if failure_kind_of_status(status) is not None and self.fails:  # it has been counted by its status
             self.said(status, body)
         else:
             self.refused(status, body)

@@ -12,6 +12,7 @@ from overspill_gateway.core.admission.plan import ServedReason
 from overspill_gateway.core.admission.request_state import Waiter
 from overspill_gateway.core.backends.engine_keys import REFUSED
 from overspill_gateway.core.backends.outcome import ConnectFault, Failure, FailureKind, failure_kind_of_status
+from overspill_gateway.core.dialects.engine_full import FULL_STATUSES, says_full
 from overspill_gateway.core.dialects.request_form import REPLICA_FORM, RequestForm
 from overspill_gateway.core.http.answer_head import AnswerHead
 from overspill_gateway.core.http.content_coding import Unpacker, is_unpacked
@@ -188,12 +189,12 @@ class Attempt(Taking):
         self.headers = head.headers
         self.status = status
         try:
-            kind = failure_kind_of_status(status) if status != 403 else None  # what it says tells which kind it is
+            kind = failure_kind_of_status(status) if not self._words_tell(status) else None
             if kind is not None:
                 if status == REFUSED and self._asks_with_another_key():
                     return
                 self._last_words = LastWords(self.backend.problems, status)
-                if self.exchange.goes_elsewhere(self, self._failure(kind, f"it answered {status}", status)):
+                if self.exchange.goes_elsewhere(self, self.failure(kind, f"it answered {status}", status)):
                     return
                 self._last_words = None  # they go to the client
             coding = head.coding
@@ -206,6 +207,10 @@ class Attempt(Taking):
             self.relay = self.exchange.relay_for(self, status, head)
         except Exception as fault:
             self.exchange.failed_inside(fault, self)
+
+    def _words_tell(self, status: int) -> bool:
+        """Whether it takes what a refusal says to know which kind it is."""
+        return status == 403 or (status in FULL_STATUSES and self.backend.is_local)
 
     def _asks_with_another_key(self) -> bool:
         """Whether the replica was started with another of its route's keys: nothing has begun, so it is asked anew."""
@@ -307,7 +312,8 @@ class Attempt(Taking):
             self._faulty()
             return
         if relay.status >= 400 and not relay.begun and self.exchange.answer_refused(self, relay):
-            self.backend.problems.refused_unseen(relay.status, relay.body())
+            if not (self.backend.is_local and says_full(relay.status, relay.body())):
+                self.backend.problems.refused_unseen(relay.status, relay.body())
             return
         if self.stage is Stage.AWAITING:
             self._first_token()
@@ -412,14 +418,14 @@ class Attempt(Taking):
 
     def _failed(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self.exchange.attempt_failed(self, self._failure(kind, detail, status))
+        self.exchange.attempt_failed(self, self.failure(kind, detail, status))
 
     def _broke(self, kind: FailureKind, detail: str, status: int = 0) -> None:
         self.stage = Stage.OVER
-        self.exchange.attempt_broke(self, self._failure(kind, detail, status))
+        self.exchange.attempt_broke(self, self.failure(kind, detail, status))
 
-    def _failure(self, kind: FailureKind, detail: str, status: int) -> Failure:
-        """``status``: what an error inside the answer would have been; then the head may say when to come again."""
+    def failure(self, kind: FailureKind, detail: str, status: int) -> Failure:
+        """How it has failed. ``status``: its own, or an error's inside it: then the head may say when to return."""
         pause = retry_after_seconds(self.headers, self.exchange.clock.unix()) if status else None
         return Failure(kind, self.served_by, detail, pause, status)
 

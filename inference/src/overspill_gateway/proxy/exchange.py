@@ -36,7 +36,7 @@ from overspill_gateway.proxy.containment import clean_up, tried
 from overspill_gateway.proxy.dispatch import dispatch
 from overspill_gateway.proxy.long_requests import word_going_on
 from overspill_gateway.proxy.refusals import refusal_of
-from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_of_unable
+from overspill_gateway.proxy.refused import forms_to_ask_again, refusal_told_by_words
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.relay_setup import go_on_with, keeps_text, relay_of
 from overspill_gateway.proxy.request_context import RequestContext
@@ -179,7 +179,7 @@ class Exchange(Checked):
             attempt.abandon()
             self._do(self.flow.ask_again(attempt, attempt.backend, now), now)
             return True
-        failure = refusal_of_unable(attempt, relay, self.flow.history, now, self.call.ask.hosted_path)
+        failure = refusal_told_by_words(attempt, relay, self.flow.history, now, self.call.ask.hosted_path)
         return failure is not None and self.goes_elsewhere(attempt, failure)
 
     def goes_elsewhere(self, attempt: Attempt, failure: Failure) -> bool:

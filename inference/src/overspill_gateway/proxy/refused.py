@@ -5,6 +5,7 @@ Not here: who is asked next (``exchange``), and what refusals say (``inability``
 
 from overspill_gateway.core.admission.plan import History
 from overspill_gateway.core.backends.outcome import Failure, FailureKind
+from overspill_gateway.core.dialects.engine_full import FULL_STATUSES, says_full
 from overspill_gateway.core.dialects.inability import Inability, inability_of, said_by
 from overspill_gateway.core.dialects.request_form import RequestForm, another_form
 from overspill_gateway.proxy.attempt import Attempt
@@ -28,13 +29,17 @@ def forms_to_ask_again(call: RequestContext, attempt: Attempt, relay: Relay) -> 
     return () if form is None or form in tried else (*tried, form)
 
 
-def refusal_of_unable(attempt: Attempt, relay: Relay, history: History, now: float, path: bytes) -> Failure | None:
+def refusal_told_by_words(attempt: Attempt, relay: Relay, history: History, now: float, path: bytes) -> Failure | None:
     """What kind of failure a refusal is that somebody else may mend; None: it is about the request."""
     backend, status, body = attempt.backend, relay.status, relay.body()
     inability = inability_of(status, body, local=backend.is_local)
     if inability is None:
-        credentials = status == 403
-        return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403") if credentials else None
+        if status == 403:
+            return Failure(FailureKind.CREDENTIALS, attempt.served_by, "it answered 403")
+        if status not in FULL_STATUSES or not backend.is_local:
+            return None  # such a status of a hosted API was a failure before its words came
+        kind = FailureKind.FULL if says_full(status, body) else FailureKind.STATUS
+        return attempt.failure(kind, _detail(status, body), status)
     if not backend.is_local:
         history.unable_hosted += (backend.served_by,)
         if inability is Inability.PATH or inability is Inability.MODEL:
@@ -42,6 +47,9 @@ def refusal_of_unable(attempt: Attempt, relay: Relay, history: History, now: flo
     elif inability is Inability.CONTEXT:
         history.replicas_unable = True  # what they have differs while they are rolled out, and how long it is does not
     history.unable += 1
+    return Failure(FailureKind.UNABLE, attempt.served_by, _detail(status, body), status=status)
+
+
+def _detail(status: int, body: bytes) -> str:
     words = said_by(body)
-    detail = f"it answered {status}" + (f" ({words})" if words else "")
-    return Failure(FailureKind.UNABLE, attempt.served_by, detail, status=status)
+    return f"it answered {status}" + (f" ({words})" if words else "")

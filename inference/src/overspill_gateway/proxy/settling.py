@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-_COST_NOTHING = frozenset({FailureKind.CONNECT, FailureKind.CREDENTIALS, FailureKind.REDIRECT, FailureKind.STATUS})
+_COST_NOTHING = frozenset(
+    {FailureKind.CONNECT, FailureKind.CREDENTIALS, FailureKind.FULL, FailureKind.REDIRECT, FailureKind.STATUS}
+)
 
 
 class Settling(FlowObserver[Attempt]):
@@ -57,7 +59,8 @@ class Settling(FlowObserver[Attempt]):
 
     def failed(self, request: RequestState, attempt: Attempt, failure: Failure, now: float) -> None:  # noqa: ARG002
         """Whoever runs the gateway hears what is wrong with a backend."""
-        if failure.kind is not FailureKind.UNABLE:  # which may be no problem of the backend's: see refused.tell_problem
+        # The first may be no problem of the backend's (see refused.tell_problem), the second is none.
+        if failure.kind is not FailureKind.UNABLE and failure.kind is not FailureKind.FULL:
             fault = attempt.connect_fault
             attempt.backend.problems.failed(failure.kind, failure.detail, status=failure.status, fault=fault)
 

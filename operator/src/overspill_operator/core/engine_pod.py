@@ -37,11 +37,13 @@ def pod_template(
     labels: Mapping[str, str],
     served: str | None = None,
     key_secret: str | None = None,
+    first_token_seconds: float | None = None,
 ) -> dict[str, Any]:
     """The template with ``podTemplate`` merged over it; raises MergeError where that has another form.
 
     ``claim`` is the cache's PersistentVolumeClaim, ``model`` the name that the engine serves under, ``served`` the one
     that gateways ask for (see ``served_model``; default the same). ``key_secret``: the Secret with the engine's key.
+    ``first_token_seconds``: the route's target.
     """
     source = sources.resolve(self_hosted.source)
     container: dict[str, Any] = {
@@ -56,6 +58,7 @@ def pod_template(
             served=served or model,
             port=ENGINE_PORT,
             host=EVERY_ADDRESS if tuple(profile.command) == VLLM_COMMAND else None,
+            first_token_seconds=first_token_seconds,
         ),
         "env": [*_environment(self_hosted, profile, caches=claim is not None), *_key_variable(key_secret)],
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],

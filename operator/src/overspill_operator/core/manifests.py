@@ -55,6 +55,7 @@ def deployment(meta: Metadata, engine: EngineSpec) -> Manifest:
         claim=claim,
         labels=labels,
         key_secret=key_secret,
+        first_token_seconds=engine.first_token_seconds,
     )
     merged = template(self_hosted)
     if self_hosted.pod_template:

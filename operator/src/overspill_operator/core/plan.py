@@ -44,6 +44,8 @@ class EngineSpec:
     """How many shall run."""
     api_key: str | None = field(default=None, repr=False)
     """The key that it shall ask for; None: it asks for none."""
+    first_token_seconds: float | None = None
+    """The route's target for the time to first token: that of overflow, else that of scaling; None: it has none."""
 
 
 class EngineView(Protocol[P_co]):
@@ -155,7 +157,14 @@ def _engine_spec(route: RouteObject, spec: ModelRouteSpec, world: RouteWorld[P_c
         served=_served(route, world),
         replicas=world.replicas,
         api_key=world.engine_keys[0] if world.engine_keys and world.engine.asks_for_key else None,
+        first_token_seconds=_first_token_seconds(spec),
     )
+
+
+def _first_token_seconds(spec: ModelRouteSpec) -> float | None:
+    target = spec.scaling.targets.time_to_first_token
+    wanted = spec.overflow.time_to_first_token or (target.p95 if target else None)
+    return wanted.seconds if wanted else None
 
 
 def _served(route: RouteObject, world: RouteWorld[P_co]) -> str:

@@ -5,6 +5,7 @@ from math import ceil
 from overspill_api.modelroute import SelfHosted
 from overspill_api.profile import Profile
 from overspill_operator.core import served_model, sources
+from overspill_operator.core.vllm_bounds import bound_arguments
 
 EXIT_SECONDS = 10
 """For vLLM to free its devices after the last request."""
@@ -18,11 +19,13 @@ def engine_arguments(
     served: str,
     port: int | str,
     host: str | None,
+    first_token_seconds: float | None = None,
 ) -> list[str]:
     """What follows the command. VLLM takes the last of two equal options, so those that may be overridden come first.
 
     ``model``: what answers call it, ``served``: what gateways ask for. ``host``: the address that vLLM listens on;
-    None: the command is another program than vLLM, and gets only what every engine must know.
+    None: the command is another program than vLLM, and gets only what every engine must know. ``first_token_seconds``:
+    the route's target, from which vLLM's own bounds follow (see ``vllm_bounds``).
     """
     source = sources.resolve(self_hosted.source)
     options = [*served_model.arguments(model, served), f"--port={port}"]
@@ -33,6 +36,7 @@ def engine_arguments(
         # Without it vLLM aborts what runs when it is told to stop; with it, it finishes that first.
         options.append(f"--shutdown-timeout={drain_seconds(profile)}")
         options.append(f"--host={host}")
+        options += bound_arguments(profile, first_token_seconds, [*source.args, *profile.args, *self_hosted.args])
     return [source.model, *options, *source.args, *profile.args, *self_hosted.args]
 
 

@@ -185,11 +185,14 @@ def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: floa
     replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None:
         return _without_replica(pool, history, ask, now)
-    if now < replica.outlier.returns_at:
+    if now < replica.window.full_until:
+        others = [other for other in pool.replicas if now >= other.window.full_until]
+        replica = choose_replica(others, ask, now, turn, history.failed_replicas, pool.rates.tuning)
+    if replica is not None and now < replica.outlier.returns_at:
         hosted = _first_hosted(pool, history, ask, now)
         if hosted is not None:
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
-    if history.was_held and not replica.window.room(now):
+    if replica is not None and history.was_held and not replica.window.room(now):
         roomy = [candidate for candidate in pool.replicas if candidate.window.room(now)]
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None or (pool.held and not history.was_held and not history.failures):
@@ -250,6 +253,8 @@ def _fastest(
     """The replica with the earliest first token; the conversation's own is late. Only those about to leave pay."""
     for other in pool.replicas:
         if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
+            continue
+        if now < other.window.full_until:
             continue
         if history.was_held and not other.window.room(now):
             continue

@@ -19,7 +19,9 @@ BACKOFF_SECONDS_MAX: Final = 5.0
 JITTER: Final = 0.25
 """Pauses are up to this much longer or shorter, so that requests that failed together do not come back together."""
 
-WITHOUT_WORK: Final = frozenset({FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS, FailureKind.UNABLE})
+WITHOUT_WORK: Final = frozenset(
+    {FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS, FailureKind.UNABLE, FailureKind.FULL}
+)
 """Failures after which the backend has nothing left to do for the request: going elsewhere moves its work and adds
 none, so it needs no budget. Else half of all requests would be lost with one of two replicas."""
 

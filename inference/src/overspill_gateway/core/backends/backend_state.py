@@ -44,3 +44,6 @@ class BackendState:
     def done(self, ask: Ask, *, first_token_came: bool) -> None:  # noqa: ARG002 - for those whose work is known
         """A request has ended there."""
         self.requests -= 1
+
+    def is_full(self, now: float) -> None:
+        """It has refused a request since it has as much to do as its own bounds allow."""

@@ -72,7 +72,7 @@ class Outlier:
     def failed(self, now: float, kind: FailureKind, retry_after_seconds: float | None, *, status: int = 0) -> None:
         """It failed a request; ``status`` is that of its answer, 0 where there was none."""
         tuning = self._tuning
-        if kind is FailureKind.INVALID_OUTPUT or kind is FailureKind.UNABLE:
+        if kind is FailureKind.INVALID_OUTPUT or kind is FailureKind.UNABLE or kind is FailureKind.FULL:
             return  # the model's fault, or no fault at all: what it can do it does well
         if kind is FailureKind.ERROR_IN_ANSWER and 400 <= status < 500 and status not in _OF_THE_BACKEND:
             return  # the request's fault

@@ -26,6 +26,8 @@ class FailureKind(StrEnum):
     """It sends elsewhere: never followed, nor passed on, since the key and the prompt would go with it."""
     UNABLE = "unable"
     """The backend can't serve it: it lacks the path or the model, or the prompt is too long for it."""
+    FULL = "full"
+    """A replica has as much to do as its own bounds allow: no fault, and over as soon as something there ends."""
     CREDENTIALS = "credentials"
     """The backend refused the gateway's own credentials."""
     ERROR_IN_ANSWER = "error_in_answer"

@@ -39,3 +39,7 @@ class ReplicaState(BackendState):
         super().done(ask, first_token_came=first_token_came)
         self.load.done(ask, first_token_came=first_token_came)
         self.window.done(first_token_came=first_token_came)
+
+    def is_full(self, now: float) -> None:
+        """It has refused a request for want of room."""
+        self.window.refused(now)

@@ -258,6 +258,8 @@ class RequestFlow(RequestState, Generic[R, H, A]):
 
     def refused(self, attempt: A, failure: Failure, now: float) -> Action[R | H]:
         """A backend's status says that it can't serve this; PASS_ON: nobody else can, so the client gets it."""
+        if failure.kind is FailureKind.FULL:
+            return self._has_no_room(attempt, failure, now)
         self._note_failure(attempt, failure, now)
         if self.rival is not None or self.goes_on:
             self.leave(attempt, Ending.REFUSED, failure.kind, now)
@@ -268,6 +270,15 @@ class RequestFlow(RequestState, Generic[R, H, A]):
             return PASS_ON
         self.leave(attempt, Ending.REFUSED, failure.kind, now)
         return PAUSE if self.phase is Phase.BACKING_OFF else self._follow(step, now)
+
+    def _has_no_room(self, attempt: A, failure: Failure, now: float) -> Action[R | H]:
+        """A replica is full: that uses up none of the request's tries, and it may be asked again when there is room."""
+        for observer in self._observers:
+            observer.failed(self, attempt, failure, now)
+        self.vacate(attempt)
+        attempt.backend.is_full(now)
+        self.leave(attempt, Ending.REFUSED, failure.kind, now)
+        return NOTHING if self.attempt is not None else self._resume(now)
 
     def first_token(self, attempt: A, now: float) -> None:
         """The answer has begun: this attempt serves it, and the other one that was asked, if any, is over."""

@@ -27,6 +27,7 @@ class ReleaseWindow:
         "_tuning",
         "_waited",
         "begun_unseen",
+        "full_until",
         "limit",
         "sent_at",
         "unbegun",
@@ -42,6 +43,8 @@ class ReleaseWindow:
         """Requests that count as begun although their first token has not come."""
         self.sent_at = float("-inf")
         """When the last was sent."""
+        self.full_until = float("-inf")
+        """Until when the replica is not asked, since it has said that it has no room, unless something ends there."""
         self._load = load
         self._rates = rates
         self._own = own
@@ -63,8 +66,14 @@ class ReleaseWindow:
         if self.limit < self._tuning.room_max:
             self.limit += 1.0
 
+    def refused(self, now: float) -> None:
+        """The replica has as much to do as its own bounds allow. Told after ``done`` of the request that it refused."""
+        self.full_until = now + self._tuning.full_seconds
+        self.limit = max(float(self._tuning.room_min), 0.5 * self.limit)
+
     def done(self, *, first_token_came: bool) -> None:
         """A request has ended there."""
+        self.full_until = float("-inf")
         self._moved = True
         if not first_token_came:
             self._begun()
@@ -95,6 +104,8 @@ class ReleaseWindow:
 
     def room(self, now: float) -> int:
         """Requests that may go there now."""
+        if now < self.full_until:
+            return 0
         tuning = self._tuning
         load = self._load
         if load.scraped_at > self._gauges_seen_at:
@@ -123,4 +134,6 @@ def next_release_at(windows: Iterable[ReleaseWindow], now: float, tuning: Tuning
         settles = window.sent_at + tuning.settle_seconds
         if now < settles < due:
             due = settles
+        if now < window.full_until < due:
+            due = window.full_until
     return max(due, now + tuning.look_seconds_min)

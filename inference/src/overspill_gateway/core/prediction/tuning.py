@@ -83,6 +83,9 @@ class Tuning:
     """However fast it begins them: what an engine is kept supplied by, and how long its own queue gets unseen."""
     settle_seconds: float = 2.0
     """A request counts as begun so long after the last was sent, where neither tokens nor gauges tell."""
+    full_seconds: float = 0.25
+    """A replica that has said that it is full is left alone so long, unless something of ours ends there before: what
+    others have there ends meanwhile, and one refusal every quarter of a second costs it nothing."""
     look_seconds_max: float = 1.0
     """Those who wait are looked at so often at least."""
     look_seconds_min: float = 0.05
