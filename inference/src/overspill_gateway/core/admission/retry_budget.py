@@ -5,9 +5,10 @@ further attempts add at most a fifth to the load of backends that are in trouble
 as well. How often one request may be tried is its route's to say.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from overspill_gateway.core.backends.outcome import FailureKind
+from overspill_gateway.core.backends.outcome import REPEATABLE, Failure, FailureKind
 
 RETRIES_SHARE_MAX: Final = 0.2
 """Further attempts at most, of the requests in flight."""
@@ -16,6 +17,8 @@ RETRIES_FLOOR: Final = 3
 BACKOFF_SECONDS: Final = 0.1
 """Before the first further attempt at a backend that failed; twice as long before each one after it."""
 BACKOFF_SECONDS_MAX: Final = 5.0
+PAUSE_SECONDS_MAX: Final = 2.0
+"""A backend that asks for a longer pause is not waited for: its answer says when to come again."""
 JITTER: Final = 0.25
 """Pauses are up to this much longer or shorter, so that requests that failed together do not come back together."""
 
@@ -78,3 +81,17 @@ def backoff_seconds(attempt: int, random: float, retry_after: float | None) -> f
         return retry_after * (1.0 + spread)
     pause = min(BACKOFF_SECONDS * 2.0 ** min(max(attempt, 1) - 1, 16), BACKOFF_SECONDS_MAX)
     return pause * (1.0 - JITTER + 2.0 * spread)
+
+
+def pause_before_retry(
+    failures: Sequence[Failure], attempts_max: int, rest_seconds: float, random: Callable[[], float]
+) -> float | None:
+    """Seconds to wait before one of those that failed in passing is asked again; None: that makes no sense.
+
+    ``failures`` of one request, oldest first, ``attempts_max`` the most that it has, ``rest_seconds`` until a hosted API
+    may be asked again; ``random`` is uniform in [0, 1).
+    """
+    if not failures or len(failures) >= attempts_max or failures[-1].kind not in REPEATABLE:
+        return None
+    pause = max(backoff_seconds(len(failures), random(), failures[-1].retry_after_seconds), rest_seconds)
+    return pause if pause <= PAUSE_SECONDS_MAX else None

@@ -12,13 +12,12 @@ from typing import Final, Generic, TypeVar
 
 from overspill_gateway.core.admission.plan import HoldIt, Refusal, Refuse, ServedReason, Step, UseHosted, UseReplica
 from overspill_gateway.core.admission.request_state import NOBODY, RequestState, Waiter
-from overspill_gateway.core.admission.retry_budget import RetryBudget, adds_load, backoff_seconds
+from overspill_gateway.core.admission.retry_budget import RetryBudget, adds_load, pause_before_retry
 from overspill_gateway.core.admission.route_pool import RoutePool
 from overspill_gateway.core.backends.backend_state import BackendState
 from overspill_gateway.core.backends.hosted_state import HostedState
 from overspill_gateway.core.backends.outcome import (
     BACKEND_GONE,
-    REPEATABLE,
     Failure,
     FailureKind,
     failure_kind_of_status,
@@ -48,8 +47,6 @@ A = TypeVar("A", bound=AttemptState[BackendState])
 
 MONEY_WAIT_SECONDS: Final = 1.0
 """For the ledger, in all: most disks write a block in one to fifty milliseconds; else others are better."""
-BACK_OFF_SECONDS_MAX: Final = 2.0
-"""A backend that asks for a longer pause is not waited for: its answer says when to come again."""
 
 
 class RequestFlow(RequestState, Generic[R, H, A]):
@@ -213,22 +210,14 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         """Whether nobody is left but those that failed in passing, and asking one of them again makes sense."""
         if step.why is not Refusal.FAILED or self.goes_on:
             return False
-        pause = self._pause_before_retry(now)
+        pool = self.pool
+        failures = [failure for failure in self.history.failures if failure.kind is not FailureKind.UNABLE]
+        rest = min((hosted.outlier.returns_at for hosted in pool.hosted), default=now) - now
+        pause = pause_before_retry(failures, pool.attempts_max, rest, self._random)
         if pause is None or now + pause >= self.total_at:
             return False
         self._pause(Phase.BACKING_OFF, now + pause)
         return True
-
-    def _pause_before_retry(self, now: float) -> float | None:
-        """Seconds to wait before one of those that failed in passing is asked again; None: that makes no sense."""
-        failures = [failure for failure in self.history.failures if failure.kind is not FailureKind.UNABLE]
-        pool = self.pool
-        if not failures or len(failures) >= pool.attempts_max or failures[-1].kind not in REPEATABLE:
-            return None
-        pause = backoff_seconds(len(failures), self._random(), failures[-1].retry_after_seconds)
-        rest = min((hosted.outlier.returns_at for hosted in pool.hosted), default=now) - now
-        pause = max(pause, rest)
-        return pause if pause <= BACK_OFF_SECONDS_MAX else None
 
     def _give_up(self, step: Refuse) -> Action[R | H]:
         return BREAK_OFF if self.goes_on else step
