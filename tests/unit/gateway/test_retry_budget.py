@@ -38,7 +38,13 @@ def test_one_that_ends_makes_room() -> None:
     assert granted(budget, 0) == 1
 
 
-MOVES = {FailureKind.CONNECT, FailureKind.RESET, FailureKind.CREDENTIALS, FailureKind.UNABLE}
+MOVES = {
+    FailureKind.CONNECT,
+    FailureKind.RESET,
+    FailureKind.CREDENTIALS,
+    FailureKind.UNABLE,
+    FailureKind.FULL,
+}
 
 
 @pytest.mark.parametrize("kind", sorted(MOVES))

@@ -88,8 +88,8 @@ def pause_before_retry(
 ) -> float | None:
     """Seconds to wait before one of those that failed in passing is asked again; None: that makes no sense.
 
-    ``failures`` of one request, oldest first, ``attempts_max`` the most that it has, ``rest_seconds`` until a hosted API
-    may be asked again; ``random`` is uniform in [0, 1).
+    ``failures`` of one request, oldest first; ``attempts_max``: the most that it has; ``rest_seconds``: until a hosted
+    API may be asked again; ``random``: uniform in [0, 1).
     """
     if not failures or len(failures) >= attempts_max or failures[-1].kind not in REPEATABLE:
         return None
