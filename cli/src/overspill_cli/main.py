@@ -10,8 +10,11 @@ from overspill_cli import commands
 from overspill_cli.cluster import Cluster, KubernetesCluster
 from overspill_cli.errors import CommandError
 from overspill_cli.pepper import WAIT_SECONDS
+from overspill_cli.planner_options import add_plan, add_simulate
 
 RELEASE_NAMESPACE = "overspill-system"
+SIMULATING = ("simulate", "plan")
+"""Commands of the planner."""
 PEPPER_SECRET = "overspill-key-pepper"  # noqa: S105  the name of a Secret
 
 
@@ -30,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
         "files", nargs="+", metavar="FILE", help="YAML or JSON, with other objects in it or not; -: standard input"
     )
     add_serve(commands_of_top)
-    _add_simulate(commands_of_top)
+    add_simulate(commands_of_top)
+    add_plan(commands_of_top)
     keys = commands_of_top.add_parser("keys", help="API keys for the gateway")
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -151,55 +155,6 @@ def add_serve(commands_of_top: "argparse._SubParsersAction[argparse.ArgumentPars
     add("--print-unit", action="store_true", help="print a systemd unit for these options, and end")
 
 
-def _add_simulate(commands_of_top: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The command ``simulate``."""
-    simulate = commands_of_top.add_parser(
-        "simulate",
-        help="what a ModelRoute would cost and do on a trace of requests, beside other autoscalers; needs no cluster",
-        description="Sends a trace of requests through a ModelRoute in virtual time, with Overspill's own deciding, "
-        "and beside it other autoscalers, fixed numbers of replicas, and what a clairvoyant would pay.",
-    )
-    simulate.add_argument("route", metavar="FILE", help="YAML with a ModelRoute")
-    simulate.add_argument(
-        "--trace", required=True, metavar="FILE",
-        help="CSV or JSONL, also in gzip: seconds,prompt_tokens,output_tokens, or one of Azure, Mooncake or ServeGen",
-    )  # fmt: skip
-    simulate.add_argument("--name", help="which ModelRoute, where the file has several")
-    simulate.add_argument("--scale", type=float, default=1.0, metavar="N", help="times its demand (default: 1)")
-    simulate.add_argument("--lengths", metavar="FILE", help="a trace whose lengths a trace of rates takes")
-    simulate.add_argument("--policy", metavar="A,B,...", help="policies to compare (default: all)")
-    simulate.add_argument(
-        "--begins", default="1970-01-05T00:00Z", metavar="TIME",
-        help="when the trace begins, for windows of hours (default: %(default)s, a Monday)",
-    )  # fmt: skip
-    simulate.add_argument("--seed", type=int, default=1, help="of all chance (default: 1)")
-    simulate.add_argument(
-        "--engine", default="", metavar="KEY=NUMBER,...", help="speed of an engine: prompt_tokens_per_second, step_ms, "
-        "answer_ms, attention_us, batched_tokens, running, kv_tokens (default: by the profile's name)",
-    )  # fmt: skip
-    simulate.add_argument("--replica-usd-per-hour", type=float, metavar="USD", help="default: by the profile's name")
-    simulate.add_argument(
-        "--load-seconds", type=float, default=60.0, metavar="SECONDS",
-        help="from a replica's pod running to its first request (default: %(default)g)",
-    )  # fmt: skip
-    simulate.add_argument(
-        "--pod-seconds", type=float, default=2.0, metavar="SECONDS",
-        help="until that pod runs (default: %(default)g; minutes where nodes are added)",
-    )  # fmt: skip
-    simulate.add_argument(
-        "--hosted-first-token-seconds", type=float, default=0.5, metavar="SECONDS",
-        help="of hosted APIs (default: %(default)g)",
-    )  # fmt: skip
-    simulate.add_argument(
-        "--hosted-token-seconds", type=float, default=0.012, metavar="SECONDS",
-        help="between two tokens of hosted APIs (default: %(default)g)",
-    )  # fmt: skip
-    simulate.add_argument(
-        "--html", metavar="FILE", help="write a page with the table and drawings over time; one file, for any browser"
-    )
-    simulate.add_argument("--json", action="store_true", help="print the figures as one line of JSON, last")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked."""
     options = parser().parse_args(arguments)
@@ -216,21 +171,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from overspill_box import commands as serving  # noqa: PLC0415
 
             return serving.serve(options)
-        elif options.command == "simulate":
-            # Imported late: it is above both sides, and needs what the gateway's deciding needs.
-            from overspill_cli import simulating  # noqa: PLC0415
-
-            return simulating.simulate(options)
+        elif options.command in SIMULATING:
+            return run_simulating(options)
         else:
             run_keys(options)
     except CommandError as error:
         print(f"overspill: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = "planner" if options.command == "simulate" else "operator"
-        print(f"overspill: {error.name} is not installed: pip install 'overspill[{extra}]'", file=sys.stderr)
+        package = "overspill[operator]" if options.command == "keys" else "overspill"
+        print(f"overspill: {error.name} is not installed: pip install '{package}'", file=sys.stderr)
         return 1
     return 0
+
+
+def run_simulating(options: argparse.Namespace) -> int:
+    """Run one of the commands that simulate; the exit code."""
+    # Imported late: they are above both sides, and need what the gateway's deciding needs.
+    if options.command == "plan":
+        from overspill_cli import planning  # noqa: PLC0415
+
+        return planning.plan(options)
+    from overspill_cli import simulating  # noqa: PLC0415
+
+    return simulating.simulate(options)
 
 
 def run_keys(options: argparse.Namespace) -> None:

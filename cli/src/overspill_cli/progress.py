@@ -15,9 +15,9 @@ PERIOD_SECONDS: Final = 0.1
 class Progress:
     """So much is done. A context manager, which leaves an empty line behind."""
 
-    def __init__(self, steps: Sequence[str]) -> None:
-        """``steps``: what is to be done, by name, in order."""
-        self._steps = steps
+    def __init__(self, steps: Sequence[str] = ()) -> None:
+        self.steps = steps
+        """What is to be done, by name, in order."""
         self._done = 0
         self._share = 0.0
         self._began = self._drawn = time.monotonic()
@@ -42,13 +42,13 @@ class Progress:
 
     def has_done(self, step: str) -> None:
         """A step is over, and those before it."""
-        self._done = self._steps.index(step) + 1
+        self._done = self.steps.index(step) + 1
         self._share = 0.0
 
     def line(self, now: float) -> str:
         """The bar, what is being done, and how long the rest will take if it goes on so; ``now``: monotonic seconds."""
-        share = min((self._done + self._share) / len(self._steps), 1.0) if self._steps else 1.0
-        name = self._steps[self._done] if self._done < len(self._steps) else ""
+        share = min((self._done + self._share) / len(self.steps), 1.0) if self.steps else 1.0
+        name = self.steps[self._done] if self._done < len(self.steps) else ""
         bar = "#" * int(WIDTH * share)
         left = (now - self._began) * (1.0 - share) / share if share > 0.02 else None
         waits = f"  {left:.0f} s left" if left is not None else ""

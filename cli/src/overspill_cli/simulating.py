@@ -14,7 +14,7 @@ from overspill_planner.pages.report_page import report_page
 from overspill_planner.profiles import SettingError
 from overspill_planner.report import as_json, heading, table
 from overspill_planner.route import Assumptions, route_of
-from overspill_planner.traces.arrival import TraceError
+from overspill_planner.traces.arrival import Arrival, TraceError
 from overspill_planner.traces.reading import read_trace
 
 
@@ -26,8 +26,7 @@ def simulate(options: argparse.Namespace) -> int:
     try:
         names = names_of(options.policy) if options.policy is not None else NAMES
         route = route_of(chosen.spec, assumptions_of(options))
-        lengths = Path(options.lengths) if options.lengths else None
-        arrivals = read_trace(Path(options.trace), scale=options.scale, seed=options.seed, lengths=lengths)
+        arrivals = trace_of(options)
     except (SettingError, TraceError) as error:
         raise CommandError(str(error)) from error
     progress = Progress(names)
@@ -51,6 +50,12 @@ def simulate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_json(rows, comparison.demand, route, round(comparison.simulated / seconds * 60.0))))
     return 0
+
+
+def trace_of(options: argparse.Namespace) -> list[Arrival]:
+    """The requests that the options name; raises TraceError."""
+    lengths = Path(options.lengths) if options.lengths else None
+    return read_trace(Path(options.trace), scale=options.scale, seed=options.seed, lengths=lengths)
 
 
 def assumptions_of(options: argparse.Namespace) -> Assumptions:

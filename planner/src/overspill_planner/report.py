@@ -18,7 +18,7 @@ def heading(route: Route, demand: Demand) -> list[str]:
     setting = route.setting
     scaling = route.scaling.scaling
     work = (
-        f"{demand.requests:,} requests in {_duration(demand.seconds)}, work for {demand.mean_replicas:.2f} replicas on "
+        f"{demand.requests:,} requests in {duration(demand.seconds)}, work for {demand.mean_replicas:.2f} replicas on "
         f"average; {scaling.min_replicas} to {scaling.max_replicas} replicas at {setting.replica_hour_usd:g} USD an "
         f"hour, ready after {setting.loading.seconds:g} s"
     )
@@ -35,14 +35,21 @@ def heading(route: Route, demand: Demand) -> list[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Lines of the table."""
-    printed = [HEADERS, *(cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in printed) for column in range(len(HEADERS))]
-    lines = [
-        "  ".join(cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
-        for pairs in (list(zip(line, widths, strict=True)) for line in printed)
-    ]
+    lines = aligned([HEADERS, *(cells(row) for row in rows)])
     chosen = [f"{row.name}: {row.setting}" for row in rows if row.setting]
-    return [line.rstrip() for line in lines] + chosen
+    return lines + chosen
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Columns under their heads: the first to the left, all others to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -123,7 +130,8 @@ def _figure(value: float | None, form: str) -> str:
     return NONE if value is None else form.format(value)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A stretch of time, in words."""
     if seconds >= 2 * 86_400.0:
         return f"{seconds / 86_400.0:.1f} days"
     return f"{seconds / 3600.0:.1f} hours" if seconds >= 2 * 3600.0 else f"{seconds / 60.0:.0f} minutes"
