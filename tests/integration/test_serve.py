@@ -39,6 +39,10 @@ def test_a_cold_request_spills_and_the_engine_answers_the_next(serve: Serve) -> 
 
         wait_for("the engine is at zero", lambda: not serve.route()["engines"])
         assert serve.route()["decisions"][0]["reason"] == "Idle"
+        load_time = serve.route()["loadTime"]
+        assert [phase["name"] for phase in load_time["lastStart"]["phases"]][-1] == "weights and engine start"
+        assert load_time["seconds"] >= 0.5
+        assert "EngineStarted" in [event["reason"] for event in serve.route()["events"]]
         assert serve.route()["servedBy"]
         assert not serve.engine_pids()
         assert serve.end() == 0
