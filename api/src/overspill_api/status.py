@@ -101,8 +101,8 @@ class StartPhase(Strict):
     """A part of a replica's start."""
 
     name: Annotated[str, Field(max_length=128)]
-    """What it was: scheduled, volumes, init containers, image, weights, engine start; several that nobody can tell
-    apart are told together, such as "weights and engine start"."""
+    """What it was: scheduled, volumes, init containers, image, weights, engine start, first answer; several that
+    nobody can tell apart are told together, such as "weights and engine start"."""
     seconds: Annotated[float, Field(ge=0)]
     """How long it took."""
 
@@ -113,9 +113,9 @@ class EngineStart(Strict):
     replica: Annotated[str, Field(max_length=253)]
     """Its name."""
     at: datetime
-    """When it could answer."""
+    """When it was ready."""
     seconds: Annotated[float, Field(ge=0)]
-    """From being asked for to that."""
+    """From being asked for to its first answer."""
     phases: Annotated[list[StartPhase], Field(max_length=8)]
     """Where that time went, in order."""
 

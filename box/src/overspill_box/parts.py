@@ -84,7 +84,7 @@ class Parts:
             clock, self._on_demand, self.look_at_all_routes, self._on_refused, fixed=(admin_address,)
         )
         self._secrets = Secrets(secrets_folder)
-        self._starts = StartRecord(self.story, clock, self.look_at_route)
+        self._starts = StartRecord(self.story, clock, self.gateways.work, self.look_at_route)
         self.engines = LocalEngines(
             processes=processes,
             http=http,
@@ -212,13 +212,15 @@ class Parts:
     def _on_start(self, key: str, start: Start) -> None:
         route = self.routes.get(key)
         if route is not None:
-            self._starts.record(route, start)
+            replicas = self.engines.replicas(route)
+            self._starts.record(route, start, is_only=replicas is not None and replicas.ready <= 1)
 
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
             try:
                 self.scaler.heard(key, received)
                 self._teller.note_demand(key)
+                self._starts.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.
                 logger.exception("demand not acted upon", extra={"route": key})

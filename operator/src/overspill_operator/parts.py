@@ -91,7 +91,7 @@ class Parts:
         self._secrets = SecretReader(cluster, clock, random.random, self._look_at_route)
         self._slots = CreationSlots(self._look_at_route)
         self._diagnosis = Diagnosis(cluster, clock, self._engine_of, self._look_at_route)
-        self._starts = StartRecord(self._events, clock, self._look_at_route)
+        self._starts = StartRecord(self._events, clock, self.gateways.work, self._look_at_route)
         self._start_looks = StartLooks(cluster, clock, self.routes, self._engine_of, self._starts)
         self._scaler = Scaler(
             KubernetesEngines(cluster, self.caches.deployments),
@@ -242,6 +242,7 @@ class Parts:
             try:
                 self._scaler.heard(key, received)
                 self._teller.note_demand(key)
+                self._starts.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.
                 logger.exception("demand not acted upon", extra={"route": key})

@@ -110,9 +110,10 @@ class StartLooks:
         seen = self._seen.get(key)
         self._seen[key] = ((seen or frozenset()) | found.keys()) & {pod["metadata"].get("uid") for pod in pods}
         new = [start for uid, start in found.items() if seen is None or uid not in seen]
+        is_only = len(found) == len(new) == 1
         for start in sorted(new, key=lambda start: start.at_unix):
             if seen is not None or last is None or start.at_unix > last:  # else the process before has told of it
-                self._record.record(route, start)
+                self._record.record(route, start, is_only=is_only)
         return True
 
 

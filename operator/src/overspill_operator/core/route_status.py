@@ -26,6 +26,7 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.rolled_out import rolled_out
 from overspill_operator.core.scaling.autoscaler import Rules
+from overspill_operator.core.scaling.load_times import seconds_text
 from overspill_operator.core.scaling.scaling_state import DECISIONS_MAX
 from overspill_operator.core.unenforced import unenforced_fields
 
@@ -96,7 +97,7 @@ def status_document(
 ) -> dict[str, Any]:
     """The whole status, with None for what is to be absent."""
     spec = route.spec
-    engine_says = _engine(faults, engine, problem, scaling)
+    engine_says = _engine(faults, engine, problem, scaling, (load_time or {}).get("seconds"))
     hosted_says = hosted_statement(spec, faults, usable_hosted, gateways.hosted)
     statements = [_ready(faults, engine_says, hosted_says, scaling, answering(usable_hosted, gateways.hosted))]
     if gateways.refusal and not any(fault.of_spec for fault in faults):
@@ -170,6 +171,7 @@ def _engine(  # noqa: PLR0911 - one return a case
     engine: EngineState,
     problem: PodProblem | None,
     scaling: ScalingFacts | None,
+    load_seconds: float | None,
 ) -> Statement | None:
     if scaling is None:
         return None
@@ -189,7 +191,8 @@ def _engine(  # noqa: PLR0911 - one return a case
         return false(Type.ENGINE_AVAILABLE, "PodsRefused", f"Kubernetes makes no pods: {engine.refused}")
     if problem:
         return false(Type.ENGINE_AVAILABLE, problem.reason, problem.message)
-    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {_replicas(desired)}.")
+    usual = f" A start takes {seconds_text(load_seconds)} as a rule." if load_seconds is not None else ""
+    return false(Type.ENGINE_AVAILABLE, "Loading", f"Starting or loading the model: {_replicas(desired)}.{usual}")
 
 
 def _replicas(number: int) -> str:

@@ -6,6 +6,7 @@ from overspill_api.modelroute import SelfHosted
 from overspill_operator.core.scaling.load_times import (
     ENGINE_START,
     FAILED_STARTS,
+    FIRST_ANSWER,
     IMAGE,
     INIT_CONTAINERS,
     PROCESS,
@@ -25,6 +26,7 @@ _PHASES: Final = {
     IMAGE: "have it on the nodes before, by a DaemonSet with the profile's image that does nothing.",
     FAILED_STARTS: "see kubectl logs --previous for why the engine ended before.",
     PROCESS: "the machine is busy.",
+    FIRST_ANSWER: "the engine compiles what its first request needs: selfHosted.cache keeps it for the next start.",
 }
 """By the first part of a phase."""
 

@@ -10,6 +10,7 @@ from overspill_operator.app.objects import Routes
 from overspill_operator.app.start_looks import ATTEMPTS_MAX, StartLooks
 from overspill_operator.app.start_record import StartRecord
 from overspill_operator.core.conditions import timestamp
+from overspill_operator.core.demand.recent_work import RecentWork
 from overspill_operator.ports import ClusterError, Json, Listing
 from unit.operator_.core.builders import raw_route
 from unit.operator_.fakes import FakeCluster, FakeEvents
@@ -51,7 +52,7 @@ class Rig:
 
     def begin(self) -> None:
         """A process that begins."""
-        self.record = StartRecord(self.events, self.clock, lambda _key: None)
+        self.record = StartRecord(self.events, self.clock, RecentWork(), lambda _key: None)
         self.looks = StartLooks(self.cluster, self.clock, self.routes, lambda _key: self.engine, self.record)
 
     def route(self, status: Any = None) -> None:

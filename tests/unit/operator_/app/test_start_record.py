@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from overspill_api.demand import HistogramDemand, RouteDemand, WorkDemand
 from overspill_operator.adapters import telemetry
-from overspill_operator.app.start_record import NEWS_SECONDS, StartRecord
+from overspill_operator.app.start_record import FIRST_ANSWER_SECONDS, NEWS_SECONDS, StartRecord
+from overspill_operator.core.demand.recent_work import Growth, RecentWork
+from overspill_operator.core.demand.work import Work
 from overspill_operator.core.scaling.load_times import IMAGE, SCHEDULED, Phase, Start
 from unit.operator_.core.builders import route
 from unit.operator_.fakes import FakeEvents
@@ -23,12 +26,27 @@ class Rig:
         self.clock = clock
         self.events = FakeEvents()
         self.news: list[str] = []
-        self.record = StartRecord(self.events, clock, self.news.append)
+        self.work = RecentWork()
+        self.record = StartRecord(self.events, clock, self.work, self.news.append)
 
-    def starts(self, seconds: float, *, ago: float = 0.0, **of: Any) -> None:
+    def starts(self, seconds: float, *, ago: float = 0.0, is_only: bool = False, **of: Any) -> None:
         """A replica of the route was ready so long ago."""
         phases = (Phase((SCHEDULED,), 1.0), Phase((IMAGE,), seconds - 1.0))
-        self.record.record(route(ENGINE, **of), Start("r-1", self.clock.unix() - ago, phases))
+        self.record.record(route(ENGINE, **of), Start("r-1", self.clock.unix() - ago, phases), is_only=is_only)
+
+    def hears(self, *seconds: float) -> None:
+        """A gateway tells of streams at replicas whose first tokens took so long."""
+        histogram = HistogramDemand(counts={"+Inf": len(seconds)}, seconds_sum=sum(seconds))
+        done = WorkDemand(answers_total=len(seconds), first_token_since_sent=histogram)
+        said = RouteDemand(route="chat/tiny", arrivals_total=len(seconds), work={"local": done} if seconds else {})
+        self.work.heard(Growth("chat/tiny", "", Work.said(said)), self.clock.unix())
+        self.record.note_demand("chat/tiny")
+
+    def phases(self) -> list[tuple[str, float]]:
+        """Of the last start, as status has them."""
+        status = self.record.status(route(ENGINE))
+        assert status is not None
+        return [(phase["name"], phase["seconds"]) for phase in status["lastStart"]["phases"]]
 
 
 @pytest.fixture
@@ -107,3 +125,40 @@ def test_metrics_of_routes_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch
         rig.record.forget(f"chat/{name}")
     assert len(shown) == telemetry.LOAD_ROUTES_MAX
     assert value(EXPECTED, namespace="chat", route=names[0]) is None
+
+
+def test_the_first_answers_are_part_of_a_start(rig: Rig) -> None:
+    """Of the only replica; known at once, or when a gateway tells of them."""
+    rig.hears()
+    rig.clock.now += 60
+    rig.starts(74, is_only=True)
+    rig.hears()
+    assert rig.phases()[-1] == ("image", 73)
+    rig.clock.now += 2
+    rig.hears(1.5, 2.5)
+    assert rig.phases()[-1] == ("first answer", 2)
+    assert rig.record.expected_seconds(route(ENGINE)) == 76
+    rig.hears(9.0)
+    assert rig.phases()[-1] == ("first answer", 2)
+
+    rig.clock.now += 300
+    rig.starts(40, is_only=True)
+    rig.hears(3.0)
+    rig.starts(50, is_only=True)
+    assert rig.phases()[-1] == ("first answer", 3)
+
+
+def test_answers_of_others_or_of_later_are_no_first_ones(rig: Rig) -> None:
+    """Where another replica answers as well nobody knows whose they are."""
+    rig.hears()
+    rig.clock.now += 60
+    rig.starts(74)
+    rig.hears(2.0)
+    assert rig.phases()[-1][0] == "image"
+
+    rig.clock.now += 300
+    rig.starts(40, is_only=True)
+    rig.clock.now += FIRST_ANSWER_SECONDS + 1
+    rig.hears()
+    rig.hears(2.0)
+    assert rig.phases()[-1][0] == "image"

@@ -223,3 +223,12 @@ def test_fields_without_effect() -> None:
     message = status["conditions"][-1]["message"]
     paths = {"spec.cache", "spec.scaling.objective", "spec.scaling.targets.timeToFirstToken"}
     assert set(message.partition(": ")[2].rstrip(".").split(", ")) == paths
+
+
+def test_a_person_who_waits_for_a_load_is_told_how_long_it_takes() -> None:
+    """As a rule, by the last starts; and status has where their time went."""
+    loading = document(ENGINE, scaling=facts(1), load_time={"seconds": 74.0})
+    (told,) = [c["message"] for c in loading["conditions"] if c["type"] == "EngineAvailable"]
+    assert told == "Starting or loading the model: 1 replica. A start takes 74 s as a rule."
+    assert loading["loadTime"] == {"seconds": 74.0}
+    assert document(ENGINE, scaling=facts(1))["loadTime"] is None

@@ -34,7 +34,10 @@ FAILED_STARTS: Final = "failed starts"
 PROCESS: Final = "process"
 WEIGHTS: Final = "weights"
 ENGINE_START: Final = "engine start"
-PHASES: Final = (SCHEDULED, VOLUMES, INIT_CONTAINERS, IMAGE, FAILED_STARTS, PROCESS, WEIGHTS, ENGINE_START)
+FIRST_ANSWER: Final = "first answer"
+PHASES: Final = (
+    SCHEDULED, VOLUMES, INIT_CONTAINERS, IMAGE, FAILED_STARTS, PROCESS, WEIGHTS, ENGINE_START, FIRST_ANSWER,
+)  # fmt: skip
 """What a start consists of, in its order; those that nobody can tell apart are told together."""
 
 
@@ -61,9 +64,9 @@ class Start:
     replica: str
     """Its name."""
     at_unix: float
-    """When it could answer."""
+    """When it was ready."""
     phases: tuple[Phase, ...]
-    """In their order; at least one."""
+    """In their order; at least one. The first answer is one where it is known: where one was asked for at once."""
 
     @property
     def seconds(self) -> float:
@@ -140,6 +143,14 @@ class LoadTimes:
         is_last = self.last is None or start.at_unix >= self.last.at_unix
         recent = (start.seconds, *self.recent_seconds) if is_last else (*self.recent_seconds, start.seconds)
         return replace(self, recent_seconds=recent[:STARTS_MAX], last=start if is_last else self.last)
+
+    def answered(self, replica: str, seconds: float) -> "LoadTimes":
+        """Once the first answers of a replica are known, which took so long; only of the last one's."""
+        last = self.last
+        if last is None or last.replica != replica or not 0 <= seconds <= LOAD_SECONDS_MAX:
+            return self
+        start = replace(last, phases=(*last.phases, Phase((FIRST_ANSWER,), seconds)))
+        return replace(self, recent_seconds=(start.seconds, *self.recent_seconds[1:]), last=start)
 
     @property
     def expected_seconds(self) -> float | None:
