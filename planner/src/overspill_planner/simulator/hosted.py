@@ -3,7 +3,7 @@
 Limits are kept as the gateway keeps them (``core.money.limits``). It is never down.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from overspill_gateway.core.money.limits import Entry, HostedLimiter
@@ -46,17 +46,12 @@ class HostedCall:
     counted: int
 
 
-@dataclass(slots=True)
 class HostedRun:
     """One hosted API while time passes."""
 
-    model: HostedModel
-    limiter: HostedLimiter = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.limiter = HostedLimiter(
-            self.model.requests_per_minute, self.model.tokens_per_minute, self.model.concurrency
-        )
+    def __init__(self, model: HostedModel) -> None:
+        self.model = model
+        self.limiter = HostedLimiter(model.requests_per_minute, model.tokens_per_minute, model.concurrency)
 
     def begin(self, ask: Ask, now: float) -> HostedCall | None:
         """Send a request; None: a limit does not allow it."""

@@ -5,12 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from overspill_api.demand import DEMAND_VERSION, GatewayDemand
 from overspill_gateway.core.counters import BackendCounters, RouteCounters
-from overspill_gateway.core.flow.demand_line import route_demand
-from overspill_operator.core.demand.demand_lines import believed
-from overspill_operator.core.demand.recent_work import RecentWork
-from overspill_operator.core.demand.traffic import GatewayView, demand_of, engines_of
 from overspill_operator.core.demand.work import Work
 from overspill_operator.core.scaling.autoscaler import QueueDepth
 from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingPolicy, ScalingState
@@ -18,8 +13,8 @@ from overspill_planner.baselines.policy import Gauge, Policy, Sight
 from overspill_planner.simulator.clock import Clock
 from overspill_planner.simulator.fleet import Fleet
 from overspill_planner.simulator.gateway import Gateway
+from overspill_planner.simulator.telling import Telling
 
-ROUTE_KEY: Final = "planner/route"
 DEMAND_SECONDS: Final = 1.0
 """Between two looks of the operator at demand that is not urgent."""
 
@@ -138,17 +133,19 @@ class OverspillScaler(Scaler):
         super().__init__()
         self.changes: list[Change] = []
         """What was decided of the replicas."""
-        self.heard = Work()
-        """All that the operator has heard to be done."""
         self._policy = policy
         self._looks_at = float("inf")
+
+    @property
+    def heard(self) -> Work:
+        """All that the operator has heard to be done."""
+        return self._told.heard
 
     def begin(self, world: World) -> None:
         """The route's least number of replicas."""
         now = world.clock.now
         self._world = world
-        self._work = RecentWork()
-        self._view = GatewayView(now, now)
+        self._told = Telling(world.gateway, world.tally, world.counted, now)
         state = ScalingState.begun(now, policy=self._policy)
         self._state = state.accept(self._policy, generation=1, now_unix=now)
         world.fleet.scale(self._state.replicas)
@@ -177,7 +174,6 @@ class OverspillScaler(Scaler):
     def _decide(self) -> None:
         now = self._world.clock.now
         self._looks_at = float("inf")
-        self._tell(now)
         step = self._state.decide(self._observe(now), now)
         self._state = step.state
         if step.change is not None:
@@ -186,28 +182,13 @@ class OverspillScaler(Scaler):
         if step.check_unix is not None:
             self._look_at(max(step.check_unix, now + 0.001))
 
-    def _tell(self, now: float) -> None:
-        """The operator hears a line."""
-        world = self._world
-        in_flight = sum(replica.requests for replica in world.gateway.replicas)
-        route = route_demand(
-            ROUTE_KEY, "u", world.gateway.pool, world.tally, world.counted, now, in_flight_local=in_flight,
-            last_arrival_unix_seconds=world.load.last_arrival,
-        )  # fmt: skip
-        said = GatewayDemand(gateway="g", now_unix_seconds=now, version=DEMAND_VERSION, uptime_seconds=now)
-        self._view.last_line_unix = now  # lines without routes have come meanwhile
-        for growth in self._view.take(believed(said, (route,), {}, now), now).growth:
-            self._work.heard(growth, now)
-            if growth.work is not None:
-                self.heard = self.heard.plus(growth.work)
-
     def _observe(self, now: float) -> Observation:
         """What the operator sees, as its ``app.scaler`` puts it together."""
-        views = [self._view]
-        demand, gauges = demand_of(ROUTE_KEY, views, 0, now, "u"), engines_of(ROUTE_KEY, views, now, "u")
+        told = self._told
+        demand, gauges = told.demand(self._world.load.last_arrival, now), told.gauges(now)
         matters = gauges.waiting is not None and demand.in_flight and self._state.queue_matters(now)
         fleet = self._world.fleet
         return Observation(
             demand, fleet.ready, fleet.ready_since, QueueDepth(gauges.waiting or 0) if matters else None,
-            gauges.readings, self._work.of(ROUTE_KEY, "u", now),
+            gauges.readings, told.work(now),
         )  # fmt: skip

@@ -4,7 +4,7 @@ All of it is sums, so that gateways and times can be added up, and what happened
 How it stands in a line is ``overspill_api.demand``; what is done with it over time is ``recent_work``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import inf, isfinite
@@ -164,6 +164,26 @@ class Work:
         if not all(map(isfinite, seconds)) or not 0 <= min(numbers) <= max(numbers) <= TOTAL_MAX:
             raise WorkError(f"counts of work are not all within 0 and {TOTAL_MAX:.0e}")
         return cls(tuple(numbers))
+
+    @classmethod
+    def counted(
+        cls,
+        arrivals: float,
+        spilled: Sequence[float],
+        refused: Mapping[str, float],
+        local: Sequence[float],
+        hosted: Sequence[float],
+    ) -> "Work":
+        """The same from counters that are at hand and can be believed.
+
+        ``spilled``: the numbers of ``SpilledWork``. ``local``, ``hosted``: empty where nothing was done, else the first
+        four of ``KindOfWork``, then each histogram, its sum before its counts by this version's bounds.
+        """
+        reasons = [0.0] * len(_REASONS)
+        for reason, count in refused.items():
+            reasons[_REASON_PLACES.get(reason, len(_REASONS) - 1)] += count
+        none = (0.0,) * _KIND_LENGTH
+        return cls((arrivals, *spilled, *reasons, *(local or none), *(hosted or none)))
 
     def minus(self, before: "Work") -> "Work":
         """What it has grown by; raises ``WorkError`` where something has become less."""
