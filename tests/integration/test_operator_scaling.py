@@ -1,6 +1,8 @@
 """The operator against a real API server and a gateway that the test plays: from zero, up, and back."""
 
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +136,52 @@ def test_another_autoscaler_gets_a_number_at_scale(world: Rig) -> None:
 
     world.patch(route_path("hpa"), {"spec": {"scaling": {"autoscaler": "Overspill", "replicas": None}}})
     world.wait_condition("hpa", "ScalingActive", "True", "FollowsDemand")
+
+
+def test_kubectl_describe_tells_why_it_scaled(world: Rig) -> None:
+    """What holds now, each change with its figures, what each signal calls for, and the events in their order."""
+    scaling = {"maxReplicas": 3, "targets": {"concurrency": 10}, "idleAfter": "1s"}
+    world.route("story", {"selfHosted": ENGINE, "scaling": scaling})
+    world.wait_condition("story", "Ready", "True", "ScaledToZero")
+    busy = {"last_arrival_unix_seconds": time.time()}
+    world.gateway.say("default/story", held=1, wants_replica=True, **busy)
+    wait_for("one replica", lambda: world.replicas("story") == 1)
+    world.gateway.say("default/story", held=55, wants_replica=True, **busy)
+    wait_for("three replicas", lambda: world.replicas("story") == 3)
+    wait_for("its events", lambda: len([e for e in world.events("story") if e["reason"] == "ScaledUp"]) == 2)
+
+    def told() -> str:
+        command = [Path(os.environ["OVERSPILL_TOOLS"]) / "kubectl", "--kubeconfig", world.plane.kubeconfig]
+        answer = subprocess.run([*command, "describe", "mr", "story"], capture_output=True, text=True, check=True)
+        return answer.stdout
+
+    story = [
+        " ".join(line.split()) for line in wait_for("both decisions", lambda: _with(told(), "55 held")).splitlines()
+    ]
+    for line in (
+        "Desired Replicas: 3",
+        "Message: Between 0 and 3 replicas.",
+        "Message: At most 3 by spec.scaling. 0 in flight, 0 spilled, 55 held; one replica serves 10 at a time.",
+        "Message: 0 in flight, 0 spilled, 1 held; one replica serves 10 at a time.",
+        "Message: 0 in flight, 0 spilled, 55 held; one replica serves 10 at a time.",
+        "Reason: FirstRequest",
+        "Reason: MaxReplicas",
+        "Signal: Concurrency",
+        "Replicas: 6",
+    ):
+        assert line in story, "\n".join(story)
+    events = [line for line in story if line.startswith("Normal Scaled")]
+    assert [event.partition("overspill-operator ")[2] for event in events] == [
+        "From 0 to 1 replicas: FirstRequest. 0 in flight, 0 spilled, 1 held; one replica serves 10 at a time.",
+        (
+            "From 1 to 3 replicas: MaxReplicas. At most 3 by spec.scaling. "
+            "0 in flight, 0 spilled, 55 held; one replica serves 10 at a time."
+        ),
+    ]
+
+
+def _with(text: str, part: str) -> str:
+    return text if part in text else ""
 
 
 def test_figures_of_traffic_reach_status(world: Rig) -> None:

@@ -68,6 +68,26 @@ class ScalingDecision(Strict):
     """The figures behind it."""
 
 
+class ScalingNeed(Strict):
+    """How many replicas one signal calls for."""
+
+    signal: Annotated[str, Field(max_length=64)]
+    """Whose need it is, one word in CamelCase, such as Concurrency or QueueDepth."""
+    replicas: Annotated[int, Field(ge=0)]
+    """How many it calls for, before bounds."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The figures behind it."""
+
+
+class ScalingNeeds(Strict):
+    """What scaling goes by: the largest need wins on the way up, the way down needs all of them."""
+
+    at: datetime
+    """When it was so: taken with each decision, and every half minute while there is traffic."""
+    needs: Annotated[list[ScalingNeed], Field(max_length=16)]
+    """The largest first."""
+
+
 class GatewaySpend(Strict):
     """What one gateway process has reported as spent; kept so that a restarted operator counts nothing twice."""
 
@@ -166,10 +186,12 @@ class ModelRouteStatus(Strict):
     """The last of budget.alerts that an event told of."""
     last_request_time: datetime | None = None
     """When the last request came, to the minute."""
-    decisions: Annotated[list[ScalingDecision], Field(max_length=5)] = []
+    decisions: Annotated[list[ScalingDecision], Field(max_length=10)] = []
     """The last changes of the number of replicas, newest first."""
     load_time: LoadTime | None = None
     """How long replicas take to start, and where that time goes."""
+    scaling: ScalingNeeds | None = None
+    """What each signal calls for; absent where the number is fixed."""
 
 
 class ConsumerStatus(Strict):

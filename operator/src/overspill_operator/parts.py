@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from overspill_api.names import COMPILED_KEY, LABEL_COMPILED, LABEL_MANAGED_BY, LABEL_ROUTE, MANAGED_BY
+from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.event_recorder import EventRecorder
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.kubernetes_engines import KubernetesEngines
@@ -103,6 +104,7 @@ class Parts:
             load_seconds=self._starts.expected_seconds,
             unschedulable=self._diagnosis.unschedulable,
         )
+        telemetry.ROUTES.source = self._scaler.figures
         self.profiles.read()
         self._reconcilers(settings)
 

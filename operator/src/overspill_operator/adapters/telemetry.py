@@ -1,8 +1,11 @@
 """The operator's own metrics, as /metrics shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 REGISTRY = CollectorRegistry()
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -125,3 +128,49 @@ def show_load(namespace: str, route: str, phases: Mapping[str, float], expected_
     EXPECTED_LOAD.labels(namespace, route).set(expected_seconds)
     for phase, seconds in phases.items():
         LAST_LOAD.labels(namespace, route, phase).set(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFigures:
+    """What is decided of one route that has an engine."""
+
+    route: str
+    """``namespace/name``."""
+    desired: int
+    """Replicas that there shall be."""
+    ready: int
+    """Replicas that can answer."""
+    needed: tuple[tuple[str, int], ...]
+    """By signal, replicas that it calls for; none: the number is fixed."""
+
+
+class RouteCollector(Collector):
+    """Figures of routes, asked for when somebody scrapes: routes that are gone leave no series behind."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Iterable[RouteFigures]] = tuple
+        """A leader's; others have none."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See ``Collector``."""
+        desired = GaugeMetricFamily(
+            "overspill_operator_route_desired_replicas", "Replicas that scaling wants.", labels=["route"]
+        )
+        ready = GaugeMetricFamily(
+            "overspill_operator_route_ready_replicas", "Replicas that can answer.", labels=["route"]
+        )
+        needed = GaugeMetricFamily(
+            "overspill_operator_route_needed_replicas",
+            "Replicas that a signal calls for, before bounds; none where the number is fixed.",
+            labels=["route", "signal"],
+        )
+        for figures in self.source():
+            desired.add_metric([figures.route], figures.desired)
+            ready.add_metric([figures.route], figures.ready)
+            for signal, replicas in figures.needed:
+                needed.add_metric([figures.route, signal], replicas)
+        yield from (desired, ready, needed)
+
+
+ROUTES = RouteCollector()
+REGISTRY.register(ROUTES)

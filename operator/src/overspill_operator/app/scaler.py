@@ -7,12 +7,13 @@ only says so in status.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
+from overspill_operator.adapters.telemetry import RouteFigures
 from overspill_operator.app.beat import BEAT_SECONDS, Beat
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock
@@ -30,7 +31,7 @@ from overspill_operator.core.demand.traffic import (
 )
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
-from overspill_operator.core.scaling.autoscaler import QueueDepth
+from overspill_operator.core.scaling.autoscaler import Need, QueueDepth
 from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingState, policy_of
 from overspill_operator.ports import EngineError, Engines, Events, Json
 
@@ -80,6 +81,8 @@ class _Scaled:
     """When it was decided upon last."""
     wished: bool = False
     """Whether a gateway wished for a replica then."""
+    needs: tuple[Need, ...] | None = None
+    """What each signal called for then; None: nothing was decided yet."""
     writing: "asyncio.Task[None] | None" = None
 
 
@@ -189,7 +192,17 @@ class Scaler:
             queue_unread=UNREAD if matters and self._gauges(route, now).unread else "",
             doubts=scaled.doubts.told(now),
             start_failed=scaled.state.start_failed,
+            needs=scaled.needs,
         )
+
+    def figures(self) -> Iterator[RouteFigures]:
+        """What is decided of each route that has an engine, for metrics."""
+        for route in self._routes:
+            scaled = self._scaled.get(route.key)
+            if scaled is not None and scaled.state.policy is not None and scaled.state.policy.has_engine:
+                live = self._engines.replicas(route)
+                needs = tuple((need.signal.value, need.replicas) for need in scaled.needs or ())
+                yield RouteFigures(route.key, scaled.state.replicas, live.ready if live else 0, needs)
 
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
         """Decide for a route and act on it. ``heard_at``: when (monotonic) the line came that asked for it."""
@@ -206,6 +219,7 @@ class Scaler:
         step = scaled.state.decide(seen, now)
         scaled.state, scaled.looked_unix = step.state, now
         scaled.wished = seen.demand.wants_replica or seen.demand.held > 0
+        scaled.needs = step.decision.needs if step.decision else ()
         self._beat.looked(key, None if step.check_unix is None else step.check_unix - now)
         if step.change:
             self._tell(route, step.change)

@@ -22,10 +22,11 @@ from overspill_operator.core.gateway_refusals import REASON as REFUSED
 from overspill_operator.core.gateway_refusals import Refusal, programmed
 from overspill_operator.core.hosted_health import HostedReport
 from overspill_operator.core.hosted_status import answering, hosted_statement
+from overspill_operator.core.needs_status import scaling_status
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.pod_problems import PodProblem
 from overspill_operator.core.rolled_out import rolled_out
-from overspill_operator.core.scaling.autoscaler import Rules
+from overspill_operator.core.scaling.autoscaler import Need, Rules
 from overspill_operator.core.scaling.load_times import seconds_text
 from overspill_operator.core.scaling.scaling_state import DECISIONS_MAX
 from overspill_operator.core.unenforced import unenforced_fields
@@ -53,6 +54,8 @@ class ScalingFacts:
     """What of the gateways' figures for this route is not believed; empty: all is."""
     start_failed: bool = False
     """Whether the engine is at zero because no replica was ready in time."""
+    needs: tuple[Need, ...] | None = None
+    """What each signal calls for, the largest first; empty: the number is fixed; None: nothing was decided yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,9 @@ def status_document(
     last_request = figures.last_request_unix
     last_minute = timestamp(last_request - last_request % 60) if last_request else before.get("lastRequestTime")
     spend = figures.spend.model_dump(by_alias=True, mode="json") if traffic else before.get("spend") or NOTHING_SPENT
+    shown = list(decisions)[:DECISIONS_MAX]
+    is_decided = shown[:1] != list(before.get("decisions") or ())[:1]
+    needs = scaling.needs if scaling else ()  # of no engine there are none
     return {
         "observedGeneration": route.meta.generation,
         "conditions": condition_list(statements, before.get("conditions") or (), route.meta.generation, now_unix),
@@ -132,8 +138,9 @@ def status_document(
         "lastRequestTime": last_minute,
         "spend": spend,
         "budgetAlert": before.get("budgetAlert"),
-        "decisions": list(decisions)[:DECISIONS_MAX],
         "loadTime": load_time,
+        "decisions": shown,
+        "scaling": scaling_status(needs, before, is_news=is_decided or traffic is not None, now_unix=now_unix),
     }
 
 

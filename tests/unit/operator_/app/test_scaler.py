@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from overspill_operator.adapters import telemetry
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.app.objects import Routes
 from overspill_operator.app.scaler import Scaler
@@ -327,3 +328,21 @@ async def test_what_was_heard_is_looked_at_on_the_next_beat(rig: Rig) -> None:
 
     assert rig.scaler.desired(route) == 3
     assert len(rig.scaler.decisions(route)) == 1
+
+
+async def test_metrics_have_what_is_decided_of_each_route(rig: Rig) -> None:
+    """By route and signal; a route that is gone leaves no series behind."""
+    rig.route(selfHosted=ENGINE)
+    rig.engines.live["u1"] = Replicas(2, ready=1)
+    rig.hears(f'"held":25,"last_arrival_unix_seconds":{rig.clock.now}')
+    telemetry.ROUTES.source = rig.scaler.figures
+
+    desired = "overspill_operator_route_desired_replicas"
+    needed = "overspill_operator_route_needed_replicas"
+    assert telemetry.REGISTRY.get_sample_value(desired, {"route": "ns/r"}) == 3
+    assert telemetry.REGISTRY.get_sample_value("overspill_operator_route_ready_replicas", {"route": "ns/r"}) == 1
+    assert telemetry.REGISTRY.get_sample_value(needed, {"route": "ns/r", "signal": "Concurrency"}) == 3
+    rig.routes.remove("ns/r", "u1")
+    rig.scaler.forget("ns/r")
+
+    assert telemetry.REGISTRY.get_sample_value(desired, {"route": "ns/r"}) is None

@@ -49,7 +49,7 @@ def test_each_kind_of_excess_is_cut_by_itself() -> None:
             CONDITION,
             {**CONDITION, "type": "Other", "status": "Maybe"},
         ],
-        "decisions": [decision] * 9 + ["none"],
+        "decisions": [decision] * 12 + ["none"],
         "lastRequestTime": "yesterday",
         "unknown": 1,
         "desiredReplicas": float("nan"),
@@ -60,7 +60,7 @@ def test_each_kind_of_excess_is_cut_by_itself() -> None:
     assert [condition["type"] for condition in cut["conditions"]] == ["Ready"]
     assert len(cut["conditions"][0]["message"]) == 32768
     assert cut["conditions"][0]["message"].endswith("z...")
-    assert len(cut["decisions"]) == 5
+    assert len(cut["decisions"]) == 10
     assert (cut["decisions"][0]["from"], len(cut["decisions"][0]["reason"])) == (0, 64)
     assert (cut["lastRequestTime"], cut["desiredReplicas"]) == (None, None)
     assert "unknown" not in cut

@@ -191,7 +191,8 @@ def decide(
             checks.append(start + DOWN_STABILIZATION_SECONDS)
     bounded = min(max(target, rules.bounds.minimum), rules.bounds.maximum)
     if bounded != target:
-        reason, message = _bound_reason(rules.bounds, bounded > target)
+        reason, limit = _bound_reason(rules.bounds, bounded > target)
+        message = f"{limit} {message}"
     if bounded > rules.bounds.minimum and bounded == pool.desired:
         checks += [idle_unix, _loading_ends(rules, memory) if loading else None]
     memory = replace(memory, called_for=called_for)

@@ -30,7 +30,7 @@ from overspill_operator.core.scaling.windows import Bounds, bounds_at
 
 Json = Mapping[str, Any]
 
-DECISIONS_MAX = 5
+DECISIONS_MAX = 10
 STARTUP_SECONDS = 1800.0
 """Of an engine whose profile is not known."""
 

@@ -139,7 +139,8 @@ def test_a_day_of_a_route(office_day: Pool) -> None:
         ("20:09:50", 0, Reason.IDLE),
     ]
     assert pool.decided > 8000
-    assert [entry["to"] for entry in pool.state.decisions] == [0, 1, 0, 1, 4][:DECISIONS_MAX]
+    assert [entry["to"] for entry in pool.state.decisions][:5] == [0, 1, 0, 1, 4]
+    assert len(pool.state.decisions) <= DECISIONS_MAX
 
 
 def test_looking_when_it_is_due_decides_as_looking_all_the_time(office_day: Pool) -> None:
