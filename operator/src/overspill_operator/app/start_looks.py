@@ -112,7 +112,8 @@ class StartLooks:
         new = [start for uid, start in found.items() if seen is None or uid not in seen]
         is_only = len(found) == len(new) == 1
         for start in sorted(new, key=lambda start: start.at_unix):
-            if seen is not None or last is None or start.at_unix > last:  # else the process before has told of it
+            # Else the process before has told of it, or may have: one of its pods may have become ready once more.
+            if seen is not None or last is None or start.begun_unix > last:
                 self._record.record(route, start, is_only=is_only)
         return True
 

@@ -193,6 +193,25 @@ async def test_after_a_restart_engines_that_go_on_are_not_looked_at(rig: Rig, cl
     task.cancel()
 
 
+async def test_after_a_restart_one_that_is_ready_again_has_not_started_again(rig: Rig, clock: VirtualClock) -> None:
+    """Its pod was made before the last start that is known of."""
+    rig.starts("a", 30)
+    await rig.settle()
+    route = rig.routes.get(KEY)
+    assert route is not None
+
+    after = Rig(clock)
+    after.cluster.pods = rig.cluster.pods
+    after.route({"loadTime": rig.record.status(route)})
+    task = asyncio.create_task(after.looks.run())
+    clock.advance(20)
+    after.cluster.pods[0]["status"]["conditions"][0]["lastTransitionTime"] = timestamp(clock.unix())
+    after.is_ready(1)
+    await after.settle()
+    assert (after.known(), after.cluster.looks) == ((30,), 1)
+    task.cancel()
+
+
 async def test_a_route_that_is_gone_is_forgotten(rig: Rig) -> None:
     """One of its name that comes later has its own pods."""
     rig.starts("a", 30)

@@ -74,6 +74,11 @@ class Start:
         return sum(phase.seconds for phase in self.phases)
 
     @property
+    def begun_unix(self) -> float:
+        """When it was asked for."""
+        return self.at_unix - sum(phase.seconds for phase in self.phases if FIRST_ANSWER not in phase.parts)
+
+    @property
     def longest(self) -> Phase:
         """The phase to look at first."""
         return max(self.phases, key=lambda phase: phase.seconds)
