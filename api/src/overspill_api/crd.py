@@ -281,6 +281,13 @@ def modelroute_crd() -> Schema:
             wide=True,
             description="Whether what serves is what the spec says.",
         ),
+        column(
+            "Load",
+            ".status.loadTime.seconds",
+            "number",
+            wide=True,
+            description="Seconds that a start is expected to take.",
+        ),
         column("URL", ".status.url", wide=True),
         column("Served-by", ".status.servedBy", wide=True, description="Share of requests by backend."),
     ]

@@ -104,7 +104,12 @@ def test_scale_and_columns() -> None:
     assert [column["name"] for column in columns if not column.get("priority")] == [
         "Model", "Ready", "Reason", "Replicas", "Desired", "Spend", "Age",
     ]  # fmt: skip
-    assert [column["name"] for column in columns if column.get("priority")] == ["Rolled-out", "URL", "Served-by"]
+    assert [column["name"] for column in columns if column.get("priority")] == [
+        "Rolled-out",
+        "Load",
+        "URL",
+        "Served-by",
+    ]
 
 
 def test_lines_are_joined_and_paragraphs_kept() -> None:

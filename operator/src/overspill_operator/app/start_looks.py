@@ -84,11 +84,18 @@ class StartLooks:
         self._due.append(look)
         self._news.set()
 
+    def _put_later(self, look: "_Look") -> None:
+        if look.attempt < ATTEMPTS_MAX:
+            self._clock.call_later(AGAIN_SECONDS, lambda: self._put(replace(look, attempt=look.attempt + 1)))
+
     async def _look(self, look: "_Look") -> bool:
         """Whether the API server had to be asked."""
         key = look.key
         route, state = self._routes.get(key), engine_state(self._engine_of(key))
-        if route is None or not state.ready:
+        if route is None:
+            self._put_later(look)  # a process that begins may see engines before it sees their routes
+            return False
+        if not state.ready:
             return False
         last, since = self._record.last_unix(route), state.ready_since_unix
         if look.is_found and last is not None and since is not None and since <= last:
@@ -100,8 +107,7 @@ class StartLooks:
             found = dict(starts(route.meta.name, pods))
         except ClusterError as error:
             logger.debug("pods not listed: %s", error, extra={"route": key})
-            if look.attempt < ATTEMPTS_MAX:
-                self._clock.call_later(AGAIN_SECONDS, lambda: self._put(replace(look, attempt=look.attempt + 1)))
+            self._put_later(look)
             return True
         except Exception:
             # People of a namespace write Pods: what nobody expected there must not end the looks at others.

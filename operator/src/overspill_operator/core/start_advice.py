@@ -20,27 +20,26 @@ SHORT_SECONDS: Final = 10.0
 """A start that is shorter than this is left as it is."""
 
 _PHASES: Final = {
-    SCHEDULED: "keep a node free (placeholder pods of low priority), or a replica in known hours (scaling.windows).",
-    VOLUMES: "attaching its volumes is what takes so long; a claim on storage of the node itself, or none, is quicker.",
-    INIT_CONTAINERS: "they are those of spec.selfHosted.podTemplate.",
-    IMAGE: "have it on the nodes before, by a DaemonSet with the profile's image that does nothing.",
-    FAILED_STARTS: "see kubectl logs --previous for why the engine ended before.",
-    PROCESS: "the machine is busy.",
-    FIRST_ANSWER: "the engine compiles what its first request needs: selfHosted.cache keeps it for the next start.",
+    SCHEDULED: "Keep a node free (placeholder pods of low priority), or a replica in known hours (scaling.windows).",
+    VOLUMES: "A claim on storage of the node itself, or none, is mounted sooner.",
+    INIT_CONTAINERS: "They are those of spec.selfHosted.podTemplate.",
+    IMAGE: "Have it on the nodes before, by a DaemonSet with the profile's image that does nothing.",
+    FAILED_STARTS: "kubectl logs --previous says why the engine ended before.",
+    PROCESS: "The machine is busy.",
+    FIRST_ANSWER: "The engine compiles what its first request needs; selfHosted.cache keeps it for the next start.",
 }
 """By the first part of a phase."""
 
 _NO_CACHE: Final = (
-    "spec.selfHosted.cache keeps weights and compiled kernels for the next start; without it every replica loads and "
-    "compiles anew."
+    "Set spec.selfHosted.cache: it keeps weights and compiled kernels, which every replica now loads and makes anew."
 )
 _CACHED: Final = (
-    "weights and compiled kernels are on its volume; quicker storage, a smaller or quantized model, or --enforce-eager "
+    "Weights and compiled kernels are on its volume; quicker storage, a smaller or quantized model, or --enforce-eager "
     "(slower answers) shorten it."
 )
 _IN_PLACE: Final = (
-    "the weights are near; compiled kernels are kept with spec.selfHosted.cache, and --enforce-eager leaves them out "
-    "(slower answers)."
+    "The weights are near; spec.selfHosted.cache keeps compiled kernels, and --enforce-eager leaves them out (slower "
+    "answers)."
 )
 
 
@@ -50,8 +49,7 @@ def advice(start: Start, self_hosted: SelfHosted | None) -> str:
         return ""
     longest = start.longest
     share = round(100 * longest.seconds / start.seconds)
-    name = longest.name
-    return f"{name[:1].upper()}{name[1:]}: {share} % of the last start; {_what(longest.parts, self_hosted)}"
+    return f"The longest part was {longest.name} ({share} %). {_what(longest.parts, self_hosted)}"
 
 
 def _what(parts: tuple[str, ...], self_hosted: SelfHosted | None) -> str:

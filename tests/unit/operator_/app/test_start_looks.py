@@ -212,6 +212,17 @@ async def test_after_a_restart_one_that_is_ready_again_has_not_started_again(rig
     task.cancel()
 
 
+async def test_an_engine_that_is_seen_before_its_route_is_looked_at_later(clock: VirtualClock) -> None:
+    """A process that begins lists both, in any order."""
+    rig = Rig(clock)
+    task = asyncio.create_task(rig.looks.run())
+    rig.starts("a", 30)
+    clock.call_later(8.0, rig.route)
+    await rig.settle()
+    assert rig.known() == (30,)
+    task.cancel()
+
+
 async def test_a_route_that_is_gone_is_forgotten(rig: Rig) -> None:
     """One of its name that comes later has its own pods."""
     rig.starts("a", 30)

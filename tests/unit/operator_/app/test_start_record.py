@@ -70,7 +70,7 @@ def test_a_start_is_an_event_and_news_and_what_is_expected(rig: Rig) -> None:
     status = rig.record.status(route(ENGINE))
     assert status is not None
     assert status["madeFrom"] == "hf://a/b on cpu"
-    assert status["advice"].startswith("Image: 99 % of the last start")
+    assert status["advice"].startswith("The longest part was image (99 %).")
 
 
 def test_one_that_was_over_long_ago_counts_and_is_no_event(rig: Rig) -> None:

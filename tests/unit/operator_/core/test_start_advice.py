@@ -30,7 +30,7 @@ def engine(source: str = "hf://a/b", **more: object) -> SelfHosted:
 def test_it_speaks_of_the_longest_phase() -> None:
     """With its share."""
     told = advice(start(((SCHEDULED,), 1.0), ((IMAGE,), 60.0), ((WEIGHTS, ENGINE_START), 39.0)), engine())
-    assert told.startswith("Image: 60 % of the last start; have it on the nodes before")
+    assert told.startswith("The longest part was image (60 %). Have it on the nodes before")
 
 
 def test_a_short_start_is_left_alone() -> None:
@@ -41,9 +41,9 @@ def test_a_short_start_is_left_alone() -> None:
 def test_a_cache_is_advised_to_whom_it_would_help() -> None:
     """Not to one who has it."""
     loading = start(((IMAGE,), 1.0), ((WEIGHTS, ENGINE_START), 60.0))
-    assert "spec.selfHosted.cache keeps weights" in advice(loading, engine())
+    assert "Set spec.selfHosted.cache: it keeps weights" in advice(loading, engine())
     assert "quicker storage" in advice(loading, engine(cache={"size": "10Gi"}))
-    assert "compiled kernels are kept with spec.selfHosted.cache" in advice(loading, engine("pvc://claim/m"))
+    assert "spec.selfHosted.cache keeps compiled kernels" in advice(loading, engine("pvc://claim/m"))
 
 
 def test_an_engine_that_fails_is_what_matters() -> None:
@@ -62,4 +62,4 @@ def test_there_is_a_word_on_whatever_is_told_together(first: str, last: str) -> 
 
 def test_of_phases_told_together_the_last_one_is_spoken_of() -> None:
     """An image takes longer than volumes."""
-    assert "have it on the nodes" in advice(start(((VOLUMES, IMAGE), 60.0)), engine())
+    assert "Have it on the nodes" in advice(start(((VOLUMES, IMAGE), 60.0)), engine())
