@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from overspill_gateway.admin.exposition import head_of, samples_of
 from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
 from overspill_gateway.clock import Clock
@@ -180,14 +180,12 @@ class Metrics:
 
 
 def _add(families: dict[str, _Family], metrics: Iterable[Metric]) -> None:
-    """Write metrics as prometheus-client does, and put the lines to their families."""
+    """Write metrics, and put the lines to their families."""
     for metric in metrics:
-        text = generate_latest(_One(metric)).decode()
-        help_line, type_line, lines = text.split("\n", 2)
-        family = families.get(help_line)
+        family = families.get(metric.name)
         if family is None:
-            family = families[help_line] = _Family(f"{help_line}\n{type_line}\n")
-        family.lines.append(lines)
+            family = families[metric.name] = _Family(head_of(metric))
+        family.lines.append(samples_of(metric))
 
 
 def _add_consumers(families: dict[str, _Family], metering: "Metering") -> Iterator[None]:
@@ -200,15 +198,3 @@ def _add_consumers(families: dict[str, _Family], metering: "Metering") -> Iterat
             family.lines += [f"{line}\n" for line in lines]
         if number % _SLICE_CONSUMERS == 0:
             yield
-
-
-class _One(CollectorRegistry):
-    """A registry of one metric that is there already."""
-
-    def __init__(self, metric: Metric) -> None:
-        super().__init__(auto_describe=False)
-        self._metric = metric
-
-    def collect(self) -> Iterator[Metric]:
-        """The metric."""
-        yield self._metric
