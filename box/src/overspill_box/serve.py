@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -319,6 +320,7 @@ def gateway_settings(
         stream_interval_seconds=STREAM_INTERVAL_SECONDS,
         proxies=proxies,
         ledger=state.ledger,
+        recording=Path(environment["OVERSPILL_RECORDING"]) if environment.get("OVERSPILL_RECORDING") else None,
         no_auth=settings.no_auth,
     )
 

@@ -35,7 +35,7 @@ def plan(options: argparse.Namespace) -> int:
     check_numbers(options)
     patch = page_of(options.patch) if options.patch is not None else None
     try:
-        arrivals = trace_of(options)
+        arrivals = trace_of(options, chosen.key)
         if other is not None:
             _print_difference(options, chosen, other, arrivals)
         else:

@@ -22,6 +22,11 @@ class WrittenRoute:
     content: dict[str, Any]
     """The object as it stands in the file."""
 
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.content['metadata'].get('namespace') or 'default'}/{self.name}"
+
 
 def route_in(file: str, name: str | None) -> WrittenRoute:
     """The ModelRoute of a file; raises CommandError with all that is wrong with it."""

@@ -26,7 +26,7 @@ def simulate(options: argparse.Namespace) -> int:
     try:
         names = names_of(options.policy) if options.policy is not None else NAMES
         route = route_of(chosen.spec, assumptions_of(options))
-        arrivals = trace_of(options)
+        arrivals = trace_of(options, chosen.key)
     except (SettingError, TraceError) as error:
         raise CommandError(str(error)) from error
     progress = Progress(names)
@@ -52,10 +52,10 @@ def simulate(options: argparse.Namespace) -> int:
     return 0
 
 
-def trace_of(options: argparse.Namespace) -> list[Arrival]:
-    """The requests that the options name; raises TraceError."""
+def trace_of(options: argparse.Namespace, route: str) -> list[Arrival]:
+    """The requests that the options name, of a recording those of the route; raises TraceError."""
     lengths = Path(options.lengths) if options.lengths else None
-    return read_trace(Path(options.trace), scale=options.scale, seed=options.seed, lengths=lengths)
+    return read_trace(Path(options.trace), scale=options.scale, seed=options.seed, lengths=lengths, route=route)
 
 
 def assumptions_of(options: argparse.Namespace) -> Assumptions:

@@ -23,6 +23,7 @@ from overspill_gateway.core.requests.loopback import ANYONE, is_loopback, refuse
 from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.memory_ledger import MemoryLedger
 from overspill_gateway.money.metering import Metering
+from overspill_gateway.money.recording import Recording
 from overspill_gateway.money.sqlite_ledger import SqliteLedger
 from overspill_gateway.proxy.api import Api
 from overspill_gateway.proxy.exchange import Exchange
@@ -81,6 +82,8 @@ class Gateway:
         ledger = _ledger(settings.ledger, f"{settings.pod_name}/{boot_id}", loop.call_soon_threadsafe, clock)
         metering = Metering(ledger, clock)
         metering.begin()
+        if settings.recording is not None:
+            metering.recording = Recording(settings.recording, clock, settings.recording_bytes_max)
         self._ticks: asyncio.TimerHandle | None = None
         self.stream_reads = stream_reads(loop, settings.stream_interval_seconds)
         outbound = Outbound(settings.proxies, settings.hosted_connection_seconds)
@@ -163,7 +166,14 @@ class Gateway:
 
     def _tick(self) -> None:
         self.shared.metering.tick()
+        self._record_replicas()
         self._ticks = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _record_replicas(self) -> None:
+        """For the planner, where it is recorded for it."""
+        recording = self.shared.metering.recording
+        if recording is not None:
+            recording.tick((route.key, len(route.replicas)) for route in self.catalog.routes.values())
 
     def _source_ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or self._draining:
@@ -204,6 +214,9 @@ class Gateway:
             await self.shared.answers.close()
             if self._ticks is not None:
                 self._ticks.cancel()
+            self._record_replicas()
+            if self.shared.metering.recording is not None:
+                await asyncio.to_thread(self.shared.metering.recording.close)
             for key in list(self.catalog.routes):
                 self.catalog.remove_route(key)
             if self.stream_reads is not None:
@@ -262,6 +275,10 @@ class Gateway:
             ("overspill_certificate_errors", "Looks at one that can't be used.", files.refused if files else 0),
         ):
             yield CounterMetricFamily(name, text, value=value)
+        recording = self.shared.metering.recording
+        lost = recording.lost if recording is not None else 0
+        text = "Lines of the recording that came faster than they were written."
+        yield CounterMetricFamily("overspill_recording_lines_lost", text, value=lost)
         refused = CounterMetricFamily("overspill_refused_early", "Refused before a route was known.", labels=["status"])
         for status, count in self.api.requests_refused.items():
             refused.add_metric([str(status)], count)

@@ -79,6 +79,10 @@ class Settings:
     """Secret of the release's namespace that has, or will have, the pepper; empty: ``pepper`` is it."""
     watched_namespaces: tuple[str, ...] = ()
     """Where engines are looked for; none: in all namespaces."""
+    recording: Path | None = None
+    """File that each request's tokens, cost and latency are written to; None: none is."""
+    recording_bytes_max: int = 256 * 2**20
+    """That file and older ones, together."""
     no_auth: bool = False
     """Whether no key is asked for; only on a loopback address."""
 
@@ -133,6 +137,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         ledger=options.ledger,
         pepper_secret=pepper_secret,
         watched_namespaces=tuple(filter(None, options.watch_namespaces.split(","))),
+        recording=options.recording,
+        recording_bytes_max=_recording_mib(options.recording_mib_max) * 2**20,
         no_auth=bool(options.no_auth),
     )
 
@@ -179,6 +185,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "a connection to a hosted API that is older gets no further request, so that its name's addresses are followed "
         "(default: %(default)s)")  # fmt: skip
     add("ledger", None, Path, "file that keeps budgets over a restart (default: in memory)")
+    add("recording", None, Path,
+        "file that each request's time, tokens, cost and latency are written to, for overspill plan and overspill "
+        "receipt; never content (default: none)")  # fmt: skip
+    add("recording-mib-max", "256", int,
+        "the most that it takes, older files (.1, .2, .3) included, in MiB (default: %(default)s)")  # fmt: skip
     add("key-pepper-secret", "", str,
         "Secret with the pepper, waited for where OVERSPILL_KEY_PEPPER is not set (default: none)")  # fmt: skip
     add("watch-namespaces", "", str, "namespaces with engines, comma-separated (default: all)")
@@ -187,6 +198,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         help="ask for no API key; only with a loopback address to listen on, for programs of this machine")  # fmt: skip
     add("log-level", "INFO", str, "DEBUG, INFO, WARNING or ERROR (default: %(default)s)")
     return parser
+
+
+def _recording_mib(mib: int) -> int:
+    if mib < 1:
+        raise SettingsError(f"--recording-mib-max is {mib}: write a number of at least 1")
+    return mib
 
 
 def _is_true(variable: str, environment: Mapping[str, str]) -> bool:

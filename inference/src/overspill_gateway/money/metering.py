@@ -24,6 +24,7 @@ from overspill_gateway.core.requests.estimate import TokenRatio
 from overspill_gateway.money.hosted_meter import HostedMeter, price_of
 from overspill_gateway.money.ledger_store import LedgerStore
 from overspill_gateway.money.limit_memory import LimitMemory
+from overspill_gateway.money.recording import Recording
 from overspill_gateway.money.spending import RouteBudget
 
 __all__ = ["Admission", "HostedMeter", "MeteredRoute", "Metering", "RouteMeter"]
@@ -198,6 +199,8 @@ class Metering:
     def __init__(self, ledger: LedgerStore, clock: Clock | None = None) -> None:
         self.ledger = ledger
         self.routes: dict[str, RouteMeter] = {}
+        self.recording: Recording | None = None
+        """Where what is charged is written down for the planner; None: nowhere."""
         self.records = ConsumerTable()
         """What each consumer used."""
         self._clock = clock or Clock()

@@ -72,7 +72,7 @@ class Exchange(Checked):
             self.client.refuse(admission, answer_lines("none", ServedReason.NOT_SERVED, call.request_id))
             flow.abort()
             return
-        call.admission = admission
+        call.admission, call.arrived_at = admission, now
         self.client.answerer = self
         self._shared.sweeper.add(self)
         route.arrived()

@@ -40,6 +40,8 @@ class RequestContext:
     """In every answer, and sent to backends."""
     parts: list[bytes]
     """Its body, where that is long."""
+    arrived_at: float = 0.0
+    """When it came, in seconds of the process's clock."""
     going_on: "tuple[list[bytes], BodyFacts] | None" = None
     """Of a long body, for whoever goes on with an answer that broke off: the request anew, and what was read of it."""
     admission: "Admission | None" = None

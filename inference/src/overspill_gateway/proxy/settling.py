@@ -20,6 +20,7 @@ from overspill_gateway.core.flow.attempt_state import Ending
 from overspill_gateway.core.flow.flow_observer import FlowObserver
 from overspill_gateway.core.money.early_end import MARGIN_TOKENS, bound_of_cut
 from overspill_gateway.money.metering import Left, Metering
+from overspill_gateway.money.recording import Recording
 from overspill_gateway.proxy.attempt import Attempt, AttemptOwner
 from overspill_gateway.proxy.relay import Relay
 from overspill_gateway.proxy.request_context import RequestContext
@@ -92,6 +93,8 @@ class Settling(FlowObserver[Attempt]):
         """No answer of it said how many tokens it took."""
         call = call_of(request)
         if not call.is_settled:
+            if self.metering.recording is not None and not call.is_served:
+                _record_unserved(call, self.metering.recording)
             close_admission(call, self.metering, now)
 
 
@@ -226,6 +229,8 @@ def charge(
             call.route.tally.spilled_nano_usd += cost
         if attempt.is_hedge:
             call.route.pool.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
+    if metering.recording is not None and (served or cost):
+        _record(call, metering.recording, attempt, usage, cost, served=served)
     if admission is None:
         return
     if usage is not None or not call.endpoint.generates:
@@ -234,6 +239,29 @@ def charge(
     else:
         admission.counters.cost_nano_usd += call.uncounted_nano_usd
     call.uncounted_nano_usd = 0
+
+
+def _record(
+    call: RequestContext, recording: Recording, attempt: Attempt, usage: Usage | None, nano_usd: int, *, served: bool
+) -> None:
+    """For the planner: what came of it. What nobody has counted is as long as was estimated, and as its events."""
+    relay = attempt.relay
+    if relay is not None and relay.status >= 400:
+        if failure_kind_of_status(relay.status) is not None:
+            _record_unserved(call, recording)
+        return  # else it was the client's mistake, and is no demand
+    recording.served(
+        call.route.key, attempt.served_by, attempt.reason.value,
+        arrived_at=call.arrived_at, first_token_at=attempt.first_token_at,
+        prompt_tokens=usage.prompt_tokens if usage is not None else call.ask.prompt_tokens,
+        output_tokens=usage.output_tokens if usage is not None else relay.content_events if relay is not None else 0,
+        nano_usd=nano_usd, whole=served,
+    )  # fmt: skip
+
+
+def _record_unserved(call: RequestContext, recording: Recording) -> None:
+    tokens = {"prompt_tokens": call.ask.prompt_tokens, "output_tokens": call.ask.output_tokens}
+    recording.unserved(call.route.key, arrived_at=call.arrived_at, **tokens)
 
 
 def _used(call: RequestContext, attempt: Attempt, usage: Usage) -> None:

@@ -1,0 +1,177 @@
+"""What gateways have recorded of a route (``--recording``): its requests, what they cost, and its replicas over time.
+
+A file has lines of several routes, in the order in which requests were over; several gateways write a file each. Not
+here: what a replay makes of it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from overspill_planner.traces.arrival import Arrival, TraceError
+from overspill_planner.traces.fields import number, tokens
+from overspill_planner.traces.lines import Line, lines_of
+
+FORM: Final = (
+    '{"seconds": 1764205200.1, "route": "chat/llama-8b", "prompt_tokens": 812, "output_tokens": 120, '
+    '"served_by": "hosted/api", "nano_usd": 193800, "first_token_seconds": 0.41, "served": true}'
+)
+NOBODY: Final = "none"
+"""Who served a request that nobody served."""
+NANO: Final = 1e-9
+SAID_SECONDS: Final = 120.0
+"""So old a gateway's number of replicas may be."""
+
+
+class RecordedRequest(NamedTuple):
+    """One request, or an attempt of one that was charged and served nothing."""
+
+    seconds: float
+    """When it came, since 1970."""
+    prompt_tokens: int
+    output_tokens: int
+    served_by: str
+    """``local/<replica>``, ``hosted/<name>`` or ``none``."""
+    usd: float
+    """What a hosted API was charged for it."""
+    first_token_seconds: float | None
+    """From its arrival; None: it has none, or it came with the whole answer."""
+    served: bool
+    """Whether its client got an answer of it."""
+
+
+class ReplicaCount(NamedTuple):
+    """From then on there were so many replicas."""
+
+    seconds: float
+    """Since 1970."""
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded of one route; times are seconds since 1970."""
+
+    route: str
+    """``namespace/name``."""
+    requests: Sequence[RecordedRequest]
+    """In order of their arrival."""
+    replicas: Sequence[ReplicaCount]
+    """In order of time; only changes."""
+    begins: float
+    """Of the first line."""
+    ends: float
+    """Of the last one."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.ends - self.begins
+
+    def arrivals(self) -> list[Arrival]:
+        """Its requests as a trace: each once, those that nobody served as well."""
+        return [
+            Arrival(request.seconds - self.begins, request.prompt_tokens, request.output_tokens)
+            for request in self.requests
+            if request.served or request.served_by == NOBODY
+        ]
+
+    def replica_seconds(self) -> float:
+        """Of all replicas that were listed."""
+        ends = [*(step.seconds for step in self.replicas[1:]), self.ends]
+        return sum(step.replicas * (end - step.seconds) for step, end in zip(self.replicas, ends, strict=True))
+
+    def starts(self) -> int:
+        """Replicas that came while it was recorded."""
+        return sum(max(after.replicas - before.replicas, 0) for before, after in pairwise(self.replicas))
+
+
+def is_recording(text: str) -> bool:
+    """Whether a file's first line is that of a recording."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"seconds", "route"} <= content.keys()
+
+
+def read_recording(paths: Iterable[Path], route: str | None = None) -> Recording:
+    """What gateways have recorded of a route; None: of the only one that there is. Raises TraceError."""
+    named = list(paths)
+    requests: dict[str, list[RecordedRequest]] = {}
+    counts: dict[str, list[tuple[float, str, int]]] = {}
+    for path in named:
+        for line in lines_of(path):
+            content = _content(line)
+            seconds, of = number(line, "seconds", str(content["seconds"])), str(content["route"])
+            requests.setdefault(of, [])
+            if "replicas" in content:
+                count = tokens(line, "replicas", str(content["replicas"])) if content["replicas"] else 0
+                counts.setdefault(of, []).append((seconds, _gateway(path), count))
+            else:
+                requests[of].append(_request(line, seconds, content))
+    where = ", ".join(map(str, named))
+    if route is None and len(requests) != 1:
+        there = f"it has {', '.join(sorted(requests))}" if requests else "it is empty"
+        raise TraceError(f"{where}: a recording of one route is wanted, and {there}; name the route")
+    chosen = route if route is not None else next(iter(requests))
+    if chosen not in requests:
+        there = ", ".join(sorted(requests)) or "nothing"
+        raise TraceError(f"{where}: nothing of {chosen} is recorded there, but of {there}; see the route's namespace")
+    own, steps = sorted(requests[chosen]), sorted(counts.get(chosen, []))
+    times = [*(request.seconds for request in own), *(seconds for seconds, _, _ in steps)]
+    return Recording(chosen, own, _changes(steps), min(times), max(times))
+
+
+def _content(line: Line) -> dict[str, Any]:
+    try:
+        content = json.loads(line.text)
+    except (ValueError, RecursionError):
+        raise line.error(f"this is no JSON; a line of a recording is such as {FORM}") from None
+    if not isinstance(content, dict) or not {"seconds", "route"} <= content.keys():
+        raise line.error(f"this is no line of a recording; one is such as {FORM}")
+    return content
+
+
+def _request(line: Line, seconds: float, content: dict[str, Any]) -> RecordedRequest:
+    values = {}
+    for name in ("prompt_tokens", "output_tokens", "nano_usd"):
+        value = content.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise line.error(f"{name}: a number is wanted here, as in {FORM}")
+        values[name] = str(value)
+    first = content.get("first_token_seconds")
+    return RecordedRequest(
+        seconds,
+        tokens(line, "prompt_tokens", values["prompt_tokens"]),
+        tokens(line, "output_tokens", values["output_tokens"]),
+        str(content.get("served_by", NOBODY)),
+        number(line, "nano_usd", values["nano_usd"]) * NANO,
+        None if first is None else number(line, "first_token_seconds", str(first)),
+        content.get("served") is True,
+    )
+
+
+def _gateway(path: Path) -> str:
+    """Whose file it is: older files of one gateway have a number behind its name."""
+    name = path.name.removesuffix(".gz")
+    stem, _, end = name.rpartition(".")
+    return str(path.parent / (stem if end.isdecimal() else name))
+
+
+def _changes(steps: Sequence[tuple[float, str, int]]) -> list[ReplicaCount]:
+    """All gateways list the same replicas, some a moment later: the most that any of them has seen last.
+
+    Each says a number above zero again once a minute; one that has not for two is gone.
+    """
+    seen: dict[str, tuple[int, float]] = {}
+    changes: list[ReplicaCount] = []
+    for seconds, gateway, count in steps:
+        seen[gateway] = (count, seconds)
+        most = max(count for count, at in seen.values() if seconds - at <= SAID_SECONDS)
+        if not changes or changes[-1].replicas != most:
+            changes.append(ReplicaCount(seconds, most))
+    return changes
