@@ -43,8 +43,8 @@ class Case:
     rho: float
 
 
-def spec_of(mean_replicas: float, concurrency: int) -> ModelRouteSpec:
-    """A route with room for the trace's peaks."""
+def spec_of(mean_replicas: float, concurrency: int, *, hosted: bool = True) -> ModelRouteSpec:
+    """A route with room for the trace's peaks, which aims at the least cost where there is a choice."""
     return ModelRouteSpec.model_validate(
         {
             "selfHosted": {"source": "hf://any/model", "profile": "nvidia-h100"},
@@ -52,6 +52,7 @@ def spec_of(mean_replicas: float, concurrency: int) -> ModelRouteSpec:
                 "minReplicas": 0,
                 "maxReplicas": max(4, math.ceil(4.0 * mean_replicas)),
                 "idleAfter": "5m",
+                "objective": "Cost" if hosted else "Latency",
                 "targets": {"concurrency": concurrency, "timeToFirstToken": {"p95": "2s"}},
             },
             "overflow": {"timeToFirstToken": "2s"},
@@ -60,7 +61,7 @@ def spec_of(mean_replicas: float, concurrency: int) -> ModelRouteSpec:
                     "name": "api", "baseURL": "https://api.example.com/v1", "model": "model",
                     "price": {"input": INPUT_USD, "output": OUTPUT_USD},
                 }
-            ],
+            ] if hosted else [],
         }
     )  # fmt: skip
 
@@ -86,7 +87,7 @@ def compared(case: Case, arrivals: Sequence[Arrival], options: argparse.Namespac
     assumptions = Assumptions(
         load_seconds=case.load_seconds, pod_seconds=0.0, replica_usd_per_hour=replica_hour, seed=options.seed
     )
-    route = route_of(spec_of(case.mean_replicas, options.concurrency), assumptions)
+    route = route_of(spec_of(case.mean_replicas, options.concurrency, hosted=not options.alone), assumptions)
     return Comparison(replace(route, setting=replace(route.setting, speed=speed)), arrivals)
 
 
@@ -129,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--policies", type=names_of, default=[name for name in NAMES if name != OPTIMAL])
     parser.add_argument("--profile", default="nvidia-h100", choices=sorted(PROFILES))
     parser.add_argument("--concurrency", type=int, default=32, help="targets.concurrency, for all policies and traces")
+    parser.add_argument("--alone", action="store_true", help="without hosted APIs: requests wait for replicas")
     parser.add_argument("--requests-max", type=int, help="no more of each trace than its first ones")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)

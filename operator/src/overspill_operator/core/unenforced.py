@@ -9,11 +9,8 @@ def unenforced_fields(spec: ModelRouteSpec) -> tuple[str, ...]:
 
     A budget is not among them: each gateway process holds to it, which WithinBudget tells.
     """
-    targets = spec.scaling.targets
     fields = {
         "spec.cache": spec.cache is not None,
         "spec.scaling.objective": spec.scaling.objective is Objective.COST,
-        "spec.scaling.targets.timeToFirstToken": targets.time_to_first_token is not None,
-        "spec.scaling.targets.interTokenLatency": targets.inter_token_latency is not None,
     }
     return tuple(path for path, is_set in fields.items() if is_set)

@@ -53,6 +53,8 @@ class Fleet:
         """Replicas asked for so far."""
         self.most = 0
         """The most that were wanted at a time."""
+        self.load_seconds: float | None = None
+        """From asking for a replica until it was ready, of the one that was so last; None: none was yet."""
         self._clock = clock
         self._gateway = gateway
         self._speed = speed
@@ -119,6 +121,7 @@ class Fleet:
             return  # it was given up meanwhile
         if self.ready_since is None:
             self.ready_since = self._clock.now
+        self.load_seconds = self._clock.now - replica.asked_at
         replica.engine = Engine(self._clock, self._speed)
         replica.state = self._gateway.replica_comes(replica.engine)
         self._on_ready()

@@ -15,7 +15,7 @@ from overspill_planner.simulator.fleet import Fleet
 from overspill_planner.simulator.gateway import Gateway
 from overspill_planner.simulator.telling import Telling
 
-DEMAND_SECONDS: Final = 1.0
+BEAT_SECONDS: Final = 2.0
 """Between two looks of the operator at demand that is not urgent."""
 
 
@@ -155,8 +155,8 @@ class OverspillScaler(Scaler):
         """It hears of that by the gateway's line."""
 
     def demand_changed(self, *, urgent: bool) -> None:
-        """The operator hears of it: at once, or within a second."""
-        self._look_at(self._world.clock.now + (0.0 if urgent else DEMAND_SECONDS))
+        """The operator hears of it: at once, or on its next beat."""
+        self._look_at(self._world.clock.now + (0.0 if urgent else BEAT_SECONDS))
 
     def replica_ready(self) -> None:
         """It sees that as well."""
@@ -172,15 +172,18 @@ class OverspillScaler(Scaler):
             self._decide()
 
     def _decide(self) -> None:
-        now = self._world.clock.now
+        world = self._world
+        now = world.clock.now
         self._looks_at = float("inf")
         step = self._state.decide(self._observe(now), now)
         self._state = step.state
         if step.change is not None:
             self.changes.append(step.change)
-            self._world.fleet.scale(step.change.after)
+            world.fleet.scale(step.change.after)
         if step.check_unix is not None:
             self._look_at(max(step.check_unix, now + 0.001))
+        if world.load.in_flight:
+            self._look_at(now + BEAT_SECONDS)
 
     def _observe(self, now: float) -> Observation:
         """What the operator sees, as its ``app.scaler`` puts it together."""
@@ -190,5 +193,5 @@ class OverspillScaler(Scaler):
         fleet = self._world.fleet
         return Observation(
             demand, fleet.ready, fleet.ready_since, QueueDepth(gauges.waiting or 0) if matters else None,
-            gauges.readings, told.work(now),
+            gauges.readings, told.work(now), fleet.load_seconds,
         )  # fmt: skip

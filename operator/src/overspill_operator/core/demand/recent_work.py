@@ -40,6 +40,9 @@ class SeenWork:
     """What was done in that time."""
     is_whole: bool = True
     """Whether all gateways count it; else there was more, of which nobody knows how long it took."""
+    arrivals_so_far: float = 0.0
+    """Requests that were let in since the route was first heard of: it only grows, and tells what came between two
+    looks."""
 
     def per_second(self, count: float) -> float:
         """A number of ``work`` as a rate."""
@@ -49,11 +52,13 @@ class SeenWork:
 class _Recent:
     """Of one route."""
 
-    __slots__ = ("_slots", "_sum", "since_unix", "uid")
+    __slots__ = ("_slots", "_sum", "arrivals", "since_unix", "uid")
 
     def __init__(self, uid: str, now_unix: float) -> None:
         self.uid = uid
         self.since_unix = now_unix
+        self.arrivals = 0.0
+        """All that have been heard of."""
         self._slots: deque[tuple[int, Work]] = deque()
         """By number, oldest first; those in which nothing was heard are left out."""
         self._sum = Work()
@@ -63,6 +68,7 @@ class _Recent:
         """Something was heard now."""
         self._drop_old(now_unix)
         self._sum = self._sum.plus(work)
+        self.arrivals += work.arrivals
         number = int(now_unix // SLOT_SECONDS)
         if self._slots and self._slots[-1][0] == number:
             work = self._slots.pop()[1].plus(work)
@@ -72,7 +78,7 @@ class _Recent:
         """What was heard in whole slots before now, and in this one so far."""
         self._drop_old(now_unix)
         begin = max(self.since_unix, _oldest(now_unix) * SLOT_SECONDS)
-        return SeenWork(now_unix - begin, self._sum, is_whole)
+        return SeenWork(now_unix - begin, self._sum, is_whole, self.arrivals)
 
     def _drop_old(self, now_unix: float) -> None:
         if now_unix < self.since_unix:  # the clock was set back: when what was heard was, nobody can tell

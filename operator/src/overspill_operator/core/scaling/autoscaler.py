@@ -3,15 +3,20 @@
 The rules, in the order in which they win:
 1. ``spec.scaling.replicas`` fixes the number, or ``spec.scaling.paused`` the one that there is.
 2. Bounds (min/max, windows) always hold, whatever is known of demand.
-3. Up at once: to what the requests in flight, spilled and held need by ``targets.concurrency``, and to at least one
-   when a gateway asks for it; further, where all replicas are ready and vLLM's own queues are longer than
-   ``targets.queueDepth`` a replica, by what the excess needs, at most doubling.
-4. Down to the minimum after ``idleAfter`` without a request; otherwise to the highest number that the last minute
-   has called for, and not below one.
+3. Up at once, to the largest need: to at least one when a gateway asks for it; to what objectives of latency need
+   (``latency``), or where there are none, or the pace of replicas is not learned yet, to what the requests in flight,
+   spilled and held need by ``targets.concurrency``; further, where all replicas are ready and vLLM's own queues are
+   longer than ``targets.queueDepth`` a replica, by what the excess needs, at most doubling.
+   With objective Cost, where hosted APIs answer whatever replicas don't, money decides instead (``levels``), also
+   whether the first request is worth a replica.
+4. Down to the minimum after ``idleAfter`` without a request; otherwise to the highest number that any signal has still
+   needed in the last minute, or in as long as a replica loads, and not below one.
    An engine of which no replica was ready within its start-up time goes there too, however much a request that was
    served elsewhere had wished for it; the next request wakes it again, after a pause.
 5. Nothing goes down while demand is not wholly known, while a replica is loading, or before this process has
    watched for a whole stabilization window.
+
+6. While no node has room for a replica that is wanted, no more are asked for: requests spill or wait meanwhile.
 
 Replicas that load count as capacity: rule 3 computes totals, not additions, and the queue rule waits for them.
 """
@@ -19,6 +24,7 @@ Replicas that load count as capacity: rule 3 computes totals, not additions, and
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil
+from typing import Final
 
 from overspill_operator.core.demand.traffic import Coverage, Demand
 from overspill_operator.core.scaling.windows import Bounds
@@ -29,7 +35,9 @@ WAKE_PAUSE_SECONDS_MAX = 300.0
 kept it from starting is mended by people, and who comes then shall not wait for long."""
 
 DOWN_STABILIZATION_SECONDS = 60.0
-"""A replica given away too early costs one load, which takes a minute for small models and ten for large ones."""
+DOWN_STABILIZATION_SECONDS_MAX = 600.0
+"""A replica given away too early costs one load, which takes a minute for small models and ten for large ones: it is
+kept for as long as it would take to load again, within these."""
 
 
 class Reason(StrEnum):
@@ -43,6 +51,9 @@ class Reason(StrEnum):
     FIRST_REQUEST = "FirstRequest"
     DEMAND = "Demand"
     QUEUE_DEPTH = "QueueDepth"
+    TIME_TO_FIRST_TOKEN = "TimeToFirstToken"  # noqa: S105 - a name
+    INTER_TOKEN_LATENCY = "InterTokenLatency"  # noqa: S105 - a name
+    COST = "Cost"
     IDLE = "Idle"
     LOW_DEMAND = "LowDemand"
     START_TIMEOUT = "StartTimeout"
@@ -69,6 +80,10 @@ class Rules:
     """The longest that loading may take; a replica that takes longer does not count as loading."""
     paused: bool = False
     """Whether ``fixed`` is there because of ``spec.scaling.paused``."""
+    down_seconds: float = DOWN_STABILIZATION_SECONDS
+    """How long fewer replicas must have been enough before there are fewer."""
+    by_money: bool = False
+    """Whether the number goes by money alone: hosted APIs answer whatever replicas don't, the first request as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,8 @@ class Pool:
     """Replicas that can answer."""
     ready_since_unix: float | None
     """Since when the engine as a whole has been available; None: it is not, or nobody knows."""
+    unschedulable: int = 0
+    """Replicas that are wanted and that no node has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,12 @@ class Signal(StrEnum):
     """Requests in flight, spilled and held, against ``targets.concurrency``."""
     QUEUE_DEPTH = "QueueDepth"
     """Requests that wait inside the replicas, against ``targets.queueDepth``."""
+    TIME_TO_FIRST_TOKEN = "TimeToFirstToken"  # noqa: S105 - a name
+    """The predicted time to first token, against ``targets.timeToFirstToken``."""
+    INTER_TOKEN_LATENCY = "InterTokenLatency"  # noqa: S105 - a name
+    """The predicted inter-token latency, against ``targets.interTokenLatency``."""
+    COST = "Cost"
+    """What replicas cost, against hosted APIs for the same work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +156,13 @@ class Need:
     """How many it calls for, before bounds."""
     message: str
     """The figures behind it, for people."""
+    keeps: int | None = None
+    """How many it still needs where there are more; None: as many as it calls for."""
+
+    @property
+    def least(self) -> int:
+        """The number below which it does not let replicas go."""
+        return self.replicas if self.keeps is None else self.keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +183,28 @@ class Decision:
     """What each signal calls for, the largest first; none: the number is fixed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is called for, and what for."""
+
+    wanted: int
+    """Replicas that there shall be at least."""
+    least: int
+    """Replicas below which it does not go."""
+    reason: Reason
+    message: str
+
+
 def decide(
-    rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, memory: Memory, now_unix: float
+    rules: Rules,
+    pool: Pool,
+    demand: Demand,
+    queue: QueueDepth | None,
+    memory: Memory,
+    now_unix: float,
+    given: tuple[Need, ...] = (),
 ) -> Decision:
-    """How many replicas there shall be now."""
+    """How many replicas there shall be now. ``given``: needs of objectives or of money, in place of concurrency's."""
     if rules.fixed is not None:
         return _fixed(rules.fixed, memory, now_unix, paused=rules.paused)
     memory = _remember_sight(memory, rules, pool, now_unix)
@@ -165,30 +213,29 @@ def decide(
     # A second replica that finds no node must not keep the first one busy doing nothing.
     is_idle = idle_unix is not None and now_unix >= idle_unix and (pool.ready > 0 or not loading)
     wish = demand.wants_replica and _is_new(demand, memory) and not (is_idle and pool.desired)
-    needs = _needs(rules, pool, demand, queue, wish=wish)
-    wanted, reason, message = _called_for(pool, needs)
+    needs = _needs(rules, pool, demand, queue, given, wish=wish)
+    call = _called_for(rules, pool, needs, is_idle=is_idle, asked=wish or demand.concurrency > 0)
     checks = [rules.bounds.next_change_unix]
     if _must_pause(pool, memory, now_unix):
-        checks += [memory.next_wake_unix] if wanted else []
-        wanted = 0
-    if pool.desired and not is_idle:
-        wanted = max(wanted, 1)
-    called_for = _remember(memory.called_for, wanted, now_unix)
-    target = pool.desired
-    if wanted > pool.desired:
-        target = wanted
-    elif wanted < pool.desired and demand.coverage is Coverage.COMPLETE and (is_idle or not loading):
+        checks += [memory.next_wake_unix] if call.wanted else []
+        call = replace(call, wanted=0, least=0)
+    called_for = _remember(memory.called_for, call.least, rules.down_seconds, now_unix)
+    target, reason, message = pool.desired, call.reason, call.message
+    if call.wanted > pool.desired:
+        target = call.wanted
+    elif call.least < pool.desired and demand.coverage is Coverage.COMPLETE and (is_idle or not loading):
         highest = max(number for _, number in called_for)
-        watched = now_unix - memory.watching_since_unix >= DOWN_STABILIZATION_SECONDS
+        watches = max(rules.down_seconds, DOWN_STABILIZATION_SECONDS)
         if is_idle:
-            target = wanted
+            target = call.least
             reason, message = _idle_reason(rules, memory)
-        elif watched and highest < pool.desired:
-            target, reason = highest, Reason.LOW_DEMAND
-            message = f"{demand.concurrency} requests at most need {highest} of {pool.desired} replicas for a minute."
+        elif now_unix - memory.watching_since_unix >= watches and highest < pool.desired:
+            target = highest
+            reason, message = _low_demand(rules, pool, demand, needs, highest)
+        elif highest < pool.desired:
+            checks.append(memory.watching_since_unix + watches)
         else:
-            start = memory.watching_since_unix if highest < pool.desired else called_for[0][0]
-            checks.append(start + DOWN_STABILIZATION_SECONDS)
+            checks.append(called_for[0][0] + rules.down_seconds)
     bounded = min(max(target, rules.bounds.minimum), rules.bounds.maximum)
     if bounded != target:
         reason, limit = _bound_reason(rules.bounds, bounded > target)
@@ -255,11 +302,17 @@ def _remember_change(memory: Memory, before: int, after: int, reason: Reason, no
     return memory
 
 
-def _needs(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, *, wish: bool) -> tuple[Need, ...]:
+def _needs(
+    rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, given: tuple[Need, ...], *, wish: bool
+) -> tuple[Need, ...]:
     """What each signal calls for (rule 3), the largest first; none of it is bounded."""
-    figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
-    message = f"{figures}; one replica serves {rules.concurrency} at a time."
-    needs = [Need(Signal.CONCURRENCY, ceil(demand.concurrency / rules.concurrency), message)]
+    if rules.by_money:
+        return given
+    needs = list(given)
+    if not needs:
+        figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
+        message = f"{figures}; one replica serves {rules.concurrency} at a time."
+        needs.append(Need(Signal.CONCURRENCY, ceil(demand.concurrency / rules.concurrency), message))
     if wish:
         # The gateway writes this line before it has sent the request on, so that nothing is counted yet.
         needs.append(Need(Signal.WISH, 1, "A request came while no replica could serve it."))
@@ -273,17 +326,51 @@ def _needs(rules: Rules, pool: Pool, demand: Demand, queue: QueueDepth | None, *
     return tuple(sorted(needs, key=lambda need: -need.replicas))
 
 
-def _called_for(pool: Pool, needs: tuple[Need, ...]) -> tuple[int, Reason, str]:
-    """The largest need, and how it is told."""
+_REASONS: Final = {
+    Signal.QUEUE_DEPTH: Reason.QUEUE_DEPTH,
+    Signal.TIME_TO_FIRST_TOKEN: Reason.TIME_TO_FIRST_TOKEN,
+    Signal.INTER_TOKEN_LATENCY: Reason.INTER_TOKEN_LATENCY,
+    Signal.COST: Reason.COST,
+}
+
+
+def _called_for(rules: Rules, pool: Pool, needs: tuple[Need, ...], *, is_idle: bool, asked: bool) -> _Call:
+    """The largest need, what all of them still need, and how that is told. ``asked``: there is a request."""
     largest = needs[0]
-    if largest.signal is Signal.QUEUE_DEPTH:
-        return largest.replicas, Reason.QUEUE_DEPTH, largest.message
-    return largest.replicas, Reason.DEMAND if pool.desired else Reason.FIRST_REQUEST, largest.message
+    reason = _REASONS.get(largest.signal, Reason.DEMAND)
+    if not pool.desired and largest.signal is not Signal.COST:
+        reason = Reason.FIRST_REQUEST
+    wanted, least, message = largest.replicas, max(need.least for need in needs), largest.message
+    if pool.desired and is_idle:
+        wanted = least = 0
+    elif not rules.by_money:
+        # One stays until it is idle; and a rate that fades is no request.
+        wanted, least = (max(wanted, 1), max(least, 1)) if pool.desired else (wanted, least) if asked else (0, 0)
+    if pool.unschedulable and wanted > pool.desired:
+        wanted, message = pool.desired, f"{message} {_no_room(pool)}"
+    return _Call(wanted, least, reason, message)
+
+
+def _low_demand(rules: Rules, pool: Pool, demand: Demand, needs: tuple[Need, ...], highest: int) -> tuple[Reason, str]:
+    """Why fewer replicas are enough: by the signal that needs most."""
+    most = max(needs, key=lambda need: need.least)
+    if most.signal is Signal.COST:
+        return Reason.COST, most.message
+    lately = "a minute" if rules.down_seconds <= DOWN_STABILIZATION_SECONDS else f"{rules.down_seconds:g} s"
+    if most.signal in (Signal.TIME_TO_FIRST_TOKEN, Signal.INTER_TOKEN_LATENCY):
+        return Reason.LOW_DEMAND, f"{most.message} For {lately} {highest} of {pool.desired} have been enough."
+    needed = f"{demand.concurrency} requests at most need {highest} of {pool.desired} replicas for {lately}."
+    return Reason.LOW_DEMAND, needed
+
+
+def _no_room(pool: Pool) -> str:
+    are = "1 replica" if pool.unschedulable == 1 else f"{pool.unschedulable} replicas"
+    return f"No node has room for {are} of the {pool.desired} that are wanted, so that no more are asked for."
 
 
 def _is_loading(rules: Rules, pool: Pool, memory: Memory, now_unix: float) -> bool:
     """Whether replicas are on their way: giving them up now would throw the load away."""
-    if pool.ready >= pool.desired:
+    if pool.ready + pool.unschedulable >= pool.desired:
         return False
     ends = _loading_ends(rules, memory)
     return ends is not None and now_unix < ends
@@ -305,10 +392,12 @@ def _idle_unix(rules: Rules, pool: Pool, demand: Demand, memory: Memory, now_uni
     return min(since, now_unix) + rules.idle_after_seconds
 
 
-def _remember(called_for: tuple[tuple[float, int], ...], wanted: int, now_unix: float) -> tuple[tuple[float, int], ...]:
-    """Numbers of the last minute that can still be its highest, oldest first."""
-    recent = (entry for entry in called_for if now_unix - entry[0] < DOWN_STABILIZATION_SECONDS and entry[1] > wanted)
-    return (*recent, (now_unix, wanted))
+def _remember(
+    called_for: tuple[tuple[float, int], ...], least: int, seconds: float, now_unix: float
+) -> tuple[tuple[float, int], ...]:
+    """Numbers of the last while that can still be its highest, oldest first."""
+    recent = (entry for entry in called_for if now_unix - entry[0] < seconds and entry[1] > least)
+    return (*recent, (now_unix, least))
 
 
 def _bound_reason(bounds: Bounds, raised: bool) -> tuple[Reason, str]:  # noqa: FBT001 - one private caller

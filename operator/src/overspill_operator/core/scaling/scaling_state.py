@@ -25,7 +25,20 @@ from overspill_operator.core.conditions import parse_timestamp, timestamp
 from overspill_operator.core.demand.engine_gauges import EngineReading
 from overspill_operator.core.demand.recent_work import SeenWork
 from overspill_operator.core.demand.traffic import Demand
-from overspill_operator.core.scaling.autoscaler import Decision, Memory, Pool, QueueDepth, Reason, Rules, decide
+from overspill_operator.core.scaling.autoscaler import (
+    DOWN_STABILIZATION_SECONDS,
+    DOWN_STABILIZATION_SECONDS_MAX,
+    Decision,
+    Memory,
+    Need,
+    Pool,
+    QueueDepth,
+    Reason,
+    Rules,
+    decide,
+)
+from overspill_operator.core.scaling.latency import Correction, Objectives, needs_of
+from overspill_operator.core.scaling.service_model import ServiceModel
 from overspill_operator.core.scaling.windows import Bounds, bounds_at
 
 Json = Mapping[str, Any]
@@ -45,6 +58,13 @@ class ScalingPolicy:
     """The longest that loading may take; a replica that takes longer does not count as loading."""
     has_engine: bool = True
     """Whether there is anything to scale: else the route is served by hosted APIs alone."""
+
+    @property
+    def objectives(self) -> Objectives:
+        """Its objectives of latency."""
+        targets = self.scaling.targets
+        first, between = targets.time_to_first_token, targets.inter_token_latency
+        return Objectives(first.p95.seconds if first else None, between.p95.seconds if between else None)
 
 
 def policy_of(spec: ModelRouteSpec, profile: Profile | None, before: ScalingPolicy | None = None) -> ScalingPolicy:
@@ -119,6 +139,12 @@ class ScalingState:
     """Of the policy when it was decided last; they hold until their next change."""
     decisions: tuple[Json, ...] = ()
     """The last ones, newest first, as status shows them."""
+    service: ServiceModel | None = None
+    """What is known of how fast a replica is; None: nothing was seen yet."""
+    correction: Correction = Correction()  # noqa: RUF009 - it is frozen
+    """Of what is predicted of latencies."""
+    load_seconds: float | None = None
+    """From asking for a replica to its first answer, as seen last; None: none has been seen to start."""
 
     @classmethod
     def begun(
@@ -157,11 +183,9 @@ class ScalingState:
 
     def rules(self, now_unix: float) -> Rules | None:
         """The policy as it holds now; None: no policy is in force, or there is no engine."""
-        policy, bounds = self.policy, self.bounds
+        policy = self.policy
         if policy is None or not policy.has_engine:
             return None
-        if bounds is None or (bounds.next_change_unix is not None and now_unix >= bounds.next_change_unix):
-            bounds = bounds_at(policy.scaling, now_unix)
         scaling = policy.scaling
         external = scaling.autoscaler is Autoscaler.EXTERNAL
         # What a person writes into replicas holds also in a pause; what another autoscaler writes does not.
@@ -170,12 +194,32 @@ class ScalingState:
             fixed=min(self.replicas, scaling.max_replicas) if paused else scaling.replicas,
             external=external,
             paused=paused,
-            bounds=bounds,
+            bounds=self._with_ahead(self._bounds_at(scaling, now_unix), now_unix),
             concurrency=scaling.targets.concurrency,
             queue_depth=scaling.targets.queue_depth,
             idle_after_seconds=scaling.idle_after.seconds,
             startup_timeout_seconds=policy.startup_timeout_seconds,
+            down_seconds=min(max(self.load_seconds or 0.0, DOWN_STABILIZATION_SECONDS), DOWN_STABILIZATION_SECONDS_MAX),
         )
+
+    def _bounds_at(self, scaling: Scaling, now_unix: float) -> Bounds:
+        """Bounds that hold now: as they were, until their next change."""
+        bounds = self.bounds
+        if bounds is None or (bounds.next_change_unix is not None and now_unix >= bounds.next_change_unix):
+            return bounds_at(scaling, now_unix)
+        return bounds
+
+    def _with_ahead(self, bounds: Bounds, now_unix: float) -> Bounds:
+        """With the least that a window will ask for by when a replica that is asked for now could serve."""
+        load, change = self.load_seconds, bounds.next_change_unix
+        if not load or change is None or self.policy is None:
+            return bounds
+        if change - load > now_unix:
+            return replace(bounds, next_change_unix=change - load)
+        ahead = bounds_at(self.policy.scaling, now_unix + load)
+        if ahead.minimum <= bounds.minimum:
+            return bounds
+        return replace(bounds, minimum=min(ahead.minimum, bounds.maximum), windows=ahead.windows)
 
     def may_wake(self, now_unix: float) -> bool:
         """Whether the policy lets the engine run now."""
@@ -196,17 +240,39 @@ class ScalingState:
 
     def decide(self, seen: Observation, now_unix: float) -> "Step":
         """What to do now."""
-        rules = self.rules(now_unix)
-        if rules is None:
+        rules, policy = self.rules(now_unix), self.policy
+        if rules is None or policy is None:
             return Step(self, None, None)
-        pool = Pool(self.replicas, seen.ready, seen.ready_since_unix)
-        decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix)
-        state = replace(self, memory=decision.memory, bounds=rules.bounds)
+        pool = Pool(self.replicas, seen.ready, seen.ready_since_unix, seen.unschedulable)
+        before = self.service or ServiceModel.begun(now_unix)
+        service = before.heard(seen.demand, seen.ready, seen.engines, seen.work, now_unix)
+        correction = self.correction
+        settled = seen.ready == self.replicas and now_unix - (self.memory.raised_unix or 0.0) > before.since.seconds
+        if seen.work is not None and settled and service.since.begun_unix > before.since.begun_unix:
+            correction = correction.measured(service, seen.work.work, seen.work.seconds, seen.ready)
+        needs = self._objectives(service, correction)
+        decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix, needs)
+        load_seconds = self.load_seconds if seen.load_seconds is None else seen.load_seconds
+        state = replace(
+            self,
+            memory=decision.memory,
+            bounds=self._bounds_at(policy.scaling, now_unix),
+            service=service,
+            correction=correction,
+            load_seconds=load_seconds,
+        )
         if decision.replicas == self.replicas:
             return Step(state, decision, None)
         change = Change(now_unix, self.replicas, decision.replicas, decision.reason, decision.message)
         decisions = (change.as_status(), *self.decisions)[:DECISIONS_MAX]
         return Step(replace(state, replicas=decision.replicas, decisions=decisions), decision, change)
+
+    def _objectives(self, service: ServiceModel, correction: Correction) -> tuple[Need, ...]:
+        """What objectives of latency need."""
+        objectives = self.policy.objectives if self.policy else Objectives()
+        if not objectives.are_set:
+            return ()
+        return needs_of(service, objectives, correction, self.replicas, self.load_seconds or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

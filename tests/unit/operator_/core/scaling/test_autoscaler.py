@@ -55,6 +55,8 @@ class Simulation:
     changes: list[tuple[float, int, Reason]] = field(default_factory=list)
     ready_since: float | None = None
     asked: list[float] = field(default_factory=list)
+    given: tuple[Need, ...] = ()
+    unschedulable: int = 0
 
     def still_wants(self) -> Decision:
         """One second without a request, while a gateway still has the wish of a former one."""
@@ -82,8 +84,8 @@ class Simulation:
         if self.coverage is Coverage.NONE:
             demand = Demand(Coverage.NONE)
         queue = None if waiting is None else QueueDepth(waiting)
-        pool = Pool(self.desired, self.ready, self.ready_since if self.ready else None)
-        decision = decide(self.rules, pool, demand, queue, self.memory, self.now)
+        pool = Pool(self.desired, self.ready, self.ready_since if self.ready else None, self.unschedulable)
+        decision = decide(self.rules, pool, demand, queue, self.memory, self.now, self.given)
         self.memory = decision.memory
         if decision.replicas != self.desired:
             self.changes.append((self.now - BEGIN, decision.replicas, decision.reason))
@@ -297,6 +299,82 @@ def test_each_signal_says_what_it_needs() -> None:
         Need(Signal.QUEUE_DEPTH, 2, "9 requests wait inside 1 replicas; 4 each may."),
     )
     assert not Simulation(rules(fixed=1)).step(15).needs
+
+
+def late(replicas: int, keeps: int | None = None) -> Need:
+    """What an objective of latency needs."""
+    return Need(Signal.TIME_TO_FIRST_TOKEN, replicas, "p95 TTFT is predicted at 3 s.", keeps)
+
+
+def test_objectives_take_the_place_of_concurrency() -> None:
+    """Requests that are many and not late need nothing more."""
+    pool = Simulation(rules(), given=(late(1),)).with_ready(1)
+    assert pool.step(40).replicas == 1
+    pool.given = (late(3),)
+    decision = pool.step(40)
+    assert (decision.replicas, decision.reason) == (3, Reason.TIME_TO_FIRST_TOKEN)
+    assert decision.message == "p95 TTFT is predicted at 3 s."
+
+
+def test_replicas_stay_while_one_fewer_would_not_be_well_enough() -> None:
+    """What called for two is over, and one would do, but hardly."""
+    pool = Simulation(rules(), given=(late(1, keeps=2),)).with_ready(2)
+    pool.run(600, 5)
+    assert pool.changes == []
+    pool.given = (late(1),)
+    pool.run(62, 5)
+    assert pool.changes[-1][1:] == (1, Reason.LOW_DEMAND)
+
+
+def test_a_replica_is_kept_for_as_long_as_it_would_take_to_load_again() -> None:
+    """A gap that is shorter than a load is no reason to give one away."""
+    pool = Simulation(rules(down_seconds=300.0)).with_ready(2)
+    for _ in range(5):
+        pool.run(280, 5)
+        pool.run(5, 15)
+    assert pool.changes == []
+    pool.run(310, 5)
+    assert pool.desired == 1
+
+
+def test_a_rate_that_fades_wakes_nothing() -> None:
+    """At zero only a request does."""
+    assert Simulation(rules(), given=(late(1),)).step(0).replicas == 0
+    assert Simulation(rules(), given=(late(2),)).step(1).replicas == 2
+
+
+def test_no_more_are_asked_for_than_nodes_have_room_for() -> None:
+    """One is pending for want of a node: the rest spills or waits, and the decision says so."""
+    pool = Simulation(rules(), unschedulable=1).with_ready(1)
+    pool.desired = 2
+    decision = pool.step(40)
+    assert decision.replicas == 2
+    assert "No node has room for 1 replica of the 2 that are wanted" in decision.message
+    pool.unschedulable = 0
+    assert pool.step(40).replicas == 4
+
+
+def test_money_alone_lets_the_last_replica_go_while_requests_come() -> None:
+    """Hosted APIs answer them; and the first request of a route at zero wakes nothing that is not worth it."""
+    not_worth = Need(Signal.COST, 0, "A replica would be used 3 %; it pays from 33 % on.")
+    pool = Simulation(rules(by_money=True, down_seconds=0.0), given=(not_worth,)).with_ready(1)
+    pool.run(70, 1)
+    assert pool.changes == [(60.0, 0, Reason.COST)]
+    decision = pool.step(5, wants=True)
+    assert (decision.replicas, decision.message) == (0, "A replica would be used 3 %; it pays from 33 % on.")
+
+
+def test_money_undoes_no_wake_before_it_could_serve() -> None:
+    """What is paid for is waited for."""
+    worth = Need(Signal.COST, 1, "It pays.")
+    pool = Simulation(rules(by_money=True, down_seconds=0.0), given=(worth,), load_seconds=100.0)
+    pool.run(80, 5)
+    assert pool.changes == [(1.0, 1, Reason.COST)]
+    pool.given = (replace(worth, replicas=0),)
+    pool.run(15, 5)
+    assert pool.desired == 1
+    pool.run(15, 5)
+    assert pool.desired == 0
 
 
 def test_queues_wait_for_replicas_that_load() -> None:
