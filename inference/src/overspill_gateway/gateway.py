@@ -122,9 +122,11 @@ class Gateway:
             pages,
             admin_strangers,
         )
-        self._public = Listener(self.api, limits, sweeper, clock, cors)
+        self.public = Listener(self.api, limits, sweeper, clock, cors)
+        """The API's port."""
         self._admin = Listener(admin, limits, sweeper, clock)
-        self._tls = TlsFiles(*settings.tls) if settings.tls is not None else None
+        self.tls_files = TlsFiles(*settings.tls) if settings.tls is not None else None
+        """The certificate that it serves; None: it serves none."""
         self.failed = asyncio.Event()
         """The source of routes has ended, which it never does by itself: without it nothing is followed any more."""
         self.failure = ""
@@ -135,7 +137,7 @@ class Gateway:
     @property
     def port(self) -> int:
         """Port of the API, once it listens."""
-        return self._public.port
+        return self.public.port
 
     @property
     def admin_port(self) -> int:
@@ -145,14 +147,14 @@ class Gateway:
     @property
     def connections(self) -> set[ServerConnection]:
         """Open connections of the API's clients."""
-        return self._public.state.connections
+        return self.public.state.connections
 
     async def start(self) -> None:
         """Listen and begin to read the source."""
         settings = self.settings
         await self._admin.open(settings.admin_listen.host, settings.admin_listen.port)
-        tls = self._tls.watch() if self._tls is not None else None
-        await self._public.open(settings.listen.host, settings.listen.port, tls)
+        tls = self.tls_files.watch() if self.tls_files is not None else None
+        await self.public.open(settings.listen.host, settings.listen.port, tls)
         self._source_task = asyncio.create_task(self.source.run())
         self._source_task.add_done_callback(self._source_ended)
         self._gauges.start()
@@ -185,19 +187,19 @@ class Gateway:
 
     def look_at_certificate(self) -> bool:
         """Look at the certificate's files now rather than in some seconds; whether there are any."""
-        if self._tls is not None:
-            self._tls.look_now()
-        return self._tls is not None
+        if self.tls_files is not None:
+            self.tls_files.look_now()
+        return self.tls_files is not None
 
     async def drain(self) -> None:
         """Be ready no more, let answers finish, then stop."""
         self._draining = True
         logger.info("draining", extra={"connections": len(self.connections)})
         deadline = asyncio.get_running_loop().time() + self.settings.drain_seconds
-        self._public.begin_drain()
+        self.public.begin_drain()
         await asyncio.sleep(min(self.settings.drain_delay_seconds, self.settings.drain_seconds))
-        await self._public.stop_accepting()
-        self._public.close_connections()
+        await self.public.stop_accepting()
+        self.public.close_connections()
         await self._wait_until_all_have_left(deadline)
         await self.stop()
 
@@ -229,16 +231,16 @@ class Gateway:
 
     def _end_connections(self) -> int:
         """Close all ports and connections; how many answers were cut off."""
-        self._public.stop_listening()
+        self.public.stop_listening()
         self._admin.stop_listening()
-        self._public.close_connections(at_once=True)
+        self.public.close_connections(at_once=True)
         left = 0
         for connection in list(self.connections):
             if isinstance(connection.answerer, (Exchange, LongReading)):
                 left += 1
                 connection.answerer.shut_down()
-        if self._tls is not None:
-            self._tls.close()
+        if self.tls_files is not None:
+            self.tls_files.close()
         self.hub.close()
         self.catalog.prober.close()
         self._admin.close_connections(at_once=True)
@@ -267,7 +269,7 @@ class Gateway:
         yield GaugeMetricFamily(
             "overspill_documents_refused", "Documents that can't be used now.", value=len(self.catalog.refused)
         )
-        reads, files = self._gauges, self._tls
+        reads, files = self._gauges, self.tls_files
         for name, text, value in (
             ("overspill_engine_reads", "Answers with engines' own gauges.", reads.answers_total),
             ("overspill_engine_reads_failed", "Questions without such an answer.", reads.failures_total),

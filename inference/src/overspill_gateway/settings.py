@@ -98,7 +98,7 @@ def check_no_auth(listen: ListenAddress) -> None:
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Settings from flags, else from the environment, else defaults; raises SettingsError."""
-    options = _parser(environment).parse_args(arguments)
+    options = command_line(environment).parse_args(arguments)
     pepper = environment.get("OVERSPILL_KEY_PEPPER", "")
     pepper_secret = "" if pepper or options.folder else options.key_pepper_secret
     if not pepper and not pepper_secret:
@@ -143,7 +143,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     )
 
 
-def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+def command_line(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The parser of the command's arguments, with defaults from these environment variables."""
     parser = argparse.ArgumentParser(
         prog="overspill-gateway",
         description="Serves the OpenAI API from local replicas and hosted APIs.",

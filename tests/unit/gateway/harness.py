@@ -163,7 +163,7 @@ class GatewayUnderTest:
     @property
     def api_port(self) -> PortState:
         """What all connections of the API's port share."""
-        return self.gateway._public.state  # noqa: SLF001 - tests look at it here and nowhere else
+        return self.gateway.public.state
 
     def allow(self, *routes: str, key: str = KEY, name: str = "me") -> None:
         """Let a consumer call these routes."""

@@ -117,8 +117,7 @@ async def test_a_reader_that_leaves_costs_nothing(gateway: GatewayUnderTest, rea
 
     gateway.route("b")
 
-    assert gateway.gateway.hub._timer is None
-    assert not gateway.gateway.hub._changed
+    assert not gateway.gateway.hub.is_gathering
 
 
 async def test_a_slow_reader_misses_nothing(gateway: GatewayUnderTest, reader: Reader) -> None:
@@ -126,7 +125,7 @@ async def test_a_slow_reader_misses_nothing(gateway: GatewayUnderTest, reader: R
     gateway.route("a")
     gateway.route("b")
     await reader.line()
-    stream = next(iter(gateway.gateway.hub._streams))
+    stream = next(iter(gateway.gateway.hub.streams))
 
     stream.client_slow()
     gateway.send(await gateway.client(), "b")

@@ -258,11 +258,8 @@ def test_a_poisoned_estimate_heals(factor: float) -> None:
     world = World("mixed", lambda _: 0.8, seconds=160.0)
 
     def poison() -> None:
-        for line in (world.gateway.pool.rates._first_token, world.gateway.pool.rates._output):
-            line._y *= factor
-            line._xy *= factor
-            line.base *= factor
-            line.slope *= factor
+        for line in world.gateway.pool.rates.lines:
+            line.scale(factor)
 
     world.clock.at(60.0, poison)
     world.run()

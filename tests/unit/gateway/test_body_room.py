@@ -28,7 +28,7 @@ def test_one_sender_has_a_half_at_most() -> None:
     room.give_back("a", STEP_BYTES)
     room.give_back("b", 4 * STEP_BYTES)
     room.give_back("c", STEP_BYTES)
-    assert (room.taken_bytes, room._by_owner) == (0, {})
+    assert (room.taken_bytes, room.senders) == (0, 0)
 
 
 def begin(client: Client, length: int, sent: int, key: str = KEY) -> None:

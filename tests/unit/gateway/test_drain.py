@@ -124,7 +124,7 @@ async def test_what_has_arrived_is_answered_before_an_idle_connection_ends() -> 
         with socket.create_connection(("127.0.0.1", gateway.port)) as client:
             await eventually(lambda: len(gateway.gateway.connections) == 1)
             client.sendall(REQUEST)  # nobody has read it: the loop has not had its turn
-            gateway.gateway._public.close_connections(at_once=True)
+            gateway.gateway.public.close_connections(at_once=True)
             client.setblocking(False)
             answer = await soon(asyncio.get_running_loop().sock_recv(client, 4096))
 
@@ -171,7 +171,7 @@ async def test_a_request_that_is_arriving_is_served_while_it_drains() -> None:
         client = await gateway.client()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n"
         client.writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
-        await eventually(lambda: any(connection._reader.head is not None for connection in gateway.gateway.connections))
+        await eventually(lambda: any(connection.is_receiving for connection in gateway.gateway.connections))
         draining = asyncio.ensure_future(gateway.gateway.drain())
         await eventually(lambda: gateway.api_port.draining)
         await asyncio.sleep(0)

@@ -492,7 +492,7 @@ def test_where_no_file_can_be_made_nothing_is_spent(path: Path, told: Told) -> N
     assert isinstance(holder.claim(700, 800, 1000), Failed)
     assert ledger.error is not None
     folder.mkdir()
-    ledger._failed_at = float("-inf")
+    ledger.failed_at = float("-inf")
     assert holder.lease(500, 1000) == 300
     ledger.close()
 

@@ -142,7 +142,7 @@ def test_memory_is_bounded_whatever_the_rate() -> None:
         window.add(number / 1000, 1)
     window.counted(100.0)
 
-    assert len(window._entries) <= WINDOW_SECONDS / MERGE_SECONDS + 2
+    assert len(window.entries) <= WINDOW_SECONDS / MERGE_SECONDS + 2
 
 
 def test_memory_is_bounded_where_the_limit_is_never_met() -> None:
@@ -151,7 +151,7 @@ def test_memory_is_bounded_where_the_limit_is_never_met() -> None:
     for second in range(1000):
         assert take(window, float(second), 1) == 0.0
 
-    assert len(window._entries) <= WINDOW_SECONDS + 1
+    assert len(window.entries) <= WINDOW_SECONDS + 1
     assert window.total <= WINDOW_SECONDS + 1
 
 

@@ -119,9 +119,9 @@ def grant(name: str = "ns/me", **limits: int) -> Grant:
 
 def answered(meter: HostedMeter) -> None:
     """Wait for what the ledger has been asked for, as the event loop does by being told."""
-    spending = meter._budget.current()
+    spending = meter.budget.current()
     while spending is not None and spending.account.waits:
-        told = meter._budget._ledger._tell  # type: ignore[attr-defined]
+        told = meter.budget.ledger.tell  # type: ignore[attr-defined]
         assert isinstance(told, Told)
         told.take()
 
@@ -288,7 +288,7 @@ def test_consumers_that_were_here_once_are_forgotten(world: World) -> None:
         world.now += 1
         world.admit(grant(f"ns/{number}"), at)
 
-    assert len(at._limiters) <= 1024
+    assert len(at.limiters) <= 1024
 
 
 def test_metrics_of_consumers_are_bounded(world: World) -> None:
@@ -702,7 +702,7 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
     answered(capped)
     path.unlink()
     assert isinstance(world.ledger, SqliteLedger)
-    world.ledger._failed_at = float("-inf")
+    world.ledger.failed_at = float("-inf")
     world.now += 10.0
     world.metering.tick()
     answered(capped)
@@ -714,7 +714,7 @@ def test_a_ledger_that_can_t_be_written_stops_spills_of_routes_with_a_budget(tmp
 def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold says WAIT at once; who has waited long enough says so, and spills stop until the ledger answers."""
     gate = Event()
-    write = SqliteLedger._write
+    write = SqliteLedger.write
 
     def slow(self: SqliteLedger, batch: list[Any], *, always: bool = False) -> None:
         gate.wait(20.0)
@@ -724,16 +724,16 @@ def test_a_ledger_that_hangs_is_waited_for_by_nobody_s_thread(tmp_path: Path, mo
         raise AssertionError("the thread of requests waits")
 
     world = World(tmp_path / "ledger.db")
-    monkeypatch.setattr(SqliteLedger, "_write", slow)
+    monkeypatch.setattr(SqliteLedger, "write", slow)
     meter = world.api(route(10**9))
     with monkeypatch.context() as forbidden:
         forbidden.setattr(Told, "take", waits)
         assert [meter.hold(ASK, world.now) for _ in range(50)] == [NotSent.WAIT] * 50
-        spending = meter._budget.at_hand
+        spending = meter.budget.at_hand
         assert spending is not None
         spending.waited_in_vain()
         assert meter.hold(ASK, world.now) is NotSent.NO
-        assert meter._budget.unusable, "it is not the money that is lacking"
+        assert meter.budget.unusable, "it is not the money that is lacking"
         assert not meter.may_take(ASK, world.now)
         world.route(route(10**9, name="gone"))
         world.metering.forget_route("ns/gone")
@@ -763,7 +763,7 @@ def test_looking_changes_nothing(world: World, caplog: pytest.LogCaptureFixture)
     assert meter.may_take(ASK, world.now), "a new day has new money"
 
     assert at.budget.counters.refused == 0
-    assert (world.ledger.leases, at.budget._spending) == (leases, spending)
+    assert (world.ledger.leases, at.budget.spending) == (leases, spending)
     assert not caplog.messages
 
 

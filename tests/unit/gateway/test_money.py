@@ -363,13 +363,13 @@ async def test_requests_wait_for_a_slow_ledger_and_the_loop_does_not(
 ) -> None:
     """All of them are sent when it has answered; meanwhile everything else goes on, on replicas and without budget."""
     gate = Event()
-    write = SqliteLedger._write
+    write = SqliteLedger.write
 
     def slow(self: SqliteLedger, batch: list[Any], *, always: bool = False) -> None:
         gate.wait(20.0)
         write(self, batch, always=always)
 
-    monkeypatch.setattr(SqliteLedger, "_write", slow)
+    monkeypatch.setattr(SqliteLedger, "write", slow)
     async with backend(answers()) as api, running_gateway(ledger=tmp_path / "ledger.db") as gateway:
         hosted_only(gateway, api)
         waiting = [asyncio.ensure_future(gateway.post(max_tokens=100)) for _ in range(20)]
@@ -394,7 +394,7 @@ async def test_a_ledger_that_never_answers_is_waited_for_as_long_as_stated(
     """Then the request is refused, those behind it at once; a client that leaves meanwhile leaves nothing behind."""
     gate = Event()
     monkeypatch.setattr(request_flow, "MONEY_WAIT_SECONDS", 0.1)
-    monkeypatch.setattr(SqliteLedger, "_write", lambda *_, **__: gate.wait(20.0))
+    monkeypatch.setattr(SqliteLedger, "write", lambda *_, **__: gate.wait(20.0))
     async with backend(answers()) as api, running_gateway(ledger=tmp_path / "ledger.db") as gateway:
         hosted_only(gateway, api)
         gone = await gateway.client()

@@ -1,5 +1,6 @@
 """What is learned of an engine's speed from what is seen, and what is expected from it. See also test_admission."""
 
+from functools import cache
 from math import inf, isfinite
 
 import pytest
@@ -16,9 +17,10 @@ from overspill_gateway.core.requests.ask import Ask
 IDLE = ReplicaLoad()
 
 
+@cache
 def own(rates: ServiceRates) -> ReplicaRates:
     """Of the route's only replica."""
-    return rates._replicas[0] if rates._replicas else rates.of_new_replica()
+    return rates.of_new_replica()
 
 
 def taught(seconds_per_token: float = 0.001, base: float = 0.02, since: float = 0.0, count: int = 400) -> ServiceRates:

@@ -58,7 +58,7 @@ async def test_answers_are_asked_anew_after_seconds(names: NameServer) -> None:
 
 def pass_time(resolving: Resolver, seconds: float) -> None:
     """Let what is known grow older."""
-    for answer in resolving._answers.values():
+    for answer in resolving.answers.values():
         answer.fresh_until -= seconds
         answer.good_until -= seconds
 
@@ -97,7 +97,7 @@ async def test_the_last_good_answer_outlives_an_outage(names: NameServer) -> Non
     pass_time(resolving, resolver.FAILED_SECONDS)
     assert await ip_of(resolving, "api") == ["192.0.2.1"]
     names.release.set()
-    await eventually(lambda: not resolving._questions)
+    await eventually(lambda: not resolving.questions)
 
     names.error = socket.EAI_NONAME
     pass_time(resolving, resolver.FAILED_SECONDS)
@@ -124,7 +124,7 @@ async def test_what_is_remembered_has_a_bound(names: NameServer, monkeypatch: py
     for number in range(6):
         names.addresses[f"h{number}"] = ["192.0.2.1"]
         await ip_of(resolving, f"h{number}")
-    assert len(resolving._answers) == 3
+    assert len(resolving.answers) == 3
 
 
 async def test_addresses_need_no_resolver(names: NameServer) -> None:

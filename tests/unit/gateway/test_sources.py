@@ -258,11 +258,12 @@ class Watched:
 
     def __init__(self, server: ApiServer) -> None:
         self.told: list[str] = []
-        self.reflector = Reflector("/things", "label", Secret, self._put, lambda key: self.told.append(f"-{key}"))
+        self.reflector = Reflector("/things", "label", Secret, self.put, lambda key: self.told.append(f"-{key}"))
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(server.handle), base_url="http://api")
         self.task = asyncio.create_task(self.reflector.run(self.client, dict))
 
-    def _put(self, thing: Secret) -> None:
+    def put(self, thing: Secret) -> None:
+        """It is there."""
         self.told.append(f"+{thing.metadata.name}@{thing.metadata.resourceVersion}")
 
     async def told_is(self, *expected: str) -> None:
@@ -398,14 +399,14 @@ async def test_one_object_that_breaks_the_receiver_keeps_no_other() -> None:
     server = ApiServer()
     server.lists = [listed("a", "bad", "c")]
     watched = Watched(server)
-    put = watched.reflector._put
+    put = watched.reflector.put
 
     def breaking(thing: Secret) -> None:
         if thing.metadata.name == "bad":
             raise ZeroDivisionError
         put(thing)
 
-    watched.reflector._put = breaking
+    watched.reflector.put = breaking
     await watched.told_is("+a@1", "+c@1")
     server.event("MODIFIED", "bad", "11")
     server.event("ADDED", "d", "12")

@@ -158,10 +158,10 @@ async def test_streams_are_returned_when_they_have_become_few(reads: StreamReads
     """The first chunk after a silence is left to the loop at once, and so is all that follows."""
     reads.together = True
     stream = Stream(reads)
-    await eventually(lambda: reads._waits)
-    assert reads._timer is None  # silence costs nothing, so there is nothing to end
+    await eventually(lambda: reads.waits)
+    assert reads.timer is None  # silence costs nothing, so there is nothing to end
     assert (stream.back, reads.together) == (0, True)
-    reads._since -= 5.0  # so long was the silence
+    reads.since -= 5.0  # so long was the silence
     stream.theirs.sendall(b"x")
     await eventually(lambda: stream.back == 1)
     assert not reads.together
@@ -180,14 +180,14 @@ async def test_streams_that_speak_at_once_and_then_are_silent_are_read_in_few_tu
         turns += 1
         return epoll.poll(0, 100)
 
-    epoll = reads._epoll
-    reads._epoll = cast(select.epoll, SimpleNamespace(poll=poll, fileno=epoll.fileno, unregister=epoll.unregister))
+    epoll = reads.epoll
+    reads.epoll = cast(select.epoll, SimpleNamespace(poll=poll, fileno=epoll.fileno, unregister=epoll.unregister))
     for step in range(1, 6):
         for stream in streams:
             stream.theirs.sendall(b"x")
         await eventually(lambda step=step: all(len(stream.data) == step for stream in streams))  # type: ignore[misc]
-        await eventually(lambda: reads._waits)
-    reads._epoll = epoll
+        await eventually(lambda: reads.waits)
+    reads.epoll = epoll
     assert [stream.data for stream in streams] == [[b"x"] * 5] * 40
     assert turns <= 5 * 5
     for stream in streams:

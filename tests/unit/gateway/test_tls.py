@@ -106,7 +106,7 @@ async def test_a_new_certificate_is_served_and_open_connections_stay(mounted: Mo
         await streaming.head()
 
         second = mounted.swap_in("2")
-        files = gateway.gateway._tls
+        files = gateway.gateway.tls_files
         assert files is not None
         files.check()
         assert (files.reloads, files.refused) == (1, 0)
@@ -133,7 +133,7 @@ async def test_a_pair_that_does_not_fit_changes_nothing(mounted: Mounted, caplog
     """The last good pair is served on, the log says so once, and a good pair after it is taken."""
     first = mounted.pair[0].resolve()
     async with running_gateway(tls=mounted.pair) as gateway:
-        files = gateway.gateway._tls
+        files = gateway.gateway.tls_files
         assert files is not None
         with caplog.at_level(logging.ERROR):
             mounted.swap_in("2", key_of="1")
@@ -160,7 +160,7 @@ async def test_a_look_at_files_keeps_nobody_waiting(mounted: Mounted, monkeypatc
     """SIGHUP looks at once; a disk that hangs holds up that look, not the event loop, and no second one begins."""
     first = mounted.pair[0].resolve()
     hangs, looks = threading.Event(), []
-    read = TlsFiles._load_if_changed
+    read = TlsFiles.load_if_changed
 
     def slow(files: TlsFiles) -> object:
         looks.append(files)
@@ -168,9 +168,9 @@ async def test_a_look_at_files_keeps_nobody_waiting(mounted: Mounted, monkeypatc
         return read(files)
 
     async with running_gateway(tls=mounted.pair) as gateway:
-        files = gateway.gateway._tls
+        files = gateway.gateway.tls_files
         assert files is not None
-        monkeypatch.setattr(TlsFiles, "_load_if_changed", slow)
+        monkeypatch.setattr(TlsFiles, "load_if_changed", slow)
         second = mounted.swap_in("2")
         assert gateway.gateway.look_at_certificate()
         assert gateway.gateway.look_at_certificate()

@@ -102,10 +102,10 @@ async def test_after_a_while_it_is_asked_again(gateway: GatewayUnderTest) -> Non
         route = gateway.route(local=None, hosted=[first.hosted("first"), second.hosted("second")])
         await gateway.post()
         hosted = route.pool.hosted[0]
-        (path, until), *_ = hosted._lacking.items()
+        (path, until), *_ = hosted.lacking.items()
         assert 0 < until - monotonic() <= LACKS_SECONDS
 
-        hosted._lacking[path] = 0.0
+        hosted.lacking[path] = 0.0
         await gateway.post()
 
         assert len(first.requests) == 2

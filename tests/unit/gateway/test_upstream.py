@@ -68,7 +68,7 @@ class Exchange:
 
     async def takes_all(self) -> None:
         """Let it take what has come: many bytes are taken in slices."""
-        while self.connection._unread:  # noqa: ASYNC110 - a turn of the loop is what it waits for
+        while self.connection.unread:  # noqa: ASYNC110 - a turn of the loop is what it waits for
             await asyncio.sleep(0)
 
     def ends(self, error: Exception | None = None) -> Exchange:

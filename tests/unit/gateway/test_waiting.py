@@ -133,7 +133,7 @@ def test_work_is_bounded_under_churn() -> None:
         queue.add(item, 0, f"consumer {item}", 100.0)
     for _ in range(2 * REMEMBERED_CONSUMERS_MAX):
         queue.pop()
-    level = queue._levels[0]
+    level = queue.levels[0]
 
     assert len(level.heap) <= 2 * len(level.lines) + 17
     assert len(level.finished) <= REMEMBERED_CONSUMERS_MAX

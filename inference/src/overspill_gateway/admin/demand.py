@@ -70,7 +70,8 @@ class DemandHub:
         self._loop = asyncio.get_running_loop()
         self._routes: dict[str, Route] = {}
         self._changed: dict[str, Route] = {}
-        self._streams: set[DemandStream] = set()
+        self.streams: set[DemandStream] = set()
+        """Of readers now."""
         self._refused: tuple[RefusedDocument, ...] = ()
         self._tellings: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -83,11 +84,16 @@ class DemandHub:
     @property
     def readers(self) -> int:
         """Readers now."""
-        return len(self._streams)
+        return len(self.streams)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether something waits to be written to readers."""
+        return self._timer is not None or bool(self._changed)
 
     def changed(self, route: "Route", urgent: bool) -> None:  # noqa: FBT001
         """A route's demand has changed; ``urgent``: it wants a replica and has none."""
-        if not self._streams:
+        if not self.streams:
             return
         if urgent:  # nothing that can wait is told with it
             self._changed.pop(route.key, None)
@@ -102,7 +108,7 @@ class DemandHub:
         stream = DemandStream(self, connection)
         connection.answerer = stream
         connection.send_head(200, b"content-type: application/x-ndjson\r\ncache-control: no-store\r\n", None)
-        self._streams.add(stream)
+        self.streams.add(stream)
         stream.behind = {}
         self.tell(stream, dict(self._routes), self._refused)
         if self._heartbeat is None:
@@ -129,7 +135,7 @@ class DemandHub:
                     if self._routes.get(route.key) is route:
                         told.append(_told(route))
                     await turn.give_way()
-                if stream not in self._streams:
+                if stream not in self.streams:
                     return
                 stream.write(self._line(told, refused))
                 if stream.is_slow:
@@ -142,8 +148,8 @@ class DemandHub:
 
     def leave(self, stream: DemandStream) -> None:
         """A reader is gone."""
-        self._streams.discard(stream)
-        if not self._streams:
+        self.streams.discard(stream)
+        if not self.streams:
             self._changed.clear()
             for timer in (self._timer, self._heartbeat):
                 if timer is not None:
@@ -152,7 +158,7 @@ class DemandHub:
 
     def close(self) -> None:
         """End all streams."""
-        for stream in list(self._streams):
+        for stream in list(self.streams):
             self.leave(stream)
             stream.connection.end()
 
@@ -163,7 +169,7 @@ class DemandHub:
 
     def _write_some(self, changed: "dict[str, Route]") -> None:
         """A line of as many of them as can be told in a moment, the rest when others have had their turn."""
-        if not self._streams:
+        if not self.streams:
             return
         turn = TimeSlice(SLICE_SECONDS)
         part: dict[str, Route] = {}
@@ -181,9 +187,9 @@ class DemandHub:
         self._write({}, [])
 
     def _write(self, routes: "dict[str, Route]", told: list[bytes]) -> None:
-        if self._streams:
+        if self.streams:
             line = self._line(told, None)
-            for stream in list(self._streams):
+            for stream in list(self.streams):
                 if stream.behind is None:
                     stream.write(line)
                 else:
@@ -192,7 +198,7 @@ class DemandHub:
     def refused(self, documents: tuple[RefusedDocument, ...]) -> None:
         """Other documents than before can't be used: readers are told at once."""
         self._refused = documents
-        for stream in list(self._streams):
+        for stream in list(self.streams):
             if stream.behind is None:
                 stream.write(self._line([], documents))
             else:

@@ -15,8 +15,16 @@ class HostedMeter:
     """Limits, price and money of one hosted API of a route."""
 
     __slots__ = (
-        "_budget", "backend", "context_tokens", "counters", "hides_output", "holds", "limiter", "output_tokens_max",
-        "price", "shows_output",
+        "backend",
+        "budget",
+        "context_tokens",
+        "counters",
+        "hides_output",
+        "holds",
+        "limiter",
+        "output_tokens_max",
+        "price",
+        "shows_output",
     )  # fmt: skip
 
     def __init__(self, backend: HostedBackend, budget: RouteBudget, counters: BackendCounters) -> None:
@@ -33,7 +41,8 @@ class HostedMeter:
         """Whether it has reported the tokens of a stream whose text was seen."""
         self.hides_output = False
         """Whether it has ever reported more tokens than bytes of text, or reasoning: what is not seen costs as well."""
-        self._budget = budget
+        self.budget = budget
+        """The route's."""
 
     def update(self, backend: HostedBackend) -> None:
         """Other limits or another price; what is counted and held stays."""
@@ -49,11 +58,11 @@ class HostedMeter:
         """Whether limits and budget allow this call now."""
         if not self.limiter.may_take(now, self.limiter.reservation(ask)):
             return False
-        return self._budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask))
+        return self.budget.rules is None or (self.can_bound(ask) and self.is_affordable(ask))
 
     def can_bound(self, ask: Ask) -> bool:
         """Whether it is known what a call can cost at most."""
-        if self._budget.rules is None:
+        if self.budget.rules is None:
             return True
         ask.bound()
         if not ask.unpriced and not ask.unbounded:
@@ -62,7 +71,7 @@ class HostedMeter:
 
     def is_affordable(self, ask: Ask) -> bool:
         """Whether the budget allows this call now."""
-        budget = self._budget
+        budget = self.budget
         if budget.rules is None:
             return True
         spending = budget.at_hand
@@ -80,8 +89,8 @@ class HostedMeter:
             return NotSent.NO
         spending: PeriodSpending | None = None
         offer: Offer | None = None
-        if self._budget.rules is not None:
-            spending = self._budget.current()
+        if self.budget.rules is not None:
+            spending = self.budget.current()
             if spending is None:
                 return NotSent.NO
             offered = self._held_offer(ask, spending, now)

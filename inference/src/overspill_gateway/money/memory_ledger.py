@@ -16,7 +16,7 @@ class MemoryLedger(LedgerStore):
     ) -> None:
         """``tell``: calls something later; ``book``: one that several of them share."""
         super().__init__(process, durable=False, shared=book is not None)
-        self._tell = tell
+        self.tell = tell
         self._book = LedgerBook() if book is None else book
 
     def claim(self, account: AccountKey, claim: Claim, then: Callable[[Granted | Failed], None]) -> None:
@@ -25,11 +25,11 @@ class MemoryLedger(LedgerStore):
         granted = self._book.claim(account, claim)
         if claim.is_last:
             self._book.forget_holder(account)
-        self._tell(functools.partial(then, granted))
+        self.tell(functools.partial(then, granted))
 
     def alert(self, account: AccountKey, level: int, then: Callable[[bool | None], None]) -> None:
         """Ask whether this holder is the first to see so much charged."""
-        self._tell(functools.partial(then, self._book.alert(account, level)))
+        self.tell(functools.partial(then, self._book.alert(account, level)))
 
     def remember(self, counted: Mapping[CapKey, str], unix_now: float) -> None:
         """Nothing outlives the process."""
@@ -37,7 +37,7 @@ class MemoryLedger(LedgerStore):
     def recall(self, unix_now: float, then: Callable[[dict[CapKey, str]], None]) -> None:  # noqa: ARG002
         """There is nothing."""
         nothing: dict[CapKey, str] = {}
-        self._tell(functools.partial(then, nothing))
+        self.tell(functools.partial(then, nothing))
 
     def close(self, seconds: float = 5.0) -> bool:  # noqa: ARG002
         """Nothing is left to be written."""

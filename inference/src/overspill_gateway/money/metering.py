@@ -103,7 +103,8 @@ class RouteMeter(RouteMoney):
         """Refused by limits of their consumers."""
         self._names: list[str] = []
         self._memory = memory
-        self._limiters: dict[str, RateLimiter] = {}
+        self.limiters: dict[str, RateLimiter] = {}
+        """Of consumers that were here lately."""
         self._sweep_at = _LIMITERS_SWEPT_AT
         self.update(compiled)
 
@@ -112,7 +113,7 @@ class RouteMeter(RouteMoney):
         self.model = compiled.model
         rules = self.rules = compiled.per_consumer
         self.limited = rules.requests_per_minute is not None or rules.tokens_per_minute is not None
-        for limiter in self._limiters.values():
+        for limiter in self.limiters.values():
             limiter.update(rules.requests_per_minute, rules.tokens_per_minute)
         self._names = [backend.name for backend in compiled.hosted]
         self.hosted = {name: meter for name, meter in self.hosted.items() if name in self._names or meter.holds}
@@ -169,20 +170,20 @@ class RouteMeter(RouteMoney):
         """The limits of one consumer at this route."""
         if not self.limited:
             return None
-        limiter = self._limiters.get(consumer)
+        limiter = self.limiters.get(consumer)
         if limiter is None:
-            if len(self._limiters) >= self._sweep_at:
+            if len(self.limiters) >= self._sweep_at:
                 self._forget_idle(now)
             rules = self.rules
             limiter = RateLimiter(rules.requests_per_minute, rules.tokens_per_minute)
-            self._limiters[consumer] = self._memory.keep(
+            self.limiters[consumer] = self._memory.keep(
                 CapKey(CapKind.CONSUMER_AT_ROUTE, f"{self.key} {consumer}"), limiter
             )
         return limiter
 
     def _forget_idle(self, now: float) -> None:
-        self._limiters = {name: limiter for name, limiter in self._limiters.items() if not limiter.is_idle(now)}
-        self._sweep_at = max(2 * len(self._limiters), _LIMITERS_SWEPT_AT)
+        self.limiters = {name: limiter for name, limiter in self.limiters.items() if not limiter.is_idle(now)}
+        self._sweep_at = max(2 * len(self.limiters), _LIMITERS_SWEPT_AT)
 
 
 class MeteredRoute(Protocol):

@@ -47,7 +47,7 @@ class Waiter(Protocol):
 class PeriodSpending:
     """One account, and what carries its wishes to the ledger."""
 
-    __slots__ = ("_clock", "_ledger", "account", "counters", "key", "waiting")
+    __slots__ = ("_clock", "account", "counters", "key", "ledger", "waiting")
 
     def __init__(
         self, ledger: LedgerStore, key: AccountKey, account: Account, counters: BudgetCounters,
@@ -58,13 +58,13 @@ class PeriodSpending:
         self.counters = counters
         self.waiting: set[Waiter] = set()
         """Requests that wait for the ledger."""
-        self._ledger = ledger
+        self.ledger = ledger
         self._clock = clock
 
     @property
     def money(self) -> int:
         """The most that a call may cost now."""
-        return self.account.money(ledger_works=self._ledger.error is None)
+        return self.account.money(ledger_works=self.ledger.error is None)
 
     def hold(self, amount: int, now: float) -> Money:
         """Set an amount aside, or ask for it."""
@@ -91,7 +91,7 @@ class PeriodSpending:
 
     def tick(self, now: float) -> None:
         """A second has passed."""
-        self.account.tick(now, ledger_works=self._ledger.error is None)
+        self.account.tick(now, ledger_works=self.ledger.error is None)
         self._carry_out()
 
     def prepare(self, now: float) -> None:
@@ -114,9 +114,9 @@ class PeriodSpending:
         wishes, account.outbox = account.outbox, []
         for wish in wishes:
             if isinstance(wish, Alert):
-                self._ledger.alert(self.key, wish.level, functools.partial(self._alert_answered, wish))
+                self.ledger.alert(self.key, wish.level, functools.partial(self._alert_answered, wish))
             else:
-                self._ledger.claim(self.key, wish, self._answered)
+                self.ledger.claim(self.key, wish, self._answered)
 
     def _answered(self, answer: Granted | Failed) -> None:
         """The ledger has answered; called by the event loop."""
@@ -165,9 +165,9 @@ class RouteBudget:
         self.counters = BudgetCounters()
         self.error: str | None = None
         """Why the budget can't be kept, so that nothing is spent."""
-        self._ledger = ledger
+        self.ledger = ledger
         self._clock = clock
-        self._spending: PeriodSpending | None = None
+        self.spending: PeriodSpending | None = None
 
     def update(self, rules: BudgetRules | None, block_min: int) -> None:
         """Other rules."""
@@ -185,7 +185,7 @@ class RouteBudget:
     @property
     def at_hand(self) -> PeriodSpending | None:
         """The account of this period, if it was begun; None: see ``is_new``."""
-        spending = self._spending
+        spending = self.spending
         return spending if spending is not None and spending.key.period.holds(self._clock.unix()) else None
 
     @property
@@ -201,7 +201,7 @@ class RouteBudget:
 
     def current(self) -> PeriodSpending | None:
         """The account of this period, begun if need be; None: there is no budget, or it can't be kept (``error``)."""
-        spending = self._spending
+        spending = self.spending
         unix_now = self._clock.unix()
         if spending is not None and spending.key.period.start <= unix_now < spending.key.period.end:
             return spending
@@ -210,12 +210,12 @@ class RouteBudget:
     @property
     def unusable(self) -> bool:
         """Whether it is not the money that is lacking but the account of it: a ledger or a time zone that fails."""
-        late = self._spending is not None and self._spending.account.is_late
-        return late or self.error is not None or self._ledger.error is not None
+        late = self.spending is not None and self.spending.account.is_late
+        return late or self.error is not None or self.ledger.error is not None
 
     def demand(self) -> BudgetDemand | None:
         """What the operator is told of it; None: there is no budget, or nobody knows yet what its period has cost."""
-        spending = self._spending
+        spending = self.spending
         if spending is None or not spending.account.is_known:
             return None
         account = spending.account
@@ -233,9 +233,9 @@ class RouteBudget:
 
     def close(self) -> None:
         """Give back what is not held."""
-        if self._spending is not None:
-            self._spending.retire()
-            self._spending = None
+        if self.spending is not None:
+            self.spending.retire()
+            self.spending = None
 
     def _begin(self, unix_now: float) -> PeriodSpending | None:
         rules = self.rules
@@ -250,9 +250,9 @@ class RouteBudget:
             self.error = str(error)
             return None
         self.error = None
-        account = Account(rules.limit_nano_usd, self.block_min, is_shared=self._ledger.shared)
+        account = Account(rules.limit_nano_usd, self.block_min, is_shared=self.ledger.shared)
         account.set_alerts(rules.alerts)
-        key = AccountKey(CapKey(CapKind.BUDGET, self.route), period, self._ledger.new_holder())
-        spending = self._spending = PeriodSpending(self._ledger, key, account, self.counters, self._clock)
+        key = AccountKey(CapKey(CapKind.BUDGET, self.route), period, self.ledger.new_holder())
+        spending = self.spending = PeriodSpending(self.ledger, key, account, self.counters, self._clock)
         spending.prepare(self._clock.monotonic())
         return spending

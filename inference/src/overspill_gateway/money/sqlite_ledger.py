@@ -129,7 +129,7 @@ class SqliteLedger(LedgerStore):
         super().__init__(process, durable=True, shared=False)
         self.path = path
         self._clock = clock or Clock()
-        self._tell = tell
+        self.tell = tell
         self._jobs: SimpleQueue[_Job | _Memory | None] = SimpleQueue()
         self._unwritten: dict[AccountKey, Claim] = {}
         """Of each account whose claim failed the newest one, at its least."""
@@ -140,7 +140,8 @@ class SqliteLedger(LedgerStore):
         """The same of the accounts of this process that have not ended."""
         self._is_lost = False
         """Whether the file has vanished and was not written anew yet."""
-        self._failed_at = float("-inf")
+        self.failed_at = float("-inf")
+        """When it was last tried in vain, on the monotonic clock: it is tried again after a pause."""
         self._cause = ""
         self._dropped_of: set[str] = set()
         """Holders of which it was told that a claim can never be written."""
@@ -187,7 +188,7 @@ class SqliteLedger(LedgerStore):
                     break
                 job = self._jobs.get()
             going_on = job is not None
-            self._write([each for each in batch if not isinstance(each, _Memory)])
+            self.write([each for each in batch if not isinstance(each, _Memory)])
             for each in batch:
                 if isinstance(each, _Memory):
                     self._serve_memory(each)
@@ -196,9 +197,10 @@ class SqliteLedger(LedgerStore):
     def _look(self) -> None:
         """Nothing is to be written: see whether it could be."""
         if self.error is not None or self._is_lost or self._file.is_gone():
-            self._write([], always=True)
+            self.write([], always=True)
 
-    def _write(self, batch: list[_Job], *, always: bool = False) -> None:
+    def write(self, batch: list[_Job], *, always: bool = False) -> None:
+        """Write a batch, and what could not be written before; in the ledger's own thread."""
         again = [_ClaimJob(account, claim, None) for account, claim in self._unwritten.items()]
         jobs: list[_Job] = [*again, *batch]
         if not jobs and not always:
@@ -264,7 +266,7 @@ class SqliteLedger(LedgerStore):
 
     def _tell_loop(self, then: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left who waits
-            self._tell(then)
+            self.tell(then)
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> None:
         """Write one; what can never be written, whatever the state of the file, is left out."""
@@ -348,7 +350,7 @@ class SqliteLedger(LedgerStore):
         """Nothing of the batch was written: what it asks for is not granted; what was spent is tried again."""
         self.errors += 1
         if self._file.connection is not None or str(error) != self._cause:
-            self._failed_at = self._clock.monotonic()
+            self.failed_at = self._clock.monotonic()
         self._cause = str(error)
         self._abandon()
         text = (
@@ -374,7 +376,7 @@ class SqliteLedger(LedgerStore):
             self._lost()
         if self._file.connection is not None:
             return self._file.connection
-        if self._clock.monotonic() - self._failed_at < RETRY_SECONDS and self.error is not None:
+        if self._clock.monotonic() - self.failed_at < RETRY_SECONDS and self.error is not None:
             raise LedgerFileError(self._cause)
         return self._file.open()
 

@@ -90,7 +90,8 @@ class Reflector(Generic[T]):
         self._label = label
         self._decode = msgspec.json.Decoder(kind).decode
         self._clock = clock or Clock()
-        self._put = put
+        self.put = put
+        """Gets each object that is there, new or changed."""
         self._drop = drop
         self._keys: set[str] = set()
         """Objects that are there, by ``namespace/name``."""
@@ -209,7 +210,7 @@ class Reflector(Generic[T]):
             logger.warning("an object of %s can't be read: %s", self.path, error)
             return _key_of(raw)
         try:
-            self._put(item)
+            self.put(item)
         except Exception:  # one object must not keep the others from being followed
             self.errors_total += 1
             logger.exception("%s of %s can't be used: an error of this program", item.metadata.name, self.path)

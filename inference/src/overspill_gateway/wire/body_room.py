@@ -22,6 +22,11 @@ class BodyRoom:
         self.taken_bytes = 0
         """All that is taken now."""
 
+    @property
+    def senders(self) -> int:
+        """Those that have something of it now."""
+        return len(self._by_owner)
+
     def take(self, owner: str) -> bool:
         """One more step for a body of this sender; False: there is no room for it."""
         taken = self._by_owner.get(owner, 0) + STEP_BYTES

@@ -54,8 +54,10 @@ class Resolver:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._answers: dict[HostPort, _Answer] = {}
-        self._questions: dict[HostPort, asyncio.Task[tuple[SocketAddress, ...]]] = {}
+        self.answers: dict[HostPort, _Answer] = {}
+        """What is known."""
+        self.questions: dict[HostPort, asyncio.Task[tuple[SocketAddress, ...]]] = {}
+        """What is being asked."""
 
     async def addresses(self, host: str, port: int) -> tuple[SocketAddress, ...]:
         """Addresses in the order in which to try them, at least one; raises UnresolvedError.
@@ -66,7 +68,7 @@ class Resolver:
         if literal is not None:
             return (literal,)
         key = (host, port)
-        answer = self._answers.get(key)
+        answer = self.answers.get(key)
         if answer is not None and self._loop.time() < answer.fresh_until:
             if answer.error is not None:
                 raise answer.error
@@ -80,16 +82,16 @@ class Resolver:
 
     def prefer(self, host: str, port: int, address: SocketAddress) -> None:
         """This address answered where others did not: try it first for as long as the answer is known."""
-        answer = self._answers.get((host, port))
+        answer = self.answers.get((host, port))
         if answer is not None and address in answer.addresses:
             answer.addresses = (address, *(other for other in answer.addresses if other != address))
 
     def _question(self, key: HostPort) -> "asyncio.Task[tuple[SocketAddress, ...]]":
-        question = self._questions.get(key)
+        question = self.questions.get(key)
         if question is None:
-            if len(self._questions) >= QUESTIONS_MAX:
+            if len(self.questions) >= QUESTIONS_MAX:
                 raise UnresolvedError(0, f"{QUESTIONS_MAX} other names are being resolved, and none of them is")
-            question = self._questions[key] = self._loop.create_task(self._ask(key))
+            question = self.questions[key] = self._loop.create_task(self._ask(key))
             question.add_done_callback(_look_at_error)
         return question
 
@@ -103,21 +105,21 @@ class Resolver:
             self._remember(key, (), unresolved)
             raise unresolved from None
         finally:
-            del self._questions[key]
+            del self.questions[key]
         addresses = in_turn([SocketAddress(family, address) for family, _, _, _, address in answers])
         self._remember(key, addresses, None)
         return addresses
 
     def _remember(self, key: HostPort, addresses: tuple[SocketAddress, ...], error: UnresolvedError | None) -> None:
         now = self._loop.time()
-        before = self._answers.pop(key, None)
+        before = self.answers.pop(key, None)
         if error is not None and before is not None and before.addresses and error.errno in _PASSING:
-            self._answers[key] = _Answer(before.addresses, None, now + FAILED_SECONDS, before.good_until)
+            self.answers[key] = _Answer(before.addresses, None, now + FAILED_SECONDS, before.good_until)
             return
         seconds = FAILED_SECONDS if error is not None else FRESH_SECONDS
-        self._answers[key] = _Answer(addresses, error, now + seconds, now + STALE_SECONDS)
-        if len(self._answers) > HOSTS_MAX:
-            del self._answers[next(iter(self._answers))]
+        self.answers[key] = _Answer(addresses, error, now + seconds, now + STALE_SECONDS)
+        if len(self.answers) > HOSTS_MAX:
+            del self.answers[next(iter(self.answers))]
 
 
 def literal_address(host: str, port: int) -> SocketAddress | None:

@@ -154,6 +154,11 @@ class ServerConnection(asyncio.Protocol):
         self._room_bytes = 0
         self._room_owner = ""
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the head of a request is there and its body is still coming."""
+        return self._reader.head is not None
+
     # -- transport ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -56,12 +56,16 @@ class StreamReads:
         """Whether a stream is read here from its next chunk on."""
         self._loop = loop
         self._interval = interval_seconds
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
+        """Watches their sockets."""
         self._streams: dict[int, Stream] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._waits = False
+        self.timer: asyncio.TimerHandle | None = None
+        """For the next look."""
+        self.waits = False
+        """Whether the event loop wakes it at the next chunk: there was nothing at the last look."""
         self._empty = 0
-        self._since = loop.time()
+        self.since = loop.time()
+        """When its chunks were last counted."""
         self._chunks = 0
 
     def __len__(self) -> int:
@@ -72,16 +76,16 @@ class StreamReads:
         self._chunks += 1
         if self._chunks >= _WINDOW_CHUNKS:
             now = self._loop.time()
-            often = (now - self._since) * CHUNKS_AN_INTERVAL_MIN <= self._chunks * self._interval
-            self.together = often and not self._epoll.closed
-            self._since, self._chunks = now, 0
+            often = (now - self.since) * CHUNKS_AN_INTERVAL_MIN <= self._chunks * self._interval
+            self.together = often and not self.epoll.closed
+            self.since, self._chunks = now, 0
 
     def take(self, number: int, stream: Stream) -> None:
         """Read this stream from now on; the event loop must have stopped to."""
         self._streams[number] = stream
-        self._epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP)
-        if self._timer is None and not self._waits:
-            self._since, self._chunks = self._loop.time(), 0
+        self.epoll.register(number, select.EPOLLIN | select.EPOLLRDHUP)
+        if self.timer is None and not self.waits:
+            self.since, self._chunks = self._loop.time(), 0
             self._read_later()
 
     def release(self, number: int, stream: Stream) -> None:
@@ -89,25 +93,25 @@ class StreamReads:
         if self._streams.get(number) is stream:
             del self._streams[number]
             with contextlib.suppress(OSError):  # closing it took it out
-                self._epoll.unregister(number)
+                self.epoll.unregister(number)
 
     def close(self) -> None:
         """Leave all streams to the event loop and read no more."""
-        if not self._epoll.closed:
+        if not self.epoll.closed:
             self._return_all()
             self._wait_no_more()
-            self._epoll.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self.epoll.close()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _read_later(self) -> None:
-        self._timer = self._loop.call_later(self._interval, self._turn)
+        self.timer = self._loop.call_later(self._interval, self._turn)
 
     def _turn(self) -> None:
-        self._timer = None
+        self.timer = None
         streams = self._streams
-        readable = self._epoll.poll(0, _STREAMS_A_TURN)
+        readable = self.epoll.poll(0, _STREAMS_A_TURN)
         turn = TimeSlice(_TURN_SECONDS_MAX)
         in_time = len(readable) < _STREAMS_A_TURN
         try:
@@ -122,12 +126,12 @@ class StreamReads:
         finally:
             self._empty = 0 if readable else self._empty + 1
             if streams and not in_time:  # others have their turn; those that are left come first then
-                self._timer = self._loop.call_later(0, self._turn)
+                self.timer = self._loop.call_later(0, self._turn)
             elif streams and self._empty < _EMPTY_TURNS:
                 self._read_later()
             elif streams:
-                self._waits = True
-                self._loop.add_reader(self._epoll.fileno(), self._first_came)
+                self.waits = True
+                self._loop.add_reader(self.epoll.fileno(), self._first_came)
 
     def _first_came(self) -> None:
         """After a silence there is something to read: more of it in an interval."""
@@ -138,9 +142,9 @@ class StreamReads:
             self._read_later()
 
     def _wait_no_more(self) -> None:
-        if self._waits:
-            self._waits = False
-            self._loop.remove_reader(self._epoll.fileno())
+        if self.waits:
+            self.waits = False
+            self._loop.remove_reader(self.epoll.fileno())
 
     def _read(self, number: int, stream: Stream, events: int) -> None:
         self._chunks += 1
@@ -163,12 +167,12 @@ class StreamReads:
     def _look_at_rate(self) -> None:
         """From time to time: go back to reading chunks as they come where these are half as many as it takes."""
         now = self._loop.time()
-        if now - self._since < _WINDOW_INTERVALS * self._interval:
+        if now - self.since < _WINDOW_INTERVALS * self._interval:
             return
-        if 2 * self._chunks * self._interval < (now - self._since) * CHUNKS_AN_INTERVAL_MIN:
+        if 2 * self._chunks * self._interval < (now - self.since) * CHUNKS_AN_INTERVAL_MIN:
             self.together = False
             self._return_all()
-        self._since, self._chunks = now, 0
+        self.since, self._chunks = now, 0
 
     def _return_all(self) -> None:
         for number, stream in list(self._streams.items()):

@@ -61,14 +61,14 @@ class TlsFiles:
     def check(self) -> None:
         """Take a changed pair over, if it can be used; waits for the disk."""
         try:
-            self._take(self._load_if_changed())
+            self._take(self.load_if_changed())
         except OSError as error:  # SSLError is one
             self._complain(str(error))
 
     async def _check_beside(self) -> None:
         """The same, waiting beside the event loop: a disk that hangs keeps nobody else."""
         try:
-            self._take(await in_own_thread(self._load_if_changed, "certificate"))
+            self._take(await in_own_thread(self.load_if_changed, "certificate"))
         except OSError as error:
             self._complain(str(error))
 
@@ -102,7 +102,8 @@ class TlsFiles:
             self._look = asyncio.get_running_loop().create_task(self._check_beside())
         self._later()
 
-    def _load_if_changed(self) -> tuple[_Version, ssl.SSLContext] | None:
+    def load_if_changed(self) -> tuple[_Version, ssl.SSLContext] | None:
+        """The pair as it is in the files now; None: it is the one that is served. It reads the disk."""
         version = self._read_version()
         return None if version == self._version else (version, self._load())
 

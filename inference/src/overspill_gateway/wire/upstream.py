@@ -96,11 +96,11 @@ class UpstreamConnection(asyncio.Protocol):
         "_spoke_first",
         "_status",
         "_transport",
-        "_unread",
         "_writer",
         "flowing",
         "idle_since",
         "retires_at",
+        "unread",
         "used",
     )  # fmt: skip
 
@@ -127,7 +127,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._memory = AnswerMemory()
         self._status = 0
         self._held = False  # as its receiver has asked
-        self._unread = b""  # what has come and waits for its turn
+        self.unread = b""
+        """What has come and waits for its turn."""
         self._reads_on = self._more_follows = False
         self._writer: PacedWriter | None = None  # of a long body, until all of it is written
         self._made = self._spoke_first = False
@@ -192,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
     def resume(self) -> None:
         """Read on."""
         self._held = False
-        if self._unread:
+        if self.unread:
             self._read_on_soon()
         elif not self._transport.is_closing():
             self._transport.resume_reading()
@@ -205,8 +206,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: many are taken in slices, between which others have their turn."""
-        if self._unread:
-            self._unread += data
+        if self.unread:
+            self.unread += data
         elif len(data) <= _SLICE_BYTES or self._receiver is None or (self._between and self._memory.body_start(data)):
             self._take(data)
         elif self._take_slices(data):
@@ -221,14 +222,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._more_follows = at < len(data)
             self._take(piece)
             if self._receiver is None:  # nobody wants the rest, and a connection that has one can't be used again
-                self._unread = b""
+                self.unread = b""
                 return False
             if self._held or turn.is_over:
                 break
-        self._unread, self._more_follows = data[at:], False
-        if self._unread and not self._held:
+        self.unread, self._more_follows = data[at:], False
+        if self.unread and not self._held:
             self._read_on_soon()
-        return bool(self._unread)
+        return bool(self.unread)
 
     def _read_on_soon(self) -> None:
         if not self._reads_on:
@@ -237,7 +238,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         self._reads_on = False
-        data = self._unread
+        data = self.unread
         if self._held or not data or self._transport.is_closing():
             return
         if not self._take_slices(data):
@@ -321,7 +322,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._leave()
         self._writer = None
         self._owner.lost(self)
-        self._unread = b""
+        self.unread = b""
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return

@@ -101,11 +101,12 @@ class _Level(Generic[T]):
 class WaitingQueue(Generic[T]):
     """A bag of waiting requests that knows who is next. Adding and taking cost O(log consumers), the rest O(1)."""
 
-    __slots__ = ("_levels", "_order", "_places")
+    __slots__ = ("_order", "_places", "levels")
 
     def __init__(self) -> None:
         self._places: dict[T, tuple[int, str]] = {}
-        self._levels: dict[int, _Level[T]] = {}
+        self.levels: dict[int, _Level[T]] = {}
+        """Those who wait, by priority."""
         self._order: list[int] = []
         """Priorities, highest first."""
 
@@ -113,10 +114,10 @@ class WaitingQueue(Generic[T]):
         """Let it wait; ``cost`` is its work in any unit that all share. One that waits already keeps its place."""
         if item in self._places:
             return
-        level = self._levels.get(priority)
+        level = self.levels.get(priority)
         if level is None:
-            level = self._levels[priority] = _Level()
-            self._order = sorted(self._levels, reverse=True)
+            level = self.levels[priority] = _Level()
+            self._order = sorted(self.levels, reverse=True)
         self._places[item] = (priority, consumer)
         level.add(item, consumer, cost if cost > 0.0 else 1.0)
 
@@ -129,20 +130,20 @@ class WaitingQueue(Generic[T]):
             self.pop()
             return
         del self._places[item]
-        level = self._levels[place[0]]
+        level = self.levels[place[0]]
         level.discard(item, place[1])
         self._forget(place[0], level)
 
     def first(self) -> T | None:
         """The one that ``pop`` would take; None: nobody waits."""
-        return self._levels[self._order[0]].first() if self._order else None
+        return self.levels[self._order[0]].first() if self._order else None
 
     def pop(self) -> T | None:
         """Take the one that goes next; None: nobody waits."""
         if not self._order:
             return None
         priority = self._order[0]
-        level = self._levels[priority]
+        level = self.levels[priority]
         item = level.pop()
         del self._places[item]
         self._forget(priority, level)
@@ -157,7 +158,7 @@ class WaitingQueue(Generic[T]):
         if not self._order:
             return None
         lowest = self._order[-1]
-        lines = self._levels[lowest].lines
+        lines = self.levels[lowest].lines
         largest = max(lines, key=lambda name: len(lines[name].costs))
         waiting = lines[largest].costs
         if lowest < priority:
@@ -169,8 +170,8 @@ class WaitingQueue(Generic[T]):
 
     def _forget(self, priority: int, level: _Level[T]) -> None:
         if not level.count:
-            del self._levels[priority]
-            self._order = sorted(self._levels, reverse=True)
+            del self.levels[priority]
+            self._order = sorted(self.levels, reverse=True)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -30,7 +30,8 @@ class HostedState(BackendState):
         self._unable: int = unable.value
         self._paths = paths
         self._context_tokens = context_tokens
-        self._lacking: dict[bytes, float] = {}
+        self.lacking: dict[bytes, float] = {}
+        """Paths that it has said to lack, and until when that is believed, on the monotonic clock."""
 
     def affords(self, ask: Ask, now: float) -> bool:  # noqa: ARG002 - for those that have limits
         """Whether its limits and the budget allow this request now."""
@@ -55,8 +56,8 @@ class HostedState(BackendState):
 
     def lacks(self, ask: Ask, now: float) -> bool:
         """Whether it has said lately that it lacks the path or the model that this request calls."""
-        return bool(self._lacking) and now < self._lacking.get(ask.hosted_path, 0.0)
+        return bool(self.lacking) and now < self.lacking.get(ask.hosted_path, 0.0)
 
     def has_said_that_it_lacks(self, path: bytes, now: float) -> None:
         """Ask others first for a while; the paths are the few that hosted APIs have."""
-        self._lacking[path] = now + LACKS_SECONDS
+        self.lacking[path] = now + LACKS_SECONDS

@@ -43,14 +43,15 @@ class Entry:
 class RateWindow:
     """An amount that no span of 60 seconds may exceed."""
 
-    __slots__ = ("_entries", "_newest", "limit", "total")
+    __slots__ = ("_newest", "entries", "limit", "total")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         """May be changed at any time; what was counted stays."""
         self.total = 0
         """Counted in the last minute; above the limit where more was used than had been asked for."""
-        self._entries: deque[Entry] = deque()
+        self.entries: deque[Entry] = deque()
+        """What was counted, oldest first."""
         self._newest: Entry | None = None
 
     def wait_seconds(self, now: float, amount: int) -> float:
@@ -63,7 +64,7 @@ class RateWindow:
             return 0.0
         if amount > self.limit:
             return NEVER
-        for entry in self._entries:
+        for entry in self.entries:
             surplus -= entry.amount
             if surplus <= 0:
                 return min(max(entry.last + WINDOW_SECONDS - now, 0.001), WINDOW_SECONDS)
@@ -79,7 +80,7 @@ class RateWindow:
             return newest
         self._forget(now)
         entry = self._newest = Entry(now, amount)
-        self._entries.append(entry)
+        self.entries.append(entry)
         return entry
 
     def correct(self, now: float, entry: Entry, counted: int, actual: int) -> None:
@@ -100,7 +101,7 @@ class RateWindow:
         """What was counted in the last minute, in a few parts, each as late as its last."""
         self._forget(now)
         parts: dict[int, tuple[float, int]] = {}
-        for entry in self._entries:
+        for entry in self.entries:
             part = int((now - entry.last) * PARTS_KEPT / WINDOW_SECONDS)
             _, amount = parts.get(part, (0.0, 0))
             parts[part] = now - entry.last, amount + entry.amount
@@ -109,13 +110,13 @@ class RateWindow:
     def restore(self, now: float, counts: list[tuple[float, int]]) -> None:
         """Count what was counted before this window began."""
         for age, amount in reversed(counts):
-            first = self._entries[0].first if self._entries else now
+            first = self.entries[0].first if self.entries else now
             if age < WINDOW_SECONDS and amount > 0:
-                self._entries.appendleft(Entry(min(now - age, first), amount))
+                self.entries.appendleft(Entry(min(now - age, first), amount))
                 self.total += amount
 
     def _forget(self, now: float) -> None:
-        entries = self._entries
+        entries = self.entries
         before = now - WINDOW_SECONDS
         while entries and entries[0].last <= before:
             entry = entries.popleft()

@@ -101,6 +101,11 @@ class ServiceRates:
             self._replicas.remove(own)
             self._compare(self._compared_at)
 
+    @property
+    def lines(self) -> tuple[Line, Line]:
+        """Seconds to the first token by prompt tokens, and between tokens by requests that run, as learned so far."""
+        return self._first_token, self._output
+
     def _compare(self, now: float) -> None:
         """Say what is usual, and who differs from it: no prediction changes by this."""
         tuning = self.tuning
