@@ -218,7 +218,7 @@ class GatewayUnderTest:
 
 def pid_of(worker: Worker) -> int:
     """The process that works for a pool; it runs."""
-    transport = worker._transport  # noqa: SLF001 - only tests do to a process what its pool would not
+    transport = worker.transport
     assert transport is not None
     pid = transport.get_pid()
     assert pid is not None

@@ -117,7 +117,7 @@ class EngineLoop:
             replica = self.replicas.get(name)
             if replica is None and fact.runs:
                 found = self._found(fact)
-                self._do(found, self._watch(found))
+                self._do(found, self.watch(found))
             elif replica is not None and not replica.is_being_started and not fact.runs:
                 self._ended(replica, fact, now)
         for name, replica in list(self.replicas.items()):
@@ -179,7 +179,7 @@ class EngineLoop:
             if replica.stage is Stage.STARTING and replica.name in sleepers:
                 replica.enter(Stage.ASLEEP, self._clock.unix())
             elif replica.stage is Stage.STARTING:
-                self._do(replica, self._watch(replica))
+                self._do(replica, self.watch(replica))
 
     def _found(self, fact: ProcessFact) -> Replica:
         """A process that this one has not started: left by the one before."""
@@ -278,7 +278,7 @@ class EngineLoop:
         finally:
             replica.is_being_started = False
             self.poke()
-        await self._watch(replica)
+        await self.watch(replica)
 
     def _stop(self, replica: Replica, now: float) -> None:
         replica.was_asleep = replica.stage is Stage.ASLEEP
@@ -307,9 +307,9 @@ class EngineLoop:
             self._stop(replica, self._clock.unix())
             self._changed(replica)
         else:
-            await self._watch(replica)
+            await self.watch(replica)
 
-    async def _watch(self, replica: Replica) -> None:
+    async def watch(self, replica: Replica) -> None:
         """Ask it whether it can serve: often until it can, now and then afterwards; until it is watched anew."""
         replica.watches += 1
         watch = replica.watches

@@ -143,13 +143,13 @@ class StateDirectory:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that only this user may read, whole or not at all. Raises OSError."""
-    other = _written_beside(path, text)
+    other = written_beside(path, text)
     other.replace(path)
 
 
 def _first_to_write(path: Path, text: str) -> str:
     """Write a file unless another process has meanwhile (an empty one is none); what is in it. Raises OSError."""
-    other = _written_beside(path, text)
+    other = written_beside(path, text)
     if path.exists() and not path.read_text().strip():
         other.replace(path)
         return text
@@ -162,7 +162,7 @@ def _first_to_write(path: Path, text: str) -> str:
     return text
 
 
-def _written_beside(path: Path, text: str) -> Path:
+def written_beside(path: Path, text: str) -> Path:
     """A file of this process's own beside the one that it is to become. Raises OSError."""
     other = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -159,8 +159,6 @@ class ServerConnection(asyncio.Protocol):
         """Whether the head of a request is there and its body is still coming."""
         return self._reader.head is not None
 
-    # -- transport ---------------------------------------------------------------------------------------------
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A transport is there."""
         self._transport = transport  # type: ignore[assignment]

@@ -103,7 +103,8 @@ class Worker(asyncio.SubprocessProtocol):
         self.gone = asyncio.get_running_loop().create_future()
         """Done once the process and its pipes are no more."""
         self._pool = pool
-        self._transport: asyncio.SubprocessTransport | None = None
+        self.transport: asyncio.SubprocessTransport | None = None
+        """Its process; None: not started yet."""
         self._timer: asyncio.TimerHandle | None = None
         self.file = memory_file()
         """Where it reads what goes with a question."""
@@ -124,16 +125,16 @@ class Worker(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The process runs."""
-        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self.transport = cast("asyncio.SubprocessTransport", transport)
         if self.ended:
-            self._transport.kill()
+            self.transport.kill()
         elif self.current is not None:
             self._send(self.current)
 
     def ask(self, question: WorkItem) -> None:
         """Answer this next."""
         self.current = question
-        if self._transport is not None:
+        if self.transport is not None:
             self._send(question)
 
     def _send(self, question: WorkItem) -> None:
@@ -142,7 +143,7 @@ class Worker(asyncio.SubprocessProtocol):
 
     def _put(self, question: WorkItem, parts: list[bytes], at: int) -> None:
         """Write a slice of what goes with the question where the process reads it; with the last one, ask."""
-        if self.ended or self.current is not question or self._transport is None:
+        if self.ended or self.current is not question or self.transport is None:
             return
         until = at + PUT_BYTES
         while parts and at < until:
@@ -151,7 +152,7 @@ class Worker(asyncio.SubprocessProtocol):
         if parts:
             asyncio.get_running_loop().call_soon(self._put, question, parts, at)
             return
-        pipe = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        pipe = cast("asyncio.WriteTransport", self.transport.get_pipe_transport(0))
         pipe.write(_HEAD.pack(len(question.first), at) + question.first)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -210,10 +211,10 @@ class Worker(asyncio.SubprocessProtocol):
         self.ended = True
         self._stop_timer()
         os.close(self.file)
-        if self._transport is not None and self._transport.get_returncode() is None:
-            self._transport.kill()
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None and self.transport.get_returncode() is None:
+            self.transport.kill()
+        if self.transport is not None:
+            self.transport.close()
         question, self.current = self.current, None
         self._pool.has_ended(self)
         if question is not None:

@@ -240,7 +240,7 @@ async def test_one_that_is_watched_anew_is_watched_once(world: World) -> None:
     await ready(world)
     [before] = world.loop.replicas[FIRST].tasks
 
-    anew = asyncio.create_task(world.loop._watch(world.loop.replicas[FIRST]))  # noqa: SLF001 - as a wake does
+    anew = asyncio.create_task(world.loop.watch(world.loop.replicas[FIRST]))
 
     await world.clock.until(before.done)
     assert not anew.done()

@@ -144,14 +144,14 @@ def test_two_that_make_a_secret_at_once_have_the_same(tmp_path: Path, monkeypatc
     """A key that was hashed with a pepper which is lost at once would never work."""
     first, second = StateDirectory(tmp_path), StateDirectory(tmp_path)
     peppers: list[bytes] = []
-    written_beside = state_directory._written_beside  # noqa: SLF001 - the moment between looking and writing
+    written_beside = state_directory.written_beside
 
     def others_first(path: Path, text: str) -> Path:
-        monkeypatch.setattr(state_directory, "_written_beside", written_beside)
+        monkeypatch.setattr(state_directory, "written_beside", written_beside)
         peppers.append(second.pepper())
         return written_beside(path, text)
 
-    monkeypatch.setattr(state_directory, "_written_beside", others_first)
+    monkeypatch.setattr(state_directory, "written_beside", others_first)
 
     assert [first.pepper()] == peppers
     assert [path.name for path in tmp_path.iterdir()] == ["pepper"]
