@@ -188,7 +188,7 @@ async def ask(gateway: GatewayUnderTest, fault: Fault, mode: Mode, number: int) 
     body = json.dumps({"model": "tiny", "stream": mode is Mode.STREAM} | prompt).encode()
     client = await gateway.client()
     client.send("POST", fault.path, body, authorization=f"Bearer {KEY}", content_type="application/json")
-    answer: Answer = await soon(client.answer())
+    answer = await asyncio.wait_for(client.answer(), PATIENT["total_seconds"])  # a long body is read by a new process
     client.send("GET", "/v1/models", authorization=f"Bearer {KEY}")
     assert (await soon(client.answer())).status == 200, "the client's connection stays usable"
     return answer

@@ -83,8 +83,8 @@ async def test_before_draining_new_connections_are_still_served() -> None:
 
 
 def long_event() -> bytes:
-    """A chunk of a stream with much text."""
-    return b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 65_000 + b'"}}]}\n\n'
+    """A chunk of a stream with as much text as is read at once."""
+    return b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 7_000 + b'"}}]}\n\n'
 
 
 async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) -> None:
@@ -95,7 +95,7 @@ async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) ->
     async def endless(received: Received, wire: Wire) -> None:  # noqa: ARG001
         nonlocal sent
         await wire.write(stream_head())
-        for _ in range(2000):
+        for _ in range(20_000):
             await wire.chunk(piece)
             sent += len(piece)
             if wire.gone.is_set():
@@ -114,11 +114,11 @@ async def test_a_slow_client_slows_the_engine_down(gateway: GatewayUnderTest) ->
         await eventually(paused)
         await eventually(lambda: any(wire.waits_to_write for wire in engine.wires))  # one may ask for its health
         settled = sent
-        assert sent < 32 * 2**20, "130 MB would have come without back-pressure"
+        assert sent < 32 * 2**20, "140 MB would have come without back-pressure"
 
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        await soon(client.reader.readexactly(settled + len(piece)))
-        assert sent > settled
+        while sent <= settled:
+            assert await soon(client.reader.read(1 << 20)), "the stream goes on"
 
 
 async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: GatewayUnderTest) -> None:
@@ -127,20 +127,27 @@ async def test_a_slow_client_does_not_run_into_the_idle_timeout(gateway: Gateway
     async def script(received: Received, wire: Wire) -> None:  # noqa: ARG001
         engine.script = backends.stalls_stream
         await wire.write(stream_head())
-        for _ in range(200):
+        for _ in range(1900):
             await wire.chunk(long_event())
         await wire.chunk(b"data: [DONE]\n\n")
         await wire.write(b"0\r\n\r\n")
 
     async with backend(script) as engine:
-        route = gateway.route(timeouts={"idle_seconds": 0.2})
+        route = gateway.route()
         gateway.endpoints(engine.fact())
-        client = await gateway.client()
+        client, later = await gateway.client(), await gateway.client()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         gateway.send(client, stream=True)
         await eventually(lambda: any(one.relay is not None and not one.takes for one in at_replicas(route)))
-        later = await gateway.post(stream=True)
-        assert b"stream_interrupted" in later.body, "a stream that stalled meanwhile has run into the timeout"
+        gateway.send(later, stream=True)
+        await later.head()
+        for _ in range(2):
+            for attempt in at_replicas(route):
+                attempt.expire(attempt.deadline)  # all that time nothing came
+        interrupted = b""
+        while piece := await soon(later.chunk()):
+            interrupted += piece
+        assert b"stream_interrupted" in interrupted, "a stream that stalled meanwhile has run into the timeout"
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         answer = await asyncio.wait_for(client.answer(), 40)  # 13 MB, on whatever machine
 

@@ -107,13 +107,20 @@ class Dialer:
         """HTTP on a connected socket, over TLS where there is a server's name."""
         loop = asyncio.get_running_loop()
         with _closed_on_error(endpoint):
-            context = await self._tls() if server_name is not None else None
+            context = await self._trusting(progress) if server_name is not None else None
             if context is not None and progress.fault is not ConnectFault.PROXY:
                 progress.waits_for = "the end of the TLS handshake"
             _, connection = await loop.create_connection(
                 protocol, sock=endpoint, ssl=context, server_hostname=server_name if context is not None else None
             )
         return connection
+
+    async def _trusting(self, progress: _Progress) -> ssl.SSLContext:
+        """Whom TLS trusts; its being read at first use is a wait of its own."""
+        waits_for, progress.waits_for = progress.waits_for, "the reading of the authorities' certificates"
+        context = await self._tls()
+        progress.waits_for = waits_for
+        return context
 
     async def _through(
         self,
@@ -125,7 +132,7 @@ class Dialer:
         """TLS with the host inside a tunnel that the proxy makes."""
         loop = asyncio.get_running_loop()
         with _closed_on_error(endpoint):
-            context = await self._tls()
+            context = await self._trusting(progress)
             transport, tunnel = await loop.create_connection(
                 lambda: Tunnel(proxy, self._host, self._port),
                 sock=endpoint,
