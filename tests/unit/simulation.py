@@ -27,10 +27,12 @@ def azure_conversation(count: int) -> list[Arrival]:
     with gzip.open(TRACE, "rt") as file:
         rows = [tuple(int(value) for value in row.values()) for row in csv.DictReader(io.StringIO(file.read()))]
     length = rows[-1][0] / 1000.0 + 1.0
-    return [
-        Arrival(number // len(rows) * length + rows[number % len(rows)][0] / 1000.0, *rows[number % len(rows)][1:])
-        for number in range(count)
-    ]
+    arrivals = []
+    for number in range(count):
+        milliseconds, prompt_tokens, output_tokens = rows[number % len(rows)]
+        seconds = number // len(rows) * length + milliseconds / 1000.0
+        arrivals.append(Arrival(seconds, prompt_tokens, output_tokens))
+    return arrivals
 
 
 @dataclass(frozen=True, slots=True)

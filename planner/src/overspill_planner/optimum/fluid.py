@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from overspill_planner.traces.arrival import Arrival
+from overspill_planner.traces.arrival import BLOCK_TOKENS, Arrival
 
 SLOT_SECONDS: Final = 5.0
 HOUR_SECONDS: Final = 3600.0
@@ -52,9 +52,10 @@ class ReplicaRates:
     output_seconds: float
     """Between two tokens of the only request in it."""
 
-    def work(self, arrival: Arrival) -> float:
-        """Replica-seconds of a request."""
-        return arrival.prompt_tokens / self.prompt_per_second + arrival.output_tokens / self.output_per_second
+    def work(self, arrival: Arrival, reused_tokens: int = 0) -> float:
+        """Replica-seconds of a request; ``reused_tokens``: of its prompt, which need not be read."""
+        unread = arrival.prompt_tokens - reused_tokens
+        return unread / self.prompt_per_second + arrival.output_tokens / self.output_per_second
 
     def service_seconds(self, arrival: Arrival) -> float:
         """How long a request takes in an engine that has nothing else to do."""
@@ -88,11 +89,13 @@ class Fluid:
 def fluid_of(
     arrivals: Iterable[Arrival], rates: ReplicaRates, prices: Prices, slot_seconds: float = SLOT_SECONDS
 ) -> Fluid:
-    """The fluid of requests in time order."""
+    """The fluid of requests in time order; blocks of prompts that were there before cost no replica anything."""
+    seen: set[int] = set()
     slots: list[list[tuple[float, float]]] = []
     hosted_usd = work_seconds = 0.0
     for arrival in arrivals:
-        work, usd = rates.work(arrival), prices.hosted(arrival.prompt_tokens, arrival.output_tokens)
+        work = rates.work(arrival, _reused(arrival, seen))
+        usd = prices.hosted(arrival.prompt_tokens, arrival.output_tokens)
         hosted_usd += usd
         work_seconds += work
         begins = arrival.seconds
@@ -107,6 +110,16 @@ def fluid_of(
             part = min(ends, (slot + 1) * slot_seconds) - max(begins, slot * slot_seconds)
             slots[slot].append((usd / work, work * part / (ends - begins)))
     return Fluid(slot_seconds, [_gains(slot, slot_seconds) for slot in slots], hosted_usd, work_seconds)
+
+
+def _reused(arrival: Arrival, seen: set[int]) -> int:
+    """Prompt tokens that one replica would have read before, were its cache without end; ``seen``: blocks so far."""
+    if not arrival.blocks:
+        return 0
+    most = (arrival.prompt_tokens - 1) // BLOCK_TOKENS
+    found = next((place for place, block in enumerate(arrival.blocks) if block not in seen), len(arrival.blocks))
+    seen.update(arrival.blocks)
+    return min(found, most) * BLOCK_TOKENS
 
 
 def _gains(pieces: list[tuple[float, float]], slot_seconds: float) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ One request is asked for at a time: each answer holds with everything else as it
 which the copy is told of.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 
@@ -14,8 +15,16 @@ from overspill_planner.simulator.engine import Engine, Job
 class Trial:
     """A request that is sent to a copy of an engine, and all that it had before and gets after it."""
 
-    def __init__(self, engine: Engine, now: float, prompt_tokens: int, output_tokens: int, ends: float) -> None:
-        """``ends``: what comes after that is of no interest."""
+    def __init__(
+        self,
+        engine: Engine,
+        now: float,
+        prompt_tokens: int,
+        output_tokens: int,
+        ends: float,
+        blocks: Sequence[int] = (),
+    ) -> None:
+        """``ends``: what comes after that is of no interest; ``blocks``: of its prompt, where they are known."""
         self.first_token: float | None = None
         """When its first token comes, as far as time has gone on; None: not yet."""
         self.others: dict[object, float | None] = {
@@ -25,7 +34,7 @@ class Trial:
         self.ends = ends
         self._clock = Clock(now)
         self._twin = engine.twin(self._clock, self._other)
-        self._twin.submit(Job(prompt_tokens, output_tokens, self._begun, _nothing))
+        self._twin.submit(Job(prompt_tokens, output_tokens, self._begun, _nothing, blocks=blocks))
 
     @property
     def over(self) -> bool:
@@ -41,12 +50,15 @@ class Trial:
         while self.first_token is None and self._clock.step(self.ends):
             pass
 
-    def gets(self, now: float, owner: object, prompt_tokens: int, output_tokens: int) -> None:
+    def gets(
+        self, now: float, owner: object, prompt_tokens: int, output_tokens: int, blocks: Sequence[int] = ()
+    ) -> None:
         """Another request is sent to the engine."""
         self.run(now)
         if not self.over:
             self.others[owner] = None
-            self._twin.submit(Job(prompt_tokens, output_tokens, partial(self._other, owner), _nothing))
+            heard = partial(self._other, owner)
+            self._twin.submit(Job(prompt_tokens, output_tokens, heard, _nothing, blocks=blocks))
 
     def _begun(self) -> None:
         self.first_token = self._clock.now

@@ -10,18 +10,22 @@ or when nothing else runs; vLLM hands room out by chunks, and so lets it in a li
 until there is no room for another token each, the request that came in last is put back to the head of the queue and
 is read anew later, prompt and what it had written (recomputation, as vLLM's V1 does).
 
+Where the trace says which blocks of tokens prompts share, those that the cache still has are not read again
+(``prefix_cache``); blocks that no request in the batch uses stay only where there is room.
+
 Steps in which nothing is read are one event together, up to the next end of an answer or a full cache: a model of a
 million requests has a few million events, not one for each token.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from overspill_planner.optimum.fluid import ReplicaRates
 from overspill_planner.simulator.clock import Clock
+from overspill_planner.simulator.prefix_cache import PrefixCache
 
 
 @dataclass(slots=True)
@@ -73,20 +77,29 @@ class Job:
     """Who came into the batch later has a higher one."""
     owner: object = None
     """Whose it is, for who asks what would become of it (``twin``)."""
+    blocks: Sequence[int] = ()
+    """Its prompt's whole blocks, each by a hash of its tokens and of those before it; none: nobody knows them."""
+    held: list[int] | None = None
+    """Those that it uses together with others, or that others will find, in order."""
+    looked_at: int = 0
+    """Blocks of the prompt that were there, or that it has read."""
 
     def twin(self, on_first_token: Callable[[object], None]) -> "Job":
         """The same work, of whose first token somebody else hears."""
         return Job(
             self.prompt_tokens, self.output_tokens, partial(on_first_token, self.owner), _nothing, self.unread,
-            self.written, self.order, self.owner,
+            self.written, self.order, self.owner, self.blocks, None if self.held is None else self.held.copy(),
+            self.looked_at,
         )  # fmt: skip
 
 
 class Engine:
     """One replica."""
 
-    def __init__(self, clock: Clock, speed: Speed) -> None:
+    def __init__(self, clock: Clock, speed: Speed, prefixes: PrefixCache | None = None) -> None:
+        """``prefixes``: an empty one, or one with what it has read before; None: each prompt is read whole."""
         self.speed = speed
+        self.prefixes = prefixes
         self.waiting: deque[Job] = deque()
         self.waiting_most = 0
         """The most that ever waited; whoever looks may set it back."""
@@ -118,6 +131,11 @@ class Engine:
         return len(self.reading) + len(self.writing)
 
     @property
+    def hit_tokens(self) -> int:
+        """Prompt tokens that it needed not read again."""
+        return self.prefixes.hit_tokens if self.prefixes is not None else 0
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is in it."""
         return not self.reading and not self.writing and not self.waiting
@@ -146,7 +164,7 @@ class Engine:
 
         Nobody hears of what is in it but ``on_first_token``, of a job's owner.
         """
-        twin = Engine(clock, self.speed)
+        twin = Engine(clock, self.speed, self.prefixes.twin() if self.prefixes is not None else None)
         twin.waiting = deque([job.twin(on_first_token) for job in self.waiting])
         twin.reading = deque([job.twin(on_first_token) for job in self.reading])
         twin.writing = [(ends, order, job.twin(on_first_token)) for ends, order, job in self.writing]
@@ -192,13 +210,22 @@ class Engine:
             else:
                 if not self.waiting or self.running >= speed.running_max:
                     break
-                if room is not None and self.running and self.kv_tokens + writing + self.waiting[0].unread > room:
+                job = self.waiting[0]
+                found = 0
+                wanted = job.unread
+                if job.blocks and self.prefixes is not None:
+                    found = self.prefixes.found(job.blocks, job.unread)
+                    shared = found - self.prefixes.unused(job.blocks, found)
+                    wanted -= shared * self.prefixes.block_tokens
+                if room is not None and self.running and self.kv_tokens + writing + wanted > room:
                     break
-                job = self.waiting.popleft()
+                self.waiting.popleft()
                 self._came_in += 1
                 job.order = self._came_in
-                self.kv_tokens += job.unread
+                self.kv_tokens += wanted
                 self.reading.append(job)
+                if job.blocks and self.prefixes is not None:
+                    self._reuse(job, found, self.prefixes, room)
             place += 1
             part = min(budget, job.unread)
             before = job.prompt_tokens + job.written - job.unread
@@ -206,7 +233,39 @@ class Engine:
             job.unread -= part
             budget -= part
             reads = True
+            if job.blocks and self.prefixes is not None:
+                self._keep(job, self.prefixes)
         return reads
+
+    def _reuse(self, job: Job, found: int, prefixes: PrefixCache, room: int | None) -> None:
+        """What is there of its prompt is not read; with it in the batch there may be less room for others' blocks."""
+        prefixes.use(job.blocks, found)
+        job.held = list(job.blocks[:found])
+        job.looked_at = found
+        job.unread -= found * prefixes.block_tokens
+        if room is not None:
+            prefixes.leave(room - self.kv_tokens)
+
+    @staticmethod
+    def _keep(job: Job, prefixes: PrefixCache) -> None:
+        """Whole blocks that it has read so far may be found by others."""
+        whole = min((job.prompt_tokens + job.written - job.unread) // prefixes.block_tokens, len(job.blocks))
+        while job.looked_at < whole:
+            block = job.blocks[job.looked_at]
+            job.looked_at += 1
+            if prefixes.read(block) and job.held is not None:
+                job.held.append(block)
+
+    def _leaves(self, job: Job, tokens: int) -> None:
+        """It leaves the batch with so many tokens of context; blocks that others may find stay while there is room."""
+        prefixes, held = self.prefixes, job.held
+        if prefixes is None or held is None:
+            self.kv_tokens -= tokens
+            return
+        if self.speed.kv_tokens is not None:
+            prefixes.leave(self.speed.kv_tokens - self.kv_tokens)  # of what there was room for until now
+        self.kv_tokens -= tokens - (len(held) - prefixes.let_go(held)) * prefixes.block_tokens
+        job.held = None
 
     def _make_room(self, room: int) -> None:
         """Put back who came in last until everybody can write another token."""
@@ -220,7 +279,7 @@ class Engine:
                 last.written = last.output_tokens - (ends - self._step)
                 heapq.heapify(self.writing)
             last.unread = last.prompt_tokens + last.written
-            self.kv_tokens -= last.unread
+            self._leaves(last, last.unread)
             self.waiting.appendleft(last)
 
     def end_at(self, step: int) -> None:
@@ -250,7 +309,7 @@ class Engine:
             else:
                 ended.append(job)
         for job in ended:
-            self.kv_tokens -= job.prompt_tokens + job.output_tokens
+            self._leaves(job, job.prompt_tokens + job.output_tokens)
         # The next step is under way before anybody hears of this one's tokens.
         self._begin()
         for job in begun:

@@ -12,6 +12,7 @@ from overspill_gateway.core.backends.replica_state import ReplicaState
 from overspill_planner.simulator.clock import Clock
 from overspill_planner.simulator.engine import Engine, Speed
 from overspill_planner.simulator.gateway import Gateway
+from overspill_planner.simulator.prefix_cache import PrefixCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,19 @@ class Fleet:
     """All replicas of one route."""
 
     def __init__(
-        self, clock: Clock, gateway: Gateway, speed: Speed, loading: Loading, on_ready: Callable[[], None]
+        self,
+        clock: Clock,
+        gateway: Gateway,
+        speed: Speed,
+        loading: Loading,
+        on_ready: Callable[[], None],
+        *,
+        block_tokens: int | None = None,
     ) -> None:
-        """``on_ready``: called when a replica has become ready."""
+        """``on_ready``: called when a replica has become ready.
+
+        ``block_tokens``: of a block that prompts may share; None: the trace does not say what they share.
+        """
         self.wanted = 0
         """How many were asked for last."""
         self.ready_since: float | None = None
@@ -60,12 +71,14 @@ class Fleet:
         self._speed = speed
         self._loading = loading
         self._on_ready = on_ready
+        self._block_tokens = block_tokens
         self._replicas: list[_Replica] = []
         """Those that load or serve, oldest first."""
         self._leaving: list[_Replica] = []
         self._preemptions = 0
         self._paid_seconds = 0.0
         self._busy_seconds = 0.0
+        self._hit_tokens = 0
 
     @property
     def ready(self) -> int:
@@ -98,6 +111,12 @@ class Fleet:
         living = (*self._replicas, *self._leaving)
         return self._preemptions + sum(replica.engine.preemptions for replica in living if replica.engine)
 
+    @property
+    def hit_tokens(self) -> int:
+        """Prompt tokens that engines had read before and still had."""
+        living = (*self._replicas, *self._leaving)
+        return self._hit_tokens + sum(replica.engine.hit_tokens for replica in living if replica.engine)
+
     def scale(self, wanted: int) -> None:
         """So many there shall be."""
         self.wanted = wanted
@@ -122,7 +141,8 @@ class Fleet:
         if self.ready_since is None:
             self.ready_since = self._clock.now
         self.load_seconds = self._clock.now - replica.asked_at
-        replica.engine = Engine(self._clock, self._speed)
+        prefixes = None if self._block_tokens is None else PrefixCache(self._block_tokens)
+        replica.engine = Engine(self._clock, self._speed, prefixes)
         replica.state = self._gateway.replica_comes(replica.engine)
         self._on_ready()
 
@@ -145,3 +165,4 @@ class Fleet:
             self._paid_seconds += self._clock.now - replica.asked_at
             self._busy_seconds += replica.engine.busy_seconds
             self._preemptions += replica.engine.preemptions
+            self._hit_tokens += replica.engine.hit_tokens

@@ -52,13 +52,18 @@ class Request(Waiter):
         output_tokens: int,
         arrived: float,
         on_settled: "Callable[[Request], None] | None" = None,
+        blocks: Sequence[int] = (),
     ) -> None:
-        """``prompt_tokens``: true ones, of which ``ask`` has an estimate; ``on_settled``: called when it is over."""
+        """``prompt_tokens``: true ones, of which ``ask`` has an estimate; ``on_settled``: called when it is over.
+
+        ``blocks``: of its prompt, where they are known (``prefix_cache``).
+        """
         self.ask = ask
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
         self.arrived = arrived
         self.on_settled = on_settled
+        self.blocks = blocks
         self.local = False
         self.sent: float | None = None
         self.first_token: float | None = None
@@ -329,9 +334,9 @@ class Gateway(PoolListener[ReplicaState]):
             return
         request.sent = now
         request.predicted = attempt.snapshot.predicted_seconds if attempt.snapshot is not None else None
-        self._engines[backend.served_by].submit(
-            Job(request.prompt_tokens, request.output_tokens, told.first_token, told.end, owner=request)
-        )
+        prompt, output, blocks = request.prompt_tokens, request.output_tokens, request.blocks
+        job = Job(prompt, output, told.first_token, told.end, owner=request, blocks=blocks)
+        self._engines[backend.served_by].submit(job)
 
     def hosted_ended(self, attempt: Attempt, call: HostedCall, tokens: int) -> None:
         """A call is over, as limits count it."""

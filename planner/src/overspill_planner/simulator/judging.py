@@ -102,7 +102,7 @@ class Judging(FlowObserver[Attempt]):
         trials = self._trials.get(attempt.served_by)
         if trials:
             for trial in trials:
-                trial.gets(now, one, one.prompt_tokens, one.output_tokens)
+                trial.gets(now, one, one.prompt_tokens, one.output_tokens, one.blocks)
             trials[:] = [trial for trial in trials if not trial.over]
 
     def _spilled(self, one: Request, attempt: Attempt, now: float) -> None:
@@ -118,7 +118,8 @@ class Judging(FlowObserver[Attempt]):
         due = one.arrived + self._target
         trials = []
         for replica in gateway.pool.replicas:
-            trial = Trial(gateway.engine_of(replica), now, one.prompt_tokens, one.output_tokens, due)
+            engine = gateway.engine_of(replica)
+            trial = Trial(engine, now, one.prompt_tokens, one.output_tokens, due, one.blocks)
             trials.append(trial)
             self._trials.setdefault(replica.served_by, []).append(trial)
         self._spills.append(_Spill(one, due, weight, weight * self._usd(attempt.served_by, one), trials))

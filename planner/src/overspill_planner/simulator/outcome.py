@@ -115,6 +115,8 @@ class Outcome:
     """The most that were wanted at a time."""
     preemptions: int
     """Requests that an engine has put back for want of KV cache."""
+    reused_tokens: int
+    """Prompt tokens that an engine had read before and still had in its cache."""
     wrong_spill_share: float | None
     """Of what was spilled since a replica would have been late: the share that a replica would have begun in time, by
     trying it on a copy of its engine. None: the route spills nothing for lateness."""

@@ -20,10 +20,14 @@ from overspill_planner.simulator.judging import Judging
 from overspill_planner.simulator.outcome import Outcome, Tally, percentiles
 from overspill_planner.simulator.scaling import Load, Scaler, World
 from overspill_planner.simulator.timeline import SAMPLES, Sample
-from overspill_planner.traces.arrival import Arrival
+from overspill_planner.traces.arrival import BLOCK_TOKENS, Arrival
 
 BEGINS_UNIX: Final = 345_600.0
 """Monday, 5 January 1970, 0:00 UTC."""
+CONVERSATION_BLOCKS: Final = 2
+SPREAD: Final = 0x9E3779B97F4A7C15
+"""Numbers of blocks follow each other: by this they are spread over 64 bits, as hashes are."""
+MASK: Final = 2**64 - 1
 ENDS_SECONDS_MAX: Final = 3600.0
 """How long the last requests may take after the trace is over."""
 
@@ -82,6 +86,14 @@ class Setting:
         )
 
 
+def conversation_of(blocks: Sequence[int]) -> int:
+    """Hash of the beginning of a prompt, by which gateways keep a conversation at one replica; 0: not known.
+
+    They take system prompt and first message up to some kilobytes (``core.requests.prompt``); here it is two blocks.
+    """
+    return (blocks[min(CONVERSATION_BLOCKS, len(blocks)) - 1] * SPREAD + 1) & MASK if blocks else 0
+
+
 class Simulation:
     """One run. Hand it a trace and a scaler, then ``run``."""
 
@@ -114,7 +126,10 @@ class Simulation:
         )  # fmt: skip
         if judging:
             judging.gateway = self.gateway
-        self.fleet = Fleet(clock, self.gateway, setting.speed, setting.loading, scaler.replica_ready)
+        self.fleet = Fleet(
+            clock, self.gateway, setting.speed, setting.loading, scaler.replica_ready,
+            block_tokens=BLOCK_TOKENS if any(arrival.blocks for arrival in arrivals) else None,
+        )  # fmt: skip
         self.load = Load(clock.now)
         self._counters = counters
         self._counted: dict[str, BackendCounters] = {}
@@ -162,9 +177,11 @@ class Simulation:
         self.load.change(1, now)
         self.load.last_arrival = now
         self.scaler.arrived()
-        ask = Ask(prompt_tokens=arrival.prompt_tokens, consumer="planner/trace")
+        ask = Ask(
+            prompt_tokens=arrival.prompt_tokens, prefix=conversation_of(arrival.blocks), consumer="planner/trace"
+        )  # fmt: skip
         self.gateway.arrive(
-            Request(ask, arrival.prompt_tokens, arrival.output_tokens, now, on_settled=self._settled)
+            Request(ask, arrival.prompt_tokens, arrival.output_tokens, now, self._settled, arrival.blocks)
         )  # fmt: skip
 
     def _settled(self, request: Request) -> None:
@@ -200,6 +217,7 @@ class Simulation:
             starts=self.fleet.starts,
             most=self.fleet.most,
             preemptions=self.fleet.preemptions,
+            reused_tokens=self.fleet.hit_tokens,
             wrong_spill_share=judged.wrong_spill_share if judged else None,
             late_hold_share=judged.late_hold_share if judged else None,
             regret_usd=judged.wrong_usd if judged else None,

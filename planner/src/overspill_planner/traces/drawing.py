@@ -80,7 +80,7 @@ def _log_normal(random: Random, median: float, p99: float) -> int:
 
 def lengths_of(requests: Sequence[Arrival]) -> Lengths:
     """Draw lengths from those of real requests, prompt and output together."""
-    return lambda random: random.choice(requests)[1:]
+    return lambda random: random.choice(requests)[1:3]
 
 
 def poisson(per_second: float, seconds: float, seed: int, lengths: Lengths) -> list[Arrival]:

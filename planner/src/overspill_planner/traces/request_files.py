@@ -1,6 +1,6 @@
 """Files with a line for each request: Azure's CSV, Mooncake's JSONL, and the plain CSV that is the project's own.
 
-Times count from the first request of the file. Prefix blocks (``hash_ids``) of Mooncake are not used.
+Times count from the first request of the file.
 """
 
 import json
@@ -10,7 +10,7 @@ from operator import attrgetter
 from random import Random
 from typing import Final
 
-from overspill_planner.traces.arrival import Arrival
+from overspill_planner.traces.arrival import BLOCK_TOKENS, Arrival
 from overspill_planner.traces.fields import columns, moment, number, tokens
 from overspill_planner.traces.lines import Line
 
@@ -20,6 +20,9 @@ MILLISECONDS_HEADER: Final = "milliseconds,prompt_tokens,output_tokens"
 
 STEP_SECONDS_MIN: Final = 1.0
 """Times that are further apart, most of them of several requests, were written down in steps."""
+
+BLOCKS_MAX: Final = 2**40
+"""Numbers of blocks in a file are smaller: room above for those of copies (``scaling``)."""
 
 Row = Callable[[Line], Arrival]
 
@@ -62,11 +65,20 @@ def mooncake_row(line: Line) -> Arrival:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise line.error(f"{name}: a number is wanted here, as in {form}")
         values.append(str(value))
+    prompt = tokens(line, "input_length", values[1])
     return Arrival(
         number(line, "timestamp", values[0]) / 1000.0,
-        tokens(line, "input_length", values[1]),
+        prompt,
         tokens(line, "output_length", values[2]),
+        _whole_blocks(line, content.get("hash_ids", []), prompt),
     )
+
+
+def _whole_blocks(line: Line, ids: object, prompt_tokens: int) -> tuple[int, ...]:
+    """A request's whole blocks; the last one, which is not full, nobody can share."""
+    if not isinstance(ids, list) or not all(type(block) is int and 0 <= block < BLOCKS_MAX for block in ids):
+        raise line.error(f"hash_ids: a list of numbers from 0 to {BLOCKS_MAX - 1} is wanted here, as in [0, 1, 2]")
+    return tuple(ids[: prompt_tokens // BLOCK_TOKENS])
 
 
 def arrivals(lines: Iterable[Line], row: Row) -> Iterator[Arrival]:

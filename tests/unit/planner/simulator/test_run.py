@@ -43,7 +43,7 @@ def test_all_requests_are_served_and_counted() -> None:
     assert outcome.requests == len(TRACE) == sum(outcome.outcomes.values())
     assert set(outcome.outcomes) == {"hosted", "local"}
     assert outcome.reasons["ColdStart"] == pytest.approx(30 * 2, abs=25)
-    assert outcome.tokens == sum(prompt + output for _, prompt, output in TRACE)
+    assert outcome.tokens == sum(prompt + output for _, prompt, output, _ in TRACE)
     assert outcome.slo_share == 1.0
     assert outcome.first_token.p50 is not None
     assert 0.0 < outcome.first_token.p50 < 0.5
@@ -70,7 +70,7 @@ def test_hosted_apis_are_paid_by_token() -> None:
     """With no replica at all, everything at the price of its tokens."""
     outcome = Simulation(SETTING, TRACE, PolicyScaler(Static(0))).run(300.0)
 
-    usd = sum(prompt * 1e-6 + output * 2e-6 for _, prompt, output in TRACE)
+    usd = sum(prompt * 1e-6 + output * 2e-6 for _, prompt, output, _ in TRACE)
     assert outcome.outcomes == {"hosted": len(TRACE)}
     assert outcome.hosted_usd == pytest.approx(usd)
     assert (outcome.replica_usd, outcome.idle_share, outcome.spilled_share) == (0.0, 0.0, 1.0)

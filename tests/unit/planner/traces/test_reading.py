@@ -35,7 +35,7 @@ def test_azure_of_2023_has_local_times_with_seven_digits(tmp_path: Path) -> None
     first, second = read_trace(written(tmp_path, AZURE_2023))
 
     assert first == Arrival(0.0, 4808, 10)
-    assert second[1:] == (3180, 8)
+    assert second[1:3] == (3180, 8)
     assert second.seconds == pytest.approx(0.052, abs=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_azure_of_2024_has_times_with_an_offset(tmp_path: Path) -> None:
     first, second = read_trace(written(tmp_path, AZURE_2024))
 
     assert first == Arrival(0.0, 2162, 5)
-    assert second[1:] == (2399, 1)
+    assert second[1:3] == (2399, 1)
     assert second.seconds == pytest.approx(1.25, abs=1e-6)
 
 
@@ -72,6 +72,34 @@ def test_mooncake_in_steps_of_three_seconds_is_spread_over_them(tmp_path: Path) 
     )
     assert len({request.seconds for request in requests}) == 100
     assert requests == read_trace(path) != read_trace(path, seed=2)
+
+
+def test_blocks_of_mooncake_are_those_that_are_whole(tmp_path: Path) -> None:
+    """Of 1,100 tokens the first two blocks of 512; a line without them has none."""
+    form = '{"timestamp": 0, "input_length": 1100, "output_length": 5'
+    text = form + ', "hash_ids": [7, 8, 9]}\n' + form + "}\n"
+
+    assert [request.blocks for request in read_trace(written(tmp_path, text))] == [(7, 8), ()]
+
+
+@pytest.mark.parametrize("ids", ['"7"', "[1.5]", "[-1]", "[true]", "[99999999999999]"])
+def test_blocks_that_cannot_be_are_told_with_their_line(tmp_path: Path, ids: str) -> None:
+    """Anything but a list of numbers."""
+    text = '{"timestamp": 0, "input_length": 1100, "output_length": 5, "hash_ids": ' + ids + "}\n"
+    with pytest.raises(TraceError, match=r":1: hash_ids"):
+        read_trace(written(tmp_path, text))
+
+
+def test_copies_of_a_trace_share_only_what_all_of_it_has_in_common(tmp_path: Path) -> None:
+    """Three times the demand: instructions are the same for everybody, conversations are each copy's own."""
+    form = '{{"timestamp": {}, "input_length": 1100, "output_length": 5, "hash_ids": [0, {}]}}\n'
+    path = written(tmp_path, "".join(form.format(100 * number, number + 1) for number in range(50)))
+
+    requests = read_trace(path, scale=3.0)
+
+    assert len(requests) == 150
+    assert {request.blocks[0] for request in requests} == {0}
+    assert len({request.blocks[1] for request in requests}) == 150
 
 
 def test_windows_of_servegen_make_as_many_requests_as_they_say(tmp_path: Path) -> None:
@@ -105,7 +133,7 @@ def test_rates_by_minute_with_lengths_of_another_trace(tmp_path: Path) -> None:
     first = sum(request.seconds < 600.0 for request in requests)
     assert 500 < first < 700
     assert 30 < len(requests) - first < 95
-    assert {request[1:] for request in requests} == {(4808, 10), (3180, 8)}
+    assert {request[1:3] for request in requests} == {(4808, 10), (3180, 8)}
 
 
 @pytest.mark.parametrize(
