@@ -304,6 +304,27 @@ def test_a_release_with_namespaces_of_its_own_has_rights_there_only(charts: Char
             assert env["OVERSPILL_WATCH_NAMESPACES"] == f"chat,{NAMESPACE}"
 
 
+def test_scaling_may_go_by_prometheus(charts: Charts) -> None:
+    """The operator is told where and by which labels, and a ServiceMonitor scrapes demand too; not by default."""
+    monitor = {"metrics": {"serviceMonitor": {"enabled": True}}}
+
+    def paths(documents: list[dict[str, Any]]) -> set[str]:
+        monitors = [item for item in documents if item["kind"] == "ServiceMonitor"]
+        return {endpoint["path"] for item in monitors for endpoint in item["spec"]["endpoints"]}
+
+    def variables(documents: list[dict[str, Any]]) -> dict[str, Any]:
+        operator = _container(_deployment(documents, "overspill-operator"))
+        return {entry["name"]: entry.get("value") for entry in operator["env"]}
+
+    usual = charts.rendered(monitor)
+    assert paths(usual) == {"/metrics"}
+    assert "OVERSPILL_PROMETHEUS_URL" not in variables(usual)
+    chosen = charts.rendered({**monitor, "operator": {"demandFrom": {"prometheusURL": "http://p:9090"}}})
+    assert paths(chosen) == {"/metrics", "/metrics/demand"}
+    assert variables(chosen)["OVERSPILL_PROMETHEUS_URL"] == "http://p:9090"
+    assert variables(chosen)["OVERSPILL_PROMETHEUS_MATCHERS"] == f'namespace="{NAMESPACE}"'
+
+
 def test_openshift_chooses_users(charts: Charts) -> None:
     """runAsUser null leaves no user and no group of ours, in pods and in engines' profiles; the rest stays strict."""
     free = {"podSecurityContext": {"runAsUser": None}}
@@ -383,6 +404,7 @@ OTHERS: dict[str, Any] = {
     "gateway.logLevel": "DEBUG",
     "imagePullSecrets": [{"name": "x"}],
     "operator.watchNamespaces": ["x"],
+    "operator.demandFrom.prometheusURL": "http://other.example",
     "networkPolicy.metricsFrom": [{"a": "b"}],
     "networkPolicy.engines.from": [{"a": "b"}],
     "crds.keep": False,
@@ -396,6 +418,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "gateway.autoscaling": {"gateway": {"autoscaling": {"enabled": True}}},
     "gateway.podDisruptionBudget": {"gateway": {"podDisruptionBudget": {"enabled": True}}},
     "operator.podDisruptionBudget": {"operator": {"podDisruptionBudget": {"enabled": True}}},
+    "operator.demandFrom.matchers": {"operator": {"demandFrom": {"prometheusURL": "http://p.example"}}},
     "metrics.serviceMonitor": {"metrics": {"serviceMonitor": {"enabled": True}}},
     "networkPolicy.metricsFrom": {"networkPolicy": {"enabled": True}},
     "caBundle.key": {"caBundle": {"configMap": "x"}},

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from operator_rig import Json, Rig, deployment_path, rig, route_path, wait_for
+from overspill_api.names import FIELD_MANAGER
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -44,6 +45,13 @@ def test_a_first_request_wakes_the_engine_and_idleness_puts_it_to_sleep(world: R
         return [(d["from"], d["to"], d["reason"]) for d in status["decisions"]]
 
     wait_for("both decisions", lambda: decisions() == [(1, 0, "Idle"), (0, 1, "FirstRequest")])
+    # Replicas have one writer by name, also in what the API server keeps of who has written what.
+    writers = {
+        entry["manager"]
+        for entry in world.live(deployment_path("sleeper"))["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    }
+    assert writers == {FIELD_MANAGER}
     # The scale is written once for each: reconciling finds nothing left to do.
     assert world.live(deployment_path("sleeper"))["metadata"]["generation"] == 3
     assert world.leader is not None
@@ -151,9 +159,8 @@ def test_kubectl_describe_tells_why_it_scaled(world: Rig) -> None:
     wait_for("its events", lambda: len([e for e in world.events("story") if e["reason"] == "ScaledUp"]) == 2)
 
     def told() -> str:
-        command = [Path(os.environ["OVERSPILL_TOOLS"]) / "kubectl", "--kubeconfig", world.plane.kubeconfig]
-        answer = subprocess.run([*command, "describe", "mr", "story"], capture_output=True, text=True, check=True)
-        return answer.stdout
+        command = [f"{os.environ['OVERSPILL_TOOLS']}/kubectl", "--kubeconfig", str(world.plane.kubeconfig)]
+        return subprocess.check_output([*command, "describe", "mr", "story"], text=True)
 
     story = [
         " ".join(line.split()) for line in wait_for("both decisions", lambda: _with(told(), "55 held")).splitlines()

@@ -130,8 +130,20 @@ class Component(Strict):
     """Pods that may be down at a time."""
 
 
+class DemandFrom(Strict):
+    """Where the operator reads demand."""
+
+    prometheus_url: Annotated[str, Field(alias="prometheusURL", pattern=r"^(https?://.+)?$")]
+    """A Prometheus that scrapes the gateways' /metrics/demand; empty: the gateways' streams."""
+    matchers: str
+    """PromQL's matchers that only this release's gateways have; empty: namespace="<the release's>"."""
+
+
 class Operator(Component):
     """The operator."""
+
+    demand_from: DemandFrom
+    """Where it reads what scaling goes by."""
 
     watch_namespaces: list[Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]]
     """Namespaces of this release; empty: all."""

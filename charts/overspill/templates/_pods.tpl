@@ -82,6 +82,14 @@ priorityClassName: {{ . }}
   value: {{ include "overspill.pepperSecret" . }}
 {{- end }}
 {{ include "overspill.watchEnv" . }}
+{{- with .Values.operator.demandFrom }}
+{{- if .prometheusURL }}
+- name: OVERSPILL_PROMETHEUS_URL
+  value: {{ .prometheusURL | quote }}
+- name: OVERSPILL_PROMETHEUS_MATCHERS
+  value: {{ .matchers | default (printf "namespace=%q" $.Release.Namespace) | quote }}
+{{- end }}
+{{- end }}
 - name: OVERSPILL_ENGINE_NETWORK_POLICIES
   value: {{ .Values.networkPolicy.engines.enabled | quote }}
 - name: OVERSPILL_ENGINE_METRICS_FROM

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from overspill_gateway.admin.demand import DemandHub
+from overspill_gateway.admin.demand_metrics import DemandMetrics
 from overspill_gateway.admin.metrics import Metrics
 from overspill_gateway.admin.port import AdminPort, Page
 from overspill_gateway.backends.scrapes import EngineGauges
@@ -118,6 +119,7 @@ class Gateway:
         admin = AdminPort(
             self.hub,
             Metrics(self.catalog.routes, self._own_metrics, metering, self.shared.retries, clock),
+            DemandMetrics(self.hub.gateway, self.catalog.routes, clock),
             self._not_ready_because,
             pages,
             admin_strangers,

@@ -14,6 +14,7 @@ from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.kubernetes_engines import KubernetesEngines
 from overspill_operator.adapters.kubernetes_statuses import KubernetesStatuses
 from overspill_operator.adapters.own_deployment import OwnDeployment
+from overspill_operator.adapters.prometheus_demand import PrometheusDemand, connect
 from overspill_operator.adapters.watch_cache import WatchCache
 from overspill_operator.app.applier import Applier
 from overspill_operator.app.cache_keeper import CacheKeeper
@@ -94,11 +95,12 @@ class Parts:
         self._diagnosis = Diagnosis(cluster, clock, self._engine_of, self._look_at_route)
         self._starts = StartRecord(self._events, clock, self.gateways.work, self._look_at_route)
         self._start_looks = StartLooks(cluster, clock, self.routes, self._engine_of, self._starts)
+        self._prometheus = self._prometheus_demand(settings)
         self._scaler = Scaler(
             KubernetesEngines(cluster, self.caches.deployments),
             clock,
             self.routes,
-            self.gateways,
+            self._prometheus or self.gateways,
             self._events,
             on_decided=self._look_at_route,
             load_seconds=self._starts.expected_seconds,
@@ -107,6 +109,20 @@ class Parts:
         telemetry.ROUTES.source = self._scaler.figures
         self.profiles.read()
         self._reconcilers(settings)
+
+    def _prometheus_demand(self, settings: Settings) -> PrometheusDemand | None:
+        """The source that scaling goes by in place of the streams; None: it goes by them."""
+        if not settings.prometheus_url:
+            return None
+        return PrometheusDemand(
+            connect(settings.prometheus_url),
+            self._clock,
+            matchers=settings.prometheus_matchers,
+            expected=lambda: self.gateways.expected,
+            on_demand=self._on_scrape,
+            on_coverage=self._all_routes,
+            on_forget=self.gateways.forget,
+        )
 
     def _watched(self, settings: Settings) -> Caches:
         engines = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_ROUTE}"
@@ -216,6 +232,8 @@ class Parts:
             yield f"watch {cache.resource.plural}", cache.run()
         yield "gateways", self.gateways.run()
         yield "scaling", self._scaler.run()
+        if self._prometheus is not None:
+            yield "prometheus", self._prometheus.run()
         yield "events", self._events.run()
         yield "secrets", self._secrets.run()
         yield "diagnosis", self._diagnosis.run()
@@ -242,12 +260,17 @@ class Parts:
     def _on_demand(self, keys: list[str], received: float) -> None:
         for key in keys:
             try:
-                self._scaler.heard(key, received)
+                if self._prometheus is None:
+                    self._scaler.heard(key, received)
                 self._teller.note_demand(key)
                 self._starts.note_demand(key)
             except Exception:
                 # A fault of one route must not end the stream that speaks of all.
                 logger.exception("demand not acted upon", extra={"route": key})
+
+    def _on_scrape(self, keys: list[str], received: float) -> None:
+        for key in keys:
+            self._scaler.heard(key, received)
 
     def _on_refused(self, documents: set[tuple[str, str]]) -> None:
         """Gateways have begun or ceased to refuse documents: status is to say so."""

@@ -2,15 +2,18 @@
 
 Where engines run is behind two ports: ``Engines`` are replicas of a route, whatever they are made of
 (``adapters.kubernetes_engines``), and an ``EngineMaker`` makes the engine that a plan wants (``app.kubernetes_parts``);
-processes on one machine would be others. ``Statuses`` and ``Events`` tell people.
+processes on one machine would be others. ``DemandSource`` is where it hears what the gateways say
+(``adapters.gateway_streams``, ``adapters.prometheus_demand``). ``Statuses`` and ``Events`` tell people.
 ``Cluster`` is Kubernetes alone: eight calls on JSON objects, which ``adapters.api_server`` makes. Tests bring doubles.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
+from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.demand.traffic import Coverage, GatewayView
 from overspill_operator.core.faults import Fault
 from overspill_operator.core.json_object import Json as Json  # noqa: PLC0414 - the ports speak of it
 from overspill_operator.core.objects import Metadata, RouteObject
@@ -154,6 +157,40 @@ class Cluster(Protocol):
 
     async def delete(self, path: str, *, uid: str = "") -> None:
         """Away with it; that it is not there (or is another one than ``uid``) is no error."""
+
+
+class DemandSource(Protocol):
+    """Where what the gateways say is known: their streams, or Prometheus."""
+
+    @property
+    def views(self) -> Mapping[str, GatewayView]:
+        """What each has said, by its address."""
+
+    @property
+    def work(self) -> RecentWork:
+        """What was done lately, by what they have counted."""
+
+    @property
+    def reported(self) -> Coverage:
+        """How much of the demand status says is known."""
+
+    @property
+    def expected(self) -> int:
+        """Gateways that there are."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether this process has only just begun to listen."""
+
+    def unheard(self, now_unix: float) -> int:
+        """Gateways that there are and that are silent."""
+
+    def forget(self, key: str) -> None:
+        """A route is gone: what was said of it is not said of the next one of its name."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is known, where the source itself is what fails; empty: it does not."""
 
 
 class EngineError(Exception):

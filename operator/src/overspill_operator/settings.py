@@ -36,6 +36,10 @@ class Settings:
     """Whether engines get a NetworkPolicy."""
     engine_metrics_from: tuple[Mapping[str, str], ...]
     """Labels of namespaces that may reach engines as well, such as Prometheus' own."""
+    prometheus_url: str
+    """Prometheus that demand is read from; empty: from the gateways' streams."""
+    prometheus_matchers: str
+    """PromQL's matchers of the series of this release's gateways, such as ``namespace="overspill"``; empty: all."""
     port: int
     """Of /healthz, /readyz and /metrics."""
     log_level: str
@@ -67,6 +71,8 @@ class Settings:
             watched_namespaces=_namespaces(environment.get("OVERSPILL_WATCH_NAMESPACES", "")),
             engine_network_policies=_switch(environment, "OVERSPILL_ENGINE_NETWORK_POLICIES"),
             engine_metrics_from=_label_sets(environment.get("OVERSPILL_ENGINE_METRICS_FROM") or "[]"),
+            prometheus_url=_url(environment.get("OVERSPILL_PROMETHEUS_URL", "")),
+            prometheus_matchers=environment.get("OVERSPILL_PROMETHEUS_MATCHERS", "").strip(", "),
             port=int(port),
             log_level=log_level,
         )
@@ -74,6 +80,12 @@ class Settings:
 
 def _namespaces(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+
+
+def _url(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError(f"OVERSPILL_PROMETHEUS_URL is {text!r}; write a URL such as http://prometheus.monitoring:9090")
+    return text
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from overspill_api.demand import REFUSAL_REASONS, GatewayDemand
+from overspill_api.demand import DEMAND_VERSION, REFUSAL_REASONS, GatewayDemand
+from overspill_api.demand_metrics import Gathered
 from overspill_gateway.admin import demand as demand_module
 from overspill_gateway.core.admission.plan import Refusal
 from unit.demand_version_1 import OldLine
@@ -301,3 +303,24 @@ async def first_line(gateway: GatewayUnderTest) -> bytes:
     line: bytes = await soon(client.chunk())
     client.close()
     return line
+
+
+async def test_demand_is_shown_as_metrics(gateway: GatewayUnderTest) -> None:
+    """Every line of the page is one that Prometheus reads, and together they are what the stream says."""
+    async with backend(streams(usage=True)) as engine:
+        gateway.route(uid="u1")
+        gateway.endpoints(engine.fact())
+        await gateway.post(stream=True)
+
+    answer = await gateway.admin("/metrics/demand")
+    told = Gathered()
+    for family in text_string_to_metric_families(answer.body.decode()):
+        for sample in family.samples:
+            told.take(sample.name, sample.labels, sample.value)
+    line = GatewayDemand.model_validate(told.line())
+
+    (route,) = line.routes
+    assert (line.gateway, line.version) == (gateway.gateway.hub.gateway, DEMAND_VERSION)
+    assert route.model_copy(update={"engines": ()}) == (
+        gateway.gateway.catalog.routes["ns/tiny"].demand().model_copy(update={"engines": (), "backends": {}})
+    )

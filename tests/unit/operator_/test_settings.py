@@ -74,3 +74,12 @@ def test_attempts_of_kopf_are_no_errors_of_the_operator(capsys: pytest.CaptureFi
             assert len(capsys.readouterr().err.splitlines()) == told
     finally:
         root.handlers[:], root.level = before[0], before[1]
+
+
+def test_prometheus_is_named_by_a_url() -> None:
+    """What is none is refused by its name; matchers are taken without the commas around them."""
+    environment = {"OVERSPILL_PROMETHEUS_URL": "http://prometheus:9090", "OVERSPILL_PROMETHEUS_MATCHERS": 'a="b", '}
+    settings = Settings.from_environment(environment)
+    assert (settings.prometheus_url, settings.prometheus_matchers) == ("http://prometheus:9090", 'a="b"')
+    with pytest.raises(ValueError, match="OVERSPILL_PROMETHEUS_URL is 'prometheus:9090'; write a URL such as"):
+        Settings.from_environment({"OVERSPILL_PROMETHEUS_URL": "prometheus:9090"})

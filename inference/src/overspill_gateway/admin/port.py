@@ -1,4 +1,4 @@
-"""Handler of the admin port: /healthz, /readyz, /metrics, /demand. It asks for no key; keep it inside the cluster."""
+"""Handler of the admin port: health, metrics, demand (``_PATHS``). It asks for no key; keep it inside the cluster."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from overspill_gateway.core.http.head import Head, refused_method
 
 if TYPE_CHECKING:
     from overspill_gateway.admin.demand import DemandHub
+    from overspill_gateway.admin.demand_metrics import DemandMetrics
     from overspill_gateway.admin.metrics import Metrics
     from overspill_gateway.wire.server import ServerConnection
 
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 Page = Callable[[], tuple[bytes, bytes]]
 """Content type and text of a page, as it is now."""
-_PATHS: Final = {b"/healthz", b"/readyz", b"/metrics", b"/demand"}
-_SHOWN: Final = ["/healthz", "/readyz", "/metrics", "/demand"]
+_PATHS: Final = {b"/healthz", b"/readyz", b"/metrics", b"/metrics/demand", b"/demand"}
+_SHOWN: Final = ["/healthz", "/readyz", "/metrics", "/metrics/demand", "/demand"]
 _TEXT: Final = b"content-type: text/plain; charset=utf-8\r\n"
 _METRICS: Final = b"content-type: text/plain; version=1.0.0; charset=utf-8; escaping=underscores\r\n"
 
@@ -32,7 +33,7 @@ class _Scrape:
         self._is_gone = False
         connection.answerer = self
 
-    async def answer(self, metrics: "Metrics") -> None:
+    async def answer(self, metrics: "Metrics | DemandMetrics") -> None:
         """Make the text and send it; a text that can't be made is an error, not a scrape that hangs."""
         try:
             status, text = 200, await metrics.text()
@@ -61,6 +62,7 @@ class AdminPort:
         self,
         hub: "DemandHub",
         metrics: "Metrics",
+        demand_metrics: "DemandMetrics",
         not_ready_because: Callable[[], str | None],
         pages: Mapping[bytes, Page] | None = None,
         refused_first: Callable[[Head], ApiError | None] | None = None,
@@ -69,7 +71,10 @@ class AdminPort:
         self._refused_first = refused_first
         self._pages: Mapping[bytes, Page] = pages if pages is not None else {}
         self._hub = hub
-        self._metrics = metrics
+        self._metrics: Mapping[bytes, Metrics | DemandMetrics] = {
+            b"/metrics": metrics,
+            b"/metrics/demand": demand_metrics,
+        }
         self._not_ready_because = not_ready_because
         self._scrapes: set[asyncio.Task[None]] = set()
 
@@ -90,9 +95,9 @@ class AdminPort:
             reason = self._not_ready_because()
             status, text = (200, "ready\n") if reason is None else (503, f"not ready: {reason}\n")
             connection.answer(status, _TEXT, text.encode())
-        elif head.path == b"/metrics":
+        elif head.path in self._metrics:
             scrape = _Scrape(connection)
-            task = asyncio.ensure_future(scrape.answer(self._metrics))
+            task = asyncio.ensure_future(scrape.answer(self._metrics[head.path]))
             self._scrapes.add(task)
             task.add_done_callback(self._scrapes.discard)
         elif head.path in self._pages:

@@ -17,6 +17,7 @@ from overspill_operator.clock import Clock
 from overspill_operator.core.demand.demand_lines import Line, reading
 from overspill_operator.core.demand.line_pieces import LineError
 from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.demand.steady_coverage import SteadyCoverage
 from overspill_operator.core.demand.traffic import STALE_AFTER_SECONDS, Coverage, GatewayView, key_senders
 from overspill_operator.core.engine_access import KeySenders
 from overspill_operator.ports import Json
@@ -44,8 +45,6 @@ TELL_AGAIN_SECONDS = 600.0
 TOLD_MAX = 100
 
 TICK_SECONDS = 2.0
-WORSE_AFTER_SECONDS = 30.0
-"""A gateway that is replaced is silent for a moment; status says so only when it lasts."""
 
 STARTING_SECONDS = 15.0
 """After that long the gateways that run have been heard."""
@@ -84,6 +83,9 @@ class GatewayStreams:
         self._started_unix = self._clock.unix()
         self._worse_since: float | None = None
         self._senders = KeySenders.UNKNOWN
+
+    trouble = ""
+    """Each stream fails by itself: that a gateway is silent says it all."""
 
     @property
     def expected(self) -> int:
@@ -280,16 +282,11 @@ class GatewayStreams:
         now = self._clock.unix()
         self._look_at_senders()
         self._count_versions(now)
-        actual = self.coverage(now)
-        if actual is self.reported:
-            self._worse_since = None
-            return
-        if actual is not Coverage.COMPLETE and not self.starting:
-            self._worse_since = self._worse_since or now
-            if now - self._worse_since < WORSE_AFTER_SECONDS and self.reported is Coverage.COMPLETE:
-                return
-        self.reported, self._worse_since = actual, None
-        self._on_coverage()
+        before = self.reported
+        steady = SteadyCoverage(before, self._worse_since).seen(self.coverage(now), now, starting=self.starting)
+        self.reported, self._worse_since = steady.told, steady.worse_since
+        if steady.told is not before:
+            self._on_coverage()
 
 
 def _addresses(live: Json) -> set[str]:

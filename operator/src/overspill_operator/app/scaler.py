@@ -7,9 +7,8 @@ only says so in status.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from overspill_api.profile import Profile
 from overspill_operator.adapters import telemetry
@@ -18,11 +17,8 @@ from overspill_operator.app.beat import BEAT_SECONDS, Beat
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock
 from overspill_operator.core.demand.engine_gauges import EngineGauges
-from overspill_operator.core.demand.recent_work import RecentWork
 from overspill_operator.core.demand.traffic import (
-    Coverage,
     Demand,
-    GatewayView,
     ToldDoubts,
     all_count_work,
     demand_of,
@@ -33,41 +29,11 @@ from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
 from overspill_operator.core.scaling.autoscaler import Need, QueueDepth
 from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingState, policy_of
-from overspill_operator.ports import EngineError, Engines, Events, Json
+from overspill_operator.ports import DemandSource, EngineError, Engines, Events, Json
 
 logger = logging.getLogger(__name__)
 
 UNREAD = "No replica gives vllm:num_requests_waiting at /metrics on its port."
-
-
-class DemandSource(Protocol):
-    """Where what the gateways say is known."""
-
-    @property
-    def views(self) -> Mapping[str, GatewayView]:
-        """What each has said, by its address."""
-
-    @property
-    def work(self) -> RecentWork:
-        """What was done lately, by what they have counted."""
-
-    @property
-    def reported(self) -> Coverage:
-        """How much of the demand status says is known."""
-
-    @property
-    def expected(self) -> int:
-        """Gateways that there are."""
-
-    @property
-    def starting(self) -> bool:
-        """Whether this process has only just begun to listen."""
-
-    def unheard(self, now_unix: float) -> int:
-        """Gateways that there are and that are silent."""
-
-    def forget(self, key: str) -> None:
-        """A route is gone: what was said of it is not said of the next one of its name."""
 
 
 @dataclass(slots=True)
@@ -193,6 +159,7 @@ class Scaler:
             doubts=scaled.doubts.told(now),
             start_failed=scaled.state.start_failed,
             needs=scaled.needs,
+            source_trouble=self._gateways.trouble,
         )
 
     def figures(self) -> Iterator[RouteFigures]:

@@ -54,6 +54,8 @@ class ScalingFacts:
     """What of the gateways' figures for this route is not believed; empty: all is."""
     start_failed: bool = False
     """Whether the engine is at zero because no replica was ready in time."""
+    source_trouble: str = ""
+    """Why nothing is known of demand, where its source itself fails; empty: it does not."""
     needs: tuple[Need, ...] | None = None
     """What each signal calls for, the largest first; empty: the number is fixed; None: nothing was decided yet."""
 
@@ -267,6 +269,8 @@ def _metrics(scaling: ScalingFacts, before: Mapping[str, Any]) -> Statement:  # 
         if known:
             return Statement(kind, ConditionStatus(known["status"]), known["reason"], known.get("message", ""))
         return unknown(kind, "Starting", f"The operator has just begun to listen to the gateways. {effect}")
+    if scaling.source_trouble:
+        return false(kind, "PrometheusUnavailable", f"{scaling.source_trouble}. {effect}")
     if scaling.gateways == 0:
         return false(kind, "NoGateways", f"No gateway runs, so demand is not known. {effect}")
     if scaling.coverage is Coverage.PARTIAL:

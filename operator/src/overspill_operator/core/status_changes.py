@@ -59,6 +59,7 @@ NORMAL_LIFE = frozenset(
         "NoGateways",
         "GatewaySilent",
         "GatewaysSilent",
+        "PrometheusUnavailable",
         "EngineMetricsMissing",
         "FiguresNotBelieved",
     }

@@ -11,6 +11,7 @@ from aiohttp import web
 from overspill_operator.adapters import gateway_streams
 from overspill_operator.adapters.gateway_streams import GatewayStreams, _addresses
 from overspill_operator.adapters.telemetry import REGISTRY
+from overspill_operator.core.demand.steady_coverage import WORSE_AFTER_SECONDS
 from overspill_operator.core.demand.traffic import Coverage, GatewayView
 from overspill_operator.core.engine_access import KeySenders
 from unit.operator_.virtual_clock import BEGIN_UNIX, VirtualClock
@@ -119,7 +120,7 @@ async def test_status_hears_of_the_worse_only_when_it_lasts(clock: VirtualClock)
     clock.advance(1000)
     streams.report()
     assert told == []
-    clock.advance(gateway_streams.WORSE_AFTER_SECONDS + 1)
+    clock.advance(WORSE_AFTER_SECONDS + 1)
     streams.report()
     assert told == [Coverage.NONE]
 
