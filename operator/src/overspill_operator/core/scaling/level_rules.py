@@ -30,7 +30,9 @@ MEAN_SECONDS: Final = 600.0
 UNUSED_SECONDS: Final = 10.0
 """Without use, that the mean begins with: a single request in a route's first second says little."""
 MARGIN: Final = 1.25
-"""The first rule starts at so much more than the break-even, and stops at so much less."""
+FORECAST_MARGIN: Final = 1.1
+"""The rule of the mean starts at so much more than the break-even, and stops at so much less; so does the forecast's,
+whose use has the chance of more in it."""
 
 
 class Band(NamedTuple):
@@ -52,30 +54,31 @@ BANDS: Final = (
     Band(200.0, 0.5), Band(200.0, 2.0), Band(600.0, 4.0), Band(600.0, 12.0),
 )  # fmt: skip
 MEAN_RULE: Final = len(BANDS)
-NEVER: Final = MEAN_RULE + 1
-ALWAYS: Final = MEAN_RULE + 2
-"""The rules by number: the bands, the mean use against the break-even, never, always."""
+FORECAST: Final = MEAN_RULE + 1
+NEVER: Final = MEAN_RULE + 2
+ALWAYS: Final = MEAN_RULE + 3
+"""The rules by number: the bands, the mean use against the break-even, the use that is expected when a replica could
+serve against it, never, always."""
+RUNS: Final = 0
+COST: Final = 3
+"""Places in a ``Trial``."""
 
+Trial = tuple[bool, float, float, float]
+"""One rule on paper, of which a route has hundreds:
 
-class Trial(NamedTuple):
-    """One rule on paper."""
-
-    runs: bool
-    """Whether it has the replica run."""
-    sum_seconds: float
-    """Off: what the replica would have saved since its lowest point; on: what it has lost since its highest."""
-    load_seconds: float
-    """Until the replica that it started could serve."""
-    cost_seconds: float
-    """What it has cost so far, on a scale that all rules of a level share. A start is charged when it is undone, so
-    that who has started is not the worse for it while nothing has come of it yet."""
+- whether it has the replica run;
+- off: what the replica would have saved since its lowest point; on: what it has lost since its highest;
+- seconds until the replica that it started could serve;
+- what it has cost so far, on a scale that all rules of a level share. A start is charged when it is undone, so that who
+  has started is not the worse for it while nothing has come of it yet.
+"""
 
 
 class Level(NamedTuple):
     """What is remembered of one level; numbers and tuples of numbers."""
 
     trials: tuple[Trial, ...]
-    """Of ``BANDS``, of the mean, of never and always."""
+    """Of ``BANDS``, of the mean, of the forecast, of never and always."""
     followed: int
     """The rule that is followed."""
     mean_use: float
@@ -88,7 +91,7 @@ class Level(NamedTuple):
     @property
     def runs(self) -> bool:
         """Whether the replica shall run."""
-        return self.trials[self.followed].runs
+        return self.trials[self.followed][RUNS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +106,32 @@ class Stakes:
 
 def new_level(unused_seconds: float) -> Level:
     """A level that had no use for so many seconds, since the route was first heard of."""
-    off, always = Trial(False, 0.0, 0.0, 0.0), Trial(True, 0.0, 0.0, 0.0)
+    off, always = (False, 0.0, 0.0, 0.0), (True, 0.0, 0.0, 0.0)
     return Level((*[off] * NEVER, off, always), MEAN_RULE, 0.0, 0.0, unused_seconds)
 
 
-def advanced(level: Level, use: float, seconds: float, stakes: Stakes, watched_seconds: float) -> Level:
+def advanced(
+    level: Level, use: float, seconds: float, stakes: Stakes, watched_seconds: float, expected_use: float = 0.0
+) -> Level:
     """The level after so many seconds more with this use, 0 to 1.
 
-    ``watched_seconds``: since the route was first heard of, before these seconds.
+    ``watched_seconds``: since the route was first heard of, before these seconds. ``expected_use``: share of time that
+    the replica would be busy when one that is asked for now could serve.
     """
+    runs = level.runs
     is_as_before = use == level.use or level.seconds == 0.0
-    if is_as_before and use == (1.0 if level.runs else 0.0):
-        return level._replace(use=use, seconds=level.seconds + seconds)
+    if is_as_before and use == (1.0 if runs else 0.0) and _foresees(level, expected_use, stakes) == runs:
+        return Level(level.trials, level.followed, level.mean_use, use, level.seconds + seconds)
     if level.seconds > 0.0:
         before = max(watched_seconds - level.seconds, 0.0)
-        level = _settled(level, level.use, level.seconds, stakes, before)
-    return _settled(level, use, seconds, stakes, watched_seconds)
+        level = _settled(level, level.use, level.seconds, stakes, before, level.use)
+    return _settled(level, use, seconds, stakes, watched_seconds, expected_use)
+
+
+def _foresees(level: Level, expected_use: float, stakes: Stakes) -> bool:
+    """Whether a replica runs by the forecast's rule; one that runs needs less to go on than another to start."""
+    margin = 1.0 / FORECAST_MARGIN if level.trials[FORECAST][RUNS] else FORECAST_MARGIN
+    return stakes.rho * expected_use >= margin
 
 
 def mean_use_now(level: Level, watched_seconds: float) -> float:
@@ -146,58 +159,70 @@ def _seconds_to(weight: float, before: float) -> float:
     return max(MEAN_SECONDS - before, 0.0) + MEAN_SECONDS * math.log(alike / weight)
 
 
-def _settled(level: Level, use: float, seconds: float, stakes: Stakes, watched_seconds: float) -> Level:
+def _settled(
+    level: Level, use: float, seconds: float, stakes: Stakes, watched_seconds: float, expected_use: float
+) -> Level:
     """All rules, and which of them is followed from now on."""
-    gain = stakes.rho * use - 1.0
-    load = stakes.load_seconds
-    trials = [_banded(trial, band, gain, seconds, load) for trial, band in zip(level.trials, BANDS, strict=False)]
+    gain, load = stakes.rho * use - 1.0, stakes.load_seconds
+    trials = level.trials
     mean_use = level.mean_use + (use - level.mean_use) * (1.0 - _weight(watched_seconds, seconds))
-    trials.append(_by_mean(level, mean_use, use, seconds, stakes, watched_seconds))
-    trials.append(Trial(False, 0.0, 0.0, level.trials[NEVER].cost_seconds))
-    trials.append(_running(level.trials[ALWAYS], gain, seconds))
-    costs = [trial.cost_seconds for trial in trials]
+    after = [
+        *[_banded(trial, band, gain, seconds, load) for trial, band in zip(trials, BANDS, strict=False)],
+        _by_mean(level, mean_use, use, seconds, stakes, watched_seconds),
+        _switched(trials[FORECAST], _foresees(level, expected_use, stakes), 0.0, gain, seconds, load),
+        trials[NEVER],
+        _running(trials[ALWAYS], gain, seconds),
+    ]
+    costs = [trial[COST] for trial in after]
     least = min(costs)
     followed = level.followed
     if costs[followed] - least > PATIENCE_LOADS * load:
         followed = costs.index(least)
     most = least + LEAD_LOADS_MAX * load
     if max(costs) > most:
-        trials = [trial if trial.cost_seconds <= most else Trial(*trial[:3], most) for trial in trials]
-    return Level(tuple(trials), followed, mean_use)
+        after = [trial if trial[COST] <= most else (*trial[:COST], most) for trial in after]
+    return Level(tuple(after), followed, mean_use)
 
 
 def _banded(trial: Trial, band: Band, gain: float, seconds: float, load: float) -> Trial:
     """A band after so many seconds with this gain. At most one change can be in them, as the gain is constant."""
     runs, total, loading, cost = trial
+    change = gain * seconds
     if runs:
-        width = band.stop_loads * load
-        if gain < 0.0 and total - gain * seconds >= width:
-            until = max((width - total) / -gain, 0.0)
-            return Trial(False, 0.0, 0.0, cost - gain * max(until - loading, 0.0) + load)
-        served = max(seconds - loading, 0.0)
-        return Trial(True, max(total - gain * seconds, 0.0), max(loading - seconds, 0.0), cost - gain * served)
-    if gain > 0.0 and total + gain * seconds >= band.start_seconds:
-        since = seconds - max((band.start_seconds - total) / gain, 0.0)
-        return Trial(True, 0.0, max(load - since, 0.0), cost - gain * max(since - load, 0.0))
-    return Trial(False, max(total + gain * seconds, 0.0), 0.0, cost)
+        width = band[1] * load
+        if gain < 0.0 and total - change >= width:
+            return _switched(trial, False, max((width - total) / -gain, 0.0), gain, seconds, load)
+        served = seconds - loading
+        if served >= 0.0:
+            return True, total - change if total > change else 0.0, 0.0, cost - gain * served
+        return True, total - change if total > change else 0.0, -served, cost
+    if gain > 0.0 and total + change >= band[0]:
+        return _switched(trial, True, max((band[0] - total) / gain, 0.0), gain, seconds, load)
+    return (False, total + change, 0.0, cost) if total > -change else (False, 0.0, 0.0, cost)
 
 
 def _by_mean(level: Level, after: float, use: float, seconds: float, stakes: Stakes, watched_seconds: float) -> Trial:
     """The rule of the mean use, which is ``after`` at the end: on from above the break-even, off from below it."""
     trial, mean = level.trials[MEAN_RULE], level.mean_use
-    gain, load = stakes.rho * use - 1.0, stakes.load_seconds
-    border = (1.0 / MARGIN if trial.runs else MARGIN) / stakes.rho if stakes.rho > 0.0 else math.inf
-    if trial.runs == (after >= border):
-        return _running(trial, gain, seconds) if trial.runs else trial
-    is_on_the_way = min(mean, use) < border < max(mean, use)
-    until = _seconds_to((border - use) / (mean - use), watched_seconds) if is_on_the_way else 0.0
-    if trial.runs:
-        return Trial(False, 0.0, 0.0, trial.cost_seconds - gain * max(until - trial.load_seconds, 0.0) + load)
+    border = (1.0 / MARGIN if trial[RUNS] else MARGIN) / stakes.rho if stakes.rho > 0.0 else math.inf
+    until, runs = 0.0, after >= border
+    if runs != trial[RUNS] and min(mean, use) < border < max(mean, use):
+        until = _seconds_to((border - use) / (mean - use), watched_seconds)
+    return _switched(trial, runs, until, stakes.rho * use - 1.0, seconds, stakes.load_seconds)
+
+
+def _switched(trial: Trial, runs: bool, until: float, gain: float, seconds: float, load: float) -> Trial:  # noqa: FBT001 - private
+    """A rule that has the replica run or not after so many of the seconds."""
+    did_run, _, loading, cost = trial
+    if runs == did_run:
+        return _running(trial, gain, seconds) if runs else trial
+    if did_run:
+        return False, 0.0, 0.0, cost - gain * max(until - loading, 0.0) + load
     since = max(seconds - until, 0.0)
-    return Trial(True, 0.0, max(load - since, 0.0), trial.cost_seconds - gain * max(since - load, 0.0))
+    return True, 0.0, max(load - since, 0.0), cost - gain * max(since - load, 0.0)
 
 
 def _running(trial: Trial, gain: float, seconds: float) -> Trial:
     """A replica that goes on running."""
-    served = max(seconds - trial.load_seconds, 0.0)
-    return Trial(True, 0.0, max(trial.load_seconds - seconds, 0.0), trial.cost_seconds - gain * served)
+    served = seconds - trial[2]
+    return (True, 0.0, 0.0, trial[COST] - gain * served) if served >= 0.0 else (True, 0.0, -served, trial[COST])

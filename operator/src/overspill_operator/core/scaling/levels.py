@@ -11,10 +11,13 @@ begins with the mean of what was seen since.
 
 import math
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final
 
+from overspill_operator.core.scaling.forecast import Outlook
 from overspill_operator.core.scaling.level_rules import (
     ALWAYS,
+    FORECAST,
     MEAN_RULE,
     NEVER,
     Level,
@@ -26,6 +29,10 @@ from overspill_operator.core.scaling.level_rules import (
 
 LEVELS_MAX: Final = 256
 """No route is judged beyond so many replicas."""
+NOTHING_KNOWN: Final = Outlook()
+"""Of what will come."""
+OUTLOOK_SECONDS: Final = 10.0
+"""What will come in a minute or more is not thought over more often."""
 STEP_SECONDS: Final = 2.0
 """Work is looked at in steps of at least this: what is shorter is noise, and would cost time."""
 LOAD_SECONDS_MIN: Final = 10.0
@@ -95,6 +102,12 @@ class LevelWorth:
             return "its short busy times have not been worth their starts"
         if self.rule == ALWAYS:
             return "keeping it has been cheaper than starting it again and again"
+        if self.rule == FORECAST:
+            return (
+                "by what is expected when it could serve it "
+                + ("is worth" if self.runs else "is not worth")
+                + " its price"
+            )
         is_above = self.use >= self.break_even
         if self.rule == MEAN_RULE or is_above == self.runs:
             return "it is worth its price" if self.runs else "it is not worth its price"
@@ -138,6 +151,14 @@ class Levels:
     """Work that is not yet in the levels, in seconds of a replica."""
     seconds: float = 0.0
     """In how many seconds it came."""
+    outlook: Outlook = NOTHING_KNOWN
+    """What forecasters remember."""
+    expected_use: tuple[float, ...] = ()
+    """By level: the share of time that its replica would be busy when one that is asked for now could serve."""
+    outlook_work: float = 0.0
+    """Work that is not yet in the outlook, in seconds of a replica."""
+    outlook_seconds: float = 0.0
+    """In how many seconds it came."""
 
     @classmethod
     def begun(cls, now_unix: float) -> "Levels":
@@ -151,23 +172,34 @@ class Levels:
         a clock that goes back makes no time.
         """
         seconds = now_unix - self.heard_unix
-        if not 0.0 < seconds < math.inf:
-            return self if seconds == 0.0 else Levels(min(self.begun_unix, now_unix), now_unix, self.levels)
+        if seconds == 0.0 or not math.isfinite(now_unix):
+            return self
+        if seconds < 0.0:
+            begun = now_unix - max(self.heard_unix - self.begun_unix, 0.0)
+            return Levels(begun, now_unix, self.levels, outlook=self.outlook)
         offered = min(offered_replicas, float(LEVELS_MAX)) if offered_replicas > 0.0 else 0.0
         work, lasted = self.work + offered * seconds, self.seconds + seconds
         if lasted < STEP_SECONDS:
-            return Levels(self.begun_unix, now_unix, self.levels, work, lasted)
-        return Levels(self.begun_unix, now_unix, self._advanced(work / lasted, lasted, economy, now_unix))
-
-    def _advanced(self, offered: float, seconds: float, economy: Economy, now_unix: float) -> tuple[Level, ...]:
-        stakes, watched = economy.stakes, max(now_unix - self.begun_unix - seconds, 0.0)
-        levels = self.levels
+            return Levels(
+                self.begun_unix, now_unix, self.levels, work, lasted, self.outlook, self.expected_use,
+                self.outlook_work, self.outlook_seconds,
+            )  # fmt: skip
+        offered, stakes = work / lasted, economy.stakes
+        levels, watched = self.levels, max(now_unix - self.begun_unix - lasted, 0.0)
         if offered > len(levels):
             levels += tuple(new_level(watched) for _ in range(len(levels), math.ceil(offered)))
-        return tuple(
-            advanced(level, min(max(offered - below, 0.0), 1.0), seconds, stakes, watched)
-            for below, level in enumerate(levels)
+        outlook, expected_use = self.outlook, self.expected_use
+        outlook_work, outlook_seconds = self.outlook_work + work, self.outlook_seconds + lasted
+        if outlook_seconds >= OUTLOOK_SECONDS:
+            outlook = outlook.heard(outlook_work / outlook_seconds, outlook_seconds, stakes.load_seconds, now_unix)
+            expected = outlook.expected(stakes.load_seconds, now_unix)
+            expected_use = tuple(expected.use(below) for below in range(len(levels)))
+            outlook_work = outlook_seconds = 0.0
+        levels = tuple(
+            advanced(level, min(max(offered - below, 0.0), 1.0), lasted, stakes, watched, use)
+            for below, (level, use) in enumerate(zip(levels, chain(expected_use, repeat(0.0)), strict=False))
         )
+        return Levels(self.begun_unix, now_unix, levels, 0.0, 0.0, outlook, expected_use, outlook_work, outlook_seconds)
 
     def worth(self, economy: Economy, current: int, maximum: int, now_unix: float) -> Worth:
         """Replicas that are worth their money now, ``maximum`` at most, of which ``current`` are there or asked for."""
