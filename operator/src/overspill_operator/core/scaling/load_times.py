@@ -183,7 +183,7 @@ def status_of(times: LoadTimes, advice: str) -> dict[str, Any] | None:
             "seconds": round(last.seconds, 1),
             "phases": [{"name": phase.name, "seconds": round(phase.seconds, 1)} for phase in last.phases],
         },
-        "advice": advice,
+        "advice": advice or "None: a start is short.",
     }
 
 

@@ -125,6 +125,7 @@ def test_status_brings_back_what_was_known() -> None:
     assert back.expected_seconds == times.expected_seconds
     assert back.made_from == "m"
     assert status_of(LoadTimes("m"), "") is None
+    assert (status_of(times, "") or {})["advice"] == "None: a start is short."
 
 
 GOOD = status_of(took(30), "") or {}
