@@ -1,4 +1,4 @@
-"""Options of the commands that simulate: ``simulate`` and ``plan``. Not here: what they do."""
+"""Options of the commands that simulate: ``simulate``, ``plan`` and ``receipt``. Not here: what they do."""
 
 import argparse
 
@@ -39,6 +39,27 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_world(plan)
 
 
+def add_receipt(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command ``receipt``."""
+    receipt = commands.add_parser(
+        "receipt",
+        help="what a recorded period cost, and what it would have cost with other autoscalers or hosted APIs alone",
+        description="Reads what gateways have recorded of a ModelRoute (--recording of the gateway): what it cost, its "
+        "replay in the simulator, and what it would have cost otherwise.",
+    )
+    _add_route(receipt)
+    receipt.add_argument(
+        "--recording", required=True, nargs="+", metavar="FILE",
+        help="files of all gateways, older ones included, also in gzip",
+    )  # fmt: skip
+    receipt.add_argument(
+        "--policy", metavar="A,B,...",
+        help="policies to compare with (default: api-only,static,hpa,kubeai,overspill,optimal)",
+    )  # fmt: skip
+    _add_world(receipt)
+    receipt.add_argument("--json", action="store_true", help="print the figures as one line of JSON, last")
+
+
 def _add_route(command: argparse.ArgumentParser) -> None:
     command.add_argument("route", metavar="FILE", help="YAML with a ModelRoute")
     command.add_argument("--name", help="which ModelRoute, where the file has several")
@@ -58,7 +79,7 @@ def _add_world(command: argparse.ArgumentParser) -> None:
     """What a route's YAML does not say."""
     command.add_argument(
         "--begins", default="1970-01-05T00:00Z", metavar="TIME",
-        help="when the trace begins, for windows of hours (default: %(default)s, a Monday)",
+        help="when the trace begins, for windows of hours (default: %(default)s, a Monday; of a recording: as it did)",
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=1, help="of all chance (default: 1)")
     command.add_argument(

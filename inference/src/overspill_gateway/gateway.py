@@ -177,7 +177,8 @@ class Gateway:
         """For the planner, where it is recorded for it."""
         recording = self.shared.metering.recording
         if recording is not None:
-            recording.tick((route.key, len(route.replicas)) for route in self.catalog.routes.values())
+            routes = self.catalog.routes.values()
+            recording.tick((route.key, len(route.replicas), len(route.pool.replicas)) for route in routes)
 
     def _source_ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or self._draining:

@@ -107,9 +107,14 @@ class Comparison:
     """A route and a trace, and policies on them one by one."""
 
     def __init__(
-        self, route: Route, arrivals: Sequence[Arrival], on_progress: Callable[[float], None] | None = None
-    ) -> None:
-        """``on_progress``: hears which share of a simulation is done; a policy may take several."""
+        self, route: Route, arrivals: Sequence[Arrival], on_progress: Callable[[float], None] | None = None, *,
+        seconds_min: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Both as they are needed by all policies.
+
+        ``on_progress``: hears which share of a simulation is done; a policy may take several. ``seconds_min``: how
+        long replicas are paid for at least, where nothing came at the end.
+        """
         self.route = route
         self.arrivals = arrivals
         self._on_progress = on_progress
@@ -120,7 +125,7 @@ class Comparison:
         # Without a hosted API work has no price; the fluid then says how much work there is, and nothing about money.
         self.prices = prices or Prices(setting.replica_hour_usd, 0.0, 0.0)
         self.fluid: Fluid = fluid_of(arrivals, setting.speed.rates, self.prices)
-        self.seconds = len(self.fluid.gains) * self.fluid.slot_seconds
+        self.seconds = max(len(self.fluid.gains) * self.fluid.slot_seconds, seconds_min)
         load = setting.loading.seconds
         self.best: Plan | None = None
         """The clairvoyant's plan."""

@@ -28,8 +28,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def served(recording: Recording, **changes: Any) -> None:
     """One request was served."""
     recording.served("ns/tiny", "local/a", "local", **{
-        "arrived_at": 99.0, "first_token_at": 99.5, "prompt_tokens": 10, "output_tokens": 2, "nano_usd": 0,
-        "whole": True, **changes,
+        "arrived_at": 99.0, "first_token_at": 99.5, "ended_at": 99.75, "prompt_tokens": 10, "output_tokens": 2,
+        "nano_usd": 0, "whole": True, **changes,
     })  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_a_line_has_when_a_request_came_and_what_it_took(tmp_path: Path) -> None
     first, charged, nobody = lines(tmp_path / "r")
     assert first == {
         "seconds": 1_799_999_999.0, "route": "ns/tiny", "prompt_tokens": 10, "output_tokens": 2, "served_by": "local/a",
-        "reason": "local", "nano_usd": 0, "first_token_seconds": 0.5, "served": True,
+        "reason": "local", "nano_usd": 0, "first_token_seconds": 0.5, "end_seconds": 0.75, "served": True,
     }  # fmt: skip
     assert (charged["first_token_seconds"], charged["served"], charged["nano_usd"]) == (None, False, 7)
     assert (nobody["served_by"], nobody["served"], nobody["seconds"]) == ("none", False, 1_800_000_000.0)
@@ -57,7 +57,7 @@ def test_replicas_are_written_when_their_number_changes_and_once_a_minute(tmp_pa
     for at, counts in ((1.0, {"a": 1}), (2.0, {"a": 1}), (61.0, {"a": 1}), (62.0, {"a": 0}), (130.0, {"a": 0}),
                        (131.0, {"a": 2}), (132.0, {})):  # fmt: skip
         now[0] = at
-        recording.tick(counts.items())
+        recording.tick((route, count, 0) for route, count in counts.items())
     now[0] = 140.0
     recording.close()
 
@@ -180,3 +180,13 @@ def test_its_settings_are_read() -> None:
     assert read_settings([], {"OVERSPILL_KEY_PEPPER": "p"}).recording is None
     with pytest.raises(SettingsError, match="--recording-mib-max is 0: write a number of at least 1"):
         read_settings(["--recording-mib-max", "0"], environment)
+
+
+def test_a_replica_that_becomes_ready_is_a_change(tmp_path: Path) -> None:
+    """A load takes minutes: who serves changes at its end, and it is paid for from its beginning."""
+    recording = Recording(tmp_path / "r", CLOCK, 1 << 20)
+    for ready in (0, 0, 1):
+        recording.tick([("ns/tiny", 1, ready)])
+    recording.close()
+
+    assert [(line["replicas"], line["ready"]) for line in lines(tmp_path / "r")] == [(1, 0), (1, 1), (1, 1)]

@@ -63,7 +63,8 @@ class Recording:
         self._clock = clock
         self._file = _File(path, max(bytes_max // FILES, 1))
         self._lines: list[Line] = []
-        self._replicas: dict[str, tuple[int, float]] = {}
+        self._replicas: dict[str, tuple[int, int, float]] = {}
+        """By route: listed, ready, and when that was written."""
         self._batches: SimpleQueue[list[Line] | None] = SimpleQueue()
         self._thread = Thread(target=self._write, name="recording", daemon=True)
         self._thread.start()
@@ -76,6 +77,7 @@ class Recording:
         *,
         arrived_at: float,
         first_token_at: float,
+        ended_at: float,
         prompt_tokens: int,
         output_tokens: int,
         nano_usd: int,
@@ -86,7 +88,7 @@ class Recording:
         self._add({
             "seconds": self._unix(arrived_at), "route": route, "prompt_tokens": prompt_tokens,
             "output_tokens": output_tokens, "served_by": served_by, "reason": reason, "nano_usd": nano_usd,
-            "first_token_seconds": first, "served": whole,
+            "first_token_seconds": first, "end_seconds": round(ended_at - arrived_at, 6), "served": whole,
         })  # fmt: skip
 
     def unserved(self, route: str, *, arrived_at: float, prompt_tokens: int, output_tokens: int) -> None:
@@ -96,29 +98,33 @@ class Recording:
             "output_tokens": output_tokens, "served_by": "none", "nano_usd": 0, "served": False,
         })  # fmt: skip
 
-    def tick(self, replicas: Iterable[tuple[str, int]]) -> None:
-        """Once a second: how many replicas each route has, and what has come goes to the disk."""
+    def tick(self, replicas: Iterable[tuple[str, int, int]]) -> None:
+        """Once a second: replicas of each route, listed and ready, and what has come goes to the disk."""
         now = self._clock.monotonic()
-        seen = dict(replicas)
+        seen = {route: (listed, ready) for route, listed, ready in replicas}
         for gone in self._replicas.keys() - seen.keys():
-            seen[gone] = 0
-        for route, count in seen.items():
-            before, at = self._replicas.get(route, (-1, 0.0))
-            if count != before or (count and now - at >= REPLICAS_SECONDS):
-                self._replicas[route] = (count, now)
-                self._add({"seconds": self._unix(now), "route": route, "replicas": count})
+            seen[gone] = (0, 0)
+        for route, counts in seen.items():
+            *before, at = self._replicas.get(route, (-1, -1, 0.0))
+            if [*counts] != before or (counts[0] and now - at >= REPLICAS_SECONDS):
+                self._replicas[route] = (*counts, now)
+                self._add_replicas(route, *counts)
         self._hand_over()
 
     def close(self) -> None:
         """Write what there is, and end; the last line of each route says how many replicas it had until now."""
-        for route, (count, _) in self._replicas.items():
-            self._add({"seconds": self._unix(self._clock.monotonic()), "route": route, "replicas": count})
+        for route, (listed, ready, _) in self._replicas.items():
+            self._add_replicas(route, listed, ready)
         self._batches.put(self._lines)
         self._batches.put(None)
         self._thread.join(END_SECONDS)
         if self.lost:
             logger.warning("lines of the recording were lost: they came faster than they were written",
                            extra={"lines": self.lost})  # fmt: skip
+
+    def _add_replicas(self, route: str, listed: int, ready: int) -> None:
+        now = self._unix(self._clock.monotonic())
+        self._add({"seconds": now, "route": route, "replicas": listed, "ready": ready})
 
     def _unix(self, at: float) -> float:
         return round(self._clock.unix() - (self._clock.monotonic() - at), 3)

@@ -230,7 +230,7 @@ def charge(
         if attempt.is_hedge:
             call.route.pool.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
     if metering.recording is not None and (served or cost):
-        _record(call, metering.recording, attempt, usage, cost, served=served)
+        _record(call, metering.recording, attempt, usage, now, nano_usd=cost, served=served)
     if admission is None:
         return
     if usage is not None or not call.endpoint.generates:
@@ -242,8 +242,9 @@ def charge(
 
 
 def _record(
-    call: RequestContext, recording: Recording, attempt: Attempt, usage: Usage | None, nano_usd: int, *, served: bool
-) -> None:
+    call: RequestContext, recording: Recording, attempt: Attempt, usage: Usage | None, now: float, *,
+    nano_usd: int, served: bool,
+) -> None:  # fmt: skip
     """For the planner: what came of it. What nobody has counted is as long as was estimated, and as its events."""
     relay = attempt.relay
     if relay is not None and relay.status >= 400:
@@ -252,7 +253,7 @@ def _record(
         return  # else it was the client's mistake, and is no demand
     recording.served(
         call.route.key, attempt.served_by, attempt.reason.value,
-        arrived_at=call.arrived_at, first_token_at=attempt.first_token_at,
+        arrived_at=call.arrived_at, first_token_at=attempt.first_token_at, ended_at=now,
         prompt_tokens=usage.prompt_tokens if usage is not None else call.ask.prompt_tokens,
         output_tokens=usage.output_tokens if usage is not None else relay.content_events if relay is not None else 0,
         nano_usd=nano_usd, whole=served,

@@ -17,11 +17,12 @@ from overspill_planner.traces.lines import Line, lines_of
 
 FORM: Final = (
     '{"seconds": 1764205200.1, "route": "chat/llama-8b", "prompt_tokens": 812, "output_tokens": 120, '
-    '"served_by": "hosted/api", "nano_usd": 193800, "first_token_seconds": 0.41, "served": true}'
+    '"served_by": "hosted/api", "nano_usd": 193800, "first_token_seconds": 0.41, "end_seconds": 1.85, "served": true}'
 )
 NOBODY: Final = "none"
 """Who served a request that nobody served."""
 NANO: Final = 1e-9
+REPLICAS_MAX: Final = 1000
 SAID_SECONDS: Final = 120.0
 """So old a gateway's number of replicas may be."""
 
@@ -41,6 +42,16 @@ class RecordedRequest(NamedTuple):
     """From its arrival; None: it has none, or it came with the whole answer."""
     served: bool
     """Whether its client got an answer of it."""
+    end_seconds: float | None = None
+    """From its arrival to the end of its answer; None: it is not known."""
+
+    @property
+    def inter_token_seconds(self) -> float | None:
+        """Between two tokens, the mean of the answer; None: there were not two, or it came whole."""
+        if self.first_token_seconds is None or self.end_seconds is None or self.output_tokens < 2:
+            return None
+        seconds = (self.end_seconds - self.first_token_seconds) / (self.output_tokens - 1)
+        return seconds if seconds > 0.0 else None
 
 
 class ReplicaCount(NamedTuple):
@@ -49,6 +60,18 @@ class ReplicaCount(NamedTuple):
     seconds: float
     """Since 1970."""
     replicas: int
+    """That are there, those that load included."""
+    ready: int
+    """That can serve."""
+
+
+class _Said(NamedTuple):
+    """What one gateway has said of replicas."""
+
+    seconds: float
+    gateway: str
+    listed: int
+    ready: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +104,8 @@ class Recording:
 
     def replica_seconds(self) -> float:
         """Of all replicas that were listed."""
-        ends = [*(step.seconds for step in self.replicas[1:]), self.ends]
-        return sum(step.replicas * (end - step.seconds) for step, end in zip(self.replicas, ends, strict=True))
+        until_the_end = (*self.replicas, ReplicaCount(self.ends, 0, 0))
+        return sum(step.replicas * (after.seconds - step.seconds) for step, after in pairwise(until_the_end))
 
     def starts(self) -> int:
         """Replicas that came while it was recorded."""
@@ -102,15 +125,15 @@ def read_recording(paths: Iterable[Path], route: str | None = None) -> Recording
     """What gateways have recorded of a route; None: of the only one that there is. Raises TraceError."""
     named = list(paths)
     requests: dict[str, list[RecordedRequest]] = {}
-    counts: dict[str, list[tuple[float, str, int]]] = {}
+    counts: dict[str, list[_Said]] = {}
     for path in named:
         for line in lines_of(path):
             content = _content(line)
             seconds, of = number(line, "seconds", str(content["seconds"])), str(content["route"])
             requests.setdefault(of, [])
             if "replicas" in content:
-                count = tokens(line, "replicas", str(content["replicas"])) if content["replicas"] else 0
-                counts.setdefault(of, []).append((seconds, _gateway(path), count))
+                listed, ready = (_count(line, content, name) for name in ("replicas", "ready"))
+                counts.setdefault(of, []).append(_Said(seconds, _gateway(path), listed, ready))
             else:
                 requests[of].append(_request(line, seconds, content))
     where = ", ".join(map(str, named))
@@ -122,7 +145,7 @@ def read_recording(paths: Iterable[Path], route: str | None = None) -> Recording
         there = ", ".join(sorted(requests)) or "nothing"
         raise TraceError(f"{where}: nothing of {chosen} is recorded there, but of {there}; see the route's namespace")
     own, steps = sorted(requests[chosen]), sorted(counts.get(chosen, []))
-    times = [*(request.seconds for request in own), *(seconds for seconds, _, _ in steps)]
+    times = [*(request.seconds for request in own), *(step.seconds for step in steps)]
     return Recording(chosen, own, _changes(steps), min(times), max(times))
 
 
@@ -143,15 +166,19 @@ def _request(line: Line, seconds: float, content: dict[str, Any]) -> RecordedReq
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise line.error(f"{name}: a number is wanted here, as in {FORM}")
         values[name] = str(value)
-    first = content.get("first_token_seconds")
+    first, end = (
+        None if content.get(name) is None else number(line, name, str(content[name]))
+        for name in ("first_token_seconds", "end_seconds")
+    )
     return RecordedRequest(
         seconds,
         tokens(line, "prompt_tokens", values["prompt_tokens"]),
         tokens(line, "output_tokens", values["output_tokens"]),
         str(content.get("served_by", NOBODY)),
         number(line, "nano_usd", values["nano_usd"]) * NANO,
-        None if first is None else number(line, "first_token_seconds", str(first)),
+        first,
         content.get("served") is True,
+        end,
     )
 
 
@@ -162,16 +189,24 @@ def _gateway(path: Path) -> str:
     return str(path.parent / (stem if end.isdecimal() else name))
 
 
-def _changes(steps: Sequence[tuple[float, str, int]]) -> list[ReplicaCount]:
+def _count(line: Line, content: dict[str, Any], name: str) -> int:
+    value = content.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= REPLICAS_MAX:
+        raise line.error(f"{name}: a whole number from 0 to {REPLICAS_MAX} is wanted here")
+    return value
+
+
+def _changes(steps: Sequence[_Said]) -> list[ReplicaCount]:
     """All gateways list the same replicas, some a moment later: the most that any of them has seen last.
 
     Each says a number above zero again once a minute; one that has not for two is gone.
     """
-    seen: dict[str, tuple[int, float]] = {}
+    seen: dict[str, _Said] = {}
     changes: list[ReplicaCount] = []
-    for seconds, gateway, count in steps:
-        seen[gateway] = (count, seconds)
-        most = max(count for count, at in seen.values() if seconds - at <= SAID_SECONDS)
-        if not changes or changes[-1].replicas != most:
-            changes.append(ReplicaCount(seconds, most))
+    for step in steps:
+        seen[step.gateway] = step
+        lately = [said for said in seen.values() if step.seconds - said.seconds <= SAID_SECONDS]
+        listed, ready = max(said.listed for said in lately), max(said.ready for said in lately)
+        if not changes or changes[-1][1:] != (listed, ready):
+            changes.append(ReplicaCount(step.seconds, listed, ready))
     return changes

@@ -16,13 +16,13 @@ def request(seconds: float, **changes: Any) -> dict[str, Any]:
     return {
         "seconds": seconds, "route": "chat/llama", "prompt_tokens": 100, "output_tokens": 20,
         "served_by": "local/10.0.0.1:8000", "reason": "local", "nano_usd": 0, "first_token_seconds": 0.5,
-        "served": True,
+        "served": True, "end_seconds": 1.45,
     } | changes  # fmt: skip
 
 
 def replicas(seconds: float, count: int, route: str = "chat/llama") -> dict[str, Any]:
     """One line of replicas."""
-    return {"seconds": seconds, "route": route, "replicas": count}
+    return {"seconds": seconds, "route": route, "replicas": count, "ready": max(count - 1, 0)}
 
 
 def recorded(path: Path, *lines: dict[str, Any]) -> Path:
@@ -41,6 +41,7 @@ def test_requests_are_sorted_by_when_they_came(tmp_path: Path) -> None:
 
     assert (recording.route, recording.begins, recording.ends) == ("chat/llama", 1000.0, 1010.0)
     assert recording.seconds == 10.0
+    assert recording.requests[0].inter_token_seconds == pytest.approx(0.05), "nineteen times within 0.95 s"
     assert [(one.seconds, one.usd, one.first_token_seconds) for one in recording.requests] == [
         (1001.0, pytest.approx(2.0), 0.5),
         (1003.0, 0.0, 0.5),
@@ -69,7 +70,7 @@ def test_replicas_count_from_when_they_were_listed(tmp_path: Path) -> None:
     )  # fmt: skip
     recording = read_recording([file])
 
-    assert [step.replicas for step in recording.replicas] == [2, 1]
+    assert [(step.replicas, step.ready) for step in recording.replicas] == [(2, 1), (1, 0)]
     assert recording.replica_seconds() == pytest.approx(16.0)
     assert recording.starts() == 0
 
@@ -118,7 +119,7 @@ def test_a_recording_is_a_trace(tmp_path: Path) -> None:
         (json.dumps(request(1.0, prompt_tokens="many")), "prompt_tokens: a number is wanted here"),
         (json.dumps(request(1.0, nano_usd=-1)), "nano_usd: '-1' is no number of at least 0"),
         (json.dumps(request(-1.0)), "seconds: '-1.0' is no number of at least 0"),
-        (json.dumps(replicas(1.0, -1)), "replicas: -1 is no number of tokens"),
+        (json.dumps(replicas(1.0, -1)), "replicas: a whole number from 0 to 1000 is wanted here"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path: Path, line: str, message: str) -> None:
@@ -130,3 +131,11 @@ def test_mistakes_are_told_with_their_line(tmp_path: Path, line: str, message: s
         read_recording([file])
     assert str(told.value).startswith(f"{file}:2: ")
     assert message in str(told.value)
+
+
+@pytest.mark.parametrize("changes", [{"first_token_seconds": None}, {"end_seconds": None}, {"output_tokens": 1}])
+def test_an_answer_that_came_whole_has_no_pace(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Nor one of which the end is not known, or that has one token."""
+    recording = read_recording([recorded(tmp_path / "r", request(1.0, **changes))])
+
+    assert recording.requests[0].inter_token_seconds is None
