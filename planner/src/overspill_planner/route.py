@@ -1,10 +1,11 @@
 """A ModelRoute as the simulator needs it, with what its YAML does not say: speeds, prices of replicas, load times."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from overspill_api.modelroute import ColdStart, HostedAPI, ModelRouteSpec
 from overspill_gateway.core.admission.route_pool import FlowRules
-from overspill_operator.core.scaling.scaling_state import ScalingPolicy
+from overspill_operator.core.scaling.cost import prices_of
+from overspill_operator.core.scaling.scaling_state import ScalingPolicy, policy_of
 from overspill_planner.profiles import PROFILES, SettingError, speed_with
 from overspill_planner.simulator.engine import Speed
 from overspill_planner.simulator.fleet import Loading
@@ -85,7 +86,8 @@ def route_of(spec: ModelRouteSpec, assumptions: Assumptions) -> Route:
         begins_unix=assumptions.begins_unix,
         seed=assumptions.seed,
     )  # fmt: skip
-    return Route(setting, ScalingPolicy(spec.scaling), _left_out(spec))
+    policy = replace(policy_of(spec, None), prices=prices_of(spec, usd_per_hour))
+    return Route(setting, policy, _left_out(spec))
 
 
 def _hosted(entry: HostedAPI, assumptions: Assumptions) -> HostedSetting:

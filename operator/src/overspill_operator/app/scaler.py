@@ -16,6 +16,7 @@ from overspill_operator.adapters.telemetry import RouteFigures
 from overspill_operator.app.beat import BEAT_SECONDS, Beat
 from overspill_operator.app.objects import Routes
 from overspill_operator.clock import Clock
+from overspill_operator.core.budget_status import budget_report
 from overspill_operator.core.demand.engine_gauges import EngineGauges
 from overspill_operator.core.demand.traffic import (
     Demand,
@@ -245,7 +246,15 @@ class Scaler:
             work=self._gateways.work.of(route.key, route.meta.uid, now, is_whole=self._all_count_work(now)),
             load_seconds=self._load_seconds(route),
             unschedulable=self._unschedulable(route.key),
+            budget_spent=self._budget_spent(route),
         )
+
+    def _budget_spent(self, route: RouteObject) -> float:
+        """Share of its budget that is gone, at the gateway where most is; one that asks no hosted API has none left."""
+        if route.spec is None or route.spec.budget is None:
+            return 0.0
+        report = budget_report(route.key, route.meta.uid, self._gateways.views.values())
+        return 0.0 if report is None else 1.0 if report.exhausted else report.percent / 100.0
 
     def _demand(self, route: RouteObject, now: float) -> Demand:
         views = self._gateways.views.values()

@@ -1,7 +1,6 @@
 """Fields that this version takes but does not act upon yet: a person is told so in a condition, never left to guess."""
 
 from overspill_api.modelroute import ModelRouteSpec
-from overspill_api.scaling import Objective
 
 
 def unenforced_fields(spec: ModelRouteSpec) -> tuple[str, ...]:
@@ -9,8 +8,5 @@ def unenforced_fields(spec: ModelRouteSpec) -> tuple[str, ...]:
 
     A budget is not among them: each gateway process holds to it, which WithinBudget tells.
     """
-    fields = {
-        "spec.cache": spec.cache is not None,
-        "spec.scaling.objective": spec.scaling.objective is Objective.COST,
-    }
+    fields = {"spec.cache": spec.cache is not None}
     return tuple(path for path, is_set in fields.items() if is_set)

@@ -221,7 +221,7 @@ def test_fields_without_effect() -> None:
     status = document(full, scaling=facts(0), usable_hosted=frozenset({"a"}))
     assert says(status, "SpecEnforced") == ("False", "FieldsNotEnforced")
     message = status["conditions"][-1]["message"]
-    paths = {"spec.cache", "spec.scaling.objective"}
+    paths = {"spec.cache"}
     assert set(message.partition(": ")[2].rstrip(".").split(", ")) == paths
 
 

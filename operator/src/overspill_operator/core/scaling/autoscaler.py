@@ -40,6 +40,10 @@ DOWN_STABILIZATION_SECONDS_MAX = 600.0
 kept for as long as it would take to load again, within these."""
 
 
+MONEY_LOOK_SECONDS = 10.0
+"""Between two looks at replicas that run for money: also while nobody asks for them."""
+
+
 class Reason(StrEnum):
     """Why the number is what it is."""
 
@@ -232,16 +236,16 @@ def decide(
         elif now_unix - memory.watching_since_unix >= watches and highest < pool.desired:
             target = highest
             reason, message = _low_demand(rules, pool, demand, needs, highest)
-        elif highest < pool.desired:
-            checks.append(memory.watching_since_unix + watches)
         else:
-            checks.append(called_for[0][0] + rules.down_seconds)
+            watched_unix = memory.watching_since_unix + watches
+            checks.append(watched_unix if highest < pool.desired else called_for[0][0] + rules.down_seconds)
     bounded = min(max(target, rules.bounds.minimum), rules.bounds.maximum)
     if bounded != target:
         reason, limit = _bound_reason(rules.bounds, bounded > target)
         message = f"{limit} {message}"
-    if bounded > rules.bounds.minimum and bounded == pool.desired:
-        checks += [idle_unix, _loading_ends(rules, memory) if loading else None]
+    if bounded > rules.bounds.minimum:
+        checks += [idle_unix, _loading_ends(rules, memory) if loading else None] if bounded == pool.desired else []
+        checks += [now_unix + MONEY_LOOK_SECONDS] if rules.by_money else []
     memory = replace(memory, called_for=called_for)
     return Decision(
         replicas=bounded,
@@ -283,6 +287,10 @@ def _idle_reason(rules: Rules, memory: Memory) -> tuple[Reason, str]:
 
 def _remember_sight(memory: Memory, rules: Rules, pool: Pool, now_unix: float) -> Memory:
     """What is remembered of what is seen, before anything is decided."""
+    seen_unix = memory.called_for[-1][0] if memory.called_for else memory.watching_since_unix
+    if seen_unix > now_unix:  # the clock was set back: it is watched anew, and what lies ahead was not long ago
+        raised = None if memory.raised_unix is None else min(memory.raised_unix, now_unix)
+        memory = replace(memory, watching_since_unix=now_unix, raised_unix=raised)
     if rules.bounds.maximum == 0:
         memory = replace(memory, wishes_since_unix=now_unix)
     if pool.ready:
@@ -341,7 +349,7 @@ def _called_for(rules: Rules, pool: Pool, needs: tuple[Need, ...], *, is_idle: b
     if not pool.desired and largest.signal is not Signal.COST:
         reason = Reason.FIRST_REQUEST
     wanted, least, message = largest.replicas, max(need.least for need in needs), largest.message
-    if pool.desired and is_idle:
+    if is_idle and (pool.desired or rules.by_money):
         wanted = least = 0
     elif not rules.by_money:
         # One stays until it is idle; and a rate that fades is no request.
@@ -396,7 +404,7 @@ def _remember(
     called_for: tuple[tuple[float, int], ...], least: int, seconds: float, now_unix: float
 ) -> tuple[tuple[float, int], ...]:
     """Numbers of the last while that can still be its highest, oldest first."""
-    recent = (entry for entry in called_for if now_unix - entry[0] < seconds and entry[1] > least)
+    recent = (entry for entry in called_for if 0.0 <= now_unix - entry[0] < seconds and entry[1] > least)
     return (*recent, (now_unix, least))
 
 

@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.modelroute import ColdStart, ModelRouteSpec
 from overspill_api.profile import Profile
-from overspill_api.scaling import Autoscaler, Scaling
+from overspill_api.scaling import Autoscaler, Objective, Scaling
 from overspill_operator.core.conditions import parse_timestamp, timestamp
 from overspill_operator.core.demand.engine_gauges import EngineReading
 from overspill_operator.core.demand.recent_work import SeenWork
@@ -35,8 +35,10 @@ from overspill_operator.core.scaling.autoscaler import (
     QueueDepth,
     Reason,
     Rules,
+    Signal,
     decide,
 )
+from overspill_operator.core.scaling.cost import Cost, Prices, prices_of
 from overspill_operator.core.scaling.latency import Correction, Objectives, needs_of
 from overspill_operator.core.scaling.service_model import ServiceModel
 from overspill_operator.core.scaling.windows import Bounds, bounds_at
@@ -46,6 +48,10 @@ Json = Mapping[str, Any]
 DECISIONS_MAX = 10
 STARTUP_SECONDS = 1800.0
 """Of an engine whose profile is not known."""
+BUDGET_NEARLY = 0.98
+"""Of a budget: from then on replicas come by need, as they take time to load and what is left is soon gone."""
+REFUSED_MOST = 0.01
+"""Of a minute's requests: where more than that are refused, hosted APIs don't take what replicas don't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,10 @@ class ScalingPolicy:
     """The longest that loading may take; a replica that takes longer does not count as loading."""
     has_engine: bool = True
     """Whether there is anything to scale: else the route is served by hosted APIs alone."""
+    prices: Prices | None = None
+    """Of replicas and of hosted APIs; None: not all are known."""
+    hosted_stands_in: bool = False
+    """Whether hosted APIs answer what comes while no replica is ready (``overflow.onColdStart``)."""
 
     @property
     def objectives(self) -> Objectives:
@@ -69,10 +79,15 @@ class ScalingPolicy:
 
 def policy_of(spec: ModelRouteSpec, profile: Profile | None, before: ScalingPolicy | None = None) -> ScalingPolicy:
     """The policy of a spec; without a profile the start-up time is that of the policy ``before``."""
-    startup = before.startup_timeout_seconds if before else STARTUP_SECONDS
+    startup, prices = STARTUP_SECONDS, None
+    if before is not None:
+        startup, prices = before.startup_timeout_seconds, before.prices
     if profile is not None:
         startup = profile.startup_timeout.seconds
-    return ScalingPolicy(spec.scaling, startup, has_engine=spec.self_hosted is not None)
+        usd = profile.usd_per_replica_hour
+        prices = prices_of(spec, None if usd is None else float(usd))
+    stands_in = bool(spec.hosted) and spec.overflow.on_cold_start is not ColdStart.HOLD
+    return ScalingPolicy(spec.scaling, startup, spec.self_hosted is not None, prices, stands_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,8 @@ class Observation:
     """From asking for a replica to its first answer, as measured of those before; None: none has been seen to start."""
     unschedulable: int = 0
     """Replicas that are wanted and that no node has room for."""
+    budget_spent: float = 0.0
+    """Share of the route's budget for hosted APIs that is gone, 0 to 1; 0: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +158,8 @@ class ScalingState:
     """The last ones, newest first, as status shows them."""
     service: ServiceModel | None = None
     """What is known of how fast a replica is; None: nothing was seen yet."""
+    cost: Cost | None = None
+    """What is known of its money; None: nothing yet, or it does not matter."""
     correction: Correction = Correction()  # noqa: RUF009 - it is frozen
     """Of what is predicted of latencies."""
     load_seconds: float | None = None
@@ -250,15 +269,22 @@ class ScalingState:
         settled = seen.ready == self.replicas and now_unix - (self.memory.raised_unix or 0.0) > before.since.seconds
         if seen.work is not None and settled and service.since.begun_unix > before.since.begun_unix:
             correction = correction.measured(service, seen.work.work, seen.work.seconds, seen.ready)
-        needs = self._objectives(service, correction)
-        decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix, needs)
         load_seconds = self.load_seconds if seen.load_seconds is None else seen.load_seconds
+        needs, cost = self._objectives(service, correction), self.cost
+        if policy.scaling.objective is Objective.COST and policy.prices is not None:
+            cost, by_cost = self._by_cost(policy.prices, seen, service, before, rules.bounds.maximum)
+            if self._hosted_takes_the_rest(policy, seen):
+                rules, needs = replace(rules, by_money=True, down_seconds=0.0), (by_cost,)
+        decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix, needs)
+        if policy.scaling.objective is Objective.COST and not rules.by_money and rules.fixed is None:
+            decision = replace(decision, needs=(*decision.needs, Need(Signal.COST, 0, _why_not_money(policy))))
         state = replace(
             self,
             memory=decision.memory,
             bounds=self._bounds_at(policy.scaling, now_unix),
             service=service,
             correction=correction,
+            cost=cost,
             load_seconds=load_seconds,
         )
         if decision.replicas == self.replicas:
@@ -266,6 +292,29 @@ class ScalingState:
         change = Change(now_unix, self.replicas, decision.replicas, decision.reason, decision.message)
         decisions = (change.as_status(), *self.decisions)[:DECISIONS_MAX]
         return Step(replace(state, replicas=decision.replicas, decisions=decisions), decision, change)
+
+    def _by_cost(
+        self, prices: Prices, seen: Observation, service: ServiceModel, before: ServiceModel, maximum: int
+    ) -> tuple[Cost, Need]:
+        """What is known of money now, and what it says."""
+        now_unix = service.heard_unix
+        cost = self.cost or Cost.begun(now_unix)
+        if seen.work is not None and service.since.begun_unix > before.since.begun_unix:
+            cost = cost.charged_for(prices, seen.work.work)
+        load = seen.load_seconds if seen.load_seconds is not None else self.load_seconds
+        economy = cost.economy(prices, service, load)
+        cost = cost.heard(prices, service, economy)
+        return cost, cost.need(economy, service, self.replicas, maximum, now_unix)
+
+    @staticmethod
+    def _hosted_takes_the_rest(policy: ScalingPolicy, seen: Observation) -> bool:
+        """Whether hosted APIs answer whatever replicas don't, as far as can be seen."""
+        if not policy.hosted_stands_in or seen.budget_spent >= BUDGET_NEARLY or seen.work is None:
+            return False
+        if not seen.work.is_whole or (seen.demand.held and not seen.ready):
+            return False
+        work = seen.work.work
+        return sum(work.refused.values()) <= REFUSED_MOST * work.arrivals
 
     def _objectives(self, service: ServiceModel, correction: Correction) -> tuple[Need, ...]:
         """What objectives of latency need."""
@@ -290,6 +339,15 @@ class Step:
     def check_unix(self) -> float | None:
         """When to decide again even if nothing is heard; None: only when something is."""
         return self.decision.check_unix if self.decision else None
+
+
+def _why_not_money(policy: ScalingPolicy) -> str:
+    """Why objective Cost has no say now."""
+    if policy.prices is None:
+        return "Objective Cost needs prices: usdPerReplicaHour of the profile, and price of a hosted API. Need decides."
+    if not policy.hosted_stands_in:
+        return "Objective Cost has no say, as requests are held while no replica is ready: need decides."
+    return "Objective Cost has no say while hosted APIs can't take what replicas don't: need decides."
 
 
 def _given_up_unix(decisions: Sequence[Json]) -> float | None:

@@ -1,0 +1,118 @@
+"""What replicas and hosted APIs cost a route, and how many replicas are worth their money by that: objective Cost.
+
+Prices are the profile's for a replica, and for hosted APIs those of the first one that the route lists with a price,
+corrected by what spilled work was charged. How busy a replica would be is the work that came, served or not, in
+replicas (``service_model``); which replica pays is for ``levels`` to say. Before the pace of replicas is known, money
+alone says whether a first one may pay: hosted APIs are paid more for what comes than it costs, whatever it can do.
+
+Not here: when hosted APIs can't take what replicas don't. Then need decides and not price (``scaling_state``).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_operator.core.demand.work import Work
+from overspill_operator.core.scaling.autoscaler import Need, Signal
+from overspill_operator.core.scaling.levels import Economy, Levels, Worth
+from overspill_operator.core.scaling.service_model import Mix, ServiceModel
+
+ASSUMED_RHO: Final = 3.0
+"""What a busy replica's work is worth at hosted APIs, in its own price, until its pace is known. Whether the first one
+pays does not depend on it, only how full it would be said to be."""
+LOAD_SECONDS: Final = 120.0
+"""Of a replica, until one was seen to start."""
+CHARGED_LEAST: Final = 5.0
+"""Spilled requests of a minute whose price is believed."""
+CHARGED: Final = (0.25, 4.0)
+"""Of the list price: what is charged beside it is discounts and attempts that came to nothing."""
+HOUR_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a route."""
+
+    replica_usd_per_hour: float
+    """One replica, from when it is asked for."""
+    input_usd_per_million: float
+    """Prompt tokens at the hosted API that is asked first."""
+    output_usd_per_million: float
+    """Output tokens there."""
+
+    def hosted_usd(self, prompt_tokens: float, output_tokens: float) -> float:
+        """What so many tokens cost there."""
+        return (prompt_tokens * self.input_usd_per_million + output_tokens * self.output_usd_per_million) / 1e6
+
+
+def prices_of(spec: ModelRouteSpec, replica_usd_per_hour: float | None) -> Prices | None:
+    """Prices of a spec; None: a replica's is not known, or no hosted API has one."""
+    listed = next((entry.price for entry in spec.hosted if entry.price is not None), None)
+    if replica_usd_per_hour is None or listed is None:
+        return None
+    return Prices(replica_usd_per_hour, float(listed.input), float(listed.output))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is remembered of a route's money."""
+
+    levels: Levels
+    """Of its demand."""
+    charged: float = 1.0
+    """What hosted APIs were paid for spilled work, over their list price."""
+
+    @classmethod
+    def begun(cls, now_unix: float) -> "Cost":
+        """Nothing is known."""
+        return cls(Levels.begun(now_unix))
+
+    def charged_for(self, prices: Prices, work: Work) -> "Cost":
+        """After another minute of work."""
+        spilled = work.spilled
+        listed = prices.hosted_usd(spilled.prompt_tokens, spilled.output_tokens)
+        if spilled.requests < CHARGED_LEAST or listed <= 0.0 or spilled.cost_nano_usd <= 0.0:
+            return self
+        low, high = CHARGED
+        times = min(max(spilled.cost_nano_usd / 1e9 / listed, low), high)
+        return replace(self, charged=self.charged + 0.2 * (times - self.charged))
+
+    def economy(self, prices: Prices, service: ServiceModel, load_seconds: float | None) -> Economy:
+        """As it is now."""
+        replica = prices.replica_usd_per_hour / HOUR_SECONDS
+        load = LOAD_SECONDS if load_seconds is None else load_seconds
+        if not service.has_learned or service.mix is None or not service.request_work:
+            return Economy(replica, ASSUMED_RHO * replica, load)
+        return Economy(replica, self._request_usd(prices, service.mix) / service.request_work, load)
+
+    def heard(self, prices: Prices, service: ServiceModel, economy: Economy) -> "Cost":
+        """With the work that came since it was heard last."""
+        offered = service.offered_replicas
+        if offered is None and service.come is not None and service.come_seconds and service.mix is not None:
+            usd = service.come / service.come_seconds * self._request_usd(prices, service.mix)
+            busy = economy.hosted_usd_per_replica_second
+            offered = usd / busy if busy > 0.0 else 0.0
+        if offered is None:
+            return self
+        return Cost(self.levels.heard(offered, economy, service.heard_unix), self.charged)
+
+    def need(self, economy: Economy, service: ServiceModel, current: int, maximum: int, now_unix: float) -> Need:
+        """Replicas that are worth their money now, ``maximum`` at most, where there are ``current``."""
+        if not service.has_learned:
+            maximum = min(max(current, 1), maximum)  # what a second one would do is not known yet
+        worth = self.levels.worth(economy, current, maximum, now_unix)
+        return Need(Signal.COST, worth.replicas, _words(worth, economy))
+
+    def _request_usd(self, prices: Prices, mix: Mix) -> float:
+        return self.charged * prices.hosted_usd(mix.prompt_tokens, mix.output_tokens)
+
+
+def _words(worth: Worth, economy: Economy) -> str:
+    """The levels' words, with what both cost for the replica that the decision turned on."""
+    message = worth.message[:1].upper() + worth.message[1:]
+    turned = [level for level in worth.levels if not level.runs][:1] or list(worth.levels[-1:])
+    if not turned:
+        return f"{message}."
+    hosted = HOUR_SECONDS * turned[0].use * economy.hosted_usd_per_replica_second
+    replica = HOUR_SECONDS * economy.replica_usd_per_second
+    return f"{message} (hosted APIs {hosted:.2f} USD/h for that work, a replica {replica:.2f} USD/h)."
