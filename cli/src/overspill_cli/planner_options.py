@@ -96,6 +96,10 @@ def _add_world(command: argparse.ArgumentParser) -> None:
         help="until that pod runs (default: %(default)g; minutes where nodes are added)",
     )  # fmt: skip
     command.add_argument(
+        "--load-spread", type=float, default=0.0, metavar="SIGMA",
+        help="of the log-normal distributions of both around these medians (default: 0, always the same)",
+    )  # fmt: skip
+    command.add_argument(
         "--hosted-first-token-seconds", type=float, default=0.5, metavar="SECONDS",
         help="of hosted APIs (default: %(default)g)",
     )  # fmt: skip

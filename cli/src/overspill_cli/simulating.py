@@ -65,6 +65,7 @@ def assumptions_of(options: argparse.Namespace) -> Assumptions:
         replica_usd_per_hour=options.replica_usd_per_hour,
         load_seconds=options.load_seconds,
         pod_seconds=options.pod_seconds,
+        load_spread=options.load_spread,
         hosted_first_token_seconds=options.hosted_first_token_seconds,
         hosted_token_seconds=options.hosted_token_seconds,
         begins_unix=_unix(options.begins),
@@ -86,6 +87,7 @@ def check_numbers(options: argparse.Namespace) -> None:
         "replica_usd_per_hour",
         "load_seconds",
         "pod_seconds",
+        "load_spread",
         "hosted_first_token_seconds",
         "hosted_token_seconds",
     ):

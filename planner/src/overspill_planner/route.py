@@ -28,6 +28,8 @@ class Assumptions:
     """From a replica's pod running to its first request."""
     pod_seconds: float = 2.0
     """From asking for a replica to its pod running."""
+    load_spread: float = 0.0
+    """Of the log-normal distributions of both."""
     hosted_first_token_seconds: float = 0.5
     """Of hosted APIs, at the median."""
     hosted_token_seconds: float = 0.012
@@ -73,7 +75,7 @@ def route_of(spec: ModelRouteSpec, assumptions: Assumptions) -> Route:
     setting = Setting(
         speed=speed_with(speed, assumptions.engine),
         replica_hour_usd=usd_per_hour,
-        loading=Loading(assumptions.pod_seconds, assumptions.load_seconds),
+        loading=Loading(assumptions.pod_seconds, assumptions.load_seconds, assumptions.load_spread),
         hosted=tuple(_hosted(entry, assumptions) for entry in spec.hosted),
         spill_target_seconds=spill.seconds if spill else None,
         slo_seconds=slo.seconds if slo else SLO_SECONDS,

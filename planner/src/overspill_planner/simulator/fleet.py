@@ -7,6 +7,7 @@ finishes its requests, within the time that a profile gives it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 
 from overspill_gateway.core.backends.replica_state import ReplicaState
 from overspill_planner.simulator.clock import Clock
@@ -22,12 +23,21 @@ class Loading:
     pod_seconds: float = 2.0
     """Until its pod runs on a node: scheduling, mounts, an image that is there already."""
     load_seconds: float = 60.0
-    """From then on: weights, compilation, warm-up, the probe."""
+    """From then on: weights, compilation, warm-up, the probe; at the median."""
+    spread: float = 0.0
+    """Of both, as of log-normal distributions around these; 0: each start takes as long as the others."""
 
     @property
     def seconds(self) -> float:
-        """Both together."""
+        """Both together, at the median."""
         return self.pod_seconds + self.load_seconds
+
+    def drawn(self, random: Random) -> float:
+        """Seconds of one start: a full node and slow storage do not come together, so each is drawn by itself."""
+        if not self.spread:
+            return self.seconds
+        pod, load = (random.lognormvariate(0.0, self.spread) for _ in range(2))
+        return self.pod_seconds * pod + self.load_seconds * load
 
 
 @dataclass(eq=False, slots=True)
@@ -51,8 +61,9 @@ class Fleet:
         on_ready: Callable[[], None],
         *,
         block_tokens: int | None = None,
+        seed: int = 1,
     ) -> None:
-        """``on_ready``: called when a replica has become ready.
+        """``on_ready``: called when a replica has become ready; ``seed``: of how long starts take.
 
         ``block_tokens``: of a block that prompts may share; None: the trace does not say what they share.
         """
@@ -72,6 +83,7 @@ class Fleet:
         self._loading = loading
         self._on_ready = on_ready
         self._block_tokens = block_tokens
+        self._random = Random(f"{seed} starts")  # noqa: S311 - chance, no secret
         self._replicas: list[_Replica] = []
         """Those that load or serve, oldest first."""
         self._leaving: list[_Replica] = []
@@ -133,7 +145,7 @@ class Fleet:
         replica = _Replica(self._clock.now)
         self._replicas.append(replica)
         self.starts += 1
-        self._clock.at(self._clock.now + self._loading.seconds, lambda: self._loaded(replica))
+        self._clock.at(self._clock.now + self._loading.drawn(self._random), lambda: self._loaded(replica))
 
     def _loaded(self, replica: _Replica) -> None:
         if replica not in self._replicas:

@@ -129,6 +129,7 @@ class Simulation:
         self.fleet = Fleet(
             clock, self.gateway, setting.speed, setting.loading, scaler.replica_ready,
             block_tokens=BLOCK_TOKENS if any(arrival.blocks for arrival in arrivals) else None,
+            seed=setting.seed,
         )  # fmt: skip
         self.load = Load(clock.now)
         self._counters = counters

@@ -1,6 +1,9 @@
 """A trace through a route: what is counted, who scales, what is paid for, and that it is the same each time."""
 
+import math
+from dataclasses import replace
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -141,6 +144,20 @@ def test_a_replica_given_up_while_it_loads_is_paid_for_until_then() -> None:
 
     assert outcome.outcomes == {"hosted": 2}
     assert outcome.replica_hours * 3600.0 == pytest.approx(60.0, abs=1.1)
+
+
+def test_starts_differ_where_they_are_told_to() -> None:
+    """Around their median, the same for the same seed; without a spread each takes as long as the others."""
+    random = Random(1)
+    starts = sorted(Loading(2.0, 58.0, spread=0.3).drawn(random) for _ in range(1_001))
+    assert starts[500] == pytest.approx(60.0, rel=0.05)
+    assert starts[950] == pytest.approx(60.0 * math.exp(1.645 * 0.3), rel=0.1)
+    assert Loading(2.0, 58.0).drawn(random) == 60.0
+
+    spread = replace(SETTING, loading=Loading(2.0, 28.0, spread=0.5))
+    assert through(spread) == through(spread)
+    assert through(spread).outcomes != through().outcomes
+    assert through(spread).digest != through(replace(spread, seed=2)).digest
 
 
 def test_percentiles_are_by_nearest_rank() -> None:
