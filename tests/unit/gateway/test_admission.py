@@ -147,7 +147,7 @@ def test_plain_answers_are_predicted_too(name: str) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", [2, 77])
+@pytest.mark.parametrize("seed", [2, *exhaustively(77)])
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_twice_the_load_is_served_in_time_and_engines_stay_busy(name: str, seed: int) -> None:
     """At twice what engines can do, at most 3 % of local first tokens are late, and engines end 90 % of their most."""
@@ -185,7 +185,7 @@ def in_flight_limit(limit: int) -> "Callable[[Gateway, Request], Step[ReplicaSta
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["reading", "mixed", "writing"])
+@pytest.mark.parametrize("name", ["mixed", *exhaustively("reading", "writing")])
 def test_no_limit_of_requests_in_flight_does_as_well(name: str) -> None:
     """Served in time, no fixed limit beats it by more than 3 %, and one that suits one workload fails another."""
 
@@ -378,7 +378,7 @@ def test_who_comes_back_when_told_mostly_finds_a_place(held_max: int) -> None:
 
 @pytest.mark.parametrize("target", [None, TARGET])
 @pytest.mark.parametrize("answers", ["streamed", "plain"])
-@pytest.mark.parametrize("name", ["mixed", "writing", "small"])
+@pytest.mark.parametrize("name", ["mixed", *exhaustively("writing", "small")])
 def test_held_requests_never_overload_a_new_replica_and_all_are_served(
     name: str, answers: str, target: float | None
 ) -> None:

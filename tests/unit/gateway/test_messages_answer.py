@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from overspill_gateway.core.answers.events import EVENT_BYTES_MAX
 from overspill_gateway.core.translation.messages_answer import MessagesStream, plain_error, plain_message
+from unit.tiers import exhaustively
 
 USAGE = {"prompt_tokens": 17, "completion_tokens": 8, "total_tokens": 25, "prompt_tokens_details": {"cached_tokens": 4}}
 DONE = b"data: [DONE]\n\n"
@@ -138,7 +139,7 @@ def test_blocks_come_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("stream", [TEXT, TOOLS])
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("line_end", [b"\r\n", *exhaustively(b"\n", b"\r")])
 def test_split_at_every_byte_it_is_the_same(stream: list[bytes], line_end: bytes) -> None:
     """Where the network cuts a stream does not matter, nor how its lines end."""
     whole = b"".join(stream)

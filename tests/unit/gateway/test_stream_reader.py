@@ -290,7 +290,7 @@ def variants(stream: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("number", [0, 2, 3, 5, *exhaustively(1, 4, 6)])
+@pytest.mark.parametrize("number", [2, 3, *exhaustively(0, 1, 4, 5, 6)])
 @pytest.mark.parametrize("keep", [True, *exhaustively(False)])
 def test_a_stream_split_anywhere_is_the_same_stream(dialect: Dialect, number: int, keep: bool) -> None:  # noqa: FBT001
     """At every byte: the same bytes pass, and the same is found out; only whole events ever pass."""

@@ -106,10 +106,23 @@ class Stream:
         self.theirs.close()
 
 
+class StandingTime:
+    """The running loop, at one moment: on a busy machine time goes on while nobody reads, and streams become few."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.call_later = loop.call_later
+        self.add_reader = loop.add_reader
+        self.remove_reader = loop.remove_reader
+
+    def time(self) -> float:
+        """That moment."""
+        return 1000.0
+
+
 @pytest.fixture
 async def reads() -> AsyncIterator[StreamReads]:
-    """On the running loop."""
-    made = StreamReads(asyncio.get_running_loop(), INTERVAL)
+    """On the running loop, whose time stands."""
+    made = StreamReads(cast(asyncio.AbstractEventLoop, StandingTime(asyncio.get_running_loop())), INTERVAL)
     yield made
     made.close()
 

@@ -150,7 +150,7 @@ def test_as_much_as_both_can_do_spills_a_tenth_where_an_oracle_spills_a_twentiet
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("load", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("load", [0.6, *exhaustively(0.4, 0.8)])
 @pytest.mark.parametrize(("name", "target"), [("mixed", 0.5), ("reading", 1.0), ("reading", 2.0)])
 def test_one_slow_replica_costs_no_more_than_being_without_it(name: str, target: float, load: float) -> None:
     """Where targets are close to what single prompts take: as a fast one alone spills that has the same to do."""
@@ -173,7 +173,7 @@ def test_plain_answers_tell_a_slow_replica_too() -> None:
 # -- without one ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("load", [0.4, 0.6, 0.8])
+@pytest.mark.parametrize("load", [0.6, *exhaustively(0.4, 0.8)])
 @pytest.mark.parametrize("name", ["mixed", "reading"])
 def test_without_a_target_work_is_divided_by_speed(name: str, load: float) -> None:
     """First tokens come as early as where the oracle divides, within a fifth; by halves it took twice as long."""

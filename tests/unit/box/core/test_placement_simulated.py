@@ -11,6 +11,7 @@ from overspill_box.core.local_engine import Claim
 from overspill_box.core.placement import place
 from overspill_box.core.room import EngineFact, RouteNeed, Stage
 from unit.box.core.placement_simulation import GIB, Job, Machine, Model, Trouble
+from unit.tiers import exhaustively
 
 MACHINE_GIB = 24
 
@@ -105,7 +106,7 @@ def test_an_engine_that_is_alone_is_never_stopped(arrivals: list[tuple[float, fl
     assert len(machine.story) == 1, machine.story
 
 
-@pytest.mark.parametrize("others", [1, 3])
+@pytest.mark.parametrize("others", [3, *exhaustively(1)])
 def test_routes_that_are_always_asked_swap_once_a_turn(others: int) -> None:
     """An hour of requests without a pause to models that fit one at a time: turns of 30 s beside the loading."""
     models = [Model(f"ns/{number}", Claim()) for number in range(1 + others)]
