@@ -181,6 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         package = "overspill[operator]" if options.command == "keys" else "overspill"
+        if error.name == "prometheus_api_client":
+            package = "overspill[prometheus]"
         print(f"overspill: {error.name} is not installed: pip install '{package}'", file=sys.stderr)
         return 1
     return 0

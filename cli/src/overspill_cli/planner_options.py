@@ -30,7 +30,16 @@ def add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "settings: costs, the break-even, and what to change, as a patch of the YAML.",
     )
     _add_route(plan)
-    _add_trace(plan)
+    sources = plan.add_mutually_exclusive_group(required=True)
+    sources.add_argument("--trace", metavar="FILE", help="as that of overspill simulate")
+    sources.add_argument(
+        "--from-prometheus", metavar="URL",
+        help="draw a trace from what Prometheus has of the gateways' own metrics; needs overspill[prometheus]",
+    )  # fmt: skip
+    plan.add_argument(
+        "--days", type=float, default=1.0, metavar="N", help="so many days until now, of Prometheus (default: 1)"
+    )
+    _add_demand(plan)
     plan.add_argument(
         "--against", metavar="FILE",
         help="another version of the route, such as the one in force: print what changes from it, as Markdown",
@@ -71,6 +80,11 @@ def _add_trace(command: argparse.ArgumentParser) -> None:
         "--trace", required=True, metavar="FILE",
         help="CSV or JSONL, also in gzip: seconds,prompt_tokens,output_tokens, or one of Azure, Mooncake or ServeGen",
     )  # fmt: skip
+    _add_demand(command)
+
+
+def _add_demand(command: argparse.ArgumentParser) -> None:
+    """What becomes of it."""
     command.add_argument("--scale", type=float, default=1.0, metavar="N", help="times its demand (default: 1)")
     command.add_argument("--lengths", metavar="FILE", help="a trace whose lengths a trace of rates takes")
 

@@ -1,12 +1,14 @@
 """``overspill plan``: costs by GPU and hosted API, the break-even, better settings; or what a change of YAML costs."""
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
 
 from overspill_cli.errors import CommandError
 from overspill_cli.progress import Progress
+from overspill_cli.prometheus_trace import asked
 from overspill_cli.route_files import WrittenRoute, page_of, route_in, write
 from overspill_cli.simulating import assumptions_of, check_numbers, trace_of
 from overspill_planner.advice import Advising, Setup
@@ -23,6 +25,8 @@ from overspill_planner.difference import markdown
 from overspill_planner.profiles import SettingError
 from overspill_planner.report import heading
 from overspill_planner.traces.arrival import Arrival, TraceError
+from overspill_planner.traces.drawing import from_windows, lengths_of
+from overspill_planner.traces.reading import read_trace
 
 WIDTH: Final = 110
 """Characters of a line of prose."""
@@ -35,7 +39,7 @@ def plan(options: argparse.Namespace) -> int:
     check_numbers(options)
     patch = page_of(options.patch) if options.patch is not None else None
     try:
-        arrivals = trace_of(options, chosen.key)
+        arrivals = _arrivals(options, chosen)
         if other is not None:
             _print_difference(options, chosen, other, arrivals)
         else:
@@ -43,6 +47,20 @@ def plan(options: argparse.Namespace) -> int:
     except (SettingError, TraceError) as error:
         raise CommandError(str(error)) from error
     return 0
+
+
+def _arrivals(options: argparse.Namespace, chosen: WrittenRoute) -> list[Arrival]:
+    """Of a file, or drawn from what Prometheus knows; then the route's windows begin when those did."""
+    if options.from_prometheus is None:
+        return trace_of(options, chosen.key)
+    known = asked(options, chosen.key)
+    options.begins = datetime.fromtimestamp(known.begins_unix, UTC).isoformat()
+    options.trace = f"Prometheus, the last {options.days:g} days"
+    lengths = lengths_of(read_trace(Path(options.lengths))) if options.lengths else known.lengths
+    arrivals = from_windows(known.windows, options.seed, lengths, options.scale)
+    if not arrivals:
+        raise TraceError(f"{options.trace}: there is no request in it at scale {options.scale:g}; raise the scale")
+    return arrivals
 
 
 def _print_plan(options: argparse.Namespace, chosen: WrittenRoute, arrivals: list[Arrival], patch: Path | None) -> None:
