@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,27 @@ def test_a_replica_that_no_node_has_room_for_is_a_condition_and_an_event(plane: 
         plane.make_ready("stuck", 1)
         plane.wait_condition("stuck", "EngineAvailable", "True", "ReplicasReady")
         wait_for("its load time", lambda: load_time(plane, "stuck"))
+
+
+def test_pods_that_kubernetes_makes_are_known_by_their_owner(tmp_path: Path) -> None:
+    """Deployment, ReplicaSet, scheduler, a node that is played: each replica is measured, those of a roll-out too."""
+    engine = {"source": "hf://org/model", "profile": "gpu"}
+    with rig(tmp_path, kwok_nodes=1) as world, world.operator():
+        scaling = {"minReplicas": 2, "maxReplicas": 2}
+        world.route("made", {"selfHosted": engine, "scaling": scaling})
+        world.wait_condition("made", "RolledOut", "True", "ReplicasCurrent")
+        said = wait_for("both", lambda: seconds(world, "made", 2))
+        assert all(value < 30 for value in said)
+        assert load_time(world, "made")["lastStart"]["replica"].startswith("made-engine-")
+
+        world.route("made", {"selfHosted": {**engine, "args": ["--seed=1"]}, "scaling": scaling})
+        wait_for("the two that follow", lambda: seconds(world, "made", 4))
+
+
+def seconds(world: Rig, route: str, number: int) -> list[float]:
+    """How long the last starts took, once there are so many."""
+    found: list[float] = load_time(world, route).get("recentSeconds") or []
+    return found if len(found) == number else []
 
 
 def events(world: Rig, route: str, reason: str = "EngineStarted") -> list[Json]:

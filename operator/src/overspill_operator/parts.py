@@ -290,7 +290,7 @@ class Parts:
             self._slots.release(route)
         before, now = self._engines.get(key), _signature(live)
         self._engines[key] = now
-        self._start_looks.note_ready(route, engine_state(live).ready)
+        self._start_looks.note(route, engine_state(live))
         if live is None:
             del self._engines[key]
         if before == now or not self.caches.deployments.synced.is_set():

@@ -14,7 +14,7 @@ from overspill_operator.app.objects import Routes
 from overspill_operator.app.start_record import StartRecord
 from overspill_operator.clock import Clock
 from overspill_operator.core.engine_labels import selector_text
-from overspill_operator.core.engine_state import engine_state
+from overspill_operator.core.engine_state import EngineState, engine_state
 from overspill_operator.core.pod_starts import starts
 from overspill_operator.ports import PODS, Cluster, ClusterError, Json
 
@@ -50,23 +50,29 @@ class StartLooks:
         self._record = record
         self._due: deque[_Look] = deque()
         self._waiting: set[str] = set()
-        self._ready: dict[str, int] = {}
+        self._engines: dict[str, EngineState] = {}
+        """By route: as it was last."""
         self._seen: dict[str, frozenset[str]] = {}
         """By route: uids of pods whose start is known."""
         self._news = asyncio.Event()
 
-    def note_ready(self, key: str, ready: int) -> None:
-        """So many replicas of a route are ready; where these are more than before, some have started."""
-        before = self._ready.get(key)
-        self._ready[key] = ready
-        if ready > (before or 0) and key not in self._waiting:
+    def note(self, key: str, engine: EngineState) -> None:
+        """A route's engine as it is now: where more replicas are ready than before, some have started.
+
+        So it is where a roll-out has ended: one may have come and another one gone between two words of it.
+        """
+        before = self._engines.get(key, EngineState())
+        is_found = key not in self._engines
+        self._engines[key] = engine
+        has_rolled = before.rolls and not engine.rolls and engine.ready > 0
+        if (engine.ready > before.ready or has_rolled) and key not in self._waiting:
             self._waiting.add(key)
-            self._clock.call_later(SETTLE_SECONDS, lambda: self._put(_Look(key, is_found=before is None)))
+            self._clock.call_later(SETTLE_SECONDS, lambda: self._put(_Look(key, is_found)))
 
     def forget(self, key: str) -> None:
         """The route is gone."""
         self._seen.pop(key, None)
-        self._ready.pop(key, None)
+        self._engines.pop(key, None)
         self._record.forget(key)
 
     async def run(self) -> None:

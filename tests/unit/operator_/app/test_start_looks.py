@@ -11,6 +11,7 @@ from overspill_operator.app.start_looks import ATTEMPTS_MAX, StartLooks
 from overspill_operator.app.start_record import StartRecord
 from overspill_operator.core.conditions import timestamp
 from overspill_operator.core.demand.recent_work import RecentWork
+from overspill_operator.core.engine_state import engine_state
 from overspill_operator.ports import ClusterError, Json, Listing
 from unit.operator_.core.builders import raw_route
 from unit.operator_.fakes import FakeCluster, FakeEvents
@@ -71,12 +72,13 @@ class Rig:
         self.cluster.pods.append({"metadata": meta, "spec": {}, "status": status})
         self.is_ready(len(self.cluster.pods))
 
-    def is_ready(self, ready: int) -> None:
-        """The Deployment says so."""
+    def is_ready(self, ready: int, *, old: int = 0) -> None:
+        """The Deployment says so; ``old``: replicas of an earlier template."""
         available = {"type": "Available", "status": "True", "lastTransitionTime": timestamp(self.clock.unix())}
         since = ((self.engine or {}).get("status") or {}).get("conditions") or [available]
-        self.engine = {"metadata": {}, "status": {"readyReplicas": ready, "conditions": since}}
-        self.looks.note_ready(KEY, ready)
+        counts = {"readyReplicas": ready, "replicas": max(ready, 1), "updatedReplicas": max(ready, 1) - old}
+        self.engine = {"metadata": {}, "status": {**counts, "conditions": since}}
+        self.looks.note(KEY, engine_state(self.engine))
 
     async def settle(self) -> None:
         """Until nothing more is due."""
@@ -100,7 +102,7 @@ async def rig(clock: VirtualClock) -> AsyncIterator[Rig]:
     """Looks that run until the test ends."""
     made = Rig(clock)
     made.route()
-    made.looks.note_ready(KEY, 0)
+    made.is_ready(0)
     task = asyncio.create_task(made.looks.run())
     yield made
     task.cancel()
@@ -128,6 +130,17 @@ async def test_replicas_that_start_together_are_seen_in_one_look(rig: Rig) -> No
     await rig.settle()
     assert sorted(rig.known()) == [30, 31, 32]
     assert rig.cluster.looks == 1
+
+
+async def test_a_replica_that_takes_anothers_place_is_seen_when_the_roll_out_ends(rig: Rig) -> None:
+    """Where one has come and one has gone between two words of the Deployment, as many are ready as before."""
+    rig.starts("a", 30)
+    await rig.settle()
+    rig.is_ready(1, old=1)
+    rig.cluster.pods.clear()
+    rig.starts("b", 31)
+    await rig.settle()
+    assert rig.known() == (31, 30)
 
 
 async def test_one_that_is_ready_again_has_not_started_again(rig: Rig) -> None:
@@ -181,7 +194,7 @@ async def test_after_a_restart_engines_that_go_on_are_not_looked_at(rig: Rig, cl
     after.engine, after.cluster.pods = rig.engine, rig.cluster.pods
     after.route(status)
     task = asyncio.create_task(after.looks.run())
-    after.looks.note_ready(KEY, 1)
+    after.is_ready(1)
     await after.settle()
     assert after.cluster.looks == 0
 
@@ -229,6 +242,6 @@ async def test_a_route_that_is_gone_is_forgotten(rig: Rig) -> None:
     await rig.settle()
     rig.looks.forget(KEY)
     rig.routes.remove(KEY, "uid-of-chat-tiny")
-    rig.looks.note_ready(KEY, 2)
+    rig.is_ready(2)
     await rig.settle()
     assert rig.cluster.looks == 1
