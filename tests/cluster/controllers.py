@@ -133,6 +133,7 @@ def controller_manager(settings: Settings) -> Component:
         *_limits(settings),
     ]
     if settings.fast_controllers:
+        arguments.append("--horizontal-pod-autoscaler-sync-period=1s")
         names = ("deployment", "replicaset", "endpoint", "service-endpoint", "job", "statefulset", "gc", "namespace")
         arguments += [f"--concurrent-{name}-syncs=50" for name in names]
     return Component("kube-controller-manager", arguments, [settings.api_ready])

@@ -33,6 +33,13 @@ def test_a_first_request_wakes_the_engine_and_idleness_puts_it_to_sleep(world: R
     arrival = time.time()
     world.gateway.say("default/sleeper", held=1, wants_replica=True, last_arrival_unix_seconds=arrival)
     wait_for("one replica", lambda: world.replicas("sleeper") == 1)
+    # The number has one writer, also in what the API server keeps of who has written what: by /scale.
+    writers = {
+        (entry["manager"], entry.get("subresource"))
+        for entry in world.live(deployment_path("sleeper"))["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    }
+    assert writers == {(FIELD_MANAGER, "scale")}
     world.wait_condition("sleeper", "EngineAvailable", "False", "Loading")
     # The client has gone away: what was woken for it is still loaded, and then idle for its whole time.
     world.gateway.say("default/sleeper", last_arrival_unix_seconds=arrival)
@@ -45,13 +52,6 @@ def test_a_first_request_wakes_the_engine_and_idleness_puts_it_to_sleep(world: R
         return [(d["from"], d["to"], d["reason"]) for d in status["decisions"]]
 
     wait_for("both decisions", lambda: decisions() == [(1, 0, "Idle"), (0, 1, "FirstRequest")])
-    # Replicas have one writer by name, also in what the API server keeps of who has written what.
-    writers = {
-        entry["manager"]
-        for entry in world.live(deployment_path("sleeper"))["metadata"]["managedFields"]
-        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
-    }
-    assert writers == {FIELD_MANAGER}
     # The scale is written once for each: reconciling finds nothing left to do.
     assert world.live(deployment_path("sleeper"))["metadata"]["generation"] == 3
     assert world.leader is not None
@@ -113,8 +113,12 @@ def test_a_paused_route_keeps_its_number_and_kubectl_scale_still_works(world: Ri
 
     world.patch(f"{route_path('pausing')}/scale", {"spec": {"replicas": 2}})
     wait_for("two replicas", lambda: world.replicas("pausing") == 2)
-    status = world.live(route_path("pausing"))["status"]
-    assert [(d["from"], d["to"], d["reason"]) for d in status["decisions"]] == [(0, 2, "Fixed")]
+
+    def decisions() -> list[tuple[int, int, str]]:
+        status = world.live(route_path("pausing"))["status"]
+        return [(d["from"], d["to"], d["reason"]) for d in status["decisions"]]
+
+    wait_for("the decision", lambda: decisions() == [(0, 2, "Fixed")])
 
     world.patch(route_path("pausing"), {"spec": {"scaling": {"replicas": None}}})
     world.wait_condition("pausing", "ScalingActive", "False", "Paused")

@@ -142,7 +142,8 @@ class Scaling(Strict):
     autoscaler: Autoscaler = Autoscaler.OVERSPILL
     """Overspill: it decides where replicas is not set. External: a HorizontalPodAutoscaler or KEDA does, by
     this object's /scale; where replicas is not set, the operator writes the present number (at least 1) there
-    once, since an API server answers for /scale only where there is one. Default: Overspill."""
+    once, since an API server answers for /scale only where there is one. What Overspill would run is a metric
+    that they may follow, overspill_operator_route_advised_replicas. Default: Overspill."""
     targets: ScalingTargets = ScalingTargets()
     """What one replica is meant to carry."""
     idle_after: Duration = WrittenDuration("10m")

@@ -130,18 +130,26 @@ def show_load(namespace: str, route: str, phases: Mapping[str, float], expected_
         LAST_LOAD.labels(namespace, route, phase).set(seconds)
 
 
+_ROUTE = ["namespace", "route"]
+"""Two labels: what a HorizontalPodAutoscaler selects by may have no slash in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RouteFigures:
     """What is decided of one route that has an engine."""
 
+    namespace: str
+    """The route's."""
     route: str
-    """``namespace/name``."""
+    """Its name."""
     desired: int
     """Replicas that there shall be."""
     ready: int
     """Replicas that can answer."""
     needed: tuple[tuple[str, int], ...]
     """By signal, replicas that it calls for; none: the number is fixed."""
+    advised: int | None = None
+    """Replicas that Overspill would run; None: it decides itself."""
 
 
 class RouteCollector(Collector):
@@ -154,22 +162,28 @@ class RouteCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """See ``Collector``."""
         desired = GaugeMetricFamily(
-            "overspill_operator_route_desired_replicas", "Replicas that scaling wants.", labels=["route"]
+            "overspill_operator_route_desired_replicas", "Replicas that scaling wants.", labels=_ROUTE
         )
-        ready = GaugeMetricFamily(
-            "overspill_operator_route_ready_replicas", "Replicas that can answer.", labels=["route"]
-        )
+        ready = GaugeMetricFamily("overspill_operator_route_ready_replicas", "Replicas that can answer.", labels=_ROUTE)
         needed = GaugeMetricFamily(
             "overspill_operator_route_needed_replicas",
             "Replicas that a signal calls for, before bounds; none where the number is fixed.",
-            labels=["route", "signal"],
+            labels=[*_ROUTE, "signal"],
+        )
+        advised = GaugeMetricFamily(
+            "overspill_operator_route_advised_replicas",
+            "Replicas that Overspill would run where another autoscaler decides.",
+            labels=_ROUTE,
         )
         for figures in self.source():
-            desired.add_metric([figures.route], figures.desired)
-            ready.add_metric([figures.route], figures.ready)
+            route = [figures.namespace, figures.route]
+            desired.add_metric(route, figures.desired)
+            ready.add_metric(route, figures.ready)
             for signal, replicas in figures.needed:
-                needed.add_metric([figures.route, signal], replicas)
-        yield from (desired, ready, needed)
+                needed.add_metric([*route, signal], replicas)
+            if figures.advised is not None:
+                advised.add_metric(route, figures.advised)
+        yield from (desired, ready, needed, advised)
 
 
 ROUTES = RouteCollector()

@@ -28,6 +28,7 @@ from overspill_operator.core.demand.traffic import (
 )
 from overspill_operator.core.objects import RouteObject
 from overspill_operator.core.route_status import ScalingFacts
+from overspill_operator.core.scaling.advice import Advice, advised, advising
 from overspill_operator.core.scaling.autoscaler import Need, QueueDepth
 from overspill_operator.core.scaling.scaling_state import Change, Observation, ScalingState, policy_of
 from overspill_operator.ports import DemandSource, EngineError, Engines, Events, Json
@@ -50,6 +51,8 @@ class _Scaled:
     """Whether a gateway wished for a replica then."""
     needs: tuple[Need, ...] | None = None
     """What each signal called for then; None: nothing was decided yet."""
+    advice: Advice | None = None
+    """What Overspill would run where another autoscaler decides."""
     writing: "asyncio.Task[None] | None" = None
 
 
@@ -161,6 +164,7 @@ class Scaler:
             start_failed=scaled.state.start_failed,
             needs=scaled.needs,
             source_trouble=self._gateways.trouble,
+            advised=scaled.advice.replicas if scaled.advice else None,
         )
 
     def figures(self) -> Iterator[RouteFigures]:
@@ -170,7 +174,10 @@ class Scaler:
             if scaled is not None and scaled.state.policy is not None and scaled.state.policy.has_engine:
                 live = self._engines.replicas(route)
                 needs = tuple((need.signal.value, need.replicas) for need in scaled.needs or ())
-                yield RouteFigures(route.key, scaled.state.replicas, live.ready if live else 0, needs)
+                advice = scaled.advice.replicas if scaled.advice else None
+                ready = live.ready if live else 0
+                meta = route.meta
+                yield RouteFigures(meta.namespace, meta.name, scaled.state.replicas, ready, needs, advice)
 
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
         """Decide for a route and act on it. ``heard_at``: when (monotonic) the line came that asked for it."""
@@ -188,7 +195,13 @@ class Scaler:
         scaled.state, scaled.looked_unix = step.state, now
         scaled.wished = seen.demand.wants_replica or seen.demand.held > 0
         scaled.needs = step.decision.needs if step.decision else ()
-        self._beat.looked(key, None if step.check_unix is None else step.check_unix - now)
+        checks = [step.check_unix]
+        scaled.advice = advised(scaled.advice, scaled.state, seen, now)
+        if scaled.advice and scaled.advice.decision:
+            scaled.needs = scaled.advice.decision.needs
+            checks.append(scaled.advice.decision.check_unix)
+        due = min((check for check in checks if check is not None), default=None)
+        self._beat.looked(key, None if due is None else due - now)
         if step.change:
             self._tell(route, step.change)
             self.write(route, heard_at)
@@ -268,7 +281,9 @@ class Scaler:
 
     def _queue_matters(self, route: RouteObject, demand: Demand, now: float) -> bool:
         """Whether the replicas' own queues can change the number now: where no request is at one, none waits inside."""
-        return demand.in_flight > 0 and self._in_force(route).queue_matters(now)
+        state = self._in_force(route)
+        advice = state.policy is not None and advising(state.policy) is not None
+        return demand.in_flight > 0 and (advice or state.queue_matters(now))
 
     def _in_force(self, route: RouteObject) -> ScalingState:
         """The route's state; where no spec is in force yet, as if the one that is written were."""

@@ -54,6 +54,8 @@ class ScalingFacts:
     """What of the gateways' figures for this route is not believed; empty: all is."""
     start_failed: bool = False
     """Whether the engine is at zero because no replica was ready in time."""
+    advised: int | None = None
+    """Replicas that Overspill would run where another autoscaler decides; None: it decides itself."""
     source_trouble: str = ""
     """Why nothing is known of demand, where its source itself fails; empty: it does not."""
     needs: tuple[Need, ...] | None = None
@@ -241,6 +243,8 @@ def _scaling(scaling: ScalingFacts) -> Statement:
         return false(Type.SCALING_ACTIVE, "ExternalAutoscaler", message)
     if rules.fixed is not None and rules.external:
         message = f"Another autoscaler decides, by this object's /scale: {_replicas(rules.fixed)} now."
+        if scaling.advised is not None:
+            message += f" Overspill would run {scaling.advised}."
         return false(Type.SCALING_ACTIVE, "ExternalAutoscaler", message)
     if rules.fixed is not None:
         message = f"spec.scaling.replicas fixes {_replicas(rules.fixed)}; remove it to let Overspill decide."

@@ -339,10 +339,35 @@ async def test_metrics_have_what_is_decided_of_each_route(rig: Rig) -> None:
 
     desired = "overspill_operator_route_desired_replicas"
     needed = "overspill_operator_route_needed_replicas"
-    assert telemetry.REGISTRY.get_sample_value(desired, {"route": "ns/r"}) == 3
-    assert telemetry.REGISTRY.get_sample_value("overspill_operator_route_ready_replicas", {"route": "ns/r"}) == 1
-    assert telemetry.REGISTRY.get_sample_value(needed, {"route": "ns/r", "signal": "Concurrency"}) == 3
+    assert telemetry.REGISTRY.get_sample_value(desired, {"namespace": "ns", "route": "r"}) == 3
+    assert (
+        telemetry.REGISTRY.get_sample_value(
+            "overspill_operator_route_ready_replicas", {"namespace": "ns", "route": "r"}
+        )
+        == 1
+    )
+    assert telemetry.REGISTRY.get_sample_value(needed, {"namespace": "ns", "route": "r", "signal": "Concurrency"}) == 3
     rig.routes.remove("ns/r", "u1")
     rig.scaler.forget("ns/r")
 
-    assert telemetry.REGISTRY.get_sample_value(desired, {"route": "ns/r"}) is None
+    assert telemetry.REGISTRY.get_sample_value(desired, {"namespace": "ns", "route": "r"}) is None
+
+
+async def test_what_another_autoscaler_is_advised_is_published_and_not_written(rig: Rig) -> None:
+    """By Overspill's own rules and bounds, with its needs in status; the number that there is stays the other one's."""
+    scaling = {"autoscaler": "External", "replicas": 1, "maxReplicas": 4, "targets": {"concurrency": 10}}
+    route = rig.route(selfHosted=ENGINE, scaling=scaling)
+    rig.engines.live["u1"] = Replicas(1, ready=1, ready_since_unix=rig.clock.now)
+    rig.hears(f'"in_flight_local":25,"last_arrival_unix_seconds":{rig.clock.now}')
+
+    assert rig.scaler.desired(route) == 1
+    assert rig.engines.written == []
+    (figures,) = rig.scaler.figures()
+    assert (figures.desired, figures.advised, dict(figures.needed)["Concurrency"]) == (1, 3, 3)
+    facts = rig.scaler.facts(route)
+    assert facts is not None
+    assert facts.advised == 3
+
+    rig.route(generation=2, selfHosted=ENGINE)
+    (figures,) = rig.scaler.figures()
+    assert figures.advised is None
