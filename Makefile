@@ -50,7 +50,7 @@ test: ## all tests: unit, integration, end to end
 	@$(STEP) "end-to-end tests" $(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-unit
-test-unit: venv ## tests without a cluster, but for the exhaustive ones (some 120 s of CPU, on up to four cores)
+test-unit: venv ## tests without a cluster, but for the exhaustive ones (some 100 s of CPU, on up to four cores)
 	@$(VENV)/pytest tests/unit -m "not exhaustive" --hypothesis-profile quick $(PARALLEL)
 
 .PHONY: coverage
