@@ -292,7 +292,7 @@ async def test_a_head_that_comes_byte_by_byte_is_read_once() -> None:
 
 async def test_tiny_pieces_of_a_body_cost_no_more_than_large_ones() -> None:
     """An object for two bytes takes twenty times as much: a body of 64 MiB in such chunks would take 2 GiB."""
-    body = b"2\r\nxy\r\n" * 10_000 + b"0\r\n\r\n"
+    body = b"2\r\nxy\r\n" * 40_000 + b"0\r\n\r\n"
     head = b"POST /a HTTP/1.1\r\n" + HOST + b"transfer-encoding: chunked\r\n\r\n"
     reader = RequestReader(Limits(), lambda _: None, lambda: None)
     tracemalloc.start()
@@ -300,8 +300,8 @@ async def test_tiny_pieces_of_a_body_cost_no_more_than_large_ones() -> None:
     now, _ = tracemalloc.get_traced_memory()
     reader.feed(body[len(body) // 2 :])
     tracemalloc.stop()
-    assert now < 75_000
-    assert b"".join(reader.ready[0].parts) == b"xy" * 10_000
+    assert now < 300_000
+    assert b"".join(reader.ready[0].parts) == b"xy" * 40_000
 
 
 def test_the_body_of_a_refused_request_is_not_kept() -> None:
