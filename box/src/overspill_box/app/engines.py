@@ -194,16 +194,18 @@ class LocalEngines:
             return None
         if engine.problem:
             return PodProblem("PodFailed", engine.problem)
-        is_long = engine.wait and self._clock.unix() - engine.wait_since_unix >= LONG_WAIT_SECONDS
-        return PodProblem("Unschedulable", _as_sentence(engine.wait)) if is_long else None
+        return PodProblem("Unschedulable", _as_sentence(engine.wait)) if self._waits_long(engine) else None
 
     def unschedulable(self, key: str) -> int:
-        """Replicas of a route that wait for room; see ``Observation``."""
+        """Replicas of a route that wait for room, longer than for their turn; see ``Observation``."""
         engine = self._engines.get(key)
-        if engine is None or not engine.wait or engine.wanted is None:
+        if engine is None or engine.wanted is None or not self._waits_long(engine):
             return 0
         there = [replica for replica in self.loop.of(key) if replica.stage in UP]
         return max(engine.wanted - len(there), 0)
+
+    def _waits_long(self, engine: RouteEngine) -> bool:
+        return bool(engine.wait) and self._clock.unix() - engine.wait_since_unix >= LONG_WAIT_SECONDS
 
     def _started(self, replica: Replica, asked_unix: float, now_unix: float) -> None:
         """A replica can serve: how long each part of its start took, as it was seen here."""
