@@ -86,6 +86,8 @@ class Rules:
     """Whether ``fixed`` is there because of ``spec.scaling.paused``."""
     down_seconds: float = DOWN_STABILIZATION_SECONDS
     """How long fewer replicas must have been enough before there are fewer."""
+    stands_in: str = ""
+    """Why concurrency decides in place of objectives that are set; empty: there are none."""
     by_money: bool = False
     """Whether the number goes by money alone: hosted APIs answer whatever replicas don't, the first request as well."""
 
@@ -320,6 +322,8 @@ def _needs(
     if not needs:
         figures = f"{demand.in_flight} in flight, {demand.spilled} spilled, {demand.held} held"
         message = f"{figures}; one replica serves {rules.concurrency} at a time."
+        if rules.stands_in:
+            message = f"{message[:-1]}: {rules.stands_in}."
         needs.append(Need(Signal.CONCURRENCY, ceil(demand.concurrency / rules.concurrency), message))
     if wish:
         # The gateway writes this line before it has sent the request on, so that nothing is counted yet.

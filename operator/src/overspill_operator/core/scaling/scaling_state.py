@@ -275,6 +275,8 @@ class ScalingState:
             cost, by_cost = self._by_cost(policy.prices, seen, service, before, rules.bounds.maximum)
             if self._hosted_takes_the_rest(policy, seen):
                 rules, needs = replace(rules, by_money=True, down_seconds=0.0), (by_cost,)
+        if policy.objectives.are_set and not needs:
+            rules = replace(rules, stands_in=service.words)
         decision = decide(rules, pool, seen.demand, seen.queue, self.memory, now_unix, needs)
         if policy.scaling.objective is Objective.COST and not rules.by_money and rules.fixed is None:
             decision = replace(decision, needs=(*decision.needs, Need(Signal.COST, 0, _why_not_money(policy))))

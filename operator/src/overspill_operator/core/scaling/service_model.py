@@ -50,6 +50,10 @@ FULL_SEEN: Final = 3
 """Times that the same largest batch is seen to let others wait before it is the fullest."""
 CHUNK_TOKENS: Final = 2048.0
 """Prompt tokens that one step reads at most: vLLM's default for serving."""
+OTHERS_MOST: Final = 4.0
+"""Times the mean rate of a minute that requests find in a burst: bursts end, and their prompts with them."""
+STRANGE: Final = 0.4
+"""Relative error from which on a row counts less, by as much as it is larger (Huber's weights)."""
 TOKEN_SECONDS_MAX: Final = 60.0
 """A slower engine than this is none: such a figure is left out."""
 RATE_SECONDS: Final = 20.0
@@ -114,8 +118,11 @@ class Fit:
         """A minute later."""
         return Fit(tuple(FADES * value for value in self.sums), FADES * self.answers, self.inter_token_seconds)
 
-    def with_row(self, row: tuple[float, float, float], measured: float, weight: float) -> "Fit":
-        """With ``a * row[0] + b * row[1] + c * row[2] = measured``."""
+    def with_row(self, row: tuple[float, float, float], measured: float, weight: float, pace: Pace | None) -> "Fit":
+        """With ``a * row[0] + b * row[1] + c * row[2] = measured``; a known ``pace`` says how strange that is."""
+        if pace is not None:
+            said = pace.step_seconds * row[0] + pace.answer_seconds * row[1] + pace.prompt_token_seconds * row[2]
+            weight *= min(STRANGE * measured / max(abs(said - measured), 1e-9), 1.0)
         x, y, z = row[0] / measured, row[1] / PRIOR_BATCH / measured, row[2] / PRIOR_PROMPT / measured
         added = (x * x, x * y, x * z, y * y, y * z, z * z, x, y, z)
         return replace(self, sums=tuple(old + weight * new for old, new in zip(self.sums, added, strict=True)))
@@ -156,7 +163,7 @@ class Since:
         """With what is seen now, for the time since it was seen before."""
         if not ready:
             return replace(self, seconds=self.seconds + seconds)
-        here = demand.in_flight
+        here = max(demand.in_flight - waiting, 0)
         return Since(
             self.begun_unix, self.seconds + seconds, self.at_replicas + here * seconds,
             self.at_replicas_squared + here * here / ready * seconds, self.replicas + ready * seconds,
@@ -178,7 +185,7 @@ class Since:
     def others_share(self) -> float:
         """How much more than the mean rate a request finds of others': 1 where they come by chance."""
         mean = self.at_replicas / self.replicas if self.replicas else 0.0
-        return min(max((self.batch - 1.0) / mean, 0.0), 20.0) if mean else 0.0
+        return min(max((self.batch - 1.0) / mean, 0.0), OTHERS_MOST) if mean else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,17 @@ class ServiceModel:
     def has_learned(self) -> bool:
         """Whether the pace is believed."""
         return self.pace is not None and self.mix is not None and self.fit.answers >= ANSWERS_LEAST
+
+    @property
+    def words(self) -> str:
+        """What is known, for people."""
+        if self.pace is None or not self.has_learned:
+            return f"its pace is not known yet ({self.fit.answers:.0f} of {ANSWERS_LEAST:.0f} answers)"
+        reads = 1.0 / max(self.pace.prompt_token_seconds, 1e-9)
+        writes = 1.0 / max(self.pace.output_token_work, 1e-9)
+        return (
+            f"it reads {reads:,.0f} tokens a second and writes {writes:,.0f} with {self.pace.batch:.0f} answers at once"
+        )
 
     @property
     def request_work(self) -> float:
@@ -316,20 +334,21 @@ class ServiceModel:
         rate = local.prompt_tokens / seconds / replicas * since.others_share
         batch = min(since.batch, BATCH_MAX)
         prompt = local.prompt_tokens / local.answers
-        fit = self.fit.faded()
+        fit, known = self.fit.faded(), self.pace if self.has_learned else None
         streams = local.inter_token.count
         if streams >= 0.2 * local.answers and streams >= 1.0:
             measured = local.inter_token.seconds_sum / streams
-            row = (1.0, batch, measured * rate)
+            row = (1.0, batch, min(measured * rate, CHUNK_TOKENS))
         else:
             # Plain answers: their whole time over their tokens; it has the reading of their own prompts in it.
             measured = local.request_seconds / local.output_tokens
-            row = (1.0, batch, measured * rate + local.prompt_tokens / local.output_tokens)
+            others = min(measured * rate, CHUNK_TOKENS)
+            row = (1.0, batch, others + local.prompt_tokens / local.output_tokens)
         if not isfinite(measured) or not 0.0 < measured < TOKEN_SECONDS_MAX:
             return self.fit
         before = fit.answers
         mean = (before * fit.inter_token_seconds + weight * measured) / (before + weight)
-        fit = Fit(fit.sums, before + weight, mean).with_row(row, measured, weight)
+        fit = Fit(fit.sums, before + weight, mean).with_row(row, measured, weight, known)
         firsts = local.first_token_since_sent
         quiet = since.queued < 0.1 * since.seconds
         if quiet and firsts.count >= max(0.2 * local.answers, 1.0) and self._is_light(rate):
@@ -337,7 +356,9 @@ class ServiceModel:
             steps = 0.5 + max(prompt / CHUNK_TOKENS, 1.0)
             if isfinite(first) and 0.0 < first < TOKEN_SECONDS_MAX:
                 # Half of the step that runs, and its own; each prompt that is being read then makes it later by half.
-                fit = fit.with_row((steps, steps * batch, prompt * (1.0 + self._read_share(rate))), first, weight / 2.0)
+                fit = fit.with_row(
+                    (steps, steps * batch, prompt * (1.0 + self._read_share(rate))), first, weight / 2.0, known
+                )
         return fit
 
     def _read_share(self, rate: float) -> float:

@@ -123,6 +123,7 @@ def test_answers_are_few() -> None:
     step = route.sees(Observation(route.demand(15), ready=1, work=few))
     assert step.decision is not None
     assert [need.signal for need in step.decision.needs] == [Signal.CONCURRENCY]
+    assert step.decision.message.endswith("10 at a time: its pace is not known yet (12 of 20 answers).")
     assert step.state.replicas == 2
 
 

@@ -1,5 +1,6 @@
 """How fast a replica is, learned from counts: what is believed when, and of whom."""
 
+import re
 from dataclasses import replace
 from math import nan
 
@@ -50,6 +51,23 @@ def test_plain_answers_teach_as_well() -> None:
         route.see(Minute(rate, streams=False), seconds=600.0)
     pace = pace_of(route.model)
     assert pace.work(PROMPT_TOKENS, OUTPUT_TOKENS) == pytest.approx(true_work(), rel=0.25)
+
+
+def test_what_is_known_is_told() -> None:
+    """In words, with figures; before that, how far it is."""
+    assert ServiceModel.begun(BEGIN).words == "its pace is not known yet (0 of 20 answers)"
+    assert re.fullmatch(r"it reads [\d,]+ tokens a second and writes [\d,]+ with 256 answers at once", learned().words)
+
+
+def test_a_strange_minute_counts_little() -> None:
+    """Tokens that take five times as long as is known, once: a hiccup, such as of a node."""
+    route = watched()
+    for rate in (0.5, 2.0, 4.0):
+        route.see(Minute(rate), seconds=300.0)
+    before = route.model.request_work
+    minute = Minute(4.0)
+    route.see(minute, work=replace_local_seconds(minute.work, 5.0))
+    assert route.model.request_work == pytest.approx(before, rel=0.1)
 
 
 def test_nothing_is_believed_of_few_answers() -> None:
