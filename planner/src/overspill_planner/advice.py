@@ -129,12 +129,15 @@ class Advising:
         arrivals: Sequence[Arrival],
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
-        """``spec``: of the YAML, which is valid; ``on_progress``: hears which share of a simulation is done."""
+        """``spec``: of the YAML, which is valid; ``on_progress``: hears which share of a simulation is done.
+
+        Raises SettingError where the route can't be simulated.
+        """
         self._spec = spec
         self._assumptions = assumptions
         self._arrivals = arrivals
         self._on_progress = on_progress
-        self.comparison = Comparison(self._route(spec), arrivals)
+        self.comparison = Comparison(route_of(ModelRouteSpec.model_validate(spec), assumptions), arrivals)
         """The route as it is."""
         self.own = self._named(spec)
         """The setup's name."""
@@ -200,7 +203,7 @@ class Advising:
             values["scaling.maxReplicas"] = [max(best, 1), max(-(-best // 2), 1)]
             values["scaling.minReplicas"] = sorted({0, 1, self.comparison.static})
         else:
-            peak = self.comparison.static
+            peak = min(max(map(len, fluid.gains), default=1), REPLICAS_MAX)
             values["scaling.maxReplicas"] = [peak, 2 * peak]
             values["scaling.minReplicas"] = [0, 1]
         values["scaling.idleAfter"] = ["2m", "10m", "30m"]

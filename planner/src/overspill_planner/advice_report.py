@@ -80,7 +80,7 @@ def recommendation_text(recommendation: Recommendation) -> list[str]:
     """What to change, and what that does."""
     before, after = recommendation.before, recommendation.after
     if not recommendation.changes:
-        return ["Recommended: leave the settings as they are; none that was tried is cheaper by 1 % or more in time."]
+        return ["Recommended: leave the settings as they are; none that was tried is 1 % cheaper, or more in time."]
     usd = after.usd_a_month(after.outcome.usd - before.outcome.usd)
     lines = [
         (

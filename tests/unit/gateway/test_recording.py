@@ -13,8 +13,10 @@ from overspill_gateway.clock import Clock
 from overspill_gateway.money import recording as recording_module
 from overspill_gateway.money.recording import FILES, Recording
 from overspill_gateway.settings import SettingsError, read_settings
-from unit.gateway.backends import answers, backend, streams
+from unit.gateway.backends import answers, backend, streams, then
+from unit.gateway.generated import ROLE, said
 from unit.gateway.harness import MESSAGES, running_gateway
+from unit.gateway.test_going_on import GOES_ON, REST, writes
 from unit.gateway.test_money import PRICE, REPORTED
 
 CLOCK = Clock(lambda: 100.0, lambda: 1_800_000_000.0)
@@ -190,3 +192,21 @@ def test_a_replica_that_becomes_ready_is_a_change(tmp_path: Path) -> None:
     recording.close()
 
     assert [(line["replicas"], line["ready"]) for line in lines(tmp_path / "r")] == [(1, 0), (1, 1), (1, 1)]
+
+
+async def test_an_answer_that_went_on_elsewhere_is_one_request(tmp_path: Path) -> None:
+    """Both replicas have worked; whoever reads it as demand sees one."""
+    script = then(writes(ROLE, said("The sky"), breaks=True), writes(*REST))
+    async with (
+        backend(script) as first,
+        backend(script) as second,
+        running_gateway(recording=tmp_path / "r") as gateway,
+    ):
+        gateway.route(**GOES_ON)
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+        await gateway.post(stream=True)
+
+    recorded = [line for line in lines(tmp_path / "r") if "replicas" not in line]
+    assert len(recorded) == 2
+    assert [line["served"] for line in recorded if line["reason"] == "Continued"] == [False]
+    assert [line["served"] for line in recorded if line["reason"] != "Continued"] == [True]

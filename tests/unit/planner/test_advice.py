@@ -18,7 +18,7 @@ from overspill_planner.advice_report import (
 from overspill_planner.difference import headline, markdown
 from overspill_planner.merging import merged, value_at
 from overspill_planner.optimum.fluid import Prices, ReplicaRates
-from overspill_planner.profiles import PROFILES
+from overspill_planner.profiles import PROFILES, SettingError
 from overspill_planner.route import Assumptions
 from overspill_planner.traces.arrival import Arrival
 from unit.planner.routes import SPEC, TRACE
@@ -196,3 +196,19 @@ def test_a_change_says_what_was_the_default(advised: tuple[Advising, list[Setup]
     assert "spec.scaling.idleAfter: 2m instead of the default: -" in recommendation_text(
         Recommendation(own, own, (change,))
     )[1]  # fmt: skip
+
+
+def test_a_route_that_cannot_be_simulated_is_told_as_simulate_tells_it() -> None:
+    """One without replicas of its own has nothing to plan."""
+    spec = {name: value for name, value in SPEC.items() if name != "selfHosted"}
+
+    with pytest.raises(SettingError, match=r"spec\.selfHosted is missing"):
+        Advising(spec, Assumptions(), SHORT)
+
+
+def test_without_a_hosted_api_the_bounds_of_the_route_do_not_bound_what_is_tried() -> None:
+    """What is late may want more replicas than the route allows."""
+    spec = {**merged(SPEC, {"scaling": {"maxReplicas": 1}}), "hosted": []}
+    crowd = [Arrival(0.01 * number, 2000, 400) for number in range(400)]
+
+    assert Advising(spec, Assumptions(), crowd).alternatives()["scaling.maxReplicas"][0] > 1

@@ -83,7 +83,10 @@ class Recording:
         nano_usd: int,
         whole: bool,
     ) -> None:
-        """An attempt was charged, or served. Times: of the process's clock, 0: it has not come to that."""
+        """An attempt was charged, or served. Times: of the process's clock, 0: it has not come to that.
+
+        ``whole``: its request is one that was served, and is told of by this line alone.
+        """
         first = round(first_token_at - arrived_at, 6) if first_token_at else None
         self._add({
             "seconds": self._unix(arrived_at), "route": route, "prompt_tokens": prompt_tokens,

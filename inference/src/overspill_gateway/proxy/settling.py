@@ -256,7 +256,7 @@ def _record(
         arrived_at=call.arrived_at, first_token_at=attempt.first_token_at, ended_at=now,
         prompt_tokens=usage.prompt_tokens if usage is not None else call.ask.prompt_tokens,
         output_tokens=usage.output_tokens if usage is not None else relay.content_events if relay is not None else 0,
-        nano_usd=nano_usd, whole=served,
+        nano_usd=nano_usd, whole=served and attempt.reason is not ServedReason.CONTINUED,
     )  # fmt: skip
 
 
