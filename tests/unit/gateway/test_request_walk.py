@@ -23,6 +23,7 @@ from overspill_gateway.core.flow.phase import Phase
 from overspill_gateway.core.flow.request_flow import RequestFlow
 from overspill_gateway.core.prediction.prediction import ServiceRates
 from overspill_gateway.core.requests.ask import Ask
+from unit.tiers import exhaustively
 
 pytestmark = pytest.mark.interpreted  # its world is made of subclasses of what is compiled
 
@@ -280,7 +281,7 @@ class Walker(Waiter):
         return Failure(kind, attempt.served_by, "x")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(5), *exhaustively(*range(5, 12))])
 def test_what_is_counted_adds_up(seed: int) -> None:
     """Held, hedged, gone on with, checked, displaced, left: places, retries and requests are those that there are."""
     world = World(seed)

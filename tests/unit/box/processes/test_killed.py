@@ -60,7 +60,7 @@ async def nothing_left(state: Path, mark: str) -> None:
     assert {path.suffix for path in (state / "engines").iterdir()} <= {".log", ".part"}
 
 
-@pytest.mark.parametrize("seed", [1, 2, *exhaustively(*range(3, 20))])
+@pytest.mark.parametrize("seed", [1, *exhaustively(*range(2, 20))])
 async def test_serve_is_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     """Its guards end what they guard, however deep, and themselves."""
     mark = secrets.token_hex(8)

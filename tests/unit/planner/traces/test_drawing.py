@@ -18,6 +18,7 @@ from overspill_planner.traces.drawing import (
     poisson,
 )
 from overspill_planner.traces.scaling import SHIFT_SECONDS, scaled
+from unit.tiers import exhaustively
 
 LENGTHS = lengths_of([Arrival(0.0, 100, 10)])
 
@@ -112,7 +113,7 @@ def test_a_trace_at_its_own_scale_is_itself() -> None:
     assert scaled(requests, 1.0, 7) is requests
 
 
-@pytest.mark.parametrize("scale", [0.2, 2.5, 10.0])
+@pytest.mark.parametrize("scale", [0.2, 2.5, *exhaustively(10.0)])
 def test_scaling_keeps_the_shape(scale: float) -> None:
     """So many times the requests, in each ten minutes; in time order and within the trace's time."""
     requests = on_off(5.0, 300.0, 600.0, 6_000.0, 3, LENGTHS)
