@@ -7,7 +7,7 @@ from overspill_api.status import ConditionType
 from overspill_operator import __file__ as package
 from overspill_operator.adapters.telemetry import REGISTRY
 from overspill_operator.core.faults import FaultReason
-from overspill_operator.core.scaling.autoscaler import Reason
+from overspill_operator.core.scaling.autoscaler import Reason, Signal
 from overspill_operator.core.status_changes import NORMAL_LIFE
 
 SOURCE = Path(package).parent
@@ -37,5 +37,5 @@ def test_every_condition_and_reason_is_there() -> None:
         text = path.read_text()
         found |= {*STATEMENT.findall(text), *EVENT.findall(text)}
     assert len(found) > 20
-    enumerated = {*ConditionType, *FaultReason, *Reason, *NORMAL_LIFE}
+    enumerated = {*ConditionType, *FaultReason, *Reason, *Signal, *NORMAL_LIFE}
     assert missing({str(name) for name in enumerated} | found) == set()

@@ -1,7 +1,8 @@
 """The operator's own metrics, as /metrics shows them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -150,6 +151,17 @@ class RouteFigures:
     """By signal, replicas that it calls for; none: the number is fixed."""
     advised: int | None = None
     """Replicas that Overspill would run; None: it decides itself."""
+    learned: Mapping[str, float] = field(default_factory=dict)
+    """What is known of a replica's pace and of the work that comes, by the names of ``LEARNED``; none: not yet."""
+
+
+LEARNED: Final[Mapping[str, str]] = {
+    "offered_replicas": "Work that comes, served or not, in replicas that it would keep busy.",
+    "read_tokens_per_second": "Prompt tokens that one replica reads in a second.",
+    "written_tokens_per_second": "Output tokens that one replica writes in a second, in its fullest batch.",
+    "batch_answers": "Answers in a replica's fullest batch.",
+}
+"""Figures that are learned of a route's replicas, each a gauge."""
 
 
 class RouteCollector(Collector):
@@ -175,6 +187,10 @@ class RouteCollector(Collector):
             "Replicas that Overspill would run where another autoscaler decides.",
             labels=_ROUTE,
         )
+        learned = {
+            name: GaugeMetricFamily(f"overspill_operator_route_{name}", text, labels=_ROUTE)
+            for name, text in LEARNED.items()
+        }
         for figures in self.source():
             route = [figures.namespace, figures.route]
             desired.add_metric(route, figures.desired)
@@ -183,7 +199,9 @@ class RouteCollector(Collector):
                 needed.add_metric([*route, signal], replicas)
             if figures.advised is not None:
                 advised.add_metric(route, figures.advised)
-        yield from (desired, ready, needed, advised)
+            for name, value in figures.learned.items():
+                learned[name].add_metric(route, value)
+        yield from (desired, ready, needed, advised, *learned.values())
 
 
 ROUTES = RouteCollector()

@@ -177,7 +177,9 @@ class Scaler:
                 advice = scaled.advice.replicas if scaled.advice else None
                 ready = live.ready if live else 0
                 meta = route.meta
-                yield RouteFigures(meta.namespace, meta.name, scaled.state.replicas, ready, needs, advice)
+                service = (scaled.advice.state if scaled.advice else scaled.state).service
+                learned = service.figures if service else {}
+                yield RouteFigures(meta.namespace, meta.name, scaled.state.replicas, ready, needs, advice, learned)
 
     def evaluate(self, key: str, heard_at: float | None = None) -> None:
         """Decide for a route and act on it. ``heard_at``: when (monotonic) the line came that asked for it."""

@@ -242,6 +242,19 @@ class ServiceModel:
         )
 
     @property
+    def figures(self) -> dict[str, float]:
+        """What is known, for metrics: tokens a second of a replica, answers in its fullest batch, work that comes."""
+        pace, offered = self.pace, self.offered_replicas
+        if pace is None or not self.has_learned:
+            return {}
+        known = {
+            "read_tokens_per_second": 1.0 / max(pace.prompt_token_seconds, 1e-9),
+            "written_tokens_per_second": 1.0 / max(pace.output_token_work, 1e-9),
+            "batch_answers": pace.batch,
+        }
+        return known if offered is None else {**known, "offered_replicas": offered}
+
+    @property
     def request_work(self) -> float:
         """Replica-seconds of the mean request; 0: not known."""
         if self.pace is None or self.mix is None:

@@ -6,6 +6,7 @@ from math import nan
 
 import pytest
 
+from overspill_operator.adapters.telemetry import LEARNED
 from overspill_operator.core.demand.recent_work import SeenWork
 from overspill_operator.core.demand.traffic import Coverage, Demand
 from overspill_operator.core.demand.work import Work
@@ -57,6 +58,15 @@ def test_what_is_known_is_told() -> None:
     """In words, with figures; before that, how far it is."""
     assert ServiceModel.begun(BEGIN).words == "its pace is not known yet (0 of 20 answers)"
     assert re.fullmatch(r"it reads [\d,]+ tokens a second and writes [\d,]+ with 256 answers at once", learned().words)
+
+
+def test_what_is_known_is_for_metrics_as_well() -> None:
+    """Each by the name of its gauge; nothing before it is believed."""
+    model = learned()
+    assert ServiceModel.begun(BEGIN).figures == {}
+    assert model.figures.keys() == LEARNED.keys()
+    assert 1.0 / model.figures["written_tokens_per_second"] == pytest.approx(pace_of(model).output_token_work)
+    assert model.figures["offered_replicas"] == model.offered_replicas
 
 
 def test_a_strange_minute_counts_little() -> None:
