@@ -61,6 +61,10 @@ def _nothing() -> None:
     """Nobody hears of it."""
 
 
+def _unheard(_owner: object) -> None:
+    """Nobody hears of it."""
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """A request inside an engine."""
@@ -113,6 +117,8 @@ class Engine:
         """Requests whose prompt is being read."""
         self.writing: list[tuple[int, int, Job]] = []
         """By the step at whose end it is whole."""
+        self.is_copy = False
+        """Whether answers in it are another's, which goes on with them."""
         self._clock = clock
         self._step = 0
         """Steps so far."""
@@ -162,12 +168,14 @@ class Engine:
     def twin(self, clock: Clock, on_first_token: Callable[[object], None]) -> "Engine":
         """A copy of it and of all its work on another clock that shows the same time.
 
-        Nobody hears of what is in it but ``on_first_token``, of a job's owner.
+        Nobody hears of what is in it but ``on_first_token``, of a job's owner. Answers that are being written, of which
+        there may be hundreds, are shared: a copy changes none of them.
         """
         twin = Engine(clock, self.speed, self.prefixes.twin() if self.prefixes is not None else None)
         twin.waiting = deque([job.twin(on_first_token) for job in self.waiting])
         twin.reading = deque([job.twin(on_first_token) for job in self.reading])
-        twin.writing = [(ends, order, job.twin(on_first_token)) for ends, order, job in self.writing]
+        twin.writing = self.writing.copy()
+        twin.is_copy = True
         twin.kv_tokens = self.kv_tokens
         twin.take_place(self._step, self._began, self._step_seconds, self._came_in)
         if self._runs_to:
@@ -265,7 +273,6 @@ class Engine:
         if self.speed.kv_tokens is not None:
             prefixes.leave(self.speed.kv_tokens - self.kv_tokens)  # of what there was room for until now
         self.kv_tokens -= tokens - (len(held) - prefixes.let_go(held)) * prefixes.block_tokens
-        job.held = None
 
     def _make_room(self, room: int) -> None:
         """Put back who came in last until everybody can write another token."""
@@ -276,6 +283,8 @@ class Engine:
                 last = self.reading.pop()
             else:
                 ends, _, last = self.writing.pop(places[max(places)])
+                if self.is_copy:
+                    last = last.twin(_unheard)
                 last.written = last.output_tokens - (ends - self._step)
                 heapq.heapify(self.writing)
             last.unread = last.prompt_tokens + last.written
@@ -315,5 +324,5 @@ class Engine:
         for job in begun:
             if not job.written:
                 job.on_first_token()
-        for job in ended:
+        for job in ended if not self.is_copy else ():
             job.on_end()
