@@ -10,10 +10,10 @@ from overspill_cli import commands
 from overspill_cli.cluster import Cluster, KubernetesCluster
 from overspill_cli.errors import CommandError
 from overspill_cli.pepper import WAIT_SECONDS
-from overspill_cli.planner_options import add_plan, add_receipt, add_simulate
+from overspill_cli.planner_options import add_calibrate, add_plan, add_receipt, add_simulate
 
 RELEASE_NAMESPACE = "overspill-system"
-SIMULATING = ("simulate", "plan", "receipt")
+SIMULATING = ("simulate", "plan", "receipt", "calibrate")
 """Commands of the planner."""
 PEPPER_SECRET = "overspill-key-pepper"  # noqa: S105  the name of a Secret
 
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add_simulate(commands_of_top)
     add_plan(commands_of_top)
     add_receipt(commands_of_top)
+    add_calibrate(commands_of_top)
     keys = commands_of_top.add_parser("keys", help="API keys for the gateway")
     actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -199,6 +200,10 @@ def run_simulating(options: argparse.Namespace) -> int:
         from overspill_cli import receipts  # noqa: PLC0415
 
         return receipts.receipt(options)
+    if options.command == "calibrate":
+        from overspill_cli import calibrating  # noqa: PLC0415
+
+        return calibrating.calibrate(options)
     from overspill_cli import simulating  # noqa: PLC0415
 
     return simulating.simulate(options)

@@ -1,4 +1,4 @@
-"""Options of the commands that simulate: ``simulate``, ``plan`` and ``receipt``. Not here: what they do."""
+"""Options of the commands that simulate: ``simulate``, ``plan``, ``receipt``, ``calibrate``. Not here: what they do."""
 
 import argparse
 
@@ -67,6 +67,22 @@ def add_receipt(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )  # fmt: skip
     _add_world(receipt)
     receipt.add_argument("--json", action="store_true", help="print the figures as one line of JSON, last")
+
+
+def add_calibrate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command ``calibrate``."""
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="how fast your engine is, from results of vllm bench serve, as --engine of the other commands takes it",
+        description="Fits the simulator's engine to results of vllm bench serve --max-concurrency N --save-result, at "
+        "one and at many requests at a time, with short prompts and long ones; prints --engine, and how near a "
+        "simulation of the same comes.",
+    )
+    calibrate.add_argument("results", nargs="+", metavar="FILE", help="JSON that vllm bench serve has written")
+    calibrate.add_argument(
+        "--engine", default="", metavar="KEY=NUMBER,...",
+        help="what is known of it besides: batched_tokens, running, kv_tokens",
+    )  # fmt: skip
 
 
 def _add_route(command: argparse.ArgumentParser) -> None:
