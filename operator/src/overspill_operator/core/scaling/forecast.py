@@ -110,6 +110,8 @@ class Outlook:
     """For how long each was measured."""
     waiting: tuple[tuple[float, ...], ...] = ()
     """Forecasts whose time has not come: when that is, and what each forecaster said."""
+    forecasters: tuple[str, ...] = FORECASTERS
+    """Those that may be believed; fewer than all only to measure what one is worth."""
 
     def heard(self, offered: float, seconds: float, ahead_seconds: float, now_unix: float) -> "Outlook":
         """Demand of the last seconds, on average in replicas; forecasts are made for so far ahead."""
@@ -125,7 +127,7 @@ class Outlook:
             watched, last, level, slope,
             self.hour.heard(offered, seconds, now_unix, HOUR_SECONDS, HOUR_PARTS, HOUR_WEIGHT),
             self.day.heard(offered, seconds, now_unix, DAY_SECONDS, DAY_PARTS, DAY_WEIGHT),
-            self.errors, self.measured_seconds, self.waiting,
+            self.errors, self.measured_seconds, self.waiting, self.forecasters,
         )  # fmt: skip
         return outlook._measured(offered, seconds, ahead_seconds, now_unix)
 
@@ -142,8 +144,9 @@ class Outlook:
         if not waiting or now_unix + ahead_seconds >= waiting[-1][0] + spacing:
             waiting = (*waiting, (now_unix + ahead_seconds, *self._said(ahead_seconds, now_unix)))[-WAITING_MAX - 1 :]
         return Outlook(
-            self.watched_seconds, self.last, self.level, self.slope, self.hour, self.day, errors, measured, waiting
-        )
+            self.watched_seconds, self.last, self.level, self.slope, self.hour, self.day, errors, measured, waiting,
+            self.forecasters,
+        )  # fmt: skip
 
     def _said(self, ahead_seconds: float, now_unix: float) -> tuple[float, ...]:
         """What each forecaster says."""
@@ -156,8 +159,10 @@ class Outlook:
         said, best = self._said(ahead_seconds, now_unix), 0
         for number in range(1, len(FORECASTERS)):
             is_known = said[number] >= 0.0 and self.measured_seconds[number] >= TRUST_SECONDS
-            if is_known and self.errors[number] < self.errors[best]:
+            if is_known and self.errors[number] < self.errors[best] and FORECASTERS[number] in self.forecasters:
                 best = number
+        if not self.forecasters:
+            return Expected(0.0, 0.0)
         return Expected(said[best], math.sqrt(max(self.errors[best], 0.0)), FORECASTERS[best])
 
 

@@ -20,9 +20,9 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-PATIENCE_LOADS: Final = 4.0
-"""Another rule has to have been cheaper by so many loads. Measured on the fluid of eleven kinds of load: 1 follows
-chance in the first hour, 8 learns half as fast."""
+PATIENCE_LOADS: Final = 2.0
+"""Another rule has to have been cheaper by so many loads. Measured: 1 follows chance in the first hour, 8 learns half
+as fast."""
 LEAD_LOADS_MAX: Final = 100.0
 """What a rule has lost beyond this is forgotten, so that a route which changes its ways is learned anew."""
 MEAN_SECONDS: Final = 600.0

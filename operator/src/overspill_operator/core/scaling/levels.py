@@ -33,8 +33,9 @@ NOTHING_KNOWN: Final = Outlook()
 """Of what will come."""
 OUTLOOK_SECONDS: Final = 10.0
 """What will come in a minute or more is not thought over more often."""
-STEP_SECONDS: Final = 2.0
-"""Work is looked at in steps of at least this: what is shorter is noise, and would cost time."""
+STEP_SECONDS: Final = 5.0
+"""Work is looked at in steps of at least this. A request's work is counted when it comes, and takes an engine seconds;
+what is shorter would make demand look more uneven than replicas find it."""
 LOAD_SECONDS_MIN: Final = 10.0
 """Starting and stopping are never held for cheaper than this: pods come and go, and requests move."""
 RHO_MAX: Final = 1000.0
@@ -161,9 +162,9 @@ class Levels:
     """In how many seconds it came."""
 
     @classmethod
-    def begun(cls, now_unix: float) -> "Levels":
+    def begun(cls, now_unix: float, outlook: Outlook = NOTHING_KNOWN) -> "Levels":
         """Nothing is known yet."""
-        return cls(now_unix, now_unix)
+        return cls(now_unix, now_unix, outlook=outlook)
 
     def heard(self, offered_replicas: float, economy: Economy, now_unix: float) -> "Levels":
         """Offered work since the last call, on average and in replicas, however long that is ago.

@@ -104,7 +104,7 @@ def test_no_more_than_the_maximum_is_ever_worth_it() -> None:
 @pytest.mark.parametrize("offered", [math.nan, -5.0, math.inf, 1e300])
 def test_demand_that_is_no_number_breaks_nothing(offered: float) -> None:
     """What gateways say is not trusted: none, or as many levels as there can be."""
-    levels = Levels.begun(0.0).heard(offered, ECONOMY, 4.0)
+    levels = Levels.begun(0.0).heard(offered, ECONOMY, 6.0)
 
     assert len(levels.levels) in (0, LEVELS_MAX)
     assert 0 <= worth(levels).replicas <= 8
