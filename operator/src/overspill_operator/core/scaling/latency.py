@@ -15,6 +15,7 @@ Replicas are added when the objective would hardly hold, and taken away when it 
 the number stays. A rate that rises is carried on for as long as a replica loads.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, log, sqrt
 from typing import Final
@@ -166,12 +167,11 @@ class _Search:
         if rate <= 0.0:
             return 0
         enough = ceil(rate * self.pace.work(self.mix.prompt_tokens, self.mix.output_tokens) / BUSY_MOST)
-        low = max(enough, 1)
+        low = min(max(enough, 1), REPLICAS_MOST)
         if self.predicted(rate, 4 * low + 3) > seconds:
             return low  # so slow is it by itself: more of them would not help
-        while low < REPLICAS_MOST and self.predicted(rate, low) > seconds:
-            low += 1
-        return low
+        # With more replicas it only gets faster, and a look at a route may not take a thousand predictions.
+        return low + bisect_left(range(low, REPLICAS_MOST), -seconds, key=lambda count: -self.predicted(rate, count))
 
 
 def _rate_ahead(service: ServiceModel, load_seconds: float) -> float:

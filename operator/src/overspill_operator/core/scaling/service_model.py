@@ -56,6 +56,8 @@ STRANGE: Final = 0.4
 """Relative error from which on a row counts less, by as much as it is larger (Huber's weights)."""
 TOKEN_SECONDS_MAX: Final = 60.0
 """A slower engine than this is none: such a figure is left out."""
+TOKEN_SECONDS_MIN: Final = 1e-6
+"""Nor is a faster one."""
 RATE_SECONDS: Final = 20.0
 RATE_SLOW_SECONDS: Final = 60.0
 """Over which the rate of arrivals is smoothed for objectives of latency: what it is, and where it came from."""
@@ -357,7 +359,7 @@ class ServiceModel:
             measured = local.request_seconds / local.output_tokens
             others = min(measured * rate, CHUNK_TOKENS)
             row = (1.0, batch, others + local.prompt_tokens / local.output_tokens)
-        if not isfinite(measured) or not 0.0 < measured < TOKEN_SECONDS_MAX:
+        if not isfinite(measured) or not TOKEN_SECONDS_MIN < measured < TOKEN_SECONDS_MAX:
             return self.fit
         before = fit.answers
         mean = (before * fit.inter_token_seconds + weight * measured) / (before + weight)
@@ -367,7 +369,7 @@ class ServiceModel:
         if quiet and firsts.count >= max(0.2 * local.answers, 1.0) and self._is_light(rate):
             first = firsts.seconds_sum / firsts.count
             steps = 0.5 + max(prompt / CHUNK_TOKENS, 1.0)
-            if isfinite(first) and 0.0 < first < TOKEN_SECONDS_MAX:
+            if isfinite(first) and TOKEN_SECONDS_MIN < first < TOKEN_SECONDS_MAX:
                 # Half of the step that runs, and its own; each prompt that is being read then makes it later by half.
                 fit = fit.with_row(
                     (steps, steps * batch, prompt * (1.0 + self._read_share(rate))), first, weight / 2.0, known

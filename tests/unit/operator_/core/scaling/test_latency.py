@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from overspill_operator.core.scaling.autoscaler import Need, Signal
-from overspill_operator.core.scaling.latency import Correction, Objectives, needs_of
+from overspill_operator.core.scaling.latency import REPLICAS_MOST, Correction, Objectives, needs_of
 from overspill_operator.core.scaling.service_model import ServiceModel
 from unit.operator_.core.scaling.routes_seen import BEGIN, Minute, learned
 
@@ -91,3 +91,9 @@ def test_what_was_measured_corrects_what_is_predicted() -> None:
     assert later.first_token < once.first_token < 1.0, "its prompts are all alike, so that its p95 is early"
     spilling = replace(minute, spilled=4.0)
     assert Correction().measured(model, spilling.work, 60.0, 1) == Correction()
+
+
+def test_never_more_replicas_are_needed_than_a_spec_may_allow() -> None:
+    """Whatever gateways count: a number of more than 64 bits would keep the API server from taking the status."""
+    (flood,) = needs_of(learned(1e30), TWO_SECONDS, Correction(), 1, 0.0)
+    assert (flood.replicas, flood.least) == (REPLICAS_MOST, REPLICAS_MOST)

@@ -133,7 +133,7 @@ def replace_local_seconds(work: Work, factor: float) -> Work:
     return Work(tuple(number * factor if number in seconds else number for number in work.numbers))
 
 
-@pytest.mark.parametrize("factor", [0.0, nan, 1e12])
+@pytest.mark.parametrize("factor", [0.0, nan, 1e12, 1e-12, 1e-200])
 def test_a_lie_of_a_minute_does_not_go_far(factor: float) -> None:
     """Sums that cannot be are left out."""
     route = watched()
@@ -143,6 +143,13 @@ def test_a_lie_of_a_minute_does_not_go_far(factor: float) -> None:
     minute = Minute(4.0)
     route.see(minute, work=replace_local_seconds(minute.work, factor))
     assert pace_of(route.model).step_seconds == pytest.approx(before.step_seconds, rel=0.1)
+
+
+def test_an_engine_that_takes_no_time_breaks_nothing() -> None:
+    """Tokens of less than a microsecond from the first minute on, as a gateway may count them: no pace."""
+    route = watched()
+    route.see(Minute(4.0), work=replace_local_seconds(Minute(4.0).work, 1e-200))
+    assert route.model.pace is None
 
 
 def test_a_clock_that_is_set_back_forgets_what_it_sampled_and_nothing_else() -> None:
