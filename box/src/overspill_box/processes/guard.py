@@ -186,6 +186,7 @@ class Guard:
                 signal.SIGCHLD,
                 signal.SIGTERM,
                 signal.SIGINT,
+                signal.SIGQUIT,
                 signal.SIGHUP,
                 signal.SIGPIPE,
                 signal.SIGXFSZ,

@@ -195,11 +195,13 @@ async def test_an_engine_begins_as_from_a_shell(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     before = os.umask(0o027)
     hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    quits = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as a script's shell does for what it puts behind
     try:
         await watched.processes.start(replace(spec_of(""), command=("sh", "-c", SIGNALS)))
     finally:
         os.umask(before)
         signal.signal(signal.SIGHUP, hangup)
+        signal.signal(signal.SIGQUIT, quits)
     blocked, ignored, mask = (await watched.ended(NAME)).last_words
     assert (blocked, mask) == (f"SigBlk: {0:016x}", "0027")
     # Of the two above the 31 of everyday's the C library makes its own use.
