@@ -167,6 +167,33 @@ async def test_an_engine_that_is_kept_is_started_with_its_key(world: World) -> N
     assert await world.until("EngineAvailable", "ReplicasReady") == "1 of 1 replica ready."
 
 
+async def test_a_pause_keeps_what_there_is(world: World) -> None:
+    """As in a cluster: an engine that runs goes on, though nobody asks and its least is none."""
+    await world.begin(engine(least=1))
+    world.http.healthy = True
+    await world.until("EngineAvailable", "ReplicasReady")
+
+    world.take(engine().replace("minReplicas: 0", "minReplicas: 0, idleAfter: 1s, paused: true"))
+    await world.until("ScalingActive", "Paused")
+    world.clock.advance(600.0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert world.condition("EngineAvailable")[1] == "ReplicasReady"
+    assert len(world.processes.started) == 1
+
+
+async def test_a_pause_at_zero_wakes_nobody(world: World) -> None:
+    """The gateway is told that it need not hold requests, and status that none is answered."""
+    await world.begin(engine().replace("minReplicas: 0", "minReplicas: 0, paused: true"))
+
+    document = world.gateway.routes[ROUTE]
+    assert document.local is not None
+    assert not document.local.may_wake
+    assert world.condition("Ready")[:2] == ("False", "ScaledToZero")
+    assert "spec.scaling.paused" in world.condition("Ready")[2]
+
+
 async def test_an_engine_that_fails_is_told_in_status(world: World) -> None:
     """In a sentence, as the log has it; the next try is told of once it has come off."""
     await world.begin(engine(least=1))
