@@ -270,7 +270,11 @@ class Parts:
 
     def _on_scrape(self, keys: list[str], received: float) -> None:
         for key in keys:
-            self._scaler.heard(key, received)
+            try:
+                self._scaler.heard(key, received)
+            except Exception:
+                # As above: Prometheus speaks of all routes as well.
+                logger.exception("demand not acted upon", extra={"route": key})
 
     def _on_refused(self, documents: set[tuple[str, str]]) -> None:
         """Gateways have begun or ceased to refuse documents: status is to say so."""
