@@ -151,6 +151,11 @@ class OverspillScaler(Scaler):
         world.fleet.scale(self._state.replicas)
         self._decide()
 
+    @property
+    def state(self) -> ScalingState:
+        """What it knows now; from ``begin`` on."""
+        return self._state
+
     def arrived(self) -> None:
         """It hears of that by the gateway's line."""
 

@@ -40,6 +40,9 @@ DOWN_STABILIZATION_SECONDS_MAX = 600.0
 kept for as long as it would take to load again, within these."""
 
 
+QUEUE_SECONDS = 10.0
+"""How long a queue inside replicas must last to call for more where objectives of latency are kept by prediction:
+prompts that are read queue for a moment."""
 MONEY_LOOK_SECONDS = 10.0
 """Between two looks at replicas that run for money: also while nobody asks for them."""
 
@@ -129,6 +132,8 @@ class Memory:
     keeps its wish until a replica serves, also after the engine was given up or might not run."""
     has_started: bool = False
     """Whether a replica was ready since the number was last raised from zero."""
+    queued_since_unix: float | None = None
+    """Since when more requests wait inside the replicas than may; None: they don't."""
     failed_starts: int = 0
     """Wakes in a row that ended without a ready replica."""
     next_wake_unix: float | None = None
@@ -219,7 +224,8 @@ def decide(
     # A second replica that finds no node must not keep the first one busy doing nothing.
     is_idle = idle_unix is not None and now_unix >= idle_unix and (pool.ready > 0 or not loading)
     wish = demand.wants_replica and _is_new(demand, memory) and not (is_idle and pool.desired)
-    needs = _needs(rules, pool, demand, queue, given, wish=wish)
+    memory, lasts = _remember_queue(memory, rules, pool, queue, now_unix)
+    needs = _needs(rules, pool, demand, queue if lasts or not given else None, given, wish=wish)
     call = _called_for(rules, pool, needs, is_idle=is_idle, asked=wish or demand.concurrency > 0)
     checks = [rules.bounds.next_change_unix]
     if _must_pause(pool, memory, now_unix):
@@ -328,14 +334,30 @@ def _needs(
     if wish:
         # The gateway writes this line before it has sent the request on, so that nothing is counted yet.
         needs.append(Need(Signal.WISH, 1, "A request came while no replica could serve it."))
-    settled = pool.ready and pool.ready >= pool.desired
-    if queue and settled and queue.waiting > rules.queue_depth * pool.ready:
+    if queue and _is_long(queue, rules, pool):
         # 9 waiting at 1 replica with depth 4: 5 too many, which 2 more would take; but at most doubled, so 2.
         excess = queue.waiting - rules.queue_depth * pool.ready
         by_queue = min(pool.ready + ceil(excess / rules.queue_depth), 2 * pool.ready)
         message = f"{queue.waiting} requests wait inside {pool.ready} replicas; {rules.queue_depth} each may."
         needs.append(Need(Signal.QUEUE_DEPTH, by_queue, message))
     return tuple(sorted(needs, key=lambda need: -need.replicas))
+
+
+def _is_long(queue: QueueDepth, rules: Rules, pool: Pool) -> bool:
+    """Whether more wait inside the replicas than may, and all that are wanted are there."""
+    return bool(pool.ready) and pool.ready >= pool.desired and queue.waiting > rules.queue_depth * pool.ready
+
+
+def _remember_queue(
+    memory: Memory, rules: Rules, pool: Pool, queue: QueueDepth | None, now_unix: float
+) -> tuple[Memory, bool]:
+    """What is remembered of the queue, and whether it has lasted."""
+    if queue is None or not _is_long(queue, rules, pool):
+        return (memory if memory.queued_since_unix is None else replace(memory, queued_since_unix=None)), False
+    if memory.queued_since_unix is None:
+        memory = replace(memory, queued_since_unix=now_unix)
+    since = memory.queued_since_unix
+    return memory, since is not None and now_unix - since >= QUEUE_SECONDS
 
 
 _REASONS: Final = {

@@ -20,6 +20,9 @@ from overspill_operator.core.scaling.service_model import Mix, ServiceModel
 ASSUMED_RHO: Final = 3.0
 """What a busy replica's work is worth at hosted APIs, in its own price, until its pace is known. Whether the first one
 pays does not depend on it, only how full it would be said to be."""
+CONFIDENT_ANSWERS: Final = 60.0
+"""Answers by which what is learned counts half, and what is assumed the other half. A replica that is given up by the
+figures of its first burst would never show better ones."""
 LOAD_SECONDS: Final = 120.0
 """Of a replica, until one was seen to start."""
 CHARGED_LEAST: Final = 5.0
@@ -81,19 +84,14 @@ class Cost:
         """As it is now."""
         replica = prices.replica_usd_per_hour / HOUR_SECONDS
         load = LOAD_SECONDS if load_seconds is None else load_seconds
-        if not service.has_learned or service.mix is None or not service.request_work:
-            return Economy(replica, ASSUMED_RHO * replica, load)
-        return Economy(replica, self._request_usd(prices, service.mix) / service.request_work, load)
+        usd, work = self._request_usd(prices, service.mix), self._request_work(prices, service)
+        return Economy(replica, usd / work if work else ASSUMED_RHO * replica, load)
 
     def heard(self, prices: Prices, service: ServiceModel, economy: Economy) -> "Cost":
         """With the work that came since it was heard last."""
-        offered = service.offered_replicas
-        if offered is None and service.come is not None and service.come_seconds and service.mix is not None:
-            usd = service.come / service.come_seconds * self._request_usd(prices, service.mix)
-            busy = economy.hosted_usd_per_replica_second
-            offered = usd / busy if busy > 0.0 else 0.0
-        if offered is None:
+        if service.come is None or not service.come_seconds:
             return self
+        offered = service.come / service.come_seconds * self._request_work(prices, service)
         return Cost(self.levels.heard(offered, economy, service.heard_unix), self.charged)
 
     def need(self, economy: Economy, service: ServiceModel, current: int, maximum: int, now_unix: float) -> Need:
@@ -103,8 +101,19 @@ class Cost:
         worth = self.levels.worth(economy, current, maximum, now_unix)
         return Need(Signal.COST, worth.replicas, _words(worth, economy))
 
-    def _request_usd(self, prices: Prices, mix: Mix) -> float:
-        return self.charged * prices.hosted_usd(mix.prompt_tokens, mix.output_tokens)
+    def _request_usd(self, prices: Prices, mix: Mix | None) -> float:
+        """Of the mean request at hosted APIs; 0: nothing is known of any."""
+        return self.charged * prices.hosted_usd(mix.prompt_tokens, mix.output_tokens) if mix else 0.0
+
+    def _request_work(self, prices: Prices, service: ServiceModel) -> float:
+        """Replica-seconds of the mean request, as assumed and more and more as learned; 0: nothing is known."""
+        usd = ASSUMED_RHO * prices.replica_usd_per_hour / HOUR_SECONDS
+        assumed = self._request_usd(prices, service.mix) / usd if usd else 0.0
+        learned = service.request_work if service.has_learned else 0.0
+        if not learned or not assumed:
+            return learned or assumed
+        share = service.fit.answers / (service.fit.answers + CONFIDENT_ANSWERS)
+        return float(assumed ** (1.0 - share) * learned**share)
 
 
 def _words(worth: Worth, economy: Economy) -> str:

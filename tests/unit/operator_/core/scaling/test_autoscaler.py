@@ -377,6 +377,18 @@ def test_money_undoes_no_wake_before_it_could_serve() -> None:
     assert pool.desired == 0
 
 
+def test_beside_objectives_a_queue_has_to_last() -> None:
+    """Prompts that are read queue for a moment, which the prediction knows; what stays was not foreseen."""
+    pool = Simulation(rules(), given=(late(1),)).with_ready(1)
+    for _ in range(8):
+        assert pool.step(9, waiting=9).replicas == 1
+    pool.step(9, waiting=0)
+    for _ in range(10):
+        assert pool.step(9, waiting=9).replicas == 1
+    decision = pool.step(9, waiting=9)
+    assert (decision.replicas, decision.reason) == (2, Reason.QUEUE_DEPTH)
+
+
 def test_queues_wait_for_replicas_that_load() -> None:
     """The queue that called for a replica is still there while it loads; it calls for no other."""
     pool = Simulation(rules(maximum=100)).with_ready(1)

@@ -12,7 +12,7 @@ from overspill_operator.core.demand.work import Work
 from overspill_operator.core.scaling.autoscaler import Reason, Signal
 from overspill_operator.core.scaling.cost import ASSUMED_RHO, Cost, Prices, prices_of
 from overspill_operator.core.scaling.scaling_state import Observation, ScalingState, Step, policy_of
-from overspill_operator.core.scaling.service_model import ServiceModel
+from overspill_operator.core.scaling.service_model import Pace, ServiceModel
 from unit.operator_.core.scaling.routes_seen import (
     BEGIN,
     OUTPUT_TOKENS,
@@ -226,8 +226,18 @@ def test_until_the_pace_is_known_only_money_counts() -> None:
     economy = Cost.begun(BEGIN).economy(PRICES, ServiceModel.begun(BEGIN), None)
     assert economy.rho == pytest.approx(ASSUMED_RHO)
     known = Cost.begun(BEGIN).economy(PRICES, learned(), 30.0)
-    assert known.hosted_usd_per_replica_second == pytest.approx(REQUEST_USD / learned().request_work, rel=0.01)
+    assert known.hosted_usd_per_replica_second == pytest.approx(REQUEST_USD / learned().request_work, rel=0.2)
     assert known.load_seconds == 30.0
+
+
+def test_the_figures_of_a_first_burst_do_not_give_a_replica_up() -> None:
+    """Twenty answers say that it is ten times as slow as would pay; what is assumed counts more than they."""
+    model = learned()
+    slow = replace(model, pace=Pace(0.2, 0.01, 0.01, 64.0), fit=replace(model.fit, answers=20.0))
+    assert slow.request_work * PRICES.replica_usd_per_hour / 3600.0 > REQUEST_USD, "by its figures it would not pay"
+    assert Cost.begun(BEGIN).economy(PRICES, slow, 30.0).rho > 1.0
+    sure = replace(slow, fit=replace(model.fit, answers=2000.0))
+    assert Cost.begun(BEGIN).economy(PRICES, sure, 30.0).rho < 1.0
 
 
 def test_prices_are_those_of_the_api_that_is_asked_first() -> None:
