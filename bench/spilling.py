@@ -122,7 +122,7 @@ def oracle(case: Case, arrivals: Sequence[Arrival]) -> tuple[float, float, float
     return spilled / max(counted, 1), was_late[0] / max(counted, 1), tokens
 
 
-def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, Any]:
+def measured(case: Case, arrivals: Sequence[Arrival], seed: int, spread: float) -> dict[str, Any]:
     """What Overspill does."""
     clock = Clock()
     judging = Judging(case.target, begins=WARM_SECONDS, all_judged=sys.maxsize)
@@ -135,7 +135,7 @@ def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, An
     requests: list[Request] = []
     for arrival in arrivals:
         clock.run(arrival.seconds)
-        told = max(int(arrival.prompt_tokens * random.lognormvariate(0.0, ESTIMATE_SPREAD)), 1)
+        told = max(int(arrival.prompt_tokens * random.lognormvariate(0.0, spread)), 1)
         request = Request(Ask(prompt_tokens=told), arrival.prompt_tokens, arrival.output_tokens, clock.now)
         if arrival.seconds >= WARM_SECONDS:
             requests.append(request)
@@ -150,6 +150,8 @@ def measured(case: Case, arrivals: Sequence[Arrival], seed: int) -> dict[str, An
         "wrong_alone": round(judged.in_time / max(judged.spills, 1), 4),
         "late_holds": round(judged.late_holds / max(judged.served, 1), 4),
         "late": round(late / count, 4),
+        "judged": [gateway.tally.spills_needed, gateway.tally.spills_regretted, gateway.tally.spills_unknown],
+        "caution": round(gateway.pool.rates.caution.times, 2),
         "tokens": sum(one.prompt_tokens + one.output_tokens for one in requests if one.local),
     }
 
@@ -182,6 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--replicas", type=numbers, help="how many there are, by default 1, or 0.75 of the mean")
     parser.add_argument("--targets", type=numbers, default=[0.5])
     parser.add_argument("--answers", default="streamed", help="streamed, plain or both")
+    parser.add_argument(
+        "--estimate-spread", type=float, default=ESTIMATE_SPREAD, help="of the gateway's estimate of a prompt's tokens"
+    )
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--requests-max", type=int, default=10_000)
     parser.add_argument("--no-oracle", action="store_true", help="leave the oracle's own run out, which takes longest")
@@ -190,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     began = time.process_time()
     for case, arrivals in cases(options):
-        row = measured(case, arrivals, options.seed)
+        row = measured(case, arrivals, options.seed, options.estimate_spread)
         if not options.no_oracle:
             spilled, late, tokens = oracle(case, arrivals)
             row["oracle_spilled"] = round(spilled, 4)

@@ -134,6 +134,15 @@ class SpilledDemand(Compiled):
     """Seconds that they took there, from sending to the end."""
     cost_nano_usd_total: int = 0
     """Nano-dollars that was charged for all that was sent there in replicas' place, also where nothing came of it."""
+    needed_total: int = 0
+    """Of requests that went there for lateness: those of which replicas have shown since that they had begun them late.
+    Whoever does not count such things says none of this and the next three: nothing is known of as many as spilled."""
+    regretted_total: int = 0
+    """Those of which replicas have shown that they would have begun them in time."""
+    regret_nano_usd_total: int = 0
+    """Nano-dollars that was charged for those that are regretted."""
+    late_holds_total: int = 0
+    """Streams that replicas began too late, though a hosted API would have been in time."""
 
 
 class EngineDemand(Compiled):

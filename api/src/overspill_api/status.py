@@ -180,6 +180,9 @@ class ModelRouteStatus(Strict):
     """Base URL for OpenAI SDKs inside the cluster."""
     served_by: str | None = None
     """Share of requests by backend since the gateways started, such as "local 93%, hosted 7%"."""
+    spill_regret: str | None = None
+    """How good decisions to spill were in the last minute with any, such as "4% of 50 spills regretted, 0.0012 USD; 1
+    stream late at a replica"."""
     spend: Spend | None = None
     """Cost of the hosted APIs."""
     budget_alert: BudgetAlert | None = None

@@ -15,6 +15,7 @@ from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_li
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
 from overspill_gateway.clock import Clock
 from overspill_gateway.core.counters import BackendCounters
+from overspill_gateway.core.prediction.foregone import Verdict
 from overspill_gateway.wire.time_slice import TimeSlice
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def _counters(routes: "Mapping[str, Route]") -> Iterator[Metric]:
     counters: list[tuple[str, str, Callable[[Route], float]]] = [
         ("overspill_arrivals", "Requests that were let in.", lambda route: route.pool.arrivals),
         ("overspill_spilled_requests", "Requests that left a pool for a hosted API.", lambda route: route.pool.spilled),
+        ("overspill_late_holds", "Streams late at replicas, not at hosted APIs.", lambda route: route.tally.late_holds),
+        ("overspill_spill_regret_nano_usd", "Cost of regretted spills.", lambda route: route.tally.regret_nano_usd),
         ("overspill_retries", "Attempts after a failed one.", lambda route: route.tally.retries),
         ("overspill_refused_requests", "Requests that nobody served.", lambda route: route.tally.refused),
     ]
@@ -60,6 +63,16 @@ def _counters(routes: "Mapping[str, Route]") -> Iterator[Metric]:
         for key, route in routes.items():
             counter.add_metric([key], value(route))
         yield counter
+
+
+def _judged(routes: "Mapping[str, Route]") -> Iterator[Metric]:
+    judged = CounterMetricFamily("overspill_spills_judged", "Spills by what came of them.", labels=["route", "verdict"])
+    for key, route in routes.items():
+        tally = route.tally
+        judged.add_metric([key, Verdict.NEEDED.value], tally.spills_needed)
+        judged.add_metric([key, Verdict.REGRETTED.value], tally.spills_regretted)
+        judged.add_metric([key, Verdict.UNKNOWN.value], tally.spills_unknown)
+    yield judged
 
 
 def _backends(routes: "Mapping[str, Route]") -> Iterator[Metric]:
@@ -160,7 +173,7 @@ class Metrics:
         for start in range(0, max(len(keys), 1), _SLICE_ROUTES):
             chunk = keys[start : start + _SLICE_ROUTES]
             routes = {key: self._routes[key] for key in chunk if key in self._routes}
-            for collect in (_gauges, _counters, _backends, route_metrics):
+            for collect in (_gauges, _counters, _judged, _backends, route_metrics):
                 _add(families, collect(routes))
                 yield
             _add(families, ejection_metrics(routes, self._clock.monotonic()))

@@ -200,6 +200,7 @@ class RouteCounters:
         "hedges",
         "hedges_won",
         "hosted",
+        "late_holds",
         "local",
         "output_retries",
         "outputs_invalid",
@@ -209,6 +210,7 @@ class RouteCounters:
         "prediction_error_seconds_sum",
         "predictions",
         "refusals",
+        "regret_nano_usd",
         "retries",
         "seen_seconds_sum",
         "spilled_nano_usd",
@@ -216,6 +218,9 @@ class RouteCounters:
         "spilled_prompt_tokens",
         "spilled_requests",
         "spilled_seconds",
+        "spills_needed",
+        "spills_regretted",
+        "spills_unknown",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -257,6 +262,17 @@ class RouteCounters:
         """From sending to the end."""
         self.spilled_nano_usd = 0
         """What was charged for what was sent there, whatever came of it."""
+
+        self.spills_needed = 0
+        """Requests that went to a hosted API for lateness, and of which replicas have shown that they had been late."""
+        self.spills_regretted = 0
+        """Those that a replica would have begun in time."""
+        self.spills_unknown = 0
+        """Those of which nothing has shown it."""
+        self.regret_nano_usd = 0
+        """What was charged for those that are regretted."""
+        self.late_holds = 0
+        """Streams that a replica began too late, though a hosted API would have been in time."""
 
     @property
     def refused(self) -> int:

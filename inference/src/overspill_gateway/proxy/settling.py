@@ -227,6 +227,8 @@ def charge(
         call.uncounted_nano_usd += cost
         if attempt.spills:
             call.route.tally.spilled_nano_usd += cost
+            if attempt.foregone is not None and attempt.foregone.charged(cost):
+                call.route.tally.regret_nano_usd += cost
         if attempt.is_hedge:
             call.route.pool.hedges.settled(attempt.launched_at, held_nano_usd=hold.nano_usd, actual_nano_usd=cost)
     if metering.recording is not None and (served or cost):

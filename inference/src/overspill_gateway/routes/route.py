@@ -14,6 +14,7 @@ from overspill_gateway.core.backends.engine_keys import key_lines
 from overspill_gateway.core.backends.rotation import EndpointFact
 from overspill_gateway.core.counters import BackendCounters, RouteCounters
 from overspill_gateway.core.flow.demand_line import route_demand
+from overspill_gateway.core.flow.judging import Judging
 from overspill_gateway.core.flow.learning import Learning
 from overspill_gateway.core.flow.work_counting import WorkCounting
 from overspill_gateway.core.prediction.prediction import ServiceRates
@@ -67,7 +68,9 @@ class Route(PoolListener[Replica]):
         """What is wrong with each backend, by ``local`` or ``hosted/<name>``."""
         self.pool: RoutePool[Replica, Hosted] = RoutePool(self, ServiceRates(), meter)
         """What deciding knows of it."""
-        self.learning = Learning(self.pool.rates)
+        self.learning = Learning(
+            self.pool.rates, Judging(self.pool.target, self.pool.rates, lambda: self.pool.hosted, self.tally)
+        )
         """Hears of its requests, and so does the next one."""
         self.counting = WorkCounting(self.tally)
         self.last_arrival_unix_seconds: float | None = None

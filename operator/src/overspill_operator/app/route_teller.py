@@ -12,6 +12,7 @@ from overspill_operator.app.work_queue import WorkQueue
 from overspill_operator.clock import Clock
 from overspill_operator.core.budget_status import alert_record, due_alert
 from overspill_operator.core.demand.traffic import Coverage, costs, demand_of, has_traffic, served_by
+from overspill_operator.core.demand.work import regret_text
 from overspill_operator.core.engine_state import EngineState
 from overspill_operator.core.faults import Fault
 from overspill_operator.core.objects import RouteObject
@@ -208,10 +209,12 @@ class RouteTeller:
         if self._gateways.coverage(unix) is Coverage.COMPLETE and not self._gateways.starting:
             gone = frozenset(entry.gateway for entry in spend.gateways) - self._gateways.identities
         demand = demand_of(route.key, views, 0, unix, uid)
+        seen = self._gateways.work.of(route.key, uid, unix)
         return TrafficFigures(
             served_by=served_by(route.key, views, uid),
             last_request_unix=demand.last_arrival_unix,
             spend=add_reports(spend, costs(route.key, views, uid), gone),
+            spill_regret=regret_text(seen.work.spilled) if seen else None,
         )
 
 

@@ -72,6 +72,8 @@ class TrafficFigures:
     """When the last request came."""
     spend: Spend
     """What hosted APIs have cost."""
+    spill_regret: str | None = None
+    """How good decisions to spill were of late; None: none was judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def status_document(
         "url": url,
         "servedBy": figures.served_by if traffic else before.get("servedBy"),
         "lastRequestTime": last_minute,
+        "spillRegret": figures.spill_regret or before.get("spillRegret"),
         "spend": spend,
         "budgetAlert": before.get("budgetAlert"),
         "loadTime": load_time,

@@ -18,9 +18,11 @@ from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.backends.hosted_state import HostedState
 from overspill_gateway.core.backends.outcome import Failure
 from overspill_gateway.core.backends.replica_state import ReplicaState
+from overspill_gateway.core.counters import RouteCounters
 from overspill_gateway.core.flow.attempt_state import AttemptState, Ending
 from overspill_gateway.core.flow.flow_actions import HOLD, Action, NotSent, Send
 from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.flow.judging import Judging
 from overspill_gateway.core.flow.learning import Learning
 from overspill_gateway.core.flow.phase import Phase
 from overspill_gateway.core.flow.request_flow import RequestFlow
@@ -155,6 +157,7 @@ class Gateway(PoolListener[ReplicaState]):
         tuning: Tuning = TUNING,
         observers: "tuple[FlowObserver[Attempt], ...]" = (),
         pool_of: PoolOf = RoutePool,
+        tally: RouteCounters | None = None,
         seed: int = 1,
     ) -> None:
         """``hosted``: each as deciding knows it, and how it answers. ``plain``: answers come whole, not as streams."""
@@ -163,6 +166,8 @@ class Gateway(PoolListener[ReplicaState]):
         self.scrapes = scrapes
         self.on_demand: Callable[[bool], None] = lambda _: None
         """Called when what the operator needs to know has changed; true: it has to know at once."""
+        self.tally = tally or RouteCounters()
+        """What is counted of the route."""
         self.retries = RetryBudget()
         self.random = Random(seed)  # noqa: S311 - chance, no secret
         self.fails: dict[str, Callable[[float], Failure | None]] = {}
@@ -178,7 +183,10 @@ class Gateway(PoolListener[ReplicaState]):
         pool.attempts_max = attempts_max
         pool.target.seconds = target
         pool.rules = rules or FlowRules(total_seconds=3600.0, hold_timeout_seconds=hold_seconds)
-        self.observers: list[FlowObserver[Attempt]] = [Learning(pool.rates), *observers]
+        self.observers: list[FlowObserver[Attempt]] = [
+            Learning(pool.rates, Judging(pool.target, pool.rates, lambda: pool.hosted, self.tally)),
+            *observers,
+        ]
         self.replicas: list[ReplicaState] = []
         for engine in engines:
             self.replica_comes(engine)

@@ -87,7 +87,8 @@ class Telling:
             self._gateway.pool.arrivals,
             (
                 tally.spilled_requests, tally.spilled_prompt_tokens, tally.spilled_output_tokens,
-                tally.spilled_seconds, tally.spilled_nano_usd,
+                tally.spilled_seconds, tally.spilled_nano_usd, tally.spills_needed, tally.spills_regretted,
+                tally.regret_nano_usd, tally.late_holds,
             ),
             tally.refusals,
             list(self._kind(tally.local, is_local=True)),

@@ -135,6 +135,8 @@ class UseHosted(Generic[H]):
 
     hosted: H
     reason: ServedReason
+    foregone: LoadSnapshot | None = None
+    """What was expected of the best replica, where that would be late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,9 @@ def _if_in_time(pool: Pool[R, H], history: History, replica: R, ask: Ask, now: f
     if not kept:
         target.missed(prediction, now)
         step = _in_no_time(pool, history, ask, now)
-        if isinstance(step, UseHosted) or not target.waits_in_vain(prediction, replica.load):
+        if isinstance(step, UseHosted):
+            return UseHosted(step.hosted, step.reason, prediction)
+        if not target.waits_in_vain(prediction, replica.load):
             return step
     return UseReplica(replica, _local_reason(history), prediction)
 

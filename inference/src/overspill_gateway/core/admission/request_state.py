@@ -5,6 +5,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from overspill_gateway.core.admission.plan import History, Refuse
+from overspill_gateway.core.prediction.prediction import LoadSnapshot
 from overspill_gateway.core.requests.ask import Ask
 
 
@@ -36,5 +37,7 @@ class RequestState:
         self.started_at = now
         """When it came, seconds of the process's clock."""
         self.history = History()
+        self.foregone: LoadSnapshot | None = None
+        """What was expected of the best replica, where it is to go to a hosted API since that would be late."""
         self.invalid_outputs = 0
         """Answers so far that broke its schema."""

@@ -82,7 +82,7 @@ class RoutePool(Pool[R, H], Generic[R, H]):
     def __init__(self, listener: PoolListener[R], rates: ServiceRates, money: RouteMoney) -> None:
         super().__init__(
             has_local=False, may_wake=False, replicas=[], hosted=[], cold_start_hosted=False, held=0, held_max=0,
-            attempts_max=1, rates=rates, target=FirstTokenTarget(tuning=rates.tuning),
+            attempts_max=1, rates=rates, target=FirstTokenTarget(tuning=rates.tuning, caution=rates.caution),
         )  # fmt: skip
         self.listener = listener
         self.money = money

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from overspill_gateway.core.admission.plan import ServedReason
 from overspill_gateway.core.answers.usage import Usage
 from overspill_gateway.core.backends.backend_state import BackendState
+from overspill_gateway.core.prediction.foregone import Foregone
 from overspill_gateway.core.prediction.prediction import LoadSnapshot
 
 B_co = TypeVar("B_co", bound=BackendState, covariant=True)
@@ -30,8 +31,8 @@ class AttemptState(Generic[B_co]):
     """One attempt. Times are seconds of the process's clock; 0: it has not come to that."""
 
     __slots__ = (
-        "backend", "counts_as_retry", "first_token_at", "has_place", "is_hedge", "is_retry", "launched_at", "reason",
-        "sent_at", "snapshot", "spills", "status", "usage", "was_paused",
+        "backend", "counts_as_retry", "first_token_at", "foregone", "has_place", "is_hedge", "is_retry", "launched_at",
+        "reason", "sent_at", "snapshot", "spills", "status", "usage", "was_paused",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,8 @@ class AttemptState(Generic[B_co]):
         self.first_token_at = 0.0
         self.snapshot = snapshot
         """What was expected of a replica: what learning compares with."""
+        self.foregone: Foregone | None = None
+        """Of what a replica would have done instead; None: nobody judges that."""
         self.status = 0
         """Of its answer; 0: none has come."""
         self.usage: Usage | None = None

@@ -8,6 +8,7 @@ from overspill_gateway.core.backends.backend_state import BackendState
 from overspill_gateway.core.backends.outcome import FailureKind
 from overspill_gateway.core.flow.attempt_state import AttemptState, Ending
 from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.flow.judging import Judging
 from overspill_gateway.core.prediction.prediction import LoadSnapshot, ServiceRates
 
 AnyAttempt = AttemptState[BackendState]
@@ -16,13 +17,34 @@ AnyAttempt = AttemptState[BackendState]
 class Learning(FlowObserver[AnyAttempt]):
     """Learns the service rates of one route's replicas."""
 
-    def __init__(self, rates: ServiceRates) -> None:
+    def __init__(self, rates: ServiceRates, judging: Judging | None = None) -> None:
+        """``judging``: hears what becomes of decisions; None: nobody does."""
         self._rates = rates
+        self._judging = judging
+
+    def began(self, request: RequestState, attempt: AnyAttempt, now: float) -> None:
+        """It goes to a backend: what a replica reads next, or what it might have read."""
+        snapshot = attempt.snapshot
+        if request.foregone is not None and self._judging is not None and not attempt.backend.is_local:
+            self._judging.spilled(request, attempt, now)
+        if snapshot is not None and request.streams:
+            snapshot.own.steps.request_sent(request.ask.prompt_tokens)
 
     def first_token(self, request: RequestState, attempt: AnyAttempt, now: float) -> None:
         """Of a plain answer it is the last as well, and says little: see ``settled``."""
         snapshot, first_tokens = attempt.snapshot, self._rates.first_tokens
-        if snapshot is not None and request.streams and first_tokens.takes(now):
+        if not request.streams:
+            return
+        judging = self._judging
+        if snapshot is None:
+            if judging is not None and not attempt.backend.is_local and attempt.status < 300:
+                judging.hosted_first_token(now - attempt.sent_at)
+            return
+        learns = first_tokens.takes(now)
+        self._rates.began(snapshot, request.ask.prompt_tokens, now, learns=learns)
+        if judging is not None:
+            judging.first_token(request, snapshot, now)
+        if learns:
             first_tokens.passed = 0
             self._rates.observed_first_token(request.ask.prompt_tokens, snapshot, now - attempt.sent_at, now)
 
@@ -33,6 +55,12 @@ class Learning(FlowObserver[AnyAttempt]):
         snapshot = attempt.snapshot
         if not attempt.backend.is_local:
             return
+        if snapshot is not None:
+            snapshot.own.ended += 1
+            if request.streams and not attempt.has_begun:
+                snapshot.own.steps.request_gone(request.ask.prompt_tokens)
+            if self._judging is not None:
+                self._judging.ended(snapshot.own, now)
         if ending is Ending.WHOLE:
             if attempt.usage is not None and attempt.status < 300:
                 self._learn(request, attempt, snapshot, now)

@@ -172,6 +172,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
             return self._hold(step, now)
         pool.lacks_replica(now)
         if isinstance(step, UseHosted):
+            self.foregone = step.foregone
             return self._send(step.hosted, step.reason, None)
         if step.why is Refusal.QUEUE_FULL and not self.history.was_held and pool.makes_room(self.ask, step, now):
             return self._hold(HoldIt(late=bool(pool.replicas)), now)
@@ -408,8 +409,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
 
     def _note_failure(self, attempt: A, failure: Failure, now: float) -> None:
         """Remember that a backend failed this request, so that others are asked first."""
-        backend = attempt.backend
-        history = self.history
+        backend, history = attempt.backend, self.history
         history.failures += (failure,)
         backend.outlier.failed(now, failure.kind, failure.retry_after_seconds, status=failure.status)
         if backend.is_local:

@@ -8,6 +8,7 @@ A new replica is taken to be like the rest; each thing that is seen of it counts
 from math import exp, log
 from typing import Final
 
+from overspill_gateway.core.prediction.steps import EngineSteps
 from overspill_gateway.core.prediction.tuning import TUNING, Tuning
 
 PACE_MAX: Final = 100.0
@@ -44,7 +45,10 @@ class Pace:
 class ReplicaRates:
     """What one replica has of its own."""
 
-    __slots__ = ("_tuning", "brighter_at", "reading", "slots", "slowness", "tried_at", "try_seconds", "writing")
+    __slots__ = (
+        "_tuning", "brighter_at", "ended", "reading", "slots", "slowness", "steps", "tried_at",
+        "try_seconds", "writing",
+    )  # fmt: skip
 
     def __init__(self, tuning: Tuning = TUNING) -> None:
         self._tuning = tuning
@@ -52,6 +56,10 @@ class ReplicaRates:
         """Until the first token."""
         self.writing = Pace(tuning)
         """From one token to the next."""
+        self.steps = EngineSteps()
+        """What it reads now and next."""
+        self.ended = 0
+        """Requests that have ended there."""
         self.slots = 0.0
         """Requests that it runs at a time; 0: not known, none ever waited for a place."""
         self.slowness = 1.0

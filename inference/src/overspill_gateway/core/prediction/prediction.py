@@ -14,6 +14,7 @@ Not here: what follows from a prediction (``plan``), and how much work a replica
 from math import exp, frexp, log
 from typing import Final
 
+from overspill_gateway.core.prediction.caution import Caution
 from overspill_gateway.core.prediction.line import SECONDS_MAX, SECONDS_MIN, Line, Sampling
 from overspill_gateway.core.prediction.load import ReplicaLoad
 from overspill_gateway.core.prediction.pace import Pace, ReplicaRates
@@ -29,7 +30,8 @@ class LoadSnapshot:
     """What was expected of one request when it was chosen for a replica, kept to compare with what came."""
 
     __slots__ = (
-        "alone_seconds", "level", "own", "places_short", "predicted_seconds", "raw_seconds", "tail_seconds", "work",
+        "alone_seconds", "level", "line_at", "own", "places_short", "predicted_seconds", "raw_seconds", "tail_seconds",
+        "work",
     )  # fmt: skip
 
     own: ReplicaRates
@@ -49,6 +51,8 @@ class LoadSnapshot:
     """Seconds that it exceeds with a chance of one in twenty."""
     alone_seconds: float
     """Seconds to its first token if it were alone."""
+    line_at: int
+    """Its place in the line: prompt tokens of streams that were sent there before it, ever."""
 
 
 class ServiceRates:
@@ -56,8 +60,8 @@ class ServiceRates:
 
     __slots__ = (
         "_compared_at", "_finished", "_finished_at", "_finished_since", "_first_token", "_level", "_observed_at",
-        "_output", "_output_tokens", "_promised_until", "_replicas", "_tail", "_trend", "answers", "first_tokens",
-        "prompt_tokens", "slots", "slow_replicas", "tuning",
+        "_output", "_output_tokens", "_promised_until", "_replicas", "_step", "_tail", "_trend", "answers", "caution",
+        "first_tokens", "prompt_tokens", "slots", "slow_replicas", "tuning",
     )  # fmt: skip
 
     def __init__(self, tuning: Tuning = TUNING) -> None:
@@ -70,12 +74,15 @@ class ServiceRates:
         """Which answers are."""
         self.prompt_tokens = tuning.prompt_tokens_expected
         """The usual length of a prompt."""
+        self.caution = Caution(tuning)
+        """How sure one has to be that a first token is in time."""
         self.slow_replicas = 0
         """Replicas that are known to be slower than the rest."""
         self._replicas: list[ReplicaRates] = []
         self._compared_at = float("-inf")
         self._observed_at = float("-inf")
         self._first_token = Line(tuning.prior_prompt_tokens, tuning)
+        self._step = Line(tuning.prior_prompt_tokens, tuning)
         self._output = Line(tuning.prior_running, tuning)
         self._trend = 1.0
         self._level = [1.0] * LEVELS
@@ -118,6 +125,7 @@ class ServiceRates:
         usual = _usual([own.reading for own in replicas])
         if usual != 1.0:
             self._first_token.scale(usual)
+            self._step.scale(usual)
         usual = _usual([own.writing for own in replicas])
         if usual != 1.0:
             self._output.scale(usual)
@@ -185,6 +193,7 @@ class ServiceRates:
         if short:
             level += 16
         snapshot.own = own
+        snapshot.line_at = own.steps.sent
         snapshot.work = work
         snapshot.places_short = short
         snapshot.raw_seconds = raw
@@ -192,8 +201,9 @@ class ServiceRates:
         factor = self._trend * self._level[level] * pace
         snapshot.alone_seconds = (line.base + line.slope * prompt_tokens) * factor
         predicted = raw * factor
+        times = 1.0 if self.slow_replicas else self.caution.times  # whose line is judged is not whose is long
         snapshot.predicted_seconds = predicted if line.count else None
-        snapshot.tail_seconds = predicted * self._tail[level]
+        snapshot.tail_seconds = predicted * (1.0 + times * (self._tail[level] - 1.0))
         return snapshot
 
     def output_tokens_expected(self, ask: Ask) -> int:
@@ -255,6 +265,22 @@ class ServiceRates:
         self._observed_at = now
         self._trend = min(max(self._trend * (1.0 + gain * error), 0.05), 20.0)
         self._level[level] = min(max(self._level[level] * (1.0 + tuning.level_gain * error), 0.1), 10.0)
+
+    def began(self, snapshot: LoadSnapshot, prompt_tokens: int, now: float, *, learns: bool) -> None:
+        """A replica's stream begins; ``learns``: this one is looked at."""
+        own = snapshot.own
+        steps = own.steps
+        if not steps.first_token(prompt_tokens, now) or not learns or snapshot.places_short > 0.0:
+            return  # it came with another of the same step, or had waited for a place
+        if steps.step_tokens:
+            self._step.observe(float(steps.step_tokens), steps.step_seconds / own.reading.factor, now)
+
+    def step_and_token_seconds(self, own: ReplicaRates) -> tuple[float, float]:
+        """How long a step of a replica takes, and how much longer for each token that it reads."""
+        if self._step.count:
+            return self._step.base * own.reading.factor, self._step.slope * own.reading.factor
+        line, speed = self._first_token, self._trend * own.reading.factor
+        return line.base * speed, line.slope * speed
 
     def observed_no_token(self, prompt_tokens: int, snapshot: LoadSnapshot, seconds: float, now: float) -> None:
         """A request was given up, so many seconds after it was sent, before its first token: it took longer still.

@@ -138,6 +138,17 @@ class Tuning:
     tail_max: float = 3.0
     """Above where levels settle; without a bound a level could be shunned for so long that nothing were seen of it any
     more."""
+    caution_min: float = 0.75
+    """So many times the tail's part of what is predicted counts at least, and as much of the distance between target
+    and lower bound: chosen, since a model that becomes slower is late at once. It begins at 1, which is all of it."""
+    caution_late: float = 0.25
+    """More after a first token that was late though a hosted API would have been in time ..."""
+    caution_regretted: float = 0.02
+    """... and less after a spill that a replica would have begun in time: a dozen of these are as bad as one late."""
+    late_share_max: float = 0.002
+    """No less while more first tokens than this were late of late: what is promised is one in a hundred."""
+    late_memory: float = 512.0
+    """First tokens that this looks back on."""
     finished_memory_seconds: float = 10.0
     """Chosen: long enough to hold some ends of a slow replica, short enough for a Retry-After of seconds."""
     promised_share: float = 2.0 / 3.0
@@ -197,7 +208,7 @@ class Tuning:
     unlearned_requests_max: int = 32
     """At a replica whose rates nobody knows yet: enough to learn them, and no flood."""
     return_below: float = 0.8
-    """While requests go elsewhere, only those below this share of the target stay."""
+    """While requests go elsewhere, only those below this share of the target stay, or more, where caution is less."""
 
 
 TUNING: Final = Tuning()

@@ -38,7 +38,7 @@ _SCALARS: Final = 4
 """Numbers of a kind before its histograms: those of ``KindOfWork``."""
 _KIND_LENGTH: Final = _SCALARS + sum(1 + len(bounds) for bounds in _TABLES)
 _SPILLED_AT: Final = 1
-_REFUSED_AT: Final = _SPILLED_AT + 5
+_REFUSED_AT: Final = _SPILLED_AT + 9
 _KINDS_AT: Final = _REFUSED_AT + len(_REASONS)
 _LENGTH: Final = _KINDS_AT + len(_KINDS) * _KIND_LENGTH
 _HISTOGRAMS_AT: Final = tuple(_SCALARS + sum(1 + len(bounds) for bounds in _TABLES[:place]) for place in range(3))
@@ -137,6 +137,20 @@ class SpilledWork:
     """From sending to the end, all requests together."""
     cost_nano_usd: float
     """What was charged for what was sent there."""
+    needed: float
+    """Requests that went there for lateness, and of which replicas have shown that they had begun them late."""
+    regretted: float
+    """Those that replicas would have begun in time, as they have shown."""
+    regret_nano_usd: float
+    """What was charged for those."""
+    late_holds: float
+    """Streams that replicas began too late, though a hosted API would have been in time."""
+
+    @property
+    def regret_share(self) -> float | None:
+        """Of those of which replicas have shown it: the share that is regretted, 0 to 1. None: of none."""
+        judged = self.needed + self.regretted
+        return self.regretted / judged if judged else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,8 @@ class Work:
         spilled = route.spilled
         numbers[:_REFUSED_AT] = (
             route.arrivals_total, spilled.requests_total, spilled.prompt_tokens_total, spilled.output_tokens_total,
-            spilled.request_seconds_total, spilled.cost_nano_usd_total,
+            spilled.request_seconds_total, spilled.cost_nano_usd_total, spilled.needed_total, spilled.regretted_total,
+            spilled.regret_nano_usd_total, spilled.late_holds_total,
         )  # fmt: skip
         seconds = [spilled.request_seconds_total]
         for reason, count in route.refused_total.items():
@@ -234,6 +249,21 @@ class Work:
         numbers = self.numbers[begin : begin + _KIND_LENGTH]
         answers, prompt, output, seconds = numbers[:_SCALARS]
         return KindOfWork(answers, prompt, output, seconds, *_latencies(numbers[_SCALARS:]))
+
+
+def regret_text(spilled: SpilledWork) -> str | None:
+    """How good decisions to spill were, for people; None: none was judged."""
+    share, late = spilled.regret_share, spilled.late_holds
+    if share is None and not late:
+        return None
+    parts = []
+    if share is not None:
+        judged = spilled.needed + spilled.regretted
+        usd = spilled.regret_nano_usd / 1e9
+        parts.append(f"{share:.0%} of {judged:.0f} spills regretted, {usd:.4f} USD")
+    if late:
+        parts.append(f"{late:.0f} {'stream' if late == 1 else 'streams'} late at a replica")
+    return "; ".join(parts)
 
 
 def all_of(works: Iterable[Work]) -> Work:

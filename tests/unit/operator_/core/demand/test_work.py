@@ -16,7 +16,16 @@ from overspill_api.demand import (
     WorkDemand,
     bound_name,
 )
-from overspill_operator.core.demand.work import BOUNDS_MAX, TOTAL_MAX, Latencies, Work, WorkError, all_of
+from overspill_operator.core.demand.work import (
+    BOUNDS_MAX,
+    TOTAL_MAX,
+    Latencies,
+    SpilledWork,
+    Work,
+    WorkError,
+    all_of,
+    regret_text,
+)
 
 
 def said(**figures: Any) -> Work:
@@ -195,3 +204,26 @@ def test_a_quantile_of_all_lies_among_those_of_each(parts: list[dict[str, int]],
 def test_all_reasons_of_the_contract_are_told() -> None:
     """Each by its own name."""
     assert said(refused_total=dict.fromkeys(REFUSAL_REASONS, 1)).refused == dict.fromkeys(REFUSAL_REASONS, 1)
+
+
+def test_what_came_of_spills_is_heard_and_said() -> None:
+    """Of those of which replicas have shown it, the share that is regretted, and what it cost."""
+    said = RouteDemand(
+        route="ns/tiny",
+        spilled=SpilledDemand(
+            requests_total=60, needed_total=40, regretted_total=10, regret_nano_usd_total=2_500_000, late_holds_total=1
+        ),
+    )
+    spilled = Work.said(said).spilled
+
+    assert spilled.regret_share == 0.2
+    assert regret_text(spilled) == "20% of 50 spills regretted, 0.0025 USD; 1 stream late at a replica"
+
+
+def test_where_nothing_was_judged_nothing_is_said_of_regret() -> None:
+    """As with gateways that do not judge."""
+    spilled = Work.said(RouteDemand(route="ns/tiny", spilled=SpilledDemand(requests_total=60))).spilled
+
+    assert spilled.regret_share is None
+    assert regret_text(spilled) is None
+    assert regret_text(SpilledWork(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0)) == "3 streams late at a replica"
