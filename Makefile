@@ -179,6 +179,10 @@ bench-simulation: venv ## how many requests a minute the deciding core takes in 
 bench-autoscaler: venv ## policies of scaling beside a clairvoyant, in virtual time: TRACES="FILE ..." OPTIONS="--means 2 --rhos 3"; one JSON line last
 	@$(VENV)/python -m bench.autoscaler $(TRACES) $(OPTIONS)
 
+.PHONY: bench-forecast
+bench-forecast: venv ## what a forecast is worth to the number of replicas, on the fluid of traces: TRACES="FILE ..." OPTIONS="--means 2 --rhos 8"; one JSON line last
+	@$(VENV)/python -m bench.forecast $(TRACES) $(OPTIONS)
+
 .PHONY: bench-spilling
 bench-spilling: venv ## how good decisions to spill are, beside an oracle, in virtual time: TRACES="FILE ..." OPTIONS="--loads 0.9 --targets 0.5,2"; one JSON line last
 	@$(VENV)/python -m bench.spilling $(TRACES) $(OPTIONS)
