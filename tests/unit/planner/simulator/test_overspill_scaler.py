@@ -70,6 +70,7 @@ def rate_of(replicas: float) -> float:
     return replicas * len(few) / sum(map(SPEED.rates.work, few))
 
 
+@pytest.mark.exhaustive
 def test_cost_comes_near_the_better_of_fixed_numbers() -> None:
     """Steady demand for one replica and a half, at two prices: whoever knew all of it would have chosen no better."""
     arrivals = poisson(rate_of(1.5), 900.0)
@@ -100,6 +101,7 @@ def test_a_replica_goes_when_traffic_is_too_sparse_to_pay_for_it() -> None:
     assert run.scaler.changes[-1].at_unix - run.route.setting.begins_unix < 1500.0
 
 
+@pytest.mark.exhaustive
 def test_objectives_bring_replicas_before_requests_are_late() -> None:
     """Without a hosted API: demand doubles over some minutes, and all but a cold start's requests are in time."""
     rate = rate_of(1.0)

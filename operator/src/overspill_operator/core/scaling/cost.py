@@ -29,6 +29,8 @@ CHARGED_LEAST: Final = 5.0
 """Spilled requests of a minute whose price is believed."""
 CHARGED: Final = (0.25, 4.0)
 """Of the list price: what is charged beside it is discounts and attempts that came to nothing."""
+FREE_USD_PER_HOUR: Final = 1e-6
+"""Of a replica that is said to cost nothing: then any work pays for it."""
 HOUR_SECONDS: Final = 3600.0
 
 
@@ -53,7 +55,7 @@ def prices_of(spec: ModelRouteSpec, replica_usd_per_hour: float | None) -> Price
     listed = next((entry.price for entry in spec.hosted if entry.price is not None), None)
     if replica_usd_per_hour is None or listed is None:
         return None
-    return Prices(replica_usd_per_hour, float(listed.input), float(listed.output))
+    return Prices(max(replica_usd_per_hour, FREE_USD_PER_HOUR), float(listed.input), float(listed.output))
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,13 @@ def test_a_first_replica_comes_when_hosted_apis_are_paid_more_for_its_work() -> 
     assert route.state.replicas == 1, "two are not asked for by what one does"
 
 
+def test_a_replica_that_costs_nothing_comes_for_little() -> None:
+    """Hardware that is there anyway, with a price of 0."""
+    route = Route(0.0)
+    route.run(600, 0.2)
+    assert route.changes[0][1:] == (1, Reason.COST)
+
+
 def test_a_second_replica_does_not_come_for_the_little_that_it_would_do() -> None:
     """Objective Latency would want it: the first is full for the rest."""
     route = Route(hourly(6.4) / 1.5, known=1).teach()
