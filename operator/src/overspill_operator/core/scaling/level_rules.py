@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 PATIENCE_LOADS: Final = 2.0
-"""Another rule has to have been cheaper by so many loads. Measured: 1 follows chance in the first hour, 8 learns half
-as fast."""
+"""Another rule has to have been cheaper by so many loads. Of 1, 2, 4 and 8, tried on the fluids of traces, 1 follows
+chance in an hour of bursts; the others differ little."""
 LEAD_LOADS_MAX: Final = 100.0
 """What a rule has lost beyond this is forgotten, so that a route which changes its ways is learned anew."""
 MEAN_SECONDS: Final = 600.0
