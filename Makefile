@@ -14,6 +14,8 @@ GATEWAY_URL = $(shell $(CLUSTER) gateway-url)
 PARALLEL = -n auto --maxprocesses 4
 # What users get is compiled; tests of whole processes run it. PYTHONPATH goes before the checkout's own sources.
 COMPILED = env PYTHONPATH=$(CURDIR)/build/compiled
+# Benchmarks in virtual time run compiled where there is a C compiler, else some four times as long.
+SIMULATOR = compiled=$$($(MAKE) --no-print-directory compiled-planner >&2 && echo build/compiled-planner);
 # Asked when they are needed: the cluster says where it is.
 TOOLS = $(shell $(CLUSTER) bin-dir)
 KUBECONFIG_FILE = $(shell $(CLUSTER) kubeconfig)
@@ -63,8 +65,9 @@ test-exhaustive: venv ## unit tests that look at very many cases: storms of faul
 	@$(VENV)/pytest tests/unit -m "exhaustive or hypothesis" $(PARALLEL)
 
 .PHONY: test-compiled
-test-compiled: venv compiled ## unit tests of the gateway and of the simulator around it, on the compiled code that its image has
-	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway tests/unit/planner/simulator -m "not interpreted" --hypothesis-profile quick $(PARALLEL)
+test-compiled: venv compiled compiled-planner ## unit tests of the gateway on the compiled code that its image has, and of the simulator on its own
+	@OVERSPILL_COMPILED=1 $(COMPILED) $(VENV)/pytest tests/unit/gateway -m "not interpreted" --hypothesis-profile quick $(PARALLEL)
+	@OVERSPILL_COMPILED=1 PYTHONPATH=build/compiled-planner $(VENV)/pytest tests/unit/planner/simulator -m "not interpreted" --hypothesis-profile quick $(PARALLEL)
 
 .PHONY: test-integration
 test-integration: venv compiled binaries ## tests against a real control plane: etcd, API server, controllers (no root)
@@ -131,6 +134,10 @@ venv: ## the virtual environment, from the locked requirements
 compiled: venv ## compile the gateway with mypyc into build/compiled (a C compiler and Python's headers; 50 s)
 	@$(VENV)/python scripts/compile-gateway --if-changed --cache "$$($(CLUSTER) compiled-dir)" build/compiled
 
+.PHONY: compiled-planner
+compiled-planner: venv ## compile what overspill simulate runs into build/compiled-planner; go on with PYTHONPATH=build/compiled-planner
+	@$(VENV)/python scripts/compile-gateway --planner --if-changed --cache "$$($(CLUSTER) compiled-dir)" build/compiled-planner
+
 .PHONY: binaries
 binaries: ## build the test cluster's binaries from Go modules (once, cached)
 	@$(STEP) "cluster binaries" $(CLUSTER) build
@@ -172,12 +179,12 @@ bench-gateway: venv compiled ## the gateway beside Envoy, nginx, HAProxy, vllm-r
 	@$(VENV)/python -m bench.gateway $(PARTS)
 
 .PHONY: bench-simulation
-bench-simulation: venv ## how many requests a minute the deciding core takes in virtual time; one JSON line last
-	@PYTHONPATH=tests $(VENV)/python -m bench.simulation
+bench-simulation: venv ## how many requests a minute the simulator takes, compiled, on one core; one JSON line last
+	@$(SIMULATOR) PYTHONPATH=$$compiled:tests $(VENV)/python -m bench.simulation $(TRACES)
 
 .PHONY: bench-autoscaler
 bench-autoscaler: venv ## policies of scaling beside a clairvoyant, in virtual time: TRACES="FILE ..." OPTIONS="--means 2 --rhos 3"; one JSON line last
-	@$(VENV)/python -m bench.autoscaler $(TRACES) $(OPTIONS)
+	@$(SIMULATOR) PYTHONPATH=$$compiled $(VENV)/python -m bench.autoscaler $(TRACES) $(OPTIONS)
 
 .PHONY: bench-forecast
 bench-forecast: venv ## what a forecast is worth to the number of replicas, on the fluid of traces: TRACES="FILE ..." OPTIONS="--means 2 --rhos 8"; one JSON line last
@@ -185,7 +192,7 @@ bench-forecast: venv ## what a forecast is worth to the number of replicas, on t
 
 .PHONY: bench-spilling
 bench-spilling: venv ## how good decisions to spill are, beside an oracle, in virtual time: TRACES="FILE ..." OPTIONS="--loads 0.9 --targets 0.5,2"; one JSON line last
-	@$(VENV)/python -m bench.spilling $(TRACES) $(OPTIONS)
+	@$(SIMULATOR) PYTHONPATH=$$compiled $(VENV)/python -m bench.spilling $(TRACES) $(OPTIONS)
 
 .PHONY: lock-bench
 lock-bench: ## resolve anew what bench-gateway compares, with hashes and without addresses

@@ -3,17 +3,21 @@
 ``python -m bench.autoscaler FILE... [--means 0.3,2,8] [--loads 15,60,300] [--rhos 0.7,1.5,3,8,24] [--policies A,B]``
 
 Each trace is scaled until it keeps so many replicas busy on average, and a replica's price is set so that the hosted
-API costs rho times as much for the same work. No policy has a setting by trace, price or load time.
+API costs rho times as much for the same work. No policy has a setting by trace, price or load time. Cells are measured
+in several processes; how many requests a minute were simulated is for one core.
 """
 
 import argparse
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from overspill_planner.comparison import NAMES, OPTIMAL, Comparison, Row, names_
 from overspill_planner.optimum.fluid import Prices, fluid_of
 from overspill_planner.profiles import PROFILES
 from overspill_planner.route import Assumptions, route_of
+from overspill_planner.simulator import engine
 from overspill_planner.traces.arrival import Arrival, TraceError
 from overspill_planner.traces.reading import read_trace
 
@@ -41,6 +46,18 @@ class Case:
     mean_replicas: float
     load_seconds: float
     rho: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of one cell."""
+
+    rows: list[dict[str, Any]]
+    """One for each policy."""
+    simulated: int
+    """Requests that were simulated for it."""
+    cpu_seconds: float
+    """What that took of one core, without reading the trace and without the clairvoyant."""
 
 
 def spec_of(mean_replicas: float, concurrency: int, *, hosted: bool = True) -> ModelRouteSpec:
@@ -91,6 +108,14 @@ def compared(case: Case, arrivals: Sequence[Arrival], options: argparse.Namespac
     return Comparison(replace(route, setting=replace(route.setting, speed=speed)), arrivals)
 
 
+def measure(arrivals: Sequence[Arrival], options: argparse.Namespace, case: Case) -> Measured:
+    """All policies of one cell."""
+    comparison = compared(case, arrivals, options)
+    began = time.process_time()
+    rows = [figures_of(case, row) for row in comparison.rows(options.policies)]
+    return Measured(rows, comparison.simulated, time.process_time() - began)
+
+
 def figures_of(case: Case, row: Row) -> dict[str, Any]:
     """One row of the line of JSON."""
     outcome = row.outcome
@@ -133,19 +158,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--alone", action="store_true", help="without hosted APIs: requests wait for replicas")
     parser.add_argument("--requests-max", type=int, help="no more of each trace than its first ones")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="cells measured at the same time")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
-    simulated, began = 0, time.process_time()
+    simulated, cpu_seconds = 0, 0.0
     for path, mean in product(options.traces, options.means):
         arrivals = scaled_to(path, mean, options.profile, options.seed, options.lengths)[: options.requests_max]
-        for load, rho in product(options.loads, options.rhos):
-            comparison = compared(Case(path, mean, load, rho), arrivals, options)
-            for row in comparison.rows(options.policies):
-                rows.append(figures_of(Case(path, mean, load, rho), row))
-                print(json.dumps(rows[-1]), file=sys.stderr)
-            simulated += comparison.simulated
-    seconds = max(time.process_time() - began, 1e-9)
-    print(json.dumps({"rows": rows, "simulated_requests_per_minute": round(simulated / seconds * 60.0)}))
+        cases = [Case(path, mean, load, rho) for load, rho in product(options.loads, options.rhos)]
+        with mapping(options.processes) as mapped:
+            for measured in mapped(partial(measure, arrivals, options), cases):
+                rows += measured.rows
+                simulated += measured.simulated
+                cpu_seconds += measured.cpu_seconds
+                for row in measured.rows:
+                    print(json.dumps(row), file=sys.stderr)
+    per_minute = round(simulated / max(cpu_seconds, 1e-9) * 60.0)
+    print(json.dumps({"rows": rows, "simulated_requests_per_minute": per_minute, "compiled": is_compiled()}))
+
+
+@contextmanager
+def mapping(processes: int) -> Iterator[Callable[..., Iterator[Measured]]]:
+    """What applies a function to each of several cells, which know nothing of each other."""
+    if processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield pool.map
+
+
+def is_compiled() -> bool:
+    """Whether the simulator is machine code here (``make compiled-planner``)."""
+    return not str(engine.__file__).endswith(".py")
 
 
 if __name__ == "__main__":

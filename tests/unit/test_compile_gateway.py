@@ -38,6 +38,13 @@ class Mutable:
     points: list[Point] = field(default_factory=list)
 
 
+@dataclass(eq=False, slots=True)
+class Alone:
+    """Like no other."""
+
+    number: int
+
+
 class Several:
     """Constants."""
 
@@ -70,6 +77,21 @@ def sample(request: pytest.FixtureRequest) -> dict[str, Any]:
     written_out = script().plain(SOURCE)
     assert "@dataclass" not in written_out
     return namespace(written_out)
+
+
+def test_a_dataclass_without_comparison_is_only_itself(sample: dict[str, Any]) -> None:
+    """And can be a key."""
+    one, other = sample["Alone"](1), sample["Alone"](1)
+
+    assert one != other
+    assert len({one, other}) == 2
+
+
+@pytest.mark.parametrize("parts", ["GATEWAY", "PLANNER"])
+def test_what_is_to_be_compiled_is_there(parts: str) -> None:
+    """Folders and files by their packages."""
+    for package, names in getattr(script(), parts).items():
+        assert [name for name in names if not (SCRIPT.parents[1] / package / name).exists()] == []
 
 
 def test_a_dataclass_written_out_is_made_and_compared_like_one(sample: dict[str, Any]) -> None:

@@ -32,9 +32,12 @@ def test_a_trace_is_scaled_to_its_mean_demand(trace: Path) -> None:
 def test_one_line_of_json_last(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A row for each policy and cell; what a hosted API alone costs is rho times the work at most."""
     grid = ["--means", "0.2", "--loads", "15", "--rhos", "1.5,8", "--policies", "api-only,hpa,optimal"]
-    autoscaler.main([str(trace), *grid])
+    autoscaler.main([str(trace), *grid, "--processes", "1"])
+    alone = json.loads(capsys.readouterr().out)
+    autoscaler.main([str(trace), *grid, "--processes", "2"])
 
     figures = json.loads(capsys.readouterr().out)
+    assert figures["rows"] == alone["rows"], "in the same order, however many cells are measured at a time"
     rows = figures["rows"]
     assert [(row["rho"], row["policy"]) for row in rows] == [
         (rho, policy) for rho in (1.5, 8.0) for policy in ("api-only", "hpa", "optimal")
