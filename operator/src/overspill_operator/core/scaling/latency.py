@@ -119,6 +119,15 @@ class _State:
         return cls(wait + 0.5 * step + longest, step / (1.0 - reads))
 
 
+def is_late(objectives: Objectives, work: Work) -> bool:
+    """Whether the last minute's p95 of the time to first token, as clients saw it, missed its objective."""
+    target = objectives.first_token_seconds
+    if target is None:
+        return False
+    seconds = work.first_token.quantile(0.95)
+    return seconds is not None and seconds > target
+
+
 def needs_of(
     service: ServiceModel, objectives: Objectives, correction: Correction, replicas: int, load_seconds: float
 ) -> tuple[Need, ...]:

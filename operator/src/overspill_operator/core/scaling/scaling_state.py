@@ -39,7 +39,7 @@ from overspill_operator.core.scaling.autoscaler import (
     decide,
 )
 from overspill_operator.core.scaling.cost import Cost, Prices, prices_of
-from overspill_operator.core.scaling.latency import Correction, Objectives, needs_of
+from overspill_operator.core.scaling.latency import Correction, Objectives, is_late, needs_of
 from overspill_operator.core.scaling.service_model import ServiceModel
 from overspill_operator.core.scaling.windows import Bounds, bounds_at
 
@@ -271,6 +271,9 @@ class ScalingState:
             correction = correction.measured(service, seen.work.work, seen.work.seconds, seen.ready)
         load_seconds = self.load_seconds if seen.load_seconds is None else seen.load_seconds
         needs, cost = self._objectives(service, correction), self.cost
+        if needs and seen.work is not None and is_late(policy.objectives, seen.work.work):
+            # What was predicted to be enough was not: nothing goes before a minute was in time.
+            needs = tuple(replace(need, keeps=max(need.least, self.replicas)) for need in needs)
         if policy.scaling.objective is Objective.COST and policy.prices is not None:
             cost, by_cost = self._by_cost(policy.prices, seen, service, before, rules.bounds.maximum)
             if self._hosted_takes_the_rest(policy, seen):

@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from overspill_api.scaling import Scaling
+from overspill_operator.core.demand.recent_work import SeenWork
+from overspill_operator.core.demand.traffic import Coverage, Demand
 from overspill_operator.core.scaling.autoscaler import Need, Signal
-from overspill_operator.core.scaling.latency import REPLICAS_MOST, Correction, Objectives, needs_of
+from overspill_operator.core.scaling.latency import REPLICAS_MOST, Correction, Objectives, is_late, needs_of
+from overspill_operator.core.scaling.scaling_state import Observation, ScalingPolicy, ScalingState
 from overspill_operator.core.scaling.service_model import ServiceModel
 from unit.operator_.core.scaling.routes_seen import BEGIN, Minute, learned
 
@@ -97,3 +101,22 @@ def test_never_more_replicas_are_needed_than_a_spec_may_allow() -> None:
     """Whatever gateways count: a number of more than 64 bits would keep the API server from taking the status."""
     (flood,) = needs_of(learned(1e30), TWO_SECONDS, Correction(), 1, 0.0)
     assert (flood.replicas, flood.least) == (REPLICAS_MOST, REPLICAS_MOST)
+
+
+def test_a_minute_that_was_late_lets_no_replica_go() -> None:
+    """Whatever is predicted; as soon as a minute was in time it may."""
+    minute = Minute(4.0)
+    assert not is_late(TWO_SECONDS, minute.work)
+    assert is_late(Objectives(first_token_seconds=0.05), minute.work)
+    assert not is_late(SIXTY_MS, minute.work)
+    for target, after in (("50ms", 3), ("2s", 1)):
+        scaling = Scaling.model_validate({"maxReplicas": 3, "targets": {"timeToFirstToken": {"p95": target}}})
+        policy = ScalingPolicy(scaling)
+        state = ScalingState.begun(BEGIN, known=[3]).accept(policy, generation=1, now_unix=BEGIN)
+        state = replace(state, service=learned())
+        now, came = learned().heard_unix, learned().arrivals or 0.0
+        for number in range(60):
+            demand = Demand(Coverage.COMPLETE, 4, quiet_since_unix=now, last_arrival_unix=now)
+            seen = SeenWork(60.0, minute.work, arrivals_so_far=came + 8.0 * number)
+            state = state.decide(Observation(demand, ready=3, work=seen), now + 2.0 * number).state
+        assert state.replicas == after
