@@ -129,7 +129,7 @@ def measured(case: Case, arrivals: Sequence[Arrival], seed: int, spread: float) 
     engines = [Engine(clock, ENGINES[case.engine]) for _ in range(case.replicas)]
     hosted = [(HostedState("hosted/api"), HostedModel(HOSTED_SECONDS))]
     gateway = judging.gateway = Gateway(
-        clock, engines, hosted, target=case.target, plain=case.plain, observers=(judging,), seed=seed
+        clock, engines, hosted, target=case.target, plain=case.plain, observers=(judging.observer,), seed=seed
     )
     random = Random(seed)
     requests: list[Request] = []

@@ -12,7 +12,7 @@ from typing import Final
 
 from overspill_gateway.core.admission.plan import ServedReason
 from overspill_gateway.core.admission.request_state import RequestState
-from overspill_gateway.core.flow.flow_observer import FlowObserver
+from overspill_gateway.core.flow.flow_observer import FlowObserver, Forwarding
 from overspill_planner.simulator.counterfactual import Trial
 from overspill_planner.simulator.gateway import Attempt, Gateway, Request
 
@@ -62,7 +62,7 @@ class _Spill:
     trials: Sequence[Trial]
 
 
-class Judging(FlowObserver[Attempt]):
+class Judging:
     """Judges the decisions of one gateway, from a time on."""
 
     def __init__(
@@ -76,6 +76,8 @@ class Judging(FlowObserver[Attempt]):
         """``usd``: what a hosted API charges for a request; ``begins``: those that came before are not counted."""
         self.gateway: Gateway | None = None
         """To be set before time begins."""
+        self.observer: FlowObserver[Attempt] = Forwarding(self.began, self.ended)
+        """Hears of the gateway's requests for it."""
         self._judged = Judged()
         self._target = target_seconds
         self._usd = usd

@@ -122,7 +122,8 @@ class Simulation:
             clock, [], states, target=setting.spill_target_seconds if states else None, held_max=setting.held_max,
             attempts_max=setting.attempts_max, rules=setting.rules,
             cold_start_hosted=setting.cold_start_hosted and bool(states),
-            observers=(WorkCounting(counters), *([judging] if judging else [])), tally=counters, seed=setting.seed,
+            observers=(WorkCounting(counters), *([judging.observer] if judging else [])), tally=counters,
+            seed=setting.seed,
         )  # fmt: skip
         if judging:
             judging.gateway = self.gateway

@@ -33,7 +33,9 @@ def judged(prompts: list[tuple[int, bool]], *, hosted_seconds: float = 0.2, all_
     clock = Clock()
     judging = Judging(0.5, lambda _, request: request.prompt_tokens / 1000.0, all_judged=all_judged)
     hosted = [(HostedState("hosted/a"), HostedModel(hosted_seconds))]
-    judging.gateway = Gateway(clock, [Engine(clock, SPEED)], hosted, target=0.5, observers=(judging,), pool_of=Obedient)
+    judging.gateway = Gateway(
+        clock, [Engine(clock, SPEED)], hosted, target=0.5, observers=(judging.observer,), pool_of=Obedient
+    )
     for prompt, local in prompts:
         judging.gateway.arrive(Request(Ask(prompt_tokens=prompt, priority=int(local)), prompt, 5, clock.now))
     clock.run(100.0)

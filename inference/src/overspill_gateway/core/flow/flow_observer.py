@@ -1,5 +1,6 @@
 """Who hears of what happens to requests: learning, counting, charging, tracing. Deciding does none of it itself."""
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from overspill_gateway.core.admission.plan import HoldIt, Refuse
@@ -36,3 +37,22 @@ class FlowObserver(Generic[A_contra]):
 
     def ended(self, request: RequestState, now: float) -> None:
         """It is over, however it ended."""
+
+
+class Forwarding(FlowObserver[A_contra]):
+    """Tells somebody outside where requests go and when they are over: what is compiled has no subclasses outside."""
+
+    def __init__(
+        self, began: Callable[[RequestState, A_contra, float], None], ended: Callable[[RequestState, float], None]
+    ) -> None:
+        """Both are called as the methods of their names are."""
+        self._on_began = began
+        self._on_ended = ended
+
+    def began(self, request: RequestState, attempt: A_contra, now: float) -> None:
+        """It goes to a backend."""
+        self._on_began(request, attempt, now)
+
+    def ended(self, request: RequestState, now: float) -> None:
+        """It is over, however it ended."""
+        self._on_ended(request, now)
