@@ -89,11 +89,14 @@ class Cost:
         usd, work = self._request_usd(prices, service.mix), self._request_work(prices, service)
         return Economy(replica, usd / work if work else ASSUMED_RHO * replica, load)
 
-    def heard(self, prices: Prices, service: ServiceModel, economy: Economy) -> "Cost":
-        """With the work that came since it was heard last."""
+    def heard(self, prices: Prices, service: ServiceModel, economy: Economy, maximum: int) -> "Cost":
+        """With the work that came since it was heard last; ``maximum``: replicas that there may ever be.
+
+        What more would do is of no use, and each level that was ever reached takes time in every look.
+        """
         if service.come is None or not service.come_seconds:
             return self
-        offered = service.come / service.come_seconds * self._request_work(prices, service)
+        offered = min(service.come / service.come_seconds * self._request_work(prices, service), maximum)
         return Cost(self.levels.heard(offered, economy, service.heard_unix), self.charged)
 
     def need(self, economy: Economy, service: ServiceModel, current: int, maximum: int, now_unix: float) -> Need:

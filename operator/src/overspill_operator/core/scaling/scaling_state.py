@@ -76,6 +76,12 @@ class ScalingPolicy:
         first, between = targets.time_to_first_token, targets.inter_token_latency
         return Objectives(first.p95.seconds if first else None, between.p95.seconds if between else None)
 
+    @property
+    def most_replicas(self) -> int:
+        """The highest maximum of all times."""
+        of_windows = (window.max_replicas or 0 for window in self.scaling.windows)
+        return max([self.scaling.max_replicas, *of_windows])
+
 
 def policy_of(spec: ModelRouteSpec, profile: Profile | None, before: ScalingPolicy | None = None) -> ScalingPolicy:
     """The policy of a spec; without a profile the start-up time is that of the policy ``before``."""
@@ -275,7 +281,7 @@ class ScalingState:
             # What was predicted to be enough was not: nothing goes before a minute was in time.
             needs = tuple(replace(need, keeps=max(need.least, self.replicas)) for need in needs)
         if policy.scaling.objective is Objective.COST and policy.prices is not None:
-            cost, by_cost = self._by_cost(policy.prices, seen, service, before, rules.bounds.maximum)
+            cost, by_cost = self._by_cost(policy, policy.prices, seen, service, before, rules.bounds.maximum)
             if self._hosted_takes_the_rest(policy, seen):
                 rules, needs = replace(rules, by_money=True, down_seconds=0.0), (by_cost,)
         if policy.objectives.are_set and not needs:
@@ -299,7 +305,13 @@ class ScalingState:
         return Step(replace(state, replicas=decision.replicas, decisions=decisions), decision, change)
 
     def _by_cost(
-        self, prices: Prices, seen: Observation, service: ServiceModel, before: ServiceModel, maximum: int
+        self,
+        policy: ScalingPolicy,
+        prices: Prices,
+        seen: Observation,
+        service: ServiceModel,
+        before: ServiceModel,
+        maximum: int,
     ) -> tuple[Cost, Need]:
         """What is known of money now, and what it says."""
         now_unix = service.heard_unix
@@ -308,7 +320,7 @@ class ScalingState:
             cost = cost.charged_for(prices, seen.work.work)
         load = seen.load_seconds if seen.load_seconds is not None else self.load_seconds
         economy = cost.economy(prices, service, load)
-        cost = cost.heard(prices, service, economy)
+        cost = cost.heard(prices, service, economy, policy.most_replicas)
         return cost, cost.need(economy, service, self.replicas, maximum, now_unix)
 
     @staticmethod

@@ -254,3 +254,12 @@ def test_prices_are_those_of_the_api_that_is_asked_first() -> None:
     assert prices_of(spec(hosted=entries, scaling=latency), 2.0) == Prices(2.0, 0.2, 0.8)
     assert prices_of(spec(hosted=entries[:1], scaling=latency), 2.0) is None
     assert prices_of(spec(), None) is None
+
+
+def test_no_level_is_watched_above_the_highest_maximum() -> None:
+    """Each takes time in every look, and a gateway that lies would have them all."""
+    window = {"name": "day", "from": "09:00", "to": "10:00", "maxReplicas": 6}
+    route = Route(1.0, spec(scaling={**SPEC["scaling"], "windows": [window]})).teach()
+    route.run(60, 1e6)
+    assert route.state.cost is not None
+    assert len(route.state.cost.levels.levels) == 6
