@@ -89,7 +89,7 @@ async def test_scaling_by_prometheus_is_scaling_by_the_streams(tmp_path: Path, m
         url = await started
         told = GatewayStreams(clock, lambda _keys, _at: None, lambda: None, fixed=addresses)
         scraped = PrometheusDemand(
-            connect(url), clock, matchers='namespace="release"', expected=lambda: len(addresses),
+            connect(url, clock), clock, matchers='namespace="release"', expected=lambda: len(addresses),
             on_demand=lambda _keys, _at: None, on_coverage=lambda: None,
         )  # fmt: skip
         running = [asyncio.create_task(told.run()), asyncio.create_task(scraped.run())]

@@ -115,7 +115,7 @@ class Parts:
         if not settings.prometheus_url:
             return None
         return PrometheusDemand(
-            connect(settings.prometheus_url),
+            connect(settings.prometheus_url, self._clock),
             self._clock,
             matchers=settings.prometheus_matchers,
             expected=lambda: self.gateways.expected,

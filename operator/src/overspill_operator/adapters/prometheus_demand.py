@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 ASK_EVERY_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5
 """The longest that Prometheus may take for one answer."""
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of one answer: 1,400 routes that are busy at one gateway each, or 140 at ten. Read, it takes five times that."""
 STARTING_SECONDS: Final = 30.0
 """After that long every gateway that runs has been scraped."""
 FORGET_SECONDS: Final = 300.0
@@ -44,11 +46,14 @@ class Asks(Protocol):
         """The result of an instant query. Raises what the library raises."""
 
 
-def connect(url: str) -> Asks:
+def connect(url: str, clock: Clock) -> Asks:
     """The client. It is imported only where it is used: others need not pay for what it loads."""
     from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - see above
 
-    client: Asks = PrometheusConnect(url=url.rstrip("/"), retry=0, timeout=ANSWER_SECONDS)
+    from overspill_operator.adapters.bounded_session import BoundedSession  # noqa: PLC0415 - see above
+
+    session = BoundedSession(ANSWER_BYTES_MAX, ANSWER_SECONDS, clock.monotonic)
+    client: Asks = PrometheusConnect(url=url.rstrip("/"), retry=0, timeout=ANSWER_SECONDS, session=session)
     return client
 
 
