@@ -33,6 +33,16 @@ def refusal(message: str, status: int = 503) -> Script:
     return script
 
 
+def slow(script: Script, seconds: float) -> Script:
+    """After so long."""
+
+    async def later(received: Received, wire: Wire) -> None:
+        await asyncio.sleep(seconds)
+        await script(received, wire)
+
+    return later
+
+
 def in_turn(*turns: Script) -> Script:
     """One after the other; the last one from then on."""
     rest: Sequence[Script] = turns
@@ -104,6 +114,20 @@ async def test_another_replica_takes_it(gateway: GatewayUnderTest) -> None:
         served = {(await gateway.post()).served_by for _ in range(8)}
 
         assert served == {"local/tiny-1"}
+
+
+async def test_replicas_that_take_long_to_say_so_are_asked_once_each(gateway: GatewayUnderTest) -> None:
+    """By the time that the second has refused the first may be asked again: the request spills all the same."""
+    late = slow(refusal(QUEUE), 1.2 * TUNING.full_seconds)
+    async with backend(late) as first, backend(late) as second, backend(scripts.good) as hosted:
+        overflow = {"on_cold_start": "Hold", "time_to_first_token_seconds": 2.0}
+        gateway.route(hosted=[hosted.hosted()], overflow=overflow, retry_attempts=0)
+        gateway.endpoints(first.fact("tiny-0"), second.fact("tiny-1"))
+
+        answer = await soon(gateway.post())
+
+        assert (answer.status, answer.served_by, answer.reason) == (200, "hosted/openai", "PredictedLatency")
+        assert (len(first.requests), len(second.requests)) == (1, 1)
 
 
 async def test_with_nobody_else_and_no_place_the_refusal_is_the_gateways_own(gateway: GatewayUnderTest) -> None:

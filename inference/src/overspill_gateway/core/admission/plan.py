@@ -71,6 +71,9 @@ class History:
     """Failed attempts, oldest first."""
     failed_replicas: tuple[BackendState, ...] = ()
     """Replicas that failed; not asked again before others. Not their names: engines outside a cluster may share one."""
+    full_replicas: tuple[BackendState, ...] = ()
+    """Replicas that have refused it for want of room since it last waited: each is asked once. Those that take long to
+    say so would else send it round and round, for another has room again by then."""
     failed_hosted: tuple[str, ...] = ()
     """Hosted APIs that failed; not asked again."""
     unable_hosted: tuple[str, ...] = ()
@@ -88,7 +91,7 @@ class History:
 
     def forgive_what_may_pass(self) -> None:
         """After a pause those are asked again that failed in passing."""
-        self.failed_replicas = ()
+        self.failed_replicas = self.full_replicas = ()
         refused = {failure.backend for failure in self.failures if failure.kind not in REPEATABLE}
         self.failed_hosted = tuple(name for name in self.failed_hosted if name in refused)
 
@@ -187,15 +190,21 @@ def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: floa
     replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None:
         return _without_replica(pool, history, ask, now)
-    if now < replica.window.full_until:
-        others = [other for other in pool.replicas if now >= other.window.full_until]
+    if now < replica.window.full_until or replica in history.full_replicas:
+        others = [
+            other for other in pool.replicas if now >= other.window.full_until and other not in history.full_replicas
+        ]
         replica = choose_replica(others, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is not None and now < replica.outlier.returns_at:
         hosted = _first_hosted(pool, history, ask, now)
         if hosted is not None:
             return UseHosted(hosted, ServedReason.REPLICA_EJECTED)
     if replica is not None and history.was_held and not replica.window.room(now):
-        roomy = [candidate for candidate in pool.replicas if candidate.window.room(now)]
+        roomy = [
+            candidate
+            for candidate in pool.replicas
+            if candidate.window.room(now) and candidate not in history.full_replicas
+        ]
         replica = choose_replica(roomy, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
@@ -258,7 +267,7 @@ def _fastest(
     for other in pool.replicas:
         if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
             continue
-        if now < other.window.full_until:
+        if now < other.window.full_until or other in history.full_replicas:
             continue
         if history.was_held and not other.window.room(now):
             continue

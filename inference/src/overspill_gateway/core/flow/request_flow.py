@@ -145,7 +145,7 @@ class RequestFlow(RequestState, Generic[R, H, A]):
 
     def released(self, now: float) -> Action[R | H]:
         """Somebody may take one that is held, or the rules have changed; HOLD: it goes on waiting."""
-        self.history.failed_replicas = ()
+        self.history.failed_replicas = self.history.full_replicas = ()
         step = self._next(now)
         if isinstance(step, HoldIt):
             return HOLD
@@ -211,10 +211,9 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         """Whether nobody is left but those that failed in passing, and asking one of them again makes sense."""
         if step.why is not Refusal.FAILED or self.goes_on:
             return False
-        pool = self.pool
         failures = [failure for failure in self.history.failures if failure.kind is not FailureKind.UNABLE]
-        rest = min((hosted.outlier.returns_at for hosted in pool.hosted), default=now) - now
-        pause = pause_before_retry(failures, pool.attempts_max, rest, self._random)
+        rest = min((hosted.outlier.returns_at for hosted in self.pool.hosted), default=now) - now
+        pause = pause_before_retry(failures, self.pool.attempts_max, rest, self._random)
         if pause is None or now + pause >= self.total_at:
             return False
         self._pause(Phase.BACKING_OFF, now + pause)
@@ -262,11 +261,12 @@ class RequestFlow(RequestState, Generic[R, H, A]):
         return PAUSE if self.phase is Phase.BACKING_OFF else self._follow(step, now)
 
     def _has_no_room(self, attempt: A, failure: Failure, now: float) -> Action[R | H]:
-        """A replica is full: that uses up none of the request's tries, and it may be asked again when there is room."""
+        """A replica is full: that uses up none of the request's tries, and it may be asked again once it has waited."""
         for observer in self._observers:
             observer.failed(self, attempt, failure, now)
         self.vacate(attempt)
         attempt.backend.is_full(now)
+        self.history.full_replicas += (attempt.backend,)
         self.leave(attempt, Ending.REFUSED, failure.kind, now)
         return NOTHING if self.attempt is not None else self._resume(now)
 
