@@ -23,6 +23,10 @@ NOBODY: Final = "none"
 """Who served a request that nobody served."""
 NANO: Final = 1e-9
 REPLICAS_MAX: Final = 1000
+LAST_SECONDS: Final = 4_102_444_800.0
+"""2100."""
+LENGTH_SECONDS_MAX: Final = 400 * 86_400.0
+"""Of one recording: a replay of the decades since 1970 would not come to an end."""
 SAID_SECONDS: Final = 120.0
 """So old a gateway's number of replicas may be."""
 
@@ -144,9 +148,19 @@ def read_recording(paths: Iterable[Path], route: str | None = None) -> Recording
     if chosen not in requests:
         there = ", ".join(sorted(requests)) or "nothing"
         raise TraceError(f"{where}: nothing of {chosen} is recorded there, but of {there}; see the route's namespace")
-    own, steps = sorted(requests[chosen]), sorted(counts.get(chosen, []))
+    own, steps = sorted(requests[chosen], key=_when), sorted(counts.get(chosen, []), key=_when)
     times = [*(request.seconds for request in own), *(step.seconds for step in steps)]
-    return Recording(chosen, own, _changes(steps), min(times), max(times))
+    begins, ends = min(times), max(times)
+    if ends > LAST_SECONDS or ends - begins > LENGTH_SECONDS_MAX:
+        raise TraceError(
+            f"{where}: the lines of {chosen} are of times from {begins:.0f} to {ends:.0f} s since 1970; "
+            "take out those of a clock that was not set"
+        )
+    return Recording(chosen, own, _changes(steps), begins, ends)
+
+
+def _when(recorded: RecordedRequest | _Said) -> float:
+    return recorded.seconds
 
 
 def _content(line: Line) -> dict[str, Any]:

@@ -139,3 +139,17 @@ def test_an_answer_that_came_whole_has_no_pace(tmp_path: Path, changes: dict[str
     recording = read_recording([recorded(tmp_path / "r", request(1.0, **changes))])
 
     assert recording.requests[0].inter_token_seconds is None
+
+
+def test_requests_that_differ_in_little_else_than_a_first_token_have_an_order(tmp_path: Path) -> None:
+    """One of two that came at once is a stream, the other is not."""
+    file = recorded(tmp_path / "r", request(1000.0), request(1000.0, first_token_seconds=None))
+    assert [one.first_token_seconds for one in read_recording([file]).requests] == [0.5, None]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e12, 1e300])
+def test_a_line_of_a_clock_that_was_not_set_is_told(tmp_path: Path, seconds: float) -> None:
+    """A replay of all the years between would not come to an end."""
+    file = recorded(tmp_path / "r", request(1.8e9), request(seconds))
+    with pytest.raises(TraceError, match="a clock that was not set"):
+        read_recording([file])
