@@ -152,7 +152,9 @@ class LoadTimes:
     def answered(self, replica: str, seconds: float) -> "LoadTimes":
         """Once the first answers of a replica are known, which took so long; only of the last one's."""
         last = self.last
-        if last is None or last.replica != replica or not 0 <= seconds <= LOAD_SECONDS_MAX:
+        if last is None or last.replica != replica or len(last.phases) >= PHASES_MAX:
+            return self
+        if not 0 <= seconds <= LOAD_SECONDS_MAX:
             return self
         start = replace(last, phases=(*last.phases, Phase((FIRST_ANSWER,), seconds)))
         return replace(self, recent_seconds=(start.seconds, *self.recent_seconds[1:]), last=start)
@@ -206,7 +208,8 @@ def _read_start(said: object) -> Start | None:
         name = phase.get("name") if isinstance(phase, Mapping) else None
         seconds = list(_seconds([phase.get("seconds")])) if isinstance(phase, Mapping) else []
         parts = tuple(part for part in name.replace(" and ", ", ").split(", ")) if isinstance(name, str) else ()
-        if not parts or not seconds or not set(parts) <= set(PHASES):
+        # Each part once: repeated, a name would be longer when it is written again than the API server takes.
+        if not parts or not seconds or not set(parts) <= set(PHASES) or len(set(parts)) < len(parts):
             return None
         phases.append(Phase(parts, seconds[0]))
     at = said.get("at")

@@ -153,6 +153,15 @@ def test_junk_in_status_is_nothing_known(change: dict[str, object]) -> None:
     assert read_status({**GOOD, **change}, BEGUN + 1000).expected_seconds is None
 
 
+@pytest.mark.parametrize("phases", [["image, " * 17 + SCHEDULED], [SCHEDULED] * 8])
+def test_what_is_read_from_status_can_be_written_again(phases: list[str]) -> None:
+    """As long a name or list as status takes, and no longer one after the first answer: else it is refused for ever."""
+    told = [{"name": name, "seconds": 1.0} for name in phases]
+    times = read_status({**GOOD, "lastStart": {**GOOD["lastStart"], "phases": told}}, BEGUN + 1000)
+    times = times.answered(GOOD["lastStart"]["replica"], 2.0)
+    LoadTime.model_validate(status_of(times, "") or status_of(read_status(GOOD, BEGUN + 1000), ""))
+
+
 @pytest.mark.parametrize("status", [None, [], "x", {}, 3])
 def test_no_status_is_nothing_known(status: object) -> None:
     """Likewise."""
