@@ -106,7 +106,8 @@ class Recording:
         now = self._clock.monotonic()
         seen = {route: (listed, ready) for route, listed, ready in replicas}
         for gone in self._replicas.keys() - seen.keys():
-            seen[gone] = (0, 0)
+            if self._replicas.pop(gone)[:2] != (0, 0):
+                self._add_replicas(gone, 0, 0)
         for route, counts in seen.items():
             *before, at = self._replicas.get(route, (-1, -1, 0.0))
             if [*counts] != before or (counts[0] and now - at >= REPLICAS_SECONDS):
@@ -115,7 +116,7 @@ class Recording:
         self._hand_over()
 
     def close(self) -> None:
-        """Write what there is, and end; the last line of each route says how many replicas it had until now."""
+        """Write what there is, and end; the last line of each route that is there says how many replicas it had."""
         for route, (listed, ready, _) in self._replicas.items():
             self._add_replicas(route, listed, ready)
         self._batches.put(self._lines)
