@@ -105,7 +105,8 @@ def compared(case: Case, arrivals: Sequence[Arrival], options: argparse.Namespac
         load_seconds=case.load_seconds, pod_seconds=0.0, replica_usd_per_hour=replica_hour, seed=options.seed
     )
     route = route_of(spec_of(case.mean_replicas, options.concurrency, hosted=not options.alone), assumptions)
-    return Comparison(replace(route, setting=replace(route.setting, speed=speed)), arrivals)
+    scaling = replace(route.scaling, batch_most=speed.running_max)
+    return Comparison(replace(route, setting=replace(route.setting, speed=speed), scaling=scaling), arrivals)
 
 
 def measure(arrivals: Sequence[Arrival], options: argparse.Namespace, case: Case) -> Measured:

@@ -88,7 +88,7 @@ def route_of(spec: ModelRouteSpec, assumptions: Assumptions) -> Route:
         begins_unix=assumptions.begins_unix,
         seed=assumptions.seed,
     )  # fmt: skip
-    policy = replace(policy_of(spec, None), prices=prices_of(spec, usd_per_hour))
+    policy = replace(policy_of(spec, None), prices=prices_of(spec, usd_per_hour), batch_most=setting.speed.running_max)
     return Route(setting, policy, _left_out(spec))
 
 

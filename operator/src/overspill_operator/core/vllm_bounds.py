@@ -34,7 +34,10 @@ def bound_arguments(profile: Profile, first_token_seconds: float | None, given: 
     if rate is None or first_token_seconds is None or (vllm_version(profile) or (0, 0)) < FIRST_WITH_BOUNDS:
         return []
     tokens = max(1, ceil(first_token_seconds * rate))
-    return [f"--max-num-queued-tokens={tokens}", f"--max-num-queued-reqs={2 * _sequences(given)}"]
+    return [
+        f"--max-num-queued-tokens={tokens}",
+        f"--max-num-queued-reqs={2 * (batch_size(given) or SEQUENCES_DEFAULT)}",
+    ]
 
 
 def vllm_version(profile: Profile) -> tuple[int, int] | None:
@@ -46,12 +49,12 @@ def vllm_version(profile: Profile) -> tuple[int, int] | None:
     return int(match.group(1)), int(match.group(2))
 
 
-def _sequences(given: Sequence[str]) -> int:
-    """The size of a full batch: the last that is said of it counts, as in vLLM."""
-    found = SEQUENCES_DEFAULT
-    for index, argument in enumerate(given):
+def batch_size(arguments: Sequence[str]) -> int | None:
+    """Answers in a replica's fullest batch by its arguments, of which the last counts, as in vLLM; None: not said."""
+    found = None
+    for index, argument in enumerate(arguments):
         match = _SEQUENCES.fullmatch(argument)
         if match is not None:
-            text = match.group(1) or "".join(given[index + 1 : index + 2])
+            text = match.group(1) or "".join(arguments[index + 1 : index + 2])
             found = int(text) if text.isascii() and text.isdigit() and 0 < int(text) <= 10**9 else found
     return found

@@ -42,6 +42,7 @@ from overspill_operator.core.scaling.cost import Cost, Prices, prices_of
 from overspill_operator.core.scaling.latency import Correction, Objectives, is_late, needs_of
 from overspill_operator.core.scaling.service_model import ServiceModel
 from overspill_operator.core.scaling.windows import Bounds, bounds_at
+from overspill_operator.core.vllm_bounds import batch_size
 
 Json = Mapping[str, Any]
 
@@ -68,6 +69,8 @@ class ScalingPolicy:
     """Of replicas and of hosted APIs; None: not all are known."""
     hosted_stands_in: bool = False
     """Whether hosted APIs answer what comes while no replica is ready (``overflow.onColdStart``)."""
+    batch_most: int | None = None
+    """Answers in a replica's fullest batch (``--max-num-seqs``); None: its arguments do not say."""
 
     @property
     def objectives(self) -> Objectives:
@@ -85,15 +88,17 @@ class ScalingPolicy:
 
 def policy_of(spec: ModelRouteSpec, profile: Profile | None, before: ScalingPolicy | None = None) -> ScalingPolicy:
     """The policy of a spec; without a profile the start-up time is that of the policy ``before``."""
-    startup, prices = STARTUP_SECONDS, None
+    startup, prices, batch = STARTUP_SECONDS, None, None
     if before is not None:
-        startup, prices = before.startup_timeout_seconds, before.prices
+        startup, prices, batch = before.startup_timeout_seconds, before.prices, before.batch_most
     if profile is not None:
         startup = profile.startup_timeout.seconds
         usd = profile.usd_per_replica_hour
         prices = prices_of(spec, None if usd is None else float(usd))
+        given = spec.self_hosted.args if spec.self_hosted is not None else []
+        batch = batch_size([*profile.args, *given])
     stands_in = bool(spec.hosted) and spec.overflow.on_cold_start is not ColdStart.HOLD
-    return ScalingPolicy(spec.scaling, startup, spec.self_hosted is not None, prices, stands_in)
+    return ScalingPolicy(spec.scaling, startup, spec.self_hosted is not None, prices, stands_in, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +275,7 @@ class ScalingState:
             return Step(self, None, None)
         pool = Pool(self.replicas, seen.ready, seen.ready_since_unix, seen.unschedulable)
         before = self.service or ServiceModel.begun(now_unix)
-        service = before.heard(seen.demand, seen.ready, seen.engines, seen.work, now_unix)
+        service = before.heard(seen.demand, seen.ready, seen.engines, seen.work, now_unix, policy.batch_most)
         correction = self.correction
         settled = seen.ready == self.replicas and now_unix - (self.memory.raised_unix or 0.0) > before.since.seconds
         if seen.work is not None and settled and service.since.begun_unix > before.since.begun_unix:

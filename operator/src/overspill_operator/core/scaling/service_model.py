@@ -221,6 +221,8 @@ class ServiceModel:
     wait at a smaller batch as well, which then differs from time to time."""
     batch_by_cache: float = 0.0
     """Answers that the KV cache has room for; 0: not known."""
+    batch_most: int | None = None
+    """Answers in the fullest batch by the engine's arguments; None: they do not say."""
 
     @classmethod
     def begun(cls, now_unix: float) -> "ServiceModel":
@@ -276,9 +278,15 @@ class ServiceModel:
         return max(self.rate - sqrt(self.rate / (2.0 * RATE_SECONDS)), self.rate_slow)
 
     def heard(
-        self, demand: Demand, ready: int, engines: tuple[EngineReading, ...], work: SeenWork | None, now_unix: float
+        self,
+        demand: Demand,
+        ready: int,
+        engines: tuple[EngineReading, ...],
+        work: SeenWork | None,
+        now_unix: float,
+        batch_most: int | None = None,
     ) -> "ServiceModel":
-        """With what is seen now."""
+        """With what is seen now. ``batch_most``: answers in the fullest batch, where that is known beforehand."""
         seconds = now_unix - self.heard_unix
         if seconds < 0.0:  # the clock was set back: what was sampled has no time
             return replace(self, heard_unix=now_unix, since=Since(now_unix), arrivals=None, come=None, come_seconds=0.0)
@@ -302,7 +310,7 @@ class ServiceModel:
             since = since.sampled(demand, ready, waiting, min(seconds, SAMPLE_SECONDS_MAX))
         model = ServiceModel(
             now_unix, since, self.fit, self.pace, self.mix, arrivals, come, seconds, rate, slow, self.dispersion, full,
-            cache,
+            cache, batch_most,
         )  # fmt: skip
         waited = now_unix - since.begun_unix
         if work is None or waited < (LEARN_SECONDS if self.has_learned else FIRST_SECONDS):
@@ -347,7 +355,7 @@ class ServiceModel:
         weight = min(local.answers, ANSWERS_OF_ROW_MAX)
         replicas = since.replicas / since.seconds
         rate = local.prompt_tokens / seconds / replicas * since.others_share
-        batch = min(since.batch, BATCH_MAX)
+        batch = min(since.batch, self.batch_most or BATCH_MAX)  # those that wait make no step longer
         prompt = local.prompt_tokens / local.answers
         fit, known = self.fit.faded(), self.pace if self.has_learned else None
         streams = local.inter_token.count
@@ -388,10 +396,10 @@ class ServiceModel:
         if not fit.answers:
             return None
         step, answer, prompt = fit.solved()
-        batch = BATCH_DEFAULT
+        batch = self.batch_most or BATCH_DEFAULT
         if self.batch_by_cache:
             batch = min(batch, self.batch_by_cache)
         if self.full[1] >= FULL_SEEN:
             batch = self.full[0]
-        batch = max(batch, self.since.batch, 1.0)
+        batch = max(batch, min(self.since.batch, self.batch_most or BATCH_MAX), 1.0)
         return Pace(step, answer, prompt, batch) if sqrt(step + answer + prompt) > 0.0 else None

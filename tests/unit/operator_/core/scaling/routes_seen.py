@@ -88,6 +88,7 @@ class Watched:
     model: ServiceModel
     now: float = BEGIN
     arrivals: float = 0.0
+    batch_most: int | None = None
 
     def see(self, minute: Minute, seconds: float = 60.0, running: int = 0, waiting: int = 0, **changes: Any) -> None:
         """Time goes on with such minutes."""
@@ -100,12 +101,12 @@ class Watched:
             self.arrivals += 2.0 * (minute.rate + minute.spilled)
             demand = Demand(Coverage.COMPLETE, in_flight=round(minute.batch), last_arrival_unix=self.now)
             seen = SeenWork(60.0, work, arrivals_so_far=self.arrivals)
-            self.model = self.model.heard(demand, 1, engines, seen, self.now)
+            self.model = self.model.heard(demand, 1, engines, seen, self.now, self.batch_most)
 
 
-def watched() -> Watched:
-    """From the beginning."""
-    return Watched(ServiceModel.begun(BEGIN))
+def watched(batch_most: int | None = None) -> Watched:
+    """From the beginning. ``batch_most``: what its arguments say of the fullest batch."""
+    return Watched(ServiceModel.begun(BEGIN), batch_most=batch_most)
 
 
 def learned(rate: float = 4.0, slow: float | None = None) -> ServiceModel:

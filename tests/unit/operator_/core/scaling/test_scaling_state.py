@@ -8,6 +8,8 @@ from math import inf
 import pytest
 
 from overspill_api.demand import RouteDemand
+from overspill_api.modelroute import ModelRouteSpec
+from overspill_api.profile import Profile
 from overspill_api.scaling import Scaling
 from overspill_operator.core.demand.traffic import Coverage, Demand, GatewayView, demand_of
 from overspill_operator.core.scaling.autoscaler import Reason
@@ -17,6 +19,7 @@ from overspill_operator.core.scaling.scaling_state import (
     Observation,
     ScalingPolicy,
     ScalingState,
+    policy_of,
 )
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
@@ -293,3 +296,24 @@ def test_nothing_is_decided_without_a_policy_or_an_engine() -> None:
     assert state.replicas == 0
     assert state.decide(busy, MIDNIGHT).decision is None
     assert not state.may_wake(MIDNIGHT)
+
+
+@pytest.mark.parametrize(
+    ("of_profile", "of_route", "most"),
+    [
+        (["--max-num-seqs=64"], [], 64),
+        (["--max-num-seqs=64"], ["--max_num_seqs", "16"], 16),
+        ([], [], None),
+        (["--max-num-seqs=many"], [], None),
+    ],
+)
+def test_the_fullest_batch_is_that_of_the_engines_arguments(
+    of_profile: list[str], of_route: list[str], most: int | None
+) -> None:
+    """The route's own follow the profile's and win; while no profile is known, what was known holds."""
+    spec = ModelRouteSpec.model_validate(
+        {"selfHosted": {"source": "hf://org/model", "profile": "x", "args": of_route}, "scaling": {}}
+    )
+    policy = policy_of(spec, Profile(image="i", args=of_profile))
+    assert policy.batch_most == most
+    assert policy_of(spec, None, policy).batch_most == most

@@ -108,6 +108,15 @@ def test_the_fullest_batch_is_seen_where_others_wait() -> None:
     assert pace_of(route.model).batch == 64
 
 
+def test_the_fullest_batch_is_what_the_engines_arguments_say() -> None:
+    """A replica of two answers at a time does a small part of what one of vLLM's default does, from the beginning."""
+    route = watched(batch_most=2)
+    route.see(Minute(4.0), seconds=60.0)
+    pace = pace_of(route.model)
+    assert pace.batch == 2
+    assert pace.output_token_work == pytest.approx(pace.step_seconds / 2.0 + pace.answer_seconds)
+
+
 def test_another_engine_is_learned_anew() -> None:
     """Twice as fast: within some twenty minutes it is known to be."""
     route = watched()
