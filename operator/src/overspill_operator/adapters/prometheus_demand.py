@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 ASK_EVERY_SECONDS: Final = 2.0
 ANSWER_SECONDS: Final = 5
 """The longest that Prometheus may take for one answer."""
+QUESTION_SECONDS: Final = 15.0
+"""The longest that is waited for both answers of one look: a server may send the head of one for ever."""
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one answer: 1,400 routes that are busy at one gateway each, or 140 at ten. Read, it takes five times that."""
 STARTING_SECONDS: Final = 30.0
@@ -96,6 +98,8 @@ class PrometheusDemand:
         self._on_coverage = on_coverage
         self._on_forget = on_forget
         self._scraped: dict[str, float] = {}
+        self._question: tuple[float, asyncio.Future[_Answer]] | None = None
+        """That is not answered yet, and when it was asked: no second one is asked beside it."""
         self._steady = SteadyCoverage()
         self._started_unix = clock.unix()
 
@@ -134,8 +138,17 @@ class PrometheusDemand:
     async def ask(self) -> None:
         """Ask once, and take what is new."""
         now = self._clock.unix()
+        if self._question is None:
+            self._question = now, asyncio.ensure_future(asyncio.to_thread(self._ask, now))
+        asked_unix, question = self._question
+        await asyncio.wait((question,), timeout=QUESTION_SECONDS)
+        if not question.done():
+            self._troubled(f"Prometheus does not answer: nothing whole within {QUESTION_SECONDS:g} s")
+            self._settle(now)
+            return
+        self._question = None
         try:
-            answer = await asyncio.to_thread(self._ask, now)
+            answer = question.result()
         except Exception as error:  # noqa: BLE001 - whatever a client library raises, the next question may do better
             self._troubled(f"Prometheus does not answer: {str(error) or type(error).__name__}"[:500])
         else:
@@ -144,7 +157,11 @@ class PrometheusDemand:
             else:
                 self._troubled("")
             for told in answer.lines:
-                self._take(told, now)
+                self._take(told, asked_unix)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Forget who is gone, and tell how much is known."""
         for instance, view in list(self.views.items()):
             if now - view.last_line_unix > FORGET_SECONDS:
                 del self.views[instance]

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, nan
+from threading import Event
 from typing import Any
 
 import pytest
 
 from overspill_api.demand import EngineDemand, GatewayDemand, HistogramDemand, RouteDemand, WorkDemand
 from overspill_api.demand_metrics import PREFIX, PROCESS, Sample, process_samples, route_samples
+from overspill_operator.adapters import prometheus_demand
 from overspill_operator.adapters.gateway_streams import GatewayStreams
 from overspill_operator.adapters.prometheus_demand import PrometheusDemand
 from overspill_operator.app.objects import Routes
@@ -212,6 +214,34 @@ async def test_while_prometheus_is_away_nothing_goes_down(rig: Rig) -> None:
         await rig.looks(2.0)
     assert await rig.looks() == 2
     assert rig.demand.trouble == ""
+
+
+async def test_an_answer_that_does_not_end_is_waited_for_no_longer_than_it_may(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is silence, and no second question is asked beside it; once it has come, it counts as of when it was asked."""
+    monkeypatch.setattr(prometheus_demand, "QUESTION_SECONDS", 0.01)
+    rig.scrape(busy(rig))
+    ends, asked = Event(), []
+
+    def slow(answer: Any) -> Any:
+        asked.append(answer)
+        assert ends.wait(10.0)
+        return answer
+
+    rig.prometheus.answer = slow
+    for _ in range(3):
+        await rig.demand.ask()
+    assert len(asked) == 1
+    assert rig.demand.trouble == "Prometheus does not answer: nothing whole within 0.01 s"
+    assert not rig.demand.views
+
+    monkeypatch.setattr(prometheus_demand, "QUESTION_SECONDS", 10.0)
+    ends.set()
+    asked_unix = rig.clock.unix()
+    assert await rig.looks(20.0) == 4
+    assert rig.demand.trouble == ""
+    assert [view.last_line_unix for view in rig.demand.views.values()] == [asked_unix]
 
 
 async def test_a_scrape_that_gets_old_is_silence(rig: Rig) -> None:

@@ -8,8 +8,8 @@ from off to on costs a load, in which a replica is paid for and does nothing.
 No single rule is good for every route: how long to wait before a start and before a stop depends on how long busy runs
 and gaps last. So each level tries all ``RULES`` on paper: what each would have cost so far, starts included. It does
 what one of them says, and goes over to the cheapest when that is cheaper by ``PATIENCE_LOADS`` loads. Never starting
-and never stopping are among the rules, so that in the long run no level costs more than the better of the two by more
-than that (follow the leader with switching costs).
+and never stopping are among the rules, so that a level that would do better with one of them comes to that (follow the
+leader with switching costs). What that bounds is not proved: rules are gone over to again and again, and old sums fade.
 
 All is exact for a constant use however long the step is. Money is in seconds of a replica; the sums are by how much a
 rule was dearer than never starting. This module knows nothing of replicas that are there or of how they are counted:
