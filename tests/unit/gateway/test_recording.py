@@ -100,6 +100,20 @@ def test_lines_that_come_faster_than_the_disk_are_lost_and_counted(
     assert len(lines(tmp_path / "r")) == 3
 
 
+@pytest.mark.parametrize(("before", "after"), [('{"seconds":1', '{"seconds":1\n'), ("{}\n", "{}\n"), ("", "")])
+def test_half_a_line_of_a_process_that_was_killed_is_ended(tmp_path: Path, before: str, after: str) -> None:
+    """What comes after it is not written behind it."""
+    path = tmp_path / "recording.jsonl"
+    path.write_text(before)
+    recording = Recording(path, Clock(), 10**6)
+    recording.tick([("ns/r", 1, 1)])
+    recording.close()
+
+    text = path.read_text()
+    assert text.startswith(after)
+    assert all(json.loads(line)["route"] == "ns/r" for line in text.removeprefix(after).splitlines())
+
+
 def test_a_disk_that_refuses_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Requests go on; what can't be written is lost."""
     recording = Recording(tmp_path / "gone" / "r", CLOCK, 1 << 20)

@@ -8,6 +8,7 @@ a route's replicas has changed, and once a minute.
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from logging.handlers import RotatingFileHandler
@@ -36,6 +37,7 @@ class _File(RotatingFileHandler):
     """Lines in files of bounded size; what the disk refuses is told once, and lost."""
 
     def __init__(self, path: Path, bytes_max: int) -> None:
+        _end_cut_line(path)
         super().__init__(path, maxBytes=bytes_max, backupCount=FILES - 1, encoding="utf-8", delay=True)
         self.setFormatter(logging.Formatter("%(message)s"))
         self.fails = False
@@ -51,6 +53,17 @@ class _File(RotatingFileHandler):
             where = {"path": self.baseFilename, "error": str(sys.exc_info()[1])}
             logger.error("the recording can't be written: its lines are lost", extra=where)
         self.fails = True
+
+
+def _end_cut_line(path: Path) -> None:
+    """A process that was killed while it wrote has left half a line: what comes now is not written behind it."""
+    try:
+        with path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+    except OSError:
+        pass  # there is none, or it is empty; what can't be written is told when there is a line
 
 
 class Recording:

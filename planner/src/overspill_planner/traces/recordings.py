@@ -22,6 +22,8 @@ FORM: Final = (
 NOBODY: Final = "none"
 """Who served a request that nobody served."""
 NANO: Final = 1e-9
+NANO_USD_MAX: Final = 1e18
+"""Of one request: a billion dollars."""
 REPLICAS_MAX: Final = 1000
 LAST_SECONDS: Final = 4_102_444_800.0
 """2100."""
@@ -132,6 +134,8 @@ def read_recording(paths: Iterable[Path], route: str | None = None) -> Recording
     counts: dict[str, list[_Said]] = {}
     for path in named:
         for line in lines_of(path):
+            if _is_cut(line.text):
+                continue  # the gateway was killed while it wrote: of one request nothing is known
             content = _content(line)
             seconds, of = number(line, "seconds", str(content["seconds"])), str(content["route"])
             requests.setdefault(of, [])
@@ -173,6 +177,11 @@ def _content(line: Line) -> dict[str, Any]:
     return content
 
 
+def _is_cut(text: str) -> bool:
+    """Whether it is the beginning of a line, and no more."""
+    return text.startswith('{"seconds"') and not text.rstrip().endswith("}")
+
+
 def _request(line: Line, seconds: float, content: dict[str, Any]) -> RecordedRequest:
     values = {}
     for name in ("prompt_tokens", "output_tokens", "nano_usd"):
@@ -180,6 +189,8 @@ def _request(line: Line, seconds: float, content: dict[str, Any]) -> RecordedReq
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise line.error(f"{name}: a number is wanted here, as in {FORM}")
         values[name] = str(value)
+    if not float(values["nano_usd"]) <= NANO_USD_MAX:
+        raise line.error(f"nano_usd: nobody charges so much for a request; a line is such as {FORM}")
     first, end = (
         None if content.get(name) is None else number(line, name, str(content[name]))
         for name in ("first_token_seconds", "end_seconds")

@@ -111,6 +111,15 @@ def test_a_recording_is_a_trace(tmp_path: Path) -> None:
     assert read_trace(file, route="default/another") == [Arrival(2.0, 100, 20), Arrival(3.0, 100, 20)]
 
 
+def test_half_a_line_of_a_gateway_that_was_killed_is_left_out(tmp_path: Path) -> None:
+    """What came before and after it counts."""
+    half = json.dumps(request(2.0))[:40]
+    file = recorded(tmp_path / "r", request(1.0))
+    file.write_text(f"{file.read_text()}{half}\n{json.dumps(request(3.0))}\n{half}")
+
+    assert [one.seconds for one in read_recording([file]).requests] == [1.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -118,6 +127,7 @@ def test_a_recording_is_a_trace(tmp_path: Path) -> None:
         ('{"seconds": 1}', "this is no line of a recording"),
         (json.dumps(request(1.0, prompt_tokens="many")), "prompt_tokens: a number is wanted here"),
         (json.dumps(request(1.0, nano_usd=-1)), "nano_usd: '-1' is no number of at least 0"),
+        (json.dumps(request(1.0, nano_usd=1e308)), "nano_usd: nobody charges so much for a request"),
         (json.dumps(request(-1.0)), "seconds: '-1.0' is no number of at least 0"),
         (json.dumps(replicas(1.0, -1)), "replicas: a whole number from 0 to 1000 is wanted here"),
     ],
