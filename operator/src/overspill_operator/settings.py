@@ -84,7 +84,7 @@ def _namespaces(text: str) -> tuple[str, ...]:
 
 def _url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
-        raise ValueError(f"OVERSPILL_PROMETHEUS_URL is {text!r}; write a URL such as http://prometheus.monitoring:9090")
+        raise ValueError("OVERSPILL_PROMETHEUS_URL is no URL; write one such as http://prometheus.monitoring:9090")
     return text
 
 
