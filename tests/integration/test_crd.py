@@ -196,6 +196,7 @@ def test_a_list_of_objects_is_taken_and_defaults_are_shown(server: Server) -> No
         "idleAfter": "10m",
         "objective": "Latency",
         "autoscaler": "Overspill",
+        "paused": False,
         "targets": {"concurrency": 32, "queueDepth": 4},
     }
     assert route["timeouts"] == {"connect": "2s", "firstToken": "30s", "idle": "20s", "total": "10m"}
