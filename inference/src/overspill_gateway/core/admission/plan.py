@@ -190,10 +190,8 @@ def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: floa
     replica = choose_replica(pool.replicas, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is None:
         return _without_replica(pool, history, ask, now)
-    if now < replica.window.full_until or replica in history.full_replicas:
-        others = [
-            other for other in pool.replicas if now >= other.window.full_until and other not in history.full_replicas
-        ]
+    if _is_full(replica, history, now):
+        others = [other for other in pool.replicas if not _is_full(other, history, now)]
         replica = choose_replica(others, ask, now, turn, history.failed_replicas, pool.rates.tuning)
     if replica is not None and now < replica.outlier.returns_at:
         hosted = _first_hosted(pool, history, ask, now)
@@ -209,6 +207,11 @@ def next_step(pool: Pool[R, H], history: History, turn: int, ask: Ask, now: floa
     if replica is None or (pool.held and not history.was_held and not history.failures):
         return _in_no_time(pool, history, ask, now)  # there is no room, or those who wait go first
     return _if_in_time(pool, history, replica, ask, now)
+
+
+def _is_full(replica: ReplicaState, history: History, now: float) -> bool:
+    """Whether a replica has said that it has no room: to anybody a moment ago, or to this request."""
+    return now < replica.window.full_until or replica in history.full_replicas
 
 
 def _if_in_time(pool: Pool[R, H], history: History, replica: R, ask: Ask, now: float) -> Step[R, H]:
@@ -267,7 +270,7 @@ def _fastest(
     for other in pool.replicas:
         if now < other.outlier.returns_at or other is best[0] or other in history.failed_replicas:
             continue
-        if now < other.window.full_until or other in history.full_replicas:
+        if _is_full(other, history, now):
             continue
         if history.was_held and not other.window.room(now):
             continue
