@@ -3,45 +3,36 @@
 It is a page of its own, since it has some hundred series for each busy route, which nobody else need scrape.
 """
 
-import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from overspill_api.demand import DEMAND_VERSION
 from overspill_api.demand_metrics import Sample, family_of, kind_of, process_samples, route_samples
+from overspill_gateway.admin.sliced_page import SLICE_SECONDS, SlicedPage
 from overspill_gateway.clock import Clock
 from overspill_gateway.wire.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from overspill_gateway.routes.route import Route
 
-_SLICE_SECONDS: Final = 0.002
-"""The longest that a scrape keeps the event loop from requests, or little more."""
 
-
-class DemandMetrics:
+class DemandMetrics(SlicedPage):
     """Renders the page, a few routes at a time."""
 
     def __init__(self, gateway: str, routes: "Mapping[str, Route]", clock: Clock) -> None:
         """``gateway``: identity of the process, as its stream has it."""
+        super().__init__()
         self._gateway = gateway
         self._routes = routes
         self._clock = clock
         self._started_at = clock.monotonic()
-        self._running: asyncio.Task[bytes] | None = None
-
-    async def text(self) -> bytes:
-        """The text of the page; who asks while it is being made gets the same."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._in_slices())
-        return await asyncio.shield(self._running)
 
     async def _in_slices(self) -> bytes:
         families: dict[str, list[str]] = {}
         uptime = self._clock.monotonic() - self._started_at
         for sample in process_samples(self._gateway, DEMAND_VERSION, self._clock.unix(), uptime):
             _add(families, sample)
-        turn = TimeSlice(_SLICE_SECONDS)
+        turn = TimeSlice(SLICE_SECONDS)
         for key in list(self._routes):
             route = self._routes.get(key)
             if route is not None:

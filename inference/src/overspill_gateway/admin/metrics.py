@@ -3,7 +3,6 @@
 Counting on the path of a request is adding to an integer; names and labels are made here.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from overspill_gateway.admin.exposition import head_of, samples_of
 from overspill_gateway.admin.money_metrics import CONSUMER_FAMILIES, consumer_lines, ledger_metrics, money_metrics
 from overspill_gateway.admin.resilience_metrics import ejection_metrics, retry_metrics, route_metrics
+from overspill_gateway.admin.sliced_page import SLICE_SECONDS, SlicedPage
 from overspill_gateway.clock import Clock
 from overspill_gateway.core.counters import BackendCounters
 from overspill_gateway.core.prediction.foregone import Verdict
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _SLICE_ROUTES = 2
 _SLICE_CONSUMERS = 200
-_SLICE_SECONDS = 0.002
-"""The longest that a scrape keeps the event loop from requests, or little more."""
 
 
 def _gauges(routes: "Mapping[str, Route]") -> Iterator[Metric]:
@@ -131,7 +129,7 @@ class _Family:
         self.lines: list[str] = []
 
 
-class Metrics:
+class Metrics(SlicedPage):
     """Renders /metrics, a few routes at a time: with a thousand of them the whole takes a second."""
 
     def __init__(
@@ -142,22 +140,16 @@ class Metrics:
         retries: "RetryBudget | None" = None,
         clock: Clock | None = None,
     ) -> None:
+        super().__init__()
         self._clock = clock or Clock()
         self._routes = routes
         self._others = others
         self._metering = metering
         self._retries = retries
-        self._running: asyncio.Task[bytes] | None = None
-
-    async def text(self) -> bytes:
-        """The text of /metrics; who asks while it is being made gets the same."""
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._in_slices())
-        return await asyncio.shield(self._running)
 
     async def _in_slices(self) -> bytes:
         families: dict[str, _Family] = {}
-        turn = TimeSlice(_SLICE_SECONDS)
+        turn = TimeSlice(SLICE_SECONDS)
         for _ in self._steps(families):
             await turn.give_way()
         texts: list[bytes] = []
